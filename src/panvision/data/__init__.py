@@ -1,0 +1,1 @@
+"""PyTorch datasets over the packed arrays."""

@@ -1,0 +1,1 @@
+"""Raw head outputs to boxes, mask and class, in NumPy."""

@@ -1,0 +1,1 @@
+"""The shipped predictor, scored on the test split."""

@@ -1,0 +1,1 @@
+"""Raw data sets in, checked and packed arrays out."""

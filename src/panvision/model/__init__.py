@@ -1,0 +1,1 @@
+"""Backbone, feature pyramid and the three heads."""

@@ -1,0 +1,42 @@
+"""The `model` section of params.yaml: the network's shape and its first weights."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from panvision.params import Settings
+
+BackboneName = Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
+
+
+class ModelSettings(Settings):
+    """Architecture and initial weights.
+
+    Attributes:
+        backbone: a ResNet; `resnet10` is one BasicBlock a stage, the others are torchvision's.
+        weights: `imagenet` (torchvision's download), `none`, or the path of a state dict.
+        fpn_channels: channels of P2 to P5.
+        head_convs: 3×3 convolutions in each of the two detection towers.
+        seg_channels: channels between the mask head's two transposed convolutions.
+        cls_hidden: width of the state head's hidden layer.
+        dropout: dropout probability before the state head's last layer.
+        strides: detection levels by stride in pixels: neighbours out of 4, 8, 16, 32 (P2 to P5).
+    """
+
+    backbone: BackboneName = "resnet50"
+    weights: Annotated[str, Field(min_length=1)] = "imagenet"
+    fpn_channels: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 256
+    head_convs: Annotated[int, Field(ge=0, le=8)] = 4
+    seg_channels: Annotated[int, Field(ge=8, le=1024)] = 128
+    cls_hidden: Annotated[int, Field(ge=8, le=4096)] = 512
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    strides: Annotated[tuple[int, ...], Field(min_length=1)] = (8, 16, 32)
+
+    @field_validator("strides")
+    @classmethod
+    def _strides_are_neighbouring_levels(cls, strides: tuple[int, ...]) -> tuple[int, ...]:
+        levels = (4, 8, 16, 32)
+        runs = {levels[i:j] for i in range(4) for j in range(i + 1, 5)}
+        if strides not in runs:
+            raise ValueError("strides must be neighbours out of 4, 8, 16, 32 in rising order, for example [8, 16, 32]")
+        return strides

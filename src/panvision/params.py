@@ -1,0 +1,199 @@
+"""The ground floor: params.yaml read once, typed, with every fault reported together.
+
+DVC writes params.yaml as YAML 1.2 (``1e-05`` is a number, ``on`` is a word), PyYAML reads YAML 1.1
+(``1e-05`` is a word, ``on`` is true). The loader here resolves plain scalars by YAML 1.2's core schema
+(https://yaml.org/spec/1.2.2/#103-core-schema), so that a value means the same to both.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+SECTIONS = (
+    "seed",
+    "scenes",
+    "data",
+    "split",
+    "augment",
+    "model",
+    "loss",
+    "train",
+    "tracking",
+    "detection",
+    "evaluation",
+    "export",
+    "report",
+)
+
+
+class ParamsError(ValueError):
+    """params.yaml cannot be used; the message lists every fault with its key and the remedy."""
+
+
+class Settings(BaseModel):
+    """Base of every room's settings: frozen, unknown keys refused, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], prefix: str = "") -> Self:
+        """Validate plain values (as YAML or JSON gives them).
+
+        Raises:
+            ParamsError: listing every fault, each with its key path below `prefix`.
+        """
+        try:
+            # Strict JSON mode takes lists for tuples but never a bool or a string for a number.
+            return cls.model_validate_json(json.dumps(values))
+        except ValidationError as error:
+            raise ParamsError("\n".join(_describe(error, prefix, cls))) from error
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's core schema in place of YAML 1.1's implicit types."""
+
+
+_Yaml12Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
+    (
+        "float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        list("-+.0123456789"),
+    ),
+    ("merge", r"^<<$", ["<"]),
+):
+    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """YAML 1.2 integers: `010` is ten, octal is written `0o10`."""
+    text = loader.construct_scalar(node)
+    bases = {"0o": 8, "0x": 16}
+    return int(text[2:], bases[text[:2]]) if text[:2] in bases else int(text)
+
+
+def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    """A mapping in which no key stands twice (PyYAML would keep the last one silently)."""
+    loader.flatten_mapping(node)
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in mapping:
+            raise ParamsError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice; keep one")
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
+
+
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+
+
+def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
+    """Read a params file into plain values.
+
+    Raises:
+        ParamsError: no such file, not YAML, or a section that no part of panvision reads.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ParamsError(
+            f"{path}: no such file; run from the project's root, or `cp presets/laptop.yaml params.yaml`"
+        ) from error
+    try:
+        # The loader derives from SafeLoader: it builds plain values only.
+        params = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from error
+    except ParamsError as error:
+        raise ParamsError(f"{path}: {error}") from error
+    if not isinstance(params, dict):
+        raise ParamsError(f"{path}: expected sections ({', '.join(SECTIONS)}), found {type(params).__name__}")
+    unknown = [_unknown_key(str(key), SECTIONS) for key in params if key not in SECTIONS]
+    if unknown:
+        raise ParamsError("\n".join(f"{path}: {fault}" for fault in unknown))
+    return params
+
+
+def read_sections(schemas: Mapping[str, type[Settings]], path: str | Path = "params.yaml") -> dict[str, Any]:
+    """The named sections of a params file as their typed settings; a missing section is its defaults.
+
+    Args:
+        schemas: section name → settings class, for example ``{"model": ModelSettings}``.
+        path: the params file.
+
+    Raises:
+        ParamsError: one message with every fault of every section asked for.
+    """
+    params = load_params(path)
+    sections: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, schema in schemas.items():
+        values = params.get(name)
+        if values is not None and not isinstance(values, dict):
+            faults.append(f"{name}: expected keys below it, found {values!r}")
+            continue
+        try:
+            sections[name] = schema.parse(values or {}, prefix=name)
+        except ParamsError as error:
+            faults.extend(str(error).splitlines())
+    if faults:
+        raise ParamsError("\n".join(f"{path}: {fault}" for fault in faults))
+    return sections
+
+
+def read_seed(path: str | Path = "params.yaml") -> int:
+    """The top-level `seed` of a params file (default 42).
+
+    Raises:
+        ParamsError: the seed is not a whole number from 0 to 2³² - 1.
+    """
+    seed = load_params(path).get("seed", 42)
+    check_seed(seed, str(path))
+    return int(seed)
+
+
+def check_seed(seed: object, source: str) -> None:
+    """Raise ParamsError unless `seed` is a whole number that NumPy and PyTorch both take."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ParamsError(f"{source}: seed: expected a whole number from 0 to 4294967295, found {seed!r}")
+
+
+def _describe(error: ValidationError, prefix: str, schema: type[Settings]) -> list[str]:
+    """One line a fault: key path, what is allowed, what was found."""
+    lines = []
+    for fault in error.errors():
+        path = ".".join([prefix, *map(str, fault["loc"])]).strip(".")
+        if fault["type"] == "extra_forbidden":
+            siblings = _fields_at(schema, fault["loc"][:-1])
+            lines.append(_unknown_key(path, [path.rsplit(".", 1)[0] + "." + name for name in siblings]))
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            found = "" if fault["type"] == "missing" else f", found {fault['input']!r}"
+            lines.append(f"{path}: {message}{found}")
+    return lines
+
+
+def _fields_at(schema: type[Settings], location: tuple[int | str, ...]) -> list[str]:
+    """Names of the settings that may stand at a place inside `schema`."""
+    for step in location:
+        annotation = schema.model_fields[str(step)].annotation if str(step) in schema.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, Settings)):
+            return []
+        schema = annotation
+    return list(schema.model_fields)
+
+
+def _unknown_key(path: str, known: list[str] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(path, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+    return f"{path}: unknown key; {hint}"

@@ -1,0 +1,1 @@
+"""Drawings and the self-contained HTML report."""

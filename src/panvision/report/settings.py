@@ -1,0 +1,19 @@
+"""The `report` section of params.yaml."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from panvision.params import Settings
+
+
+class ReportSettings(Settings):
+    """What the HTML report shows.
+
+    Attributes:
+        images: test images drawn per task.
+        width: width of a drawn image in pixels.
+    """
+
+    images: Annotated[int, Field(ge=0, le=200)] = 8
+    width: Annotated[int, Field(ge=64, le=2048)] = 320

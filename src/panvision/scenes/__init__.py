@@ -1,0 +1,1 @@
+"""Rendered demo sets of cooking pans, with exact truth."""

@@ -1,0 +1,94 @@
+"""The `train`, `loss` and `tracking` sections of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from panvision.params import Settings
+
+Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
+LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class LossSettings(Settings):
+    """L = seg · L_seg + det · L_det + cls · L_cls.
+
+    Attributes:
+        seg, det, cls: weights of the three tasks. Under AdamW a head that shares no trained weight barely
+            feels its weight, so `cls` acts through the shared backbone: in phase 2.
+        focal_gamma, focal_alpha: of the focal loss (Lin et al. 2017), for boxes' classes and the state.
+        box: loss on the stride-normalised distances (`smooth_l1`) or on the boxes (`giou`).
+        state: loss of the state head, `focal` or `cross_entropy`.
+        label_smoothing: share of a state's label spread evenly over all states.
+        center_radius: centre sampling radius in strides (FCOS, Tian et al. 2020).
+    """
+
+    seg: Weight = 1.0
+    det: Weight = 1.0
+    cls: Weight = 2.0
+    focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)] = 2.0
+    focal_alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
+    box: Literal["smooth_l1", "giou"] = "smooth_l1"
+    state: Literal["focal", "cross_entropy"] = "focal"
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    center_radius: Annotated[float, Field(gt=0.0, le=10.0)] = 1.5
+
+
+class Phase1Settings(Settings):
+    """Backbone frozen, FPN and heads trained."""
+
+    epochs: Annotated[int, Field(ge=0, le=10_000)] = 3
+    lr: LearningRate = 1e-3
+
+
+class Phase2Settings(Settings):
+    """Everything trained."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    lr: LearningRate = 1e-4
+
+
+class TrainSettings(Settings):
+    """The two phases.
+
+    Attributes:
+        batch_size: images per task in one optimiser step.
+        epoch_steps: optimiser steps in an epoch; `null` is one pass over the largest set, smaller ones cycle.
+        phase1, phase2: epochs and peak learning rate.
+        schedule: learning rate over a phase: `constant`, `cosine` (down to 1 % of the peak) or `one_cycle`.
+        weight_decay: AdamW's, on weights with two or more dimensions.
+        grad_clip: largest norm of the gradient; `null` is unlimited.
+        patience: epochs without a better validation loss after which a phase stops.
+        batch_norm: `frozen` keeps the backbone's BatchNorm statistics in phase 2 (safe with pretrained
+            weights and small batches), `train` updates them (needed from random weights).
+        ema_decay: decay per step of the averaged weights that are validated and kept; 0 is off.
+        amp: mixed precision: `auto` is bfloat16 or float16 on CUDA and float32 on a CPU, `off` is float32.
+        workers: loader processes per task; 0 loads in the training process.
+    """
+
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    epoch_steps: Annotated[int, Field(ge=1)] | None = None
+    phase1: Phase1Settings = Phase1Settings()
+    phase2: Phase2Settings = Phase2Settings()
+    schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-4
+    grad_clip: Annotated[float, Field(gt=0.0)] | None = 1.0
+    patience: Annotated[int, Field(ge=1)] = 5
+    batch_norm: Literal["frozen", "train"] = "frozen"
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    amp: Literal["auto", "off"] = "auto"
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+
+
+class WandbSettings(Settings):
+    """Weights & Biases; needs the `wandb` extra."""
+
+    enabled: bool = False
+    project: Annotated[str, Field(min_length=1)] = "panvision"
+    entity: str | None = None
+
+
+class TrackingSettings(Settings):
+    """Where training is logged besides the DVC plots."""
+
+    wandb: WandbSettings = WandbSettings()
