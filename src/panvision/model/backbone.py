@@ -1,0 +1,68 @@
+"""ResNet backbone (He et al. 2016) that returns the feature maps C2 to C5."""
+
+from typing import Self
+
+from torch import Tensor, nn
+from torchvision.models import resnet
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from panvision.model.settings import BackboneName
+
+# Block type and blocks per stage. resnet10 is one BasicBlock a stage; the others are torchvision's.
+LAYOUTS: dict[BackboneName, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+}
+
+
+class Backbone(nn.Module):
+    """The convolutional part of a ResNet; parameter names are torchvision's (`conv1`, `bn1`, `layer1`, …).
+
+    Attributes:
+        channels: channels of C2, C3, C4, C5.
+    """
+
+    def __init__(self, name: BackboneName) -> None:
+        super().__init__()
+        block, blocks = LAYOUTS[name]
+        network: ResNet = resnet.ResNet(block, blocks)
+        self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
+        self.layer1, self.layer2 = network.layer1, network.layer2
+        self.layer3, self.layer4 = network.layer3, network.layer4
+        self.channels = tuple(64 * block.expansion * 2**stage for stage in range(4))
+        self._statistics_frozen = False
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, S, S) normalised → [C2 (N, ·, S/4, S/4), C3 (S/8), C4 (S/16), C5 (S/32)]."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (N, 64, S/4, S/4)
+        c2 = self.layer1(x)
+        c3 = self.layer2(c2)
+        c4 = self.layer3(c3)
+        return [c2, c3, c4, self.layer4(c4)]
+
+    def freeze(self, *, weights: bool, batch_norm: bool) -> None:
+        """Choose what training may change.
+
+        Args:
+            weights: nothing of the backbone gets a gradient, and its BatchNorm statistics stay.
+            batch_norm: BatchNorm keeps its statistics and its affine parameters; the convolutions train.
+        """
+        self._statistics_frozen = weights or batch_norm
+        self.requires_grad_(not weights)
+        for module in self._batch_norms():
+            module.requires_grad_(not self._statistics_frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, except that frozen BatchNorm stays in evaluation mode."""
+        super().train(mode)
+        if self._statistics_frozen:
+            for module in self._batch_norms():
+                module.eval()
+        return self
+
+    def _batch_norms(self) -> list[nn.BatchNorm2d]:
+        return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]

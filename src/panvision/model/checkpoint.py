@@ -1,0 +1,94 @@
+"""Checkpoints: tensors and plain metadata only, loaded without executing anything."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from panvision.files import replacing
+from panvision.model.multitask import MultiTaskModel
+from panvision.model.settings import ModelSettings
+from panvision.params import ParamsError
+
+FORMAT = "panvision"
+VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file and the reason."""
+
+
+def save_checkpoint(path: str | Path, model: MultiTaskModel, *, meta: Mapping[str, Any] | None = None) -> None:
+    """Write a model's weights with what is needed to rebuild it, whole or not at all.
+
+    The same weights and metadata give the same bytes.
+
+    Args:
+        path: where to.
+        model: the model.
+        meta: further plain values to keep (numbers, strings, lists, dicts).
+    """
+    metadata = {
+        **(meta or {}),
+        "model": model.settings.model_dump(mode="json"),
+        "image_size": model.image_size,
+        "num_det_classes": len(model.det_classes),
+        "num_cls_classes": len(model.cls_classes),
+        "det_class_names": model.det_classes,
+        "cls_class_names": model.cls_classes,
+    }
+    # contiguous_format: how a tensor lay in memory while training is nobody's business.
+    weights = {
+        name: value.detach().cpu().contiguous(memory_format=torch.contiguous_format).clone()
+        for name, value in model.state_dict().items()
+    }
+    document = {"format": FORMAT, "version": VERSION, "state_dict": weights, "metadata": metadata}
+    # Through a file object: given a path, torch.save names the archive inside the file after the scratch file.
+    with replacing(path) as scratch, scratch.open("wb") as stream:
+        torch.save(document, stream)
+
+
+def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tuple[MultiTaskModel, dict[str, Any]]:
+    """Rebuild a model from a checkpoint.
+
+    Returns:
+        The model in evaluation mode on `device`, and the metadata that `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: no such file, damaged, not a panvision checkpoint, or of a later format.
+    """
+    document = _read(path)
+    try:
+        metadata = document["metadata"]
+        settings = ModelSettings.parse(metadata["model"], prefix="model")
+        model = MultiTaskModel(
+            settings,
+            image_size=metadata["image_size"],
+            det_classes=metadata["det_class_names"],
+            cls_classes=metadata["cls_class_names"],
+        )
+        model.load_state_dict(document["state_dict"])
+    except (KeyError, TypeError, RuntimeError, ParamsError) as error:
+        raise CheckpointError(f"{path}: its weights do not fit the model that it describes: {error}") from error
+    return model.to(device).eval(), metadata
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    """The checkpoint's document, format checked."""
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint (damaged, or not PyTorch's): {reason}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a panvision checkpoint; train one with `dvc repro` or `panvision train`")
+    if document.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint format {document.get('version')!r}, but this panvision reads {VERSION}; "
+            "install the panvision that wrote it"
+        )
+    return document

@@ -1,0 +1,120 @@
+"""One backbone, one pyramid, three heads; only what is asked for is computed."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from panvision.model.backbone import Backbone
+from panvision.model.fpn import FeaturePyramid
+from panvision.model.heads import ClassificationHead, DetectionHead, DetectionOutput, SegmentationHead
+from panvision.model.settings import ModelSettings
+
+TASKS = ("segmentation", "detection", "classification")
+
+# ImageNet's statistics, which torchvision's weights were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Outputs(TypedDict, total=False):
+    """Outputs by task; a task that was not asked for is absent."""
+
+    segmentation: Tensor  # (N, 1, S, S) logits
+    detection: DetectionOutput
+    classification: Tensor  # (N, C) logits
+
+
+class MultiTaskModel(nn.Module):
+    """The model. Input is RGB in 0..255; normalisation is part of it, so that no caller can forget or vary it.
+
+    Args:
+        settings: architecture.
+        image_size: side S of the square input in pixels, a multiple of 32.
+        det_classes: names of the detection classes, K of them.
+        cls_classes: names of the states, C of them.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        image_size: int,
+        det_classes: Sequence[str],
+        cls_classes: Sequence[str],
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.image_size = image_size
+        self.det_classes = list(det_classes)
+        self.cls_classes = list(cls_classes)
+        self.backbone = Backbone(settings.backbone)
+        self.fpn = FeaturePyramid(self.backbone.channels, settings.fpn_channels)
+        self.segmentation = SegmentationHead(settings.fpn_channels, settings.seg_channels)
+        self.detection = DetectionHead(
+            settings.fpn_channels, len(det_classes), num_levels=len(settings.strides), num_convs=settings.head_convs
+        )
+        self.classification = ClassificationHead(
+            self.backbone.channels[-1], len(cls_classes), hidden=settings.cls_hidden, dropout=settings.dropout
+        )
+        self.detection_levels = tuple(stride.bit_length() - 1 for stride in settings.strides)  # stride 8 → P3
+        # Constants of the input format, not learned: they stay out of the state dict.
+        self.register_buffer("pixel_mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(
+        self, images: Tensor, tasks: Collection[str] = TASKS, counts: Mapping[str, int] | None = None
+    ) -> Outputs:
+        """Run the tasks asked for.
+
+        Args:
+            images: (N, 3, S, S) RGB in 0..255, uint8 or float.
+            tasks: which of TASKS to compute.
+            counts: in training, how many images belong to each task: the batch is then the tasks' batches one
+                behind the other in the order of TASKS, passes the backbone once, and each head sees its own slice
+                (classification's samples never enter the pyramid). Without it every task sees every image.
+
+        Returns:
+            Outputs of the tasks asked for.
+        """
+        features = self.backbone((images.float() - self.pixel_mean) / self.pixel_std)
+        slices = _slices(len(images), tasks, counts)
+        outputs: Outputs = {}
+        if "classification" in tasks:
+            outputs["classification"] = self.classification(features[-1][slices["classification"]])
+        pyramids = self._pyramids(features, slices, shared=counts is None)
+        if "segmentation" in tasks:
+            outputs["segmentation"] = self.segmentation(pyramids["segmentation"][2])
+        if "detection" in tasks:
+            levels = pyramids["detection"]
+            outputs["detection"] = self.detection([levels[level] for level in self.detection_levels])
+        return outputs
+
+    def _pyramids(
+        self, features: list[Tensor], slices: Mapping[str, slice], *, shared: bool
+    ) -> dict[str, dict[int, Tensor]]:
+        """The pyramid levels that each task needs: P2 for the mask, `detection_levels` for the boxes."""
+        needs = {"segmentation": {2}, "detection": set(self.detection_levels)}
+        wanted = [task for task in needs if task in slices]
+        if shared and wanted:
+            levels = self.fpn(features, set().union(*(needs[task] for task in wanted)))
+            return dict.fromkeys(wanted, levels)
+        return {task: self.fpn([level[slices[task]] for level in features], needs[task]) for task in wanted}
+
+
+def _slices(total: int, tasks: Collection[str], counts: Mapping[str, int] | None) -> dict[str, slice]:
+    """Rows of the batch that belong to each task."""
+    if counts is None:
+        return {task: slice(0, total) for task in tasks}
+    rows, start = {}, 0
+    for task in TASKS:
+        if task in tasks:
+            rows[task] = slice(start, start + counts[task])
+            start += counts[task]
+    if start != total:
+        raise ValueError(f"counts add up to {start} images, the batch holds {total}")
+    return rows
