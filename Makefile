@@ -1,0 +1,59 @@
+# make repro   set up if needed, run the pipeline, print the metrics
+# make test    set up if needed, run all tests
+# Variables: PYTHON (which interpreter makes the environment), VENV (where it lies), PIP_ARGS (more arguments for pip).
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+# Test processes side by side; each computes with one thread, so that they do not fight over the cores.
+WORKERS ?= 2
+
+BIN := $(abspath $(VENV))/bin
+STAMP := $(VENV)/.installed
+
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup repro test lint lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make the environment from requirements.lock and install panvision into it
+
+# The stamp is the last thing written: the project's own .venv without one is half made, so it is made anew.
+# An environment named by VENV is never emptied, only completed.
+CLEAR := $(if $(filter .venv,$(VENV)),$(if $(wildcard $(STAMP)),,--clear))
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "panvision needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`." \
+	         "Name another one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -e $(STAMP) -a -x $(BIN)/python || $(PYTHON) -m venv $(CLEAR) $(VENV) || { \
+	    echo "$(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --require-hashes $(PIP_ARGS) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+repro: setup  ## run the pipeline (dvc repro), then print the metrics
+	$(BIN)/panvision params
+	$(BIN)/dvc repro
+	@$(BIN)/panvision summary
+
+test: setup  ## run all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+lint: setup  ## style, formatting, imports between the rooms, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+lock: setup  ## pin the dependencies of pyproject.toml anew (needs uv)
+	uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet \
+	    pyproject.toml --extra dev -o requirements.lock
+
+clean:  ## remove the environment and the tools' caches; data, models and reports stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
