@@ -29,7 +29,7 @@ CLEAR := $(if $(filter .venv,$(VENV)),$(if $(wildcard $(STAMP)),,--clear))
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo "panvision needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`." \
+	    echo "panvision needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1 | head -n 1`." \
 	         "Name another one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -e $(STAMP) -a -x $(BIN)/python || $(PYTHON) -m venv $(CLEAR) $(VENV) || { \
 	    echo "$(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
