@@ -1,0 +1,216 @@
+import io
+from typing import Annotated
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+from ruamel.yaml import YAML
+
+from panvision.decoding.settings import DetectionSettings
+from panvision.ingest.settings import SplitSettings
+from panvision.model.settings import ModelSettings
+from panvision.params import SECTIONS, ParamsError, Settings, check_seed, load_params, read_sections, read_seed
+from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
+
+
+@pytest.fixture
+def params(tmp_path):
+    """Write a params file, get its path."""
+
+    def write(text: str):
+        path = tmp_path / "params.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refusal(path, **schemas) -> list[str]:
+    """Lines of the one error that reading these sections raises."""
+    with pytest.raises(ParamsError) as error:
+        read_sections(schemas, path)
+    return str(error.value).splitlines()
+
+
+def as_dvc_writes(value: object) -> str:
+    """YAML as `dvc exp run -S` writes params.yaml: by ruamel.yaml, which speaks YAML 1.2."""
+    text = io.StringIO()
+    YAML().dump(value, text)
+    return text.getvalue()
+
+
+class TestYaml12:
+    """DVC writes YAML 1.2; PyYAML alone reads YAML 1.1 and sees words where numbers are."""
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("1e-5", 1e-05),
+            ("1e-05", 1e-05),
+            ("1E5", 1e5),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("-1.5e+3", -1500.0),
+            ("010", 10),
+            ("0o10", 8),
+            ("0x1F", 31),
+            ("+3", 3),
+            ("on", "on"),
+            ("off", "off"),
+            ("yes", "yes"),
+            ("No", "No"),
+            ("y", "y"),
+            ("true", True),
+            ("False", False),
+            ("null", None),
+            ("~", None),
+            ("", None),
+            ("1_000", "1_000"),
+            ("12:30", "12:30"),
+            ("2001-01-01", "2001-01-01"),
+            ("'1e-5'", "1e-5"),
+            ("[8, 16]", [8, 16]),
+        ],
+    )
+    def test_a_scalar_means_what_yaml_1_2_says(self, params, text, value):
+        found = load_params(params(f"loss:\n  focal_gamma: {text}\n"))["loss"]["focal_gamma"]
+        assert found == value
+        assert type(found) is type(value)
+
+    def test_a_learning_rate_in_the_form_that_dvc_writes_is_a_number(self, params):
+        train = read_sections({"train": TrainSettings}, params("train:\n  phase2:\n    lr: 1e-05\n"))["train"]
+        assert train.phase2.lr == 1e-05
+
+    @given(st.floats(min_value=0.0, max_value=10.0))
+    def test_every_float_that_dvc_writes_is_read_back_exactly(self, tmp_path_factory, value):
+        path = tmp_path_factory.mktemp("params") / "params.yaml"
+        path.write_text(as_dvc_writes({"loss": {"focal_gamma": value}}))
+        assert read_sections({"loss": LossSettings}, path)["loss"].focal_gamma == value
+
+    @given(
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False)
+            | st.sampled_from(["on", "off", "yes", "1e-5", "null", "010", "0x1F", "~", "a: b", "true", "imagenet", ""]),
+            lambda leaves: st.lists(leaves, max_size=3) | st.dictionaries(st.sampled_from("abcny"), leaves, max_size=3),
+            max_leaves=6,
+        )
+    )
+    def test_every_value_that_dvc_writes_is_read_back_equal(self, tmp_path_factory, value):
+        path = tmp_path_factory.mktemp("params") / "params.yaml"
+        path.write_text(as_dvc_writes({"loss": value}))
+        assert load_params(path) == {"loss": value}
+
+
+class TestFile:
+    def test_a_missing_file_names_the_remedy(self, tmp_path):
+        with pytest.raises(ParamsError, match=r"no such file.*presets/laptop\.yaml"):
+            load_params(tmp_path / "params.yaml")
+
+    def test_broken_yaml_names_the_file_and_the_line(self, params):
+        with pytest.raises(ParamsError, match=r"params\.yaml: not valid YAML.*(?s:.*)line 2"):
+            load_params(params("seed: 1\nloss: [1, 2\n"))
+
+    @pytest.mark.parametrize("text", ["", "- seed", "seed", "42"])
+    def test_what_is_not_sections_is_refused(self, params, text):
+        with pytest.raises(ParamsError, match="expected sections"):
+            load_params(params(text))
+
+    @pytest.mark.parametrize("text", ["seed: 1\nseed: 2\n", "loss:\n  det: 1.0\n  det: 2.0\n"])
+    def test_a_key_that_stands_twice_is_refused_with_its_line(self, params, text):
+        with pytest.raises(ParamsError, match=r"params\.yaml: line [23]: the key '(seed|det)' stands twice"):
+            load_params(params(text))
+
+    def test_unknown_sections_are_refused_all_at_once_with_the_nearest_known(self, params):
+        with pytest.raises(ParamsError) as error:
+            load_params(params("los: {}\nmodle: {}\nzzz: 1\n"))
+        first, second, third = str(error.value).splitlines()
+        assert "los: unknown key; did you mean loss?" in first
+        assert "modle: unknown key; did you mean model?" in second
+        assert f"known here: {', '.join(SECTIONS)}" in third
+
+    def test_python_objects_are_not_built(self, params):
+        with pytest.raises(ParamsError, match="not valid YAML"):
+            load_params(params("seed: !!python/object/apply:os.getcwd []\n"))
+
+
+class TestSections:
+    def test_a_missing_or_empty_section_is_its_defaults(self, params):
+        sections = read_sections({"loss": LossSettings, "split": SplitSettings}, params("seed: 1\nloss:\n"))
+        assert sections == {"loss": LossSettings(), "split": SplitSettings()}
+
+    def test_sections_not_asked_for_are_not_judged(self, params):
+        assert read_sections({"loss": LossSettings}, params("loss: {cls: 4.0}\nmodel: {dropout: 7}\n"))["loss"].cls == 4
+
+    def test_every_fault_of_every_section_is_listed_at_once_with_key_and_value(self, params):
+        path = params(
+            "loss: {cls: -1, focal_alpha: 2.0, detx: 1.0}\n"
+            "train: {batch_size: 0, phase2: {lr: fast, epoch: 3}}\n"
+            "detection: 7\n"
+        )
+        lines = refusal(path, loss=LossSettings, train=TrainSettings, detection=DetectionSettings)
+        assert len(lines) == 7
+        assert all(line.startswith(f"{path}: ") for line in lines)
+        text = "\n".join(line.removeprefix(f"{path}: ") for line in lines)
+        assert "loss.cls: Input should be greater than or equal to 0, found -1" in text
+        assert "loss.focal_alpha: Input should be less than or equal to 1, found 2.0" in text
+        assert "loss.detx: unknown key; did you mean loss.det?" in text
+        assert "train.batch_size: Input should be greater than or equal to 1, found 0" in text
+        assert "train.phase2.lr: Input should be a valid number, found 'fast'" in text
+        assert "train.phase2.epoch: unknown key; did you mean train.phase2.epochs?" in text
+        assert "detection: expected keys below it, found 7" in text
+
+    @pytest.mark.parametrize("value", ["true", "False", "'1.0'", "on", ".inf", ".nan", "[1.0]", "null"])
+    def test_what_is_no_number_is_refused_where_a_number_is_meant(self, params, value):
+        (line,) = refusal(params(f"loss: {{cls: {value}}}\n"), loss=LossSettings)
+        assert "loss.cls: " in line
+
+    @pytest.mark.parametrize("value", ["true", "4.5", "'4'", "null"])
+    def test_what_is_no_whole_number_is_refused_where_one_is_meant(self, params, value):
+        (line,) = refusal(params(f"train: {{batch_size: {value}}}\n"), train=TrainSettings)
+        assert "train.batch_size: " in line
+
+    @pytest.mark.parametrize("value", ["1", "0", "on", "'true'"])
+    def test_what_is_no_switch_is_refused_where_one_is_meant(self, params, value):
+        (line,) = refusal(params(f"tracking: {{wandb: {{enabled: {value}}}}}\n"), tracking=TrackingSettings)
+        assert "tracking.wandb.enabled: " in line
+
+    def test_a_whole_number_serves_where_a_fraction_is_meant(self, params):
+        assert read_sections({"loss": LossSettings}, params("loss: {cls: 4}\n"))["loss"].cls == 4.0
+
+    @pytest.mark.parametrize("strides", ["[]", "[8, 32]", "[16, 8]", "[7]", "8"])
+    def test_strides_that_are_no_neighbouring_levels_are_refused(self, params, strides):
+        (line,) = refusal(params(f"model: {{strides: {strides}}}\n"), model=ModelSettings)
+        assert "model.strides: " in line
+
+    def test_settings_that_contradict_each_other_are_refused(self, params):
+        (line,) = refusal(params("split: {val: 0.5, test: 0.5}\n"), split=SplitSettings)
+        assert "split: val + test must be below 1" in line
+
+    def test_settings_cannot_be_changed_after_reading(self):
+        with pytest.raises(ValueError, match="frozen"):
+            LossSettings().cls = 3.0
+
+    def test_unknown_keys_with_nothing_near_list_what_is_known(self):
+        class Small(Settings):
+            first: Annotated[int, Field(ge=0)] = 1
+
+        with pytest.raises(ParamsError, match=r"s\.zzzz: unknown key; known here: s\.first"):
+            Small.parse({"zzzz": 1}, prefix="s")
+
+
+class TestSeed:
+    @pytest.mark.parametrize(("text", "seed"), [("seed: 7\n", 7), ("seed: 0\n", 0), ("loss: {}\n", 42)])
+    def test_seed_is_read_or_42(self, params, text, seed):
+        assert read_seed(params(text)) == seed
+
+    @pytest.mark.parametrize("text", ["true", "-1", "4294967296", "1.0", "'7'", "null", "[1]"])
+    def test_what_is_no_seed_is_refused(self, params, text):
+        with pytest.raises(ParamsError, match="seed: expected a whole number from 0 to 4294967295"):
+            read_seed(params(f"seed: {text}\n"))
+
+    def test_the_largest_seed_is_taken(self):
+        check_seed(2**32 - 1, "here")
