@@ -161,7 +161,7 @@ class TestDevice:
         for available, device in ((True, "cuda"), (False, "cpu")):
             monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
             config = Config()
-            assert config.DEVICE == device
+            assert device == config.DEVICE
 
     def test_importing_the_configuration_does_not_import_torch(self):
         code = "import sys; import panvision.config; sys.exit('torch' in sys.modules)"
