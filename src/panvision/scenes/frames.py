@@ -1,0 +1,190 @@
+"""One photo of one unit, with its truth.
+
+Rules of the labels, the same for every set:
+
+- The pan is its body: rim, inner and outer wall and everything inside the rim. The handle and the shadow are not
+  part of it, neither in the mask nor in the box. Stirrer and pipes in front of it cut nothing out of it.
+- A box is the tight box of the whole object as far as it lies in the frame, parts hidden by another object included.
+- An object of which fewer than `MIN_PIXELS` pixels lie in the frame has no box.
+"""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from panvision.scenes.draw import (
+    Canvas,
+    Matrix,
+    Shape,
+    direction,
+    paint,
+    rotation,
+    scale_of,
+    scaling,
+    shade,
+    silhouette,
+    subpixels,
+    transform,
+    translation,
+    warp,
+)
+from panvision.scenes.onions import draw_doneness, draw_onions, serve
+from panvision.scenes.photo import take_photo
+from panvision.scenes.tools import pipe_shapes, stirrer_shapes
+from panvision.scenes.units import Raster, Unit
+
+CATEGORIES = ("pan", "stirrer", "inlet_pipe")
+MIN_PIXELS = 24
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What is in the frame."""
+
+    pan: bool
+    stirrer: bool
+    pipes: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A labelled object: its category and the pixels that it covers, (H, W), hidden ones included."""
+
+    category: str
+    mask: Mask
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Tight box x, y, width, height in whole pixels."""
+        columns, rows = np.flatnonzero(self.mask.any(axis=0)), np.flatnonzero(self.mask.any(axis=1))
+        left, top = int(columns[0]), int(rows[0])
+        return left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A photo (H, W, 3) uint8 RGB and its labelled objects."""
+
+    photo: Canvas
+    things: tuple[Thing, ...]
+
+
+def draw_presence(rng: np.random.Generator, unit: Unit, *, pan_may_lack: bool) -> Presence:
+    """Decide what a frame shows: now and then the stirrer, a pipe or the pan is away."""
+    pan = not (pan_may_lack and rng.random() < 0.06)
+    stirrer = bool(rng.random() > 0.14)
+    pipes = tuple(bool(present) for present in rng.random(len(unit.pipes)) > 0.14)
+    return Presence(pan, stirrer, pipes)
+
+
+def render_frame(rng: np.random.Generator, unit: Unit, *, state: str, presence: Presence, difficulty: float) -> Frame:
+    """Render a photo of a unit whose onions are in a state."""
+    raster = unit.raster
+    view = _camera(rng, raster)
+    spot = np.array(unit.place) + rng.normal(0, 0.018, 2)
+    pan_view = view @ translation(*spot) @ rotation(rng.normal(0, 0.09)) @ scaling(*np.full(2, rng.normal(1, 0.012)))
+    to_surface = unit.surface_matrix @ np.linalg.inv(view)
+    canvas = cv2.warpAffine(
+        unit.surface,
+        to_surface[:2],
+        raster.canvas[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    doneness = draw_doneness(rng, state)
+    silhouettes = []
+    if presence.pan:
+        silhouettes.append(("pan", _lay_pan(rng, canvas, unit, pan_view, doneness)))
+    tools = _tools(rng, unit, spot, presence)
+    _shade_under(canvas, [shape for _, shapes in tools for shape in shapes], view)
+    for category, shapes in tools:
+        paint(canvas, shapes, view)
+        silhouettes.append((category, silhouette(raster.canvas, shapes, view)))
+    photo = take_photo(
+        rng,
+        _shrink(canvas, raster),
+        difficulty=difficulty,
+        warmth=unit.warmth,
+        lamp=unit.lamp,
+        pan=_steaming(raster, unit, pan_view) if presence.pan else None,
+    )
+    masks = [(category, _shrink(cover, raster) >= 128) for category, cover in silhouettes]
+    return Frame(photo, tuple(Thing(category, mask) for category, mask in masks if mask.sum() >= MIN_PIXELS))
+
+
+def _camera(rng: np.random.Generator, raster: Raster) -> Matrix:
+    """Matrix from units to canvas pixels, with the camera's small moves."""
+    height, width = raster.canvas
+    zoom = raster.scale * rng.normal(1, 0.025)
+    middle = translation((width - 1) / 2, (height - 1) / 2)
+    return middle @ scaling(zoom, zoom) @ rotation(rng.normal(0, 0.03)) @ translation(*rng.normal(0, 0.015, 2))
+
+
+def _lay_pan(rng: np.random.Generator, canvas: Canvas, unit: Unit, pan_view: Matrix, doneness: float) -> Canvas:
+    """Lay the pan with its onions into the canvas; returns its body's coverage (H, W) uint8."""
+    size = (canvas.shape[0], canvas.shape[1])
+    matrix = pan_view @ np.linalg.inv(unit.pan.matrix)
+    alpha = warp(unit.pan.alpha, matrix, size)
+    keep = cv2.bitwise_not(alpha)
+    cv2.multiply(canvas, cv2.merge([keep, keep, keep]), dst=canvas, scale=1 / 255)
+    cv2.add(canvas, warp(unit.pan.color, matrix, size), dst=canvas)
+    floor_radius = unit.form.radius * unit.form.floor
+    serving = serve(rng, doneness=doneness, floor=floor_radius, cut=unit.cut, amount=rng.uniform(0.75, 1.25))
+    opening = subpixels(transform(pan_view, unit.form.inside))
+    draw_onions(rng, canvas, serving, floor=pan_view @ unit.form.level(0.0), opening=opening)
+    return warp(unit.pan.body, matrix, size)
+
+
+def _tools(
+    rng: np.random.Generator, unit: Unit, spot: npt.NDArray[np.float64], presence: Presence
+) -> list[tuple[str, list[Shape]]]:
+    """Stirrer and pipes where they are in this frame. Draws its random numbers for absent tools too."""
+    tools = []
+    angle = rng.uniform(0, 2 * np.pi)
+    reach = unit.form.radius * rng.uniform(0.15, 0.55)
+    lean = rng.normal(0, 0.4)
+    shapes = stirrer_shapes(
+        replace(unit.stirrer, beam=unit.stirrer.beam + rng.normal(0, 0.04)),
+        tip=spot + direction(angle) * reach,
+        angle=angle + lean,
+        centre=spot + rng.normal(0, 0.01, 2),
+    )
+    if presence.stirrer:
+        tools.append(("stirrer", shapes))
+    for style, present in zip(unit.pipes, presence.pipes, strict=True):
+        entry = style.angle + rng.normal(0, 0.06)
+        tip = np.array(unit.place) + direction(entry) * unit.form.radius * style.reach + rng.normal(0, 0.012, 2)
+        shapes = pipe_shapes(style, tip=tip, angle=entry)
+        if present:
+            tools.append(("inlet_pipe", shapes))
+    return tools
+
+
+def _shade_under(canvas: Canvas, shapes: list[Shape], view: Matrix) -> None:
+    """Soft shadow of the tools on what lies below them, in place."""
+    if not shapes:
+        return
+    quarter = 4
+    size = (canvas.shape[0] // quarter, canvas.shape[1] // quarter)
+    offset = translation(0.03 * scale_of(view), 0.042 * scale_of(view))
+    cover = silhouette(size, shapes, scaling(1 / quarter, 1 / quarter) @ offset @ view)
+    soft = cv2.GaussianBlur(cover, (0, 0), 0.018 * scale_of(view) / quarter)
+    factor = 1 - soft.astype(np.float32) * np.float32(0.5 / 255)
+    shade(canvas, cv2.resize(factor, canvas.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def _shrink(canvas: Canvas, raster: Raster) -> Canvas:
+    """Canvas to photo size."""
+    if raster.samples == 1:
+        return canvas
+    return cv2.resize(canvas, (raster.width, raster.height), interpolation=cv2.INTER_AREA)
+
+
+def _steaming(raster: Raster, unit: Unit, pan_view: Matrix) -> tuple[float, float, float]:
+    """Centre and radius of the pan in photo pixels."""
+    x, y = pan_view[:2, 2] / raster.samples
+    return float(x), float(y), unit.form.radius * scale_of(pan_view) / raster.samples
