@@ -146,14 +146,17 @@ def tube(path: Points, width: float, color: Color, *, gloss: float, light: Point
 
 
 def blend(canvas: Canvas, layer: Canvas | Color, alpha: Field) -> None:
-    """Lay a picture or a colour on a canvas in place; alpha (H, W) float32, 0 to 1."""
+    """Lay a picture or a colour on a canvas in place; alpha (H, W), 0 to 1."""
     if isinstance(layer, tuple):
-        layer = np.full_like(canvas, np.array(layer, np.uint8))
+        color, layer = layer, np.empty_like(canvas)
+        cv2.rectangle(layer, (0, 0), layer.shape[1::-1], color, -1)
+    alpha = alpha.astype(np.float32, copy=False)
     canvas[:] = cv2.blendLinear(layer, canvas, alpha, 1.0 - alpha)
 
 
 def shade(canvas: Canvas, factor: Field) -> None:
-    """Multiply a canvas in place by factors (H, W) float32."""
+    """Multiply a canvas in place by factors (H, W)."""
+    factor = factor.astype(np.float32, copy=False)
     cv2.multiply(canvas, cv2.merge([factor, factor, factor]), dst=canvas, dtype=cv2.CV_8UC3)
 
 

@@ -25,12 +25,11 @@ from panvision.scenes.draw import (
     scaling,
     shade,
     silhouette,
-    subpixels,
     transform,
     translation,
     warp,
 )
-from panvision.scenes.onions import draw_doneness, draw_onions, serve
+from panvision.scenes.onions import Opening, draw_doneness, draw_fond, draw_pieces, serve, stick
 from panvision.scenes.photo import take_photo
 from panvision.scenes.tools import pipe_shapes, stirrer_shapes
 from panvision.scenes.units import Raster, Unit
@@ -39,6 +38,7 @@ CATEGORIES = ("pan", "stirrer", "inlet_pipe")
 MIN_PIXELS = 24
 
 Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,29 @@ def render_frame(rng: np.random.Generator, unit: Unit, *, state: str, presence: 
         borderMode=cv2.BORDER_REFLECT,
     )
     doneness = draw_doneness(rng, state)
-    silhouettes = []
-    if presence.pan:
-        silhouettes.append(("pan", _lay_pan(rng, canvas, unit, pan_view, doneness)))
+    serving = serve(
+        rng,
+        doneness=doneness,
+        floor=unit.form.radius * unit.form.floor,
+        cut=unit.cut,
+        amount=rng.uniform(0.8, 1.35),
+    )
     tools = _tools(rng, unit, spot, presence)
-    _shade_under(canvas, [shape for _, shapes in tools for shape in shapes], view)
-    for category, shapes in tools:
-        paint(canvas, shapes, view)
-        silhouettes.append((category, silhouette(raster.canvas, shapes, view)))
+    silhouettes = []
+    opening = None
+    if presence.pan:
+        silhouettes.append(("pan", _lay_pan(canvas, unit, pan_view)))
+        outline = transform(pan_view, unit.form.inside)
+        opening = Opening.of(canvas, outline, pan_view @ unit.form.level(0.0))
+        draw_fond(rng, opening, doneness)
+        draw_pieces(rng, opening, serving)
+    _shade_under(canvas, [shape for tool in tools for shape in tool.shapes], view)
+    for tool in tools:
+        paint(canvas, tool.shapes, view)
+        silhouettes.append((tool.category, silhouette(raster.canvas, tool.shapes, view)))
+        if opening is not None and tool.food is not None:
+            place = transform(np.linalg.inv(pan_view @ unit.form.level(0.0)) @ view, tool.food)
+            draw_pieces(rng, opening, stick(rng, serving, place, int(rng.integers(3, 9))), layers=1)
     photo = take_photo(
         rng,
         _shrink(canvas, raster),
@@ -124,43 +139,47 @@ def _camera(rng: np.random.Generator, raster: Raster) -> Matrix:
     return middle @ scaling(zoom, zoom) @ rotation(rng.normal(0, 0.03)) @ translation(*rng.normal(0, 0.015, 2))
 
 
-def _lay_pan(rng: np.random.Generator, canvas: Canvas, unit: Unit, pan_view: Matrix, doneness: float) -> Canvas:
-    """Lay the pan with its onions into the canvas; returns its body's coverage (H, W) uint8."""
+def _lay_pan(canvas: Canvas, unit: Unit, pan_view: Matrix) -> Canvas:
+    """Lay the empty pan into the canvas; returns its body's coverage (H, W) uint8."""
     size = (canvas.shape[0], canvas.shape[1])
     matrix = pan_view @ np.linalg.inv(unit.pan.matrix)
     alpha = warp(unit.pan.alpha, matrix, size)
     keep = cv2.bitwise_not(alpha)
     cv2.multiply(canvas, cv2.merge([keep, keep, keep]), dst=canvas, scale=1 / 255)
     cv2.add(canvas, warp(unit.pan.color, matrix, size), dst=canvas)
-    floor_radius = unit.form.radius * unit.form.floor
-    serving = serve(rng, doneness=doneness, floor=floor_radius, cut=unit.cut, amount=rng.uniform(0.75, 1.25))
-    opening = subpixels(transform(pan_view, unit.form.inside))
-    draw_onions(rng, canvas, serving, floor=pan_view @ unit.form.level(0.0), opening=opening)
     return warp(unit.pan.body, matrix, size)
 
 
-def _tools(
-    rng: np.random.Generator, unit: Unit, spot: npt.NDArray[np.float64], presence: Presence
-) -> list[tuple[str, list[Shape]]]:
+@dataclass(frozen=True)
+class _Tool:
+    """A tool in a frame: its shapes, and where food lies on it, if any, in units."""
+
+    category: str
+    shapes: list[Shape]
+    food: Floats | None = None
+
+
+def _tools(rng: np.random.Generator, unit: Unit, spot: Floats, presence: Presence) -> list[_Tool]:
     """Stirrer and pipes where they are in this frame. Draws its random numbers for absent tools too."""
     tools = []
-    angle = rng.uniform(0, 2 * np.pi)
-    reach = unit.form.radius * rng.uniform(0.15, 0.55)
-    lean = rng.normal(0, 0.4)
+    style = unit.stirrer
+    angle, lean = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.4)
+    tip = spot + direction(angle) * unit.form.radius * rng.uniform(0.15, 0.55)
     shapes = stirrer_shapes(
-        replace(unit.stirrer, beam=unit.stirrer.beam + rng.normal(0, 0.04)),
-        tip=spot + direction(angle) * reach,
+        replace(style, beam=style.beam + rng.normal(0, 0.04)),
+        tip=tip,
         angle=angle + lean,
         centre=spot + rng.normal(0, 0.01, 2),
     )
     if presence.stirrer:
-        tools.append(("stirrer", shapes))
-    for style, present in zip(unit.pipes, presence.pipes, strict=True):
-        entry = style.angle + rng.normal(0, 0.06)
-        tip = np.array(unit.place) + direction(entry) * unit.form.radius * style.reach + rng.normal(0, 0.012, 2)
-        shapes = pipe_shapes(style, tip=tip, angle=entry)
+        food = None if style.kind == "paddle" else tip - direction(angle + lean) * style.length * 0.42
+        tools.append(_Tool("stirrer", shapes, food))
+    for pipe, present in zip(unit.pipes, presence.pipes, strict=True):
+        entry = pipe.angle + rng.normal(0, 0.06)
+        mouth = np.array(unit.place) + direction(entry) * unit.form.radius * pipe.reach + rng.normal(0, 0.012, 2)
+        shapes = pipe_shapes(pipe, tip=mouth, angle=entry)
         if present:
-            tools.append(("inlet_pipe", shapes))
+            tools.append(_Tool("inlet_pipe", shapes))
     return tools
 
 

@@ -1,6 +1,6 @@
 """Onions: from a frame's doneness to pieces with colour, size, opacity and gloss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from panvision.scenes.draw import (
     Canvas,
+    Color,
     Field,
     Matrix,
     blend,
@@ -18,6 +19,7 @@ from panvision.scenes.draw import (
     stroke,
     subpixels,
     transform,
+    translation,
 )
 
 STATES = ("raw", "translucent", "golden", "browned", "burnt")
@@ -29,7 +31,7 @@ _LAYERS = 4
 _LIGHT = np.array([-0.6, -0.8])
 
 # Looks at the middle of each state; between the middles' plateaus they run into each other.
-_COLORS = np.array([(243, 240, 229), (213, 208, 160), (224, 168, 72), (146, 82, 34), (46, 33, 28)], np.float64)
+_COLORS = np.array([(243, 240, 229), (222, 207, 150), (224, 168, 72), (146, 82, 34), (46, 33, 28)], np.float64)
 _OPACITY = np.array([0.98, 0.7, 0.9, 0.96, 0.98])
 _SHRINK = np.array([1.0, 0.94, 0.82, 0.7, 0.58])
 _GLOSS = np.array([0.12, 0.9, 0.75, 0.5, 0.06])
@@ -112,7 +114,7 @@ def serve(
         cut: shares of slices, rings and dice.
         amount: how full, about 1.
     """
-    kinds = rng.choice(3, size=int(rng.integers(70, 130) * amount * (floor / 0.3) ** 2) + 12, p=cut)
+    kinds = rng.choice(3, size=int(rng.integers(80, 140) * amount * (floor / 0.3) ** 2) + 12, p=cut)
     count = len(kinds)
     sizes = np.array([0.052, 0.047, 0.024])[kinds] * rng.uniform(0.75, 1.2, count)
     reach = floor * np.sqrt(rng.random(count)) * 0.97
@@ -131,155 +133,195 @@ def serve(
     )
 
 
-def draw_onions(rng: np.random.Generator, canvas: Canvas, serving: Serving, *, floor: Matrix, opening: Outline) -> None:
-    """Draw fond, oil and pieces in place, cut to the pan's opening.
+def stick(rng: np.random.Generator, serving: Serving, place: Floats, count: int) -> Serving:
+    """A few more pieces like those of a serving, lying around one place: what a stirrer has picked up."""
+    count = min(count, len(serving.kinds))
+    return replace(
+        serving,
+        places=place + rng.normal(0, 0.035, (count, 2)),
+        kinds=serving.kinds[:count],
+        sizes=serving.sizes[:count],
+        turns=rng.uniform(0, 2 * np.pi, count),
+        donenesses=serving.donenesses[:count],
+        tones=serving.tones[:count],
+    )
 
-    Args:
-        rng: where the randomness of outlines and stains comes from.
-        canvas: (H, W, 3) RGB.
-        serving: the onions.
-        floor: matrix from the floor's plane to pixels.
-        opening: outline of the pan's opening as `subpixels`.
+
+@dataclass(frozen=True)
+class Opening:
+    """The part of a canvas inside a pan's rim.
+
+    Attributes:
+        area: (h, w, 3) RGB, a view of the canvas: drawing here draws there.
+        inside: (h, w) float32, 1 inside the rim, 0 outside.
+        floor: matrix from the pan floor's plane to the area's pixels.
+        pixel: size of a fine detail in pixels, at least 1.
     """
-    left, top = np.maximum(0, opening.min(axis=0) // 16 - 2)
-    right, bottom = opening.max(axis=0) // 16 + 3
-    area = canvas[top:bottom, left:right]
-    if area.size == 0:
-        return
-    shift = np.array([left, top])
-    size = area.shape[:2]
-    mask = np.zeros(size, np.uint8)
-    fill(mask, [opening - shift * 16], 255)
-    inside = mask.astype(np.float32) / 255
-    frame_look = look(np.array([serving.doneness]))
-    _draw_fond(rng, area, inside, float(frame_look.fond[0]))
-    pieces = _outlines(rng, serving, floor=floor, shift=shift)
-    mottle = 1 + float(0.05 + 0.2 * frame_look.fond[0]) * noise(rng, size, (size[0] / 9, size[1] / 9), 2)
+
+    area: Canvas
+    inside: Field
+    floor: Matrix
+    pixel: float
+
+    @classmethod
+    def of(cls, canvas: Canvas, outline: Floats, floor: Matrix) -> "Opening":
+        """Cut the opening with this outline (n, 2) out of a canvas; outline and floor in the canvas's pixels."""
+        low = np.clip(np.floor(outline.min(axis=0)) - 2, 0, [canvas.shape[1] - 1, canvas.shape[0] - 1]).astype(int)
+        high = np.maximum(low + 1, np.ceil(outline.max(axis=0)).astype(int) + 3)
+        area = canvas[low[1] : high[1], low[0] : high[0]]
+        mask = np.zeros(area.shape[:2], np.uint8)
+        fill(mask, [subpixels(outline - low)], 255)
+        return cls(
+            area, mask * np.float32(1 / 255), translation(-low[0], -low[1]) @ floor, max(1.0, scale_of(floor) / 300)
+        )
+
+
+def draw_fond(rng: np.random.Generator, opening: Opening, doneness: float) -> None:
+    """Draw what the frying leaves on the pan's floor, in place: brown film, crumbs, pools of oil."""
+    size = opening.area.shape[:2]
+    strength = float(look(np.array([doneness])).fond[0])
+    film = noise(rng, size, (6, 6), 3)
+    alpha = np.clip(strength * (0.42 + 0.3 * film), 0, 0.8) * opening.inside
+    blend(opening.area, (84.0 - 46 * strength, 50.0 - 26 * strength, 24.0 - 8 * strength), alpha)
+    crumbs = noise(rng, size, (size[0] / 5, size[1] / 5)) > 2.9 - 1.5 * strength
+    blend(opening.area, (64.0, 38.0, 20.0), (0.7 * strength) * crumbs * opening.inside)
+    pools = np.clip(0.5 - np.roll(film, size[1] // 3, axis=1), 0, 1)
+    shine = np.clip(noise(rng, size, (22, 22)) - 1.9, 0, 1) * pools
+    blend(opening.area, (238.0, 226.0, 190.0), ((0.07 * pools + 0.55 * shine) * opening.inside).astype(np.float32))
+
+
+def draw_pieces(rng: np.random.Generator, opening: Opening, serving: Serving, *, layers: int = _LAYERS) -> None:
+    """Draw the pieces of a serving in place, in layers that shade each other."""
+    size = opening.area.shape[:2]
+    browning = float(look(np.array([serving.doneness])).fond[0])
+    mottle = 1 + np.float32(0.05 + 0.16 * browning) * noise(rng, size, (size[0] / 9, size[1] / 9), 2)
     glints = np.zeros(size, np.uint8)
-    for layer in range(_LAYERS):
-        _draw_layer(area, _portion(pieces, layer), inside, mottle, glints)
-    shine = cv2.GaussianBlur(glints, (0, 0), 0.8).astype(np.float32) * (inside * np.float32(1 / 255))
-    blend(area, (255.0, 252.0, 240.0), shine)
+    pieces = _cut(rng, serving, opening)
+    step = max(1, -(-len(pieces) // layers))
+    for start in range(0, len(pieces), step):
+        _draw_layer(opening, pieces[start : start + step], mottle, glints)
+    shine = cv2.GaussianBlur(glints, (0, 0), 0.5 * opening.pixel).astype(np.float32) * (opening.inside / 255)
+    blend(opening.area, (255.0, 252.0, 240.0), shine)
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """One piece in pixels: outlines, colours, opacity, and the width and strength of its glint."""
+    """One piece in pixels.
 
-    outer: list[Outline]
-    inner: list[Outline]
+    Attributes:
+        outline: one polygon, or two: a ring and its hole.
+        body: the lit part, likewise.
+        line: a vein, or the bow along which it shines.
+        edge, color, vein: RGB.
+        opacity, gloss: 0 to 1.
+    """
+
+    outline: list[Outline]
+    body: list[Outline]
     line: Outline
-    glint: Outline
-    color: tuple[float, float, float]
-    edge: tuple[float, float, float]
-    vein: tuple[float, float, float]
+    edge: Color
+    color: Color
+    vein: Color
     opacity: float
     gloss: float
-    pixel: float
 
 
-def _portion(pieces: list[_Piece], layer: int) -> list[_Piece]:
-    """The pieces of one layer of the heap."""
-    step = -(-len(pieces) // _LAYERS)
-    return pieces[layer * step : (layer + 1) * step]
-
-
-def _draw_fond(rng: np.random.Generator, area: Canvas, inside: Field, strength: float) -> None:
-    """Brown film on the floor and patches of oil that catch the light, in place."""
-    size = area.shape[:2]
-    film = noise(rng, size, (6, 6), 3)
-    alpha = np.clip(0.5 * strength + 0.22 * strength * film, 0, 0.85).astype(np.float32) * inside
-    blend(area, (70.0 - 30 * strength, 42.0 - 20 * strength, 22.0 - 8 * strength), alpha)
-    oil = np.clip(np.abs(np.roll(film, 17, axis=1)) * -2.2 + 0.35, 0, 0.28).astype(np.float32) * inside
-    blend(area, (236.0, 222.0, 176.0), oil)
-
-
-def _draw_layer(area: Canvas, pieces: list[_Piece], inside: Field, mottle: Field, glints: Canvas) -> None:
+def _draw_layer(opening: Opening, pieces: list[_Piece], mottle: Field, glints: Canvas) -> None:
     """One layer of pieces with its soft shadow on what lies below, in place; adds its highlights to `glints`."""
-    size = area.shape[:2]
+    size, pixel = opening.area.shape[:2], opening.pixel
+    lift = np.rint(_LIGHT * 16 * pixel).astype(np.int32)
     colors = np.zeros((*size, 3), np.uint8)
     cover = np.zeros(size, np.uint8)
     for piece in pieces:
-        fill(glints, piece.outer, 0)
-        fill(colors, piece.outer, piece.edge)
-        fill(colors, piece.inner, piece.color)
-        stroke(colors, piece.line, piece.vein, piece.pixel)
-        fill(cover, piece.outer, 255 * piece.opacity)
+        fill(colors, piece.outline, piece.edge)
+        fill(colors, [part + lift // 2 for part in piece.body], piece.color)
+        stroke(colors, piece.line, piece.vein, pixel)
+        fill(cover, piece.outline, 255 * piece.opacity)
+        fill(glints, piece.outline, 0)
         if piece.gloss > 0.04:
-            stroke(glints, piece.glint, 255 * piece.gloss, piece.pixel)
-    pixel = max(1.0, pieces[0].pixel) if pieces else 1.0
-    shadow = cv2.GaussianBlur(np.roll(cover, (round(2 * pixel), round(1.5 * pixel)), (0, 1)), (0, 0), 1.8 * pixel)
-    shade(area, 1 - np.float32(0.5 / 255) * shadow.astype(np.float32) * inside)
+            stroke(glints, piece.line + lift, 255 * piece.gloss, pixel)
+    moved = np.roll(cover, (round(2 * pixel), round(1.4 * pixel)), (0, 1))
+    shadow = cv2.GaussianBlur(moved, (0, 0), 1.7 * pixel).astype(np.float32)
+    shade(opening.area, 1 - np.float32(0.55 / 255) * shadow * opening.inside)
     shade(colors, mottle)
-    blend(area, colors, cover.astype(np.float32) * (inside * np.float32(1 / 255)))
+    blend(opening.area, colors, cover.astype(np.float32) * (opening.inside / 255))
 
 
-def _outlines(rng: np.random.Generator, serving: Serving, *, floor: Matrix, shift: Floats) -> list[_Piece]:
-    """All pieces of a serving in pixels of the area that starts at `shift`, the lowest first."""
-    count = len(serving.kinds)
+def _cut(rng: np.random.Generator, serving: Serving, opening: Opening) -> list[_Piece]:
+    """All pieces of a serving in pixels, the lowest first."""
     looks = look(serving.donenesses)
-    edges = look(np.clip(serving.donenesses + 0.1, 0, 1)).color * 0.74
     tones = serving.tones[:, None]
-    colors, edges = np.clip(looks.color * tones, 0, 255), np.clip(edges * tones, 0, 255)
-    sizes = serving.sizes * looks.shrink
-    wobble = rng.normal(0, 0.035 + 0.06 * serving.doneness, (count, 24, 1))
-    sweeps = rng.uniform(1.3, 2.9, count)
-    matrix = floor.copy()
-    matrix[:2, 2] -= shift
-    pixel = scale_of(floor) / 480 * 1.6
-    pieces = []
-    for n in range(count):
-        forms = _FORMS[serving.kinds[n]](sweeps[n], wobble[n])
-        turn = serving.turns[n]
-        cos, sin = np.cos(turn) * sizes[n], np.sin(turn) * sizes[n]
-        place = np.array([[cos, -sin], [sin, cos]])
-        outlines = [subpixels(transform(matrix, form @ place.T + serving.places[n])) for form in forms]
-        half = (len(outlines) - 1) // 2
-        gleam = outlines[-1] + (np.array(_LIGHT) * 16 * pixel * 0.8).astype(np.int32)
-        pieces.append(
-            _Piece(
-                outlines[:half],
-                outlines[half:-1],
-                outlines[-1],
-                gleam,
-                tuple(colors[n]),
-                tuple(edges[n]),
-                tuple(0.5 * colors[n] + 0.5 * edges[n]),
-                float(looks.opacity[n]),
-                float(looks.gloss[n] * (0.35 + 0.65 * (n * 7 % 10) / 10)),
-                pixel,
+    colors = np.clip(looks.color * tones, 0, 255)
+    # Edges brown first, but charred ones turn to ash.
+    ash = 0.66 + 0.75 * np.clip((serving.donenesses - 0.78) * 8, 0, 1)[:, None]
+    edges = np.clip(look(np.clip(serving.donenesses + 0.07, 0, 1)).color * ash * tones, 0, 255)
+    veins = 0.6 * colors + 0.4 * edges
+    gleams = looks.gloss * rng.uniform(0.3, 1.0, len(serving.kinds))
+    pieces: dict[int, _Piece] = {}
+    for kind, form in enumerate(_FORMS):
+        rows = np.flatnonzero(serving.kinds == kind)
+        wobble = rng.normal(0, 0.035 + 0.06 * serving.doneness, (len(rows), 24, 1))
+        sweeps = rng.uniform(1.3, 2.9, (len(rows), 1))
+        turns = serving.turns[rows]
+        cos, sin = np.cos(turns), np.sin(turns)
+        turn = np.stack([np.stack([cos, sin], axis=1), np.stack([-sin, cos], axis=1)], axis=1)  # (n, 2, 2)
+        turn *= (serving.sizes * looks.shrink)[rows, None, None]
+        parts = [
+            subpixels(transform(opening.floor, points @ turn + serving.places[rows, None, :]))
+            for points in form(sweeps, wobble)
+        ]
+        half = len(parts) // 2
+        for place, row in enumerate(rows):
+            own = [part[place] for part in parts]
+            edge, color, vein = (_as_color(values[row]) for values in (edges, colors, veins))
+            pieces[int(row)] = _Piece(
+                own[:half], own[half:-1], own[-1], edge, color, vein, float(looks.opacity[row]), float(gleams[row])
             )
-        )
-    return pieces
+    return [pieces[row] for row in sorted(pieces)]
 
 
-def _slice(sweep: float, wobble: Floats) -> list[Floats]:
-    """A crescent: outer outline, inner (lit) outline, middle line; size 1."""
-    forms = []
-    for thick, share in ((0.3, 1.0), (0.19, 0.94)):
-        angles = np.linspace(-sweep / 2, sweep / 2, 12) * share
-        width = thick * np.sqrt(np.maximum(0.08, np.cos(angles / sweep * 2.7)))[:, None]
-        ray = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        bow = ray * (1 + wobble[:12]) - [0.75, 0.0]
-        forms.append(np.concatenate([bow + ray * width, (bow - ray * width)[::-1]]))
-    angles = np.linspace(-sweep / 2, sweep / 2, 8) * 0.8
-    return [*forms, np.stack([np.cos(angles), np.sin(angles)], axis=1) * 1.06 - [0.75, 0.0]]
+def _as_color(values: Floats) -> Color:
+    red, green, blue = values.tolist()
+    return (red, green, blue)
 
 
-def _ring(sweep: float, wobble: Floats) -> list[Floats]:
-    """A ring: two circles for the outline, two for its lit part, an arc."""
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    ray = np.stack([np.cos(angles), np.sin(angles) * 0.85], axis=1) * (1 + wobble * 0.8)
-    line = np.linspace(sweep, sweep + 3.5, 12)
-    return [ray, ray * 0.56, ray * 0.93, ray * 0.66, np.stack([np.cos(line), np.sin(line) * 0.85], axis=1) * 0.8]
+def _slices(sweeps: Floats, wobble: Floats) -> list[Floats]:
+    """Crescents of radius 1: outlines (n, 24, 2), bodies (n, 24, 2), middle lines (n, 8, 2).
+
+    Args:
+        sweeps: (n, 1) angle that a crescent spans, radians.
+        wobble: (n, 24, 1) irregularity.
+    """
+    parts = []
+    for thickness, share in ((0.3, 1.0), (0.24, 0.96)):
+        along = np.linspace(-0.5, 0.5, 12) * share
+        width = thickness * np.sqrt(np.maximum(0.08, np.cos(along * 2.7)))[:, None]
+        ray = _rays(sweeps * along)
+        bow = ray * (1 + wobble[:, :12]) - [0.75, 0.0]
+        parts.append(np.concatenate([bow + ray * width, (bow - ray * width)[:, ::-1]], axis=1))
+    line = _rays(sweeps * np.linspace(-0.4, 0.4, 8)) * 1.06 - [0.75, 0.0]
+    return [*parts, line]
 
 
-def _dice(sweep: float, wobble: Floats) -> list[Floats]:
-    """A curved block of a few layers."""
+def _rings(sweeps: Floats, wobble: Floats) -> list[Floats]:
+    """Rings: outlines and holes, bodies and their holes, each (n, 24, 2), and an arc (n, 12, 2); see `_slices`."""
+    ray = _rays(np.linspace(0, 2 * np.pi, 24, endpoint=False)[None]) * [1.0, 0.85] * (1 + wobble * 0.8)
+    arcs = _rays(sweeps + np.linspace(0, 3.5, 12)) * [0.8, 0.68]
+    return [ray, ray * 0.56, ray * 0.96, ray * 0.62, arcs]
+
+
+def _dice(sweeps: Floats, wobble: Floats) -> list[Floats]:
+    """Curved blocks: outlines and bodies (n, 6, 2), layer lines (n, 3, 2); see `_slices`."""
     corners = np.array([[-1.0, -0.7], [-0.1, -0.86], [0.95, -0.72], [1.0, 0.7], [0.05, 0.9], [-0.95, 0.72]])
-    corners = corners * [1.0, 0.62 + 0.14 * sweep] + wobble[:6] * 1.8
-    line = np.array([[-0.8, 0.1], [0.0, -0.08], [0.85, 0.1]])
-    return [corners, corners * 0.8 - [0.04, 0.08], line]
+    aspect = np.stack([np.ones_like(sweeps), 0.62 + 0.14 * sweeps], axis=2)  # (n, 1, 2)
+    blocks = corners * aspect + wobble[:, :6] * 1.8
+    lines = np.broadcast_to(np.array([[-0.8, 0.1], [0.0, -0.08], [0.85, 0.1]]), (len(sweeps), 3, 2))
+    return [blocks, blocks * 0.86, lines]
 
 
-_FORMS = (_slice, _ring, _dice)
+def _rays(angles: Floats) -> Floats:
+    """Unit vectors (..., 2) at angles (...)."""
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+
+
+_FORMS = (_slices, _rings, _dice)

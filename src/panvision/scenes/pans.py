@@ -132,7 +132,7 @@ def draw_pan(rng: np.random.Generator, form: PanForm, material: Material, *, sca
     fill(body, [subpixels(transform(matrix, body_outlines))], 255)
     opaque = cv2.max(body, silhouette(size, handle, matrix))
 
-    picture = np.zeros((*size, 3), np.uint8)
+    picture: Canvas = np.zeros((*size, 3), np.uint8)
     paint(picture, handle, matrix)
     paint(picture, _outside(form, material, body_outlines), matrix)
     inner = picture.copy()
@@ -160,12 +160,21 @@ def _body_outlines(form: PanForm) -> Points:
 def _outside(form: PanForm, material: Material, outline: Points) -> list[Shape]:
     """Outer wall and the rolled rim."""
     rim = form.level(form.depth)
-    light = arc(form.radius - form.lip / 2, start=-2.9, sweep=1.6, count=32)
+    glare = [
+        Shape(
+            transform(
+                rim, arc(form.radius - form.lip / 2, start=-3.0 + 0.13 * step, sweep=1.9 - 0.26 * step, count=32)
+            ),
+            mix(material.lip, (255, 255, 255), 0.1 + 0.1 * step),
+            form.lip * 0.3,
+        )
+        for step in range(6)
+    ]
     return [
         Shape(outline, material.outside),
         Shape(transform(rim, arc(form.radius)), tint(material.lip, 0.72)),
         Shape(transform(rim, arc(form.radius - form.lip * 0.3)), material.lip),
-        Shape(transform(rim, light), mix(material.lip, (255, 255, 255), 0.6), form.lip * 0.35),
+        *glare,
     ]
 
 
@@ -199,7 +208,7 @@ def _inside_light(
     toward = rng.uniform(-np.pi, np.pi)
     wall = radius > form.floor
     factor = np.ones(size, np.float32)
-    factor += np.where(wall, 0.3, 0.08 + 0.05 * material.shine) * np.cos(angle - toward)
+    factor += np.where(wall, 0.38, 0.16 * np.minimum(1, radius * 1.6)) * np.cos(angle - toward)
     lobes = np.abs(np.cos(angle - toward - 0.4)) ** 10
     factor += material.brushed * np.where(wall, 0.25, 0.42) * (lobes - 0.25) * np.minimum(1, radius * 2)
     rings = np.interp(radius, np.linspace(0, 1.2, 160), rng.standard_normal(160)).astype(np.float32)
@@ -210,7 +219,7 @@ def _inside_light(
     spot = direction(toward) * form.radius * 0.45
     factor += material.shine * 0.55 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (0.012 + 0.01 * form.radius))
     edge = np.exp(-(((radius - form.floor) / 0.03) ** 2))
-    return (factor - 0.16 * edge).astype(np.float32)
+    return (factor - 0.22 * edge).astype(np.float32)
 
 
 def _handle(form: PanForm, material: Material) -> list[Shape]:

@@ -66,7 +66,7 @@ def encode_jpeg(rng: Rng, photo: Canvas, *, difficulty: float) -> bytes:
 
 def _light(rng: Rng, x: Field, y: Field, difficulty: float, lamp: float) -> Field:
     """Brightness over the frame: overall gain, slope away from the lamp, a pool of light, vignette."""
-    gain = 1 + rng.uniform(-0.3, 0.22) * difficulty
+    gain = 1.06 + rng.uniform(-0.3, 0.24) * difficulty
     angle = lamp + rng.normal(0, 0.9) * difficulty
     slope = (0.06 + 0.34 * difficulty * rng.random()) * (np.cos(angle) * x + np.sin(angle) * y)
     spot_x, spot_y = rng.uniform(-1.0, 1.0, 2)
@@ -95,7 +95,7 @@ def _add_steam(
 ) -> None:
     """Drifting wisps over the pan, in place."""
     height, width = photo.shape[:2]
-    density = 0.75 * difficulty * rng.random() ** 1.6
+    density = 1.0 * difficulty * rng.random() ** 1.6
     wisps = noise(rng, coarse, (4, 5), 3)
     drift = rng.normal(0, 0.35, 2) * pan[2]
     rows, columns = np.mgrid[: coarse[0], : coarse[1]].astype(np.float32)
