@@ -1,0 +1,79 @@
+"""The `panvision` command: reads the arguments and hands them to one subcommand's module."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from panvision import __version__
+
+# A subcommand is a module of this package with `add_arguments(parser)` and `run(args) -> exit code`.
+COMMANDS = {
+    "train": "train the model on a folder of labelled pictures, without DVC",
+    "predict": "predict every picture of a folder",
+    "params": "check params.yaml as a whole",
+}
+
+EPILOG = """\
+`panvision COMMAND --help` lists a command's options. The pipeline itself runs with
+`dvc repro`. Dashes and underscores in options mean the same.
+
+exit codes: 0 done, 1 error, 2 wrong usage, 3 done, but some files could not be read
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; by default the process's.
+
+    Returns:
+        Exit code: 0 done, 1 error, 3 done but for some files. Wrong usage exits with 2.
+    """
+    arguments = underscored(sys.argv[1:] if argv is None else argv)
+    args = build_parser(arguments).parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        print("panvision: interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the command that stands in `arguments` is imported."""
+    parser = argparse.ArgumentParser(
+        prog="panvision",
+        description="One model for a cooking pan: where it is, what is in and over it,\nwhat state the onions are in.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"panvision {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
+        )
+        if name == chosen:
+            module = importlib.import_module(f"panvision.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def underscored(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--input-dir` written `--input_dir`; values stay as they are."""
+    written = []
+    for argument in arguments:
+        if argument.startswith("--") and len(argument) > 2:
+            flag, equals, value = argument[2:].partition("=")
+            written.append(f"--{flag.replace('-', '_')}{equals}{value}")
+        else:
+            written.append(argument)
+    return written
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What every model file can do, whatever runs it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from panvision.decoding.boxes import Thresholds
+
+METADATA_KEY = "panvision"
+METADATA_VERSION = 1
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class PredictorError(ValueError):
+    """A model file or an input that cannot be used; the message names it, the reason and the remedy."""
+
+
+class RawOutputs(NamedTuple):
+    """What the network gives for N pictures, undecoded; all float32, P points over all detection levels.
+
+    Attributes:
+        mask_logits: (N, S, S).
+        class_logits: (N, P, K).
+        ltrb: (N, P, 4) distances to the box edges, in strides.
+        centerness: (N, P) logits.
+        state_logits: (N, C).
+    """
+
+    mask_logits: FloatArray
+    class_logits: FloatArray
+    ltrb: FloatArray
+    centerness: FloatArray
+    state_logits: FloatArray
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says about itself.
+
+    Attributes:
+        image_size: side S of the model's square input in pixels.
+        strides: detection levels, pixels per cell.
+        det_class_names: what the boxes are called, K names.
+        cls_class_names: what the states are called, C names.
+        thresholds: which boxes are reported unless the caller says otherwise.
+    """
+
+    image_size: int
+    strides: tuple[int, ...]
+    det_class_names: tuple[str, ...]
+    cls_class_names: tuple[str, ...]
+    thresholds: Thresholds
+
+    def to_metadata(self) -> str:
+        """The JSON that an ONNX file carries under the key `panvision`."""
+        values = {
+            "version": METADATA_VERSION,
+            "image_size": self.image_size,
+            "strides": list(self.strides),
+            "det_class_names": list(self.det_class_names),
+            "cls_class_names": list(self.cls_class_names),
+            "score_threshold": self.thresholds.score,
+            "nms_threshold": self.thresholds.nms,
+            "max_detections": self.thresholds.max_detections,
+        }
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_metadata(cls, text: str, path: str | Path) -> Self:
+        """Read what `to_metadata` wrote.
+
+        Raises:
+            PredictorError: naming `path`: not such JSON, or of another version.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            version = values["version"]
+            if version == METADATA_VERSION:
+                return cls(
+                    image_size=int(values["image_size"]),
+                    strides=tuple(int(stride) for stride in values["strides"]),
+                    det_class_names=tuple(str(name) for name in values["det_class_names"]),
+                    cls_class_names=tuple(str(name) for name in values["cls_class_names"]),
+                    thresholds=Thresholds(
+                        score=float(values["score_threshold"]),
+                        nms=float(values["nms_threshold"]),
+                        max_detections=int(values["max_detections"]),
+                    ),
+                )
+        except (KeyError, TypeError, ValueError) as error:
+            raise PredictorError(f"{path}: its panvision metadata is damaged ({error!r}); export it again") from error
+        raise PredictorError(
+            f"{path}: panvision metadata of version {version!r}, but this panvision reads {METADATA_VERSION}; "
+            "export it again or install the panvision that wrote it"
+        )
+
+
+class Backend(Protocol):
+    """One loaded model file."""
+
+    info: ModelInfo
+
+    def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
+        """Run pictures (N, S, S, 3) uint8 RGB, N ≥ 1, through the network."""
+        ...

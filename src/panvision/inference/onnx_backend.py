@@ -1,0 +1,71 @@
+"""An exported model on ONNX Runtime: NumPy, Pillow and onnxruntime are all it needs."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, RawOutputs
+
+# They share no base class of their own.
+ORT_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class OnnxBackend:
+    """One ONNX file with the metadata of panvision.
+
+    Args:
+        path: the file.
+        device: a name starting with `cuda` runs on the GPU where this onnxruntime has CUDA; else the CPU runs it.
+
+    Raises:
+        PredictorError: not ONNX, or not exported by panvision.
+    """
+
+    def __init__(self, path: Path, device: str | None = None) -> None:
+        providers = ["CPUExecutionProvider"]
+        if str(device).startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, "CUDAExecutionProvider")
+        try:
+            self._session = onnxruntime.InferenceSession(path, providers=providers)
+        except ORT_ERRORS as error:
+            raise PredictorError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY not in metadata:
+            raise PredictorError(
+                f"{path}: an ONNX file without panvision's metadata; make one with `python stages/export.py`"
+            )
+        self.info = ModelInfo.from_metadata(metadata[METADATA_KEY], path)
+        names = {output.name for output in self._session.get_outputs()}
+        missing = [name for name in RawOutputs._fields if name not in names]
+        if missing or [one.name for one in self._session.get_inputs()] != ["images"]:
+            raise PredictorError(f"{path}: needs the input `images` and the outputs {', '.join(RawOutputs._fields)}")
+        self._path = path
+
+    def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
+        """Run pictures (N, S, S, 3) uint8 RGB, N ≥ 1, through the network.
+
+        Raises:
+            PredictorError: the file's graph cannot take them.
+        """
+        try:
+            outputs = self._session.run(list(RawOutputs._fields), {"images": images})
+        except ORT_ERRORS as error:
+            raise PredictorError(
+                f"{self._path}: ONNX Runtime cannot run {len(images)} pictures: {_one_line(error)}"
+            ) from error
+        return RawOutputs(*(np.asarray(output, dtype=np.float32) for output in outputs))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

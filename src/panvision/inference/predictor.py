@@ -1,0 +1,216 @@
+"""The shipped model: a picture in, mask, boxes and state in that picture's pixels out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from panvision.decoding.boxes import Thresholds
+from panvision.decoding.points import level_points
+from panvision.inference.backend import Backend, ModelInfo, PredictorError, RawOutputs
+from panvision.inference.results import Result, decode
+from panvision.pixels import ImageError, RgbArray, image_to_rgb, read_image, resize_rgb
+
+Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
+
+
+class Predictor:
+    """One loaded model file and the names and thresholds it answers with.
+
+    Args:
+        backend: runs the network.
+        info: names and thresholds; by default the model file's own.
+    """
+
+    def __init__(self, backend: Backend, info: ModelInfo | None = None) -> None:
+        self.backend = backend
+        self.info = info or backend.info
+        self._points = level_points(self.info.image_size, self.info.strides)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | None = None) -> Self:
+        """Load a checkpoint (.pth, .pt; needs PyTorch) or an exported model (.onnx; needs onnxruntime only).
+
+        Args:
+            path: the model file.
+            device: `cpu`, `cuda`, `cuda:1` …; by default the GPU for a checkpoint if there is one, else the CPU.
+
+        Raises:
+            PredictorError: no such file, not a model of panvision, or damaged.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in (".pth", ".pt", ".onnx"):
+            raise PredictorError(f"{path}: not a model file by its name; expected .pth, .pt or .onnx")
+        if not path.is_file():
+            raise PredictorError(f"{path}: no such model file; `dvc repro` or `dvc pull` makes models/best_model.pth")
+        return cls(_open_backend(path, device))
+
+    @property
+    def image_size(self) -> int:
+        """Side of the model's square input in pixels."""
+        return self.info.image_size
+
+    @property
+    def det_class_names(self) -> list[str]:
+        """What boxes are called, by class index."""
+        return list(self.info.det_class_names)
+
+    @property
+    def cls_class_names(self) -> list[str]:
+        """What states are called, by class index."""
+        return list(self.info.cls_class_names)
+
+    @property
+    def score_threshold(self) -> float:
+        """Boxes scoring lower are not reported."""
+        return self.info.thresholds.score
+
+    @property
+    def nms_threshold(self) -> float:
+        """Of two boxes of one class overlapping by more than this IoU, the lower-scored is not reported."""
+        return self.info.thresholds.nms
+
+    @property
+    def max_detections(self) -> int:
+        """Boxes reported per picture, best first."""
+        return self.info.thresholds.max_detections
+
+    def with_thresholds(
+        self,
+        score_threshold: float | None = None,
+        nms_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> "Predictor":
+        """The same model with other thresholds; None keeps one as it is.
+
+        Raises:
+            PredictorError: a threshold outside 0 to 1, or fewer than one detection.
+        """
+        new = Thresholds(
+            score=self.score_threshold if score_threshold is None else score_threshold,
+            nms=self.nms_threshold if nms_threshold is None else nms_threshold,
+            max_detections=self.max_detections if max_detections is None else max_detections,
+        )
+        for name, value in (("score_threshold", new.score), ("nms_threshold", new.nms)):
+            if not 0.0 <= value <= 1.0:
+                raise PredictorError(f"{name} must lie in 0 to 1, found {value!r}")
+        if new.max_detections < 1:
+            raise PredictorError(f"max_detections must be at least 1, found {new.max_detections!r}")
+        return self if new == self.info.thresholds else Predictor(self.backend, replace(self.info, thresholds=new))
+
+    def raw(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
+        """Run pictures that already have the model's size; nothing is decoded.
+
+        Args:
+            images: (N, S, S, 3) uint8 RGB, N ≥ 1.
+
+        Raises:
+            PredictorError: another shape or type, or a model file whose outputs do not fit its metadata.
+        """
+        size = self.image_size
+        if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[1:] != (size, size, 3):
+            raise PredictorError(f"expected (N, {size}, {size}, 3) uint8 pictures, found {images.shape} {images.dtype}")
+        outputs = self.backend.run(images)
+        count, places = len(images), len(self._points[0])
+        expected = (
+            (count, size, size),
+            (count, places, len(self.info.det_class_names)),
+            (count, places, 4),
+            (count, places),
+            (count, len(self.info.cls_class_names)),
+        )
+        shapes = tuple(output.shape for output in outputs)
+        if shapes != expected:
+            raise PredictorError(
+                f"the model's outputs have shapes {shapes}, its metadata say {expected}; export it again"
+            )
+        return outputs
+
+    def predict(
+        self, image: Picture, score_threshold: float | None = None, nms_threshold: float | None = None
+    ) -> Result:
+        """Mask, boxes and state of one picture, in that picture's own pixels.
+
+        Args:
+            image: a path, a Pillow image, or a uint8 array: (H, W, 3) RGB (a frame of OpenCV is BGR: pass
+                `frame[:, :, ::-1]`), (H, W, 4) RGBA or (H, W) gray. Floats are refused.
+            score_threshold: boxes scoring lower are not reported; by default the predictor's own.
+            nms_threshold: likewise for overlapping boxes of one class.
+
+        Returns:
+            ``{"segmentation": {"mask"}, "detection": {"boxes", "labels", "scores", "class_names"},
+            "classification": {"class_idx", "class_name", "probabilities"}}``.
+
+        Raises:
+            ImageError: the picture cannot be read, or has no pixels.
+            PredictorError: a threshold outside 0 to 1.
+        """
+        return self.predict_batch([image], score_threshold, nms_threshold)[0]
+
+    def predict_batch(
+        self,
+        images: Sequence[Picture],
+        score_threshold: float | None = None,
+        nms_threshold: float | None = None,
+    ) -> list[Result]:
+        """Several pictures of any sizes in one pass through the network; otherwise as `predict`."""
+        configured = self.with_thresholds(score_threshold, nms_threshold)
+        pictures = [to_rgb(image) for image in images]
+        if not pictures:
+            return []
+        outputs = self.raw(np.stack([resize_rgb(picture, self.image_size) for picture in pictures]))
+        return [
+            decode(
+                outputs,
+                row,
+                configured.info,
+                points=self._points,
+                width=picture.shape[1],
+                height=picture.shape[0],
+            )
+            for row, picture in enumerate(pictures)
+        ]
+
+
+def to_rgb(image: Picture) -> RgbArray:
+    """Any accepted form of a picture as (H, W, 3) uint8.
+
+    Raises:
+        ImageError: it cannot be read, has no pixels, or is an array of another form.
+    """
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return image_to_rgb(image)
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"image: expected a path, a Pillow image or an array, found {type(image).__name__}")
+    if image.dtype != np.uint8:
+        raise ImageError(f"image: arrays must be uint8 with values 0 to 255, found {image.dtype}; convert it first")
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+        raise ImageError(f"image: expected shape (H, W, 3), (H, W, 4) or (H, W), found {image.shape}")
+    if image.size == 0:
+        raise ImageError(f"image: has no pixels, its shape is {image.shape}")
+    return image if image.ndim == 3 and image.shape[2] == 3 else image_to_rgb(Image.fromarray(image))
+
+
+def _open_backend(path: Path, device: str | None) -> Backend:
+    """The backend for a file, its runtime imported only now: a device with one of them needs no other."""
+    try:
+        if path.suffix.lower() == ".onnx":
+            from panvision.inference.onnx_backend import OnnxBackend
+
+            return OnnxBackend(path, device)
+        from panvision.inference.torch_backend import TorchBackend
+
+        return TorchBackend(path, device)
+    except ModuleNotFoundError as error:
+        raise PredictorError(
+            f"{path}: needs the package {error.name}, which is not installed; "
+            "`pip install onnxruntime` for .onnx, `pip install panvision[train]` for checkpoints"
+        ) from error

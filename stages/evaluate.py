@@ -1,0 +1,38 @@
+"""Stage `evaluate`: the shipped model on the raw test pictures, scored."""
+
+import sys
+
+from panvision.decoding.settings import DetectionSettings
+from panvision.evaluation.score import EvaluationError, evaluate
+from panvision.evaluation.settings import EvaluationSettings
+from panvision.inference.backend import PredictorError
+from panvision.inference.predictor import Predictor
+from panvision.ingest.packed import PackedError
+from panvision.ingest.settings import DataSettings
+from panvision.params import ParamsError, read_sections
+from panvision.pixels import ImageError
+
+
+def main() -> None:
+    """Read models/best_model.pth and the test split; write metrics/*.json and reports/plots/*.csv."""
+    schemas = {"data": DataSettings, "detection": DetectionSettings, "evaluation": EvaluationSettings}
+    try:
+        settings = read_sections(schemas)
+        detection = settings["detection"]
+        predictor = Predictor.load("models/best_model.pth").with_thresholds(
+            nms_threshold=detection.nms_threshold, max_detections=detection.max_detections
+        )
+        evaluation = evaluate(
+            predictor,
+            prepared="build/prepared",
+            splits="build/splits.csv",
+            data=settings["data"],
+            settings=settings["evaluation"],
+        )
+    except (ParamsError, PackedError, PredictorError, EvaluationError, ImageError) as error:
+        sys.exit(str(error))
+    evaluation.write("metrics", "reports/plots")
+
+
+if __name__ == "__main__":
+    main()
