@@ -1,0 +1,69 @@
+"""dvc.yaml lists exactly the code that each stage's script reaches: no more, no less."""
+
+import pytest
+from dvc.repo import Repo
+
+from tests.pipeline.imports import reached_files
+from tests.pipeline.scratch import ROOT
+
+CODE = (ROOT / "src", ROOT / "stages")
+LEFT_OUT = {".pyc"}
+
+
+def stages() -> dict:
+    with Repo(str(ROOT)) as repo:
+        return {stage.addressing: stage for stage in repo.index.stages}
+
+
+STAGES = stages()
+
+
+def script(stage):
+    python, path, *_ = stage.cmd.split()
+    assert python == "python"
+    return ROOT / path
+
+
+def listed_files(stage) -> set:
+    """Files of ours below the stage's deps, directories expanded."""
+    files = set()
+    for dep in stage.deps:
+        path = ROOT / dep.def_path
+        if any(path.is_relative_to(folder) for folder in CODE):
+            found = path.rglob("*") if path.is_dir() else [path]
+            files |= {file for file in found if file.suffix not in LEFT_OUT and not file.is_dir()}
+    return files
+
+
+def names(files) -> list[str]:
+    return sorted(file.relative_to(ROOT).as_posix() for file in files)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_are_the_code_that_the_script_reaches(name):
+    stage = STAGES[name]
+    reached, listed = reached_files(script(stage), ROOT / "src"), listed_files(stage)
+    missing, superfluous = names(reached - listed), names(listed - reached)
+    assert not missing, f"dvc.yaml: {name} must list what its script reaches: {missing}"
+    assert not superfluous, f"dvc.yaml: {name} lists what its script cannot reach: {superfluous}"
+
+
+def test_every_stage_script_belongs_to_a_stage():
+    assert set(names((ROOT / "stages").glob("*.py"))) == set(names(map(script, STAGES.values())))
+
+
+def test_training_depends_on_the_environments_lock_and_no_other_stage_does():
+    locked = {name for name, stage in STAGES.items() if "requirements.lock" in {dep.def_path for dep in stage.deps}}
+    assert locked == {"train_phase1", "train_phase2"}
+
+
+def test_every_stage_says_what_it_does_and_keeps_nothing_between_runs():
+    for name, stage in STAGES.items():
+        assert stage.desc, name
+        assert not any(out.persist for out in stage.outs), name
+
+
+def test_metrics_are_in_git_and_everything_else_is_in_the_cache():
+    for stage in STAGES.values():
+        for out in stage.outs:
+            assert out.use_cache is not out.def_path.startswith("metrics/"), out.def_path

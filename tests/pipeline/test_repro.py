@@ -1,0 +1,82 @@
+"""The real `dvc` on the whole pipeline, with tiny settings."""
+
+import json
+import re
+
+import pytest
+from dvc.repo import Repo
+
+from tests.pipeline.imports import reached_files
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+
+TRAINING_AND_LATER = ["train_phase1", "train_phase2", "evaluate", "export", "report"]
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"^Running stage '(.+)':$", output, flags=re.MULTILINE)
+
+
+def test_a_second_run_with_nothing_changed_runs_nothing(scratch):
+    output = scratch.dvc("repro")
+    assert stages_run(output) == []
+    assert "Data and pipelines are up to date." in output
+    assert scratch.run("git", "status", "--porcelain") == ""
+
+
+def test_metrics_are_valid_json_with_what_the_contract_names(scratch):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    def metrics(name):
+        text = (scratch.folder / f"metrics/{name}.json").read_text()
+        return json.loads(text, parse_constant=refuse)
+
+    assert {"miou", "iou", "dice"} <= set(metrics("segmentation"))
+    assert {"map50", "map50_95", "ap50"} <= set(metrics("detection"))
+    assert {"accuracy", "balanced_accuracy", "recall"} <= set(metrics("classification"))
+    assert {"segmentation", "detection", "classification", "problems"} <= set(metrics("data"))
+    assert "parity" in metrics("export")
+
+
+def test_the_plots_and_the_artifact_that_dvc_yaml_names_are_there(scratch):
+    with Repo(str(scratch.folder)) as repo:
+        shown = repo.plots.show()
+        assert (scratch.folder / repo.artifacts.read()["dvc.yaml"]["panvision"].path).is_file()
+    for source in shown[""]["sources"]["data"].values():
+        assert "error" not in source
+    scratch.dvc("plots", "show", "--out", str(scratch.record / "plots"))
+    page = (scratch.record / "plots/index.html").read_text()
+    assert all(column in page for column in ("val_total", "miou", "map50", "accuracy", "predicted", "precision"))
+
+
+def test_what_a_stage_imported_is_what_the_import_walk_found(scratch):
+    """The static walk that holds dvc.yaml against the code misses nothing that really happens."""
+    with Repo(str(scratch.folder)) as repo:
+        commands = [stage.cmd for stage in repo.index.stages]
+    source = scratch.folder / "src"
+    for command in commands:
+        # The recorder itself imports panvision.params, which every stage script does too.
+        imported = scratch.recorded(command, "modules")
+        assert str(source / "panvision/params.py") in imported
+        reached = {str(path) for path in reached_files(scratch.folder / command.split()[1], source)}
+        assert imported <= reached, command
+
+
+def test_an_experiment_on_a_loss_weight_retrains_and_compares(scratch):
+    prepared = (scratch.folder / "build/prepared/detection/images.npy").stat().st_mtime_ns
+    try:
+        assert stages_run(scratch.dvc("exp", "run", "--set-param", "loss.cls=4.0")) == TRAINING_AND_LATER
+        assert (scratch.folder / "build/prepared/detection/images.npy").stat().st_mtime_ns == prepared
+        changed = json.loads(scratch.dvc("params", "diff", "--json"))
+        assert changed == {"params.yaml": {"loss.cls": {"old": 2.0, "new": 4.0}}}
+        metrics = json.loads(scratch.dvc("metrics", "diff", "--all", "--json"))
+        assert set(metrics) == {f"metrics/{name}.json" for name in ("data", "segmentation", "detection")} | {
+            "metrics/classification.json",
+            "metrics/export.json",
+        }
+        assert {"old", "new"} <= set(metrics["metrics/classification.json"]["accuracy"])
+        assert "| Path" in scratch.dvc("metrics", "diff", "--all", "--md")
+    finally:
+        scratch.run("git", "checkout", "--quiet", ".")
+        scratch.dvc("checkout", "--quiet")

@@ -1,0 +1,82 @@
+"""Who may import whom: the contracts in pyproject.toml hold, and the rooms without torch import without it."""
+
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import panvision
+
+ROOT = Path(__file__).parents[1]
+GROUND_FLOOR = {"params", "pixels", "files"}
+ROOMS_WITHOUT_TORCH = {"scenes", "ingest", "decoding", "scoring"}
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess:
+    # In a process of its own: import-linter imports the package from the folder that it runs in.
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"]
+    env = os.environ | {"PYTHONPATH": str(folder / "src")}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def modules_of(names: set[str]) -> list[str]:
+    found = pkgutil.walk_packages(panvision.__path__, "panvision.", onerror=lambda name: None)
+    return [module.name for module in found if module.name.split(".")[1] in names]
+
+
+def run_without(missing: tuple[str, ...], modules: list[str]) -> subprocess.CompletedProcess:
+    """Import modules in a fresh Python in which some packages cannot be imported."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing!r})); import {', '.join(modules)}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_the_contracts_between_the_rooms_are_kept():
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "broken"),
+    [
+        ("params.py", "import json", None),
+        ("params.py", "import panvision.scenes.settings", "The ground floor imports nothing of ours BROKEN"),
+        ("scenes/settings.py", "import panvision.ingest.settings", "scenes imports the ground floor only BROKEN"),
+        ("training/settings.py", "import panvision.ingest.packed", "training imports data, model"),
+        ("pixels.py", "import torch", "has no torch, not even through"),
+        ("config.py", "import panvision.model.backbone", "config imports the rooms' settings, and of the rooms"),
+        ("inference/results.py", "import cv2", "An exported model runs on numpy"),
+    ],
+)
+def test_the_contracts_notice_an_import_that_is_not_allowed(tmp_path, module, line, broken):
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / "src/panvision" / module).open("a") as file:
+        file.write(f"\n{line}\n")
+    done = lint_imports(tmp_path)
+    assert (done.returncode != 0) is (broken is not None)
+    if broken:
+        assert broken in done.stdout
+        assert done.stdout.count("BROKEN") >= 1
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS_WITHOUT_TORCH | GROUND_FLOOR))
+def test_what_has_no_torch_imports_without_it(room):
+    modules = modules_of({room})
+    assert modules
+    done = run_without(("torch", "torchvision", "albumentations"), modules)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_onnx_path_imports_with_little_more_than_numpy_pillow_and_onnxruntime():
+    missing = ("torch", "torchvision", "albumentations", "pydantic", "yaml", "pandas", "cv2", "matplotlib", "dvc")
+    modules = [name for name in modules_of({"inference"}) if not name.endswith(".torch_backend")]
+    done = run_without(missing, modules)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_blocked_package_is_noticed():
+    assert "torch" in run_without(("torch",), ["panvision.model.backbone"]).stderr
