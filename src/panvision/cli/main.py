@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train the model on a folder of labelled pictures, without DVC",
     "predict": "predict every picture of a folder",
     "params": "check params.yaml as a whole",
+    "summary": "show the metrics of the pipeline's last run",
 }
 
 EPILOG = """\

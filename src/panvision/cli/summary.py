@@ -1,0 +1,71 @@
+"""`panvision summary`: the pipeline's figures on the test split as a short table, and where the results lie."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+# Rows of the table: metrics file, key in it, the figure's name.
+FIGURES = (
+    ("segmentation", "miou", "mIoU"),
+    ("segmentation", "dice", "Dice"),
+    ("detection", "map50", "mAP@0.5"),
+    ("detection", "map50_95", "mAP@[.5:.95]"),
+    ("classification", "accuracy", "accuracy"),
+    ("classification", "balanced_accuracy", "balanced accuracy"),
+)
+RESULTS = (
+    ("checkpoint", "models/best_model.pth"),
+    ("ONNX model", "models/panvision.onnx"),
+    ("report", "reports/report.html"),
+)
+
+
+class SummaryError(ValueError):
+    """The metrics cannot be shown; the message names the file and the remedy."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `panvision summary`."""
+    parser.add_argument("path", nargs="?", default=".", help="the project's folder (default: the current one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; returns 0, or 1 when the pipeline has not run."""
+    try:
+        print(summary(Path(args.path)))
+    except SummaryError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def summary(project: Path) -> str:
+    """The table as text.
+
+    Raises:
+        SummaryError: a metrics file is missing or is no JSON object.
+    """
+    metrics = {task: _read(project / "metrics" / f"{task}.json") for task in dict.fromkeys(row[0] for row in FIGURES)}
+    lines = [f"{'test split':<16}{'figure':<20}value"]
+    shown = ""
+    for task, key, name in FIGURES:
+        value = metrics[task].get(key)
+        text = "undefined" if value is None else f"{value:.3f}"
+        lines.append(f"{'' if task == shown else task:<16}{name:<20}{text}")
+        shown = task
+    lines.append("")
+    lines.extend(f"{name:<16}{path}" for name, path in RESULTS if (project / path).exists())
+    return "\n".join(lines).rstrip()
+
+
+def _read(path: Path) -> dict[str, float | None]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SummaryError(f"{path}: no such file; run `make repro` or `dvc repro` first") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SummaryError(f"{path}: not valid JSON ({error}); run `dvc repro` again") from error
+    if not isinstance(values, dict):
+        raise SummaryError(f"{path}: expected a JSON object; run `dvc repro` again")
+    return values

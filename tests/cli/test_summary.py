@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from panvision.cli.main import main
+from panvision.cli.summary import FIGURES, SummaryError, summary
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project whose pipeline ran: every figure another value."""
+    for number, (task, key, _) in enumerate(FIGURES):
+        path = tmp_path / "metrics" / f"{task}.json"
+        path.parent.mkdir(exist_ok=True)
+        values = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps({**values, key: number / 8}))
+    return tmp_path
+
+
+def test_every_figure_is_shown_once_with_its_value(project):
+    lines = summary(project).splitlines()
+    for number, (_, _, name) in enumerate(FIGURES):
+        (line,) = [line for line in lines if f" {name} " in f" {line} "]
+        assert line.endswith(f"{number / 8:.3f}")
+
+
+def test_an_undefined_or_missing_figure_is_called_so(project):
+    (project / "metrics/detection.json").write_text('{"map50": null}')
+    rows = [line.split() for line in summary(project).splitlines()]
+    assert ["detection", "mAP@0.5", "undefined"] in rows
+    assert ["mAP@[.5:.95]", "undefined"] in rows
+
+
+def test_results_are_named_where_they_are(project):
+    assert "report.html" not in summary(project)
+    (project / "reports").mkdir()
+    (project / "reports/report.html").write_text("")
+    assert summary(project).splitlines()[-1].split() == ["report", "reports/report.html"]
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"\xff", b"[]"])
+def test_a_missing_or_damaged_file_is_named_with_the_remedy(project, content):
+    path = project / "metrics/segmentation.json"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SummaryError, match=r"segmentation\.json: .*dvc repro"):
+        summary(project)
+
+
+def test_the_command_prints_the_table_or_the_error(project, capsys):
+    assert main(["summary", str(project)]) == 0
+    assert "mIoU" in capsys.readouterr().out
+    (project / "metrics/segmentation.json").unlink()
+    assert main(["summary", str(project)]) == 1
+    assert "segmentation.json" in capsys.readouterr().err
