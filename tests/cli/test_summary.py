@@ -20,7 +20,7 @@ def project(tmp_path):
 def test_every_figure_is_shown_once_with_its_value(project):
     lines = summary(project).splitlines()
     for number, (_, _, name) in enumerate(FIGURES):
-        (line,) = [line for line in lines if f" {name} " in f" {line} "]
+        (line,) = [line for line in lines if line[16:36].strip() == name]
         assert line.endswith(f"{number / 8:.3f}")
 
 

@@ -14,11 +14,12 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 COPIED = (
     "dvc.yaml",
-    ".dvc/config",
-    ".dvc/.gitignore",
-    ".dvcignore",
-    ".gitignore",
     "requirements.lock",
+    ".gitignore",
+    ".dvcignore",
+    ".dvc/.gitignore",
+    ".dvc/config",
+    ".dvc/plots",
     "stages",
     "src",
 )
