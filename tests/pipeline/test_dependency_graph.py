@@ -12,7 +12,7 @@ LEFT_OUT = {".pyc"}
 
 def stages() -> dict:
     with Repo(str(ROOT)) as repo:
-        return {stage.addressing: stage for stage in repo.index.stages}
+        return {stage.name: stage for stage in repo.index.stages}
 
 
 STAGES = stages()

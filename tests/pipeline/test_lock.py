@@ -1,4 +1,4 @@
-"""The committed dvc.lock, metrics, params and code belong together: a fresh clone has nothing to re-run but for data."""
+"""The committed dvc.lock, metrics, params and code belong together: a fresh clone has nothing to re-run."""
 
 import json
 import subprocess
