@@ -32,7 +32,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text with `\\n` line ends, whole or not at all."""
+    """Write UTF-8 text with Unix line ends, whole or not at all."""
     with replacing(path) as scratch:
         scratch.write_text(text, encoding="utf-8", newline="\n")
 
