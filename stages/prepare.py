@@ -1,0 +1,37 @@
+"""Stage prepare: one task's raw images and labels, checked and packed. `python stages/prepare.py segmentation`."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from panvision.ingest.pack import prepare
+from panvision.ingest.packed import TASKS
+from panvision.ingest.problems import IngestError
+from panvision.ingest.settings import DataSettings
+from panvision.params import ParamsError, read_sections
+
+PACKED = Path("build/prepared")
+
+
+def main() -> None:
+    """Pack the task named on the command line."""
+    task = next((task for task in TASKS if sys.argv[1:] == [task]), None)
+    if task is None:
+        sys.exit(f"usage: python stages/prepare.py {{{','.join(TASKS)}}}")
+    try:
+        settings: DataSettings = read_sections({"data": DataSettings})["data"]
+        result = prepare(task, settings, PACKED / task)
+    except (ParamsError, IngestError) as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{PACKED / task}: cannot be written: {error}")
+    counts = Counter(found.severity for found in result.problems)
+    listed = f"; {PACKED / task}/problems.csv" if result.problems else ""
+    found = ", ".join(f"{counts[kind]} {word}" for kind, word in _WORDS.items() if counts[kind]) or "no problems"
+    print(f"{task}: {result.images} images packed, {found}{listed}")
+
+
+_WORDS = {"error": "errors", "warning": "warnings", "fixed": "fixed"}
+
+if __name__ == "__main__":
+    main()
