@@ -111,7 +111,8 @@ def evaluate(
     Raises:
         EvaluationError: the model has other classes than the data.
         PackedError: `prepared` or `splits` cannot be used.
-        ImageError: a raw picture cannot be read.
+        ImageError: a raw picture or mask cannot be read.
+        MaskSizeError: a raw mask no longer fits its picture.
     """
     predictor = predictor.with_thresholds(score_threshold=settings.min_score)
     sources = {}
@@ -137,7 +138,7 @@ def _score_masks(predictor: Predictor, source: _Source) -> dict[str, Any]:
     if masks is None:
         raise EvaluationError(f"{source.packed.folder}: has no masks; run `python stages/prepare.py segmentation`")
     counts = [
-        pixel_counts(load_mask(source.folder, masks[row]), result["segmentation"]["mask"])
+        pixel_counts(load_mask(source.folder, masks[row], source.packed.files[row]), result["segmentation"]["mask"])
         for row, result in source.predictions(predictor)
     ]
     return {"images": len(counts), **segmentation_scores(counts)}

@@ -1,0 +1,82 @@
+import json
+
+import pytest
+from PIL import Image
+
+from panvision.cli.main import main
+from panvision.config import Config
+from panvision.decoding.settings import DetectionSettings
+from tests.tiny import picture, write_onnx
+
+
+@pytest.fixture
+def arguments(tmp_path) -> list[str]:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture()).save(tmp_path / "in" / "a.png")
+    (tmp_path / "model").mkdir()
+    model = write_onnx(tmp_path / "model" / "m.onnx")
+    return ["predict", "--checkpoint", str(model), "--input-dir", str(tmp_path / "in")] + [
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
+
+
+def boxes(tmp_path) -> int:
+    return len(json.loads((tmp_path / "out" / "predictions.json").read_text())["images"][0]["detection"]["boxes"])
+
+
+def test_a_folder_is_predicted(tmp_path, arguments, capsys) -> None:
+    assert main([*arguments, "--visualize"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a_mask.png",
+        "a_pred.png",
+        "predictions.json",
+    ]
+    text = capsys.readouterr()
+    assert text.out.splitlines() == ["a.png: frozen 100%, 1 box", f"1 picture predicted, written to {tmp_path}/out"]
+    assert text.err == ""
+
+
+def test_a_broken_file_is_named_and_the_rest_finished(tmp_path, arguments, capsys) -> None:
+    (tmp_path / "in" / "0.jpg").write_bytes(b"broken")
+    assert main(arguments) == 3
+    text = capsys.readouterr()
+    assert "1 picture predicted" in text.out
+    assert text.err.startswith("panvision predict: could not be read: 0.jpg: ")
+    assert len(text.err.splitlines()) == 1
+
+
+def test_thresholds_option_before_configuration_before_model(tmp_path, arguments) -> None:
+    assert main(arguments) == 0
+    assert boxes(tmp_path) == 1
+    Config(detection=DetectionSettings(score_threshold=0.999)).save(tmp_path / "model" / "config.json")
+    assert main(arguments) == 0
+    assert boxes(tmp_path) == 0
+    Config(detection=DetectionSettings(score_threshold=0.5)).save(tmp_path / "other.json")
+    assert main([*arguments, "--config", str(tmp_path / "other.json")]) == 0
+    assert boxes(tmp_path) == 1
+    assert main([*arguments, "--score-threshold", "0.2"]) == 0
+    assert boxes(tmp_path) == 1
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "high"])
+def test_a_threshold_outside_its_range_is_wrong_usage(arguments, capsys, value) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, f"--nms_threshold={value}"])
+    assert stop.value.code == 2
+    assert "nms_threshold" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--checkpoint", "missing.pth", "missing.pth: no such model file"),
+        ("--input_dir", "missing", "missing: no such folder"),
+        ("--config", "missing.json", "missing.json: no such configuration file"),
+    ],
+)
+def test_an_error_is_one_line(arguments, capsys, option, value, message) -> None:
+    assert main([*arguments, option, value]) == 1
+    text = capsys.readouterr().err
+    assert message in text
+    assert len(text.splitlines()) == 1

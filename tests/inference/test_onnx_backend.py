@@ -1,0 +1,108 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from panvision.inference.backend import PredictorError
+from panvision.inference.predictor import Predictor
+from tests.tiny import INFO, ColourBackend, changed_metadata, picture, write_onnx
+
+# Everything that is neither the standard library, ours, nor of the three packages (or of what these need to run).
+ALLOWED = {"panvision", "numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging"}
+BARE = f"""
+import sys
+
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in {ALLOWED!r} and top not in sys.stdlib_module_names and not top.startswith("_"):
+            raise ModuleNotFoundError(f"a bare device has no {{top}}", name=top)
+
+sys.meta_path.insert(0, Wall())
+from panvision.inference import infer_image, load_model, run_inference
+
+model, info = load_model(sys.argv[1])
+result = infer_image(model, sys.argv[2], info)
+assert result["classification"]["class_name"] == "frozen", result
+assert [len(run_inference(model, sys.argv[3], info, None, sys.argv[4], True))] == [1]
+print(sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+
+
+def test_an_exported_model_needs_numpy_pillow_and_onnxruntime_only(tmp_path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(picture()).save(pictures / "a.png")
+    model = write_onnx(tmp_path / "m.onnx")
+    run = subprocess.run(
+        [sys.executable, "-c", BARE, model, pictures / "a.png", pictures, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    for package in ("torch", "pydantic", "pandas", "cv2", "yaml"):
+        assert f"'{package}'" not in run.stdout
+    assert (tmp_path / "out" / "a_pred.png").is_file()
+
+
+def test_onnx_runtime_gives_what_the_graph_says(tmp_path) -> None:
+    predictor = Predictor.load(write_onnx(tmp_path / "m.onnx"))
+    assert predictor.info == INFO
+    images = np.stack([picture(64, 64), picture(64, 64, colour=(120, 0, 0))])
+    outputs, expected = predictor.raw(images), ColourBackend().run(images)
+    np.testing.assert_allclose(outputs.mask_logits, expected.mask_logits, rtol=1e-5)
+    np.testing.assert_allclose(outputs.state_logits, expected.state_logits, rtol=1e-5)
+    assert all(output.dtype == np.float32 and len(output) == 2 for output in outputs)
+    result = predictor.predict(picture(128, 64))
+    assert result["detection"]["class_names"] == ["lid"]
+    assert result["detection"]["boxes"] == [[0.0, 0.0, 16.0, 8.0]]
+
+
+def test_a_cuda_device_without_cuda_falls_back_to_the_cpu(tmp_path) -> None:
+    assert Predictor.load(write_onnx(tmp_path / "m.onnx"), "cuda").predict(picture())
+
+
+@pytest.mark.parametrize("content", [b"", b"not an onnx file" * 100])
+def test_a_file_that_is_not_onnx_is_refused(tmp_path, content) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(PredictorError, match=r"m\.onnx: ONNX Runtime cannot load it"):
+        Predictor.load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "without panvision's metadata"),
+        ("not json", "damaged"),
+        ("[]", "damaged"),
+        ("{}", "damaged"),
+        (changed_metadata(strides=None), "damaged"),
+        (changed_metadata(version=2), "version 2"),
+    ],
+)
+def test_a_foreign_onnx_file_is_refused(tmp_path, metadata, message) -> None:
+    write_onnx(tmp_path / "m.onnx", metadata=metadata)
+    with pytest.raises(PredictorError, match=rf"m\.onnx: .*{message}"):
+        Predictor.load(tmp_path / "m.onnx")
+
+
+def test_metadata_of_another_graph_are_found_out(tmp_path) -> None:
+    write_onnx(tmp_path / "m.onnx", metadata=changed_metadata(cls_class_names=["one"]))
+    with pytest.raises(PredictorError, match="export it again"):
+        Predictor.load(tmp_path / "m.onnx").predict(picture())
+    write_onnx(tmp_path / "m.onnx", metadata=changed_metadata(image_size=96))
+    with pytest.raises(PredictorError, match="cannot run 1 pictures"):
+        Predictor.load(tmp_path / "m.onnx").predict(picture())
+
+
+def test_outputs_by_other_names_are_refused(tmp_path) -> None:
+    import onnx
+
+    model = onnx.load(write_onnx(tmp_path / "m.onnx"))
+    del model.graph.output[0]
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(PredictorError, match="mask_logits"):
+        Predictor.load(tmp_path / "m.onnx")

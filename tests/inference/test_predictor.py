@@ -1,0 +1,192 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from panvision.inference.backend import PredictorError, RawOutputs
+from panvision.inference.predictor import Predictor, to_rgb
+from panvision.pixels import ImageError
+from tests.tiny import BOX_NAMES, INFO, PLACES, SIZE, STATE_NAMES, ColourBackend, picture
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    return Predictor(ColourBackend())
+
+
+def test_result_is_in_the_pictures_own_pixels(predictor) -> None:
+    # 192x96 is stretched to 64x64: 3 pixels across and 1.5 down per pixel of the model.
+    image = picture(192, 96, box=(24, 12, 72, 60))
+    result = predictor.predict(image)
+    mask = result["segmentation"]["mask"]
+    assert mask.shape == (96, 192)
+    assert mask.dtype == np.uint8
+    assert np.all(mask[:, 98:] == 255)
+    assert not mask[:, :94].any()
+    detection = result["detection"]
+    np.testing.assert_allclose(detection["boxes"], [[24, 12, 72, 60]], atol=0.01)
+    assert detection["labels"] == [1]
+    assert detection["class_names"] == ["stirrer"]
+    assert 0.9 < detection["scores"][0] < 1.0
+
+
+def test_state_names_the_likeliest(predictor) -> None:
+    state = predictor.predict(np.full((8, 8, 3), (0, 120, 20), dtype=np.uint8))["classification"]
+    assert (state["class_idx"], state["class_name"]) == (1, "fresh")
+    assert list(state["probabilities"]) == list(STATE_NAMES)
+    assert sum(state["probabilities"].values()) == pytest.approx(1.0)
+    assert max(state["probabilities"], key=lambda name: state["probabilities"][name]) == "fresh"
+
+
+def test_result_without_the_mask_is_json(predictor) -> None:
+    result = predictor.predict(picture(box=(4, 4, 30, 30)))
+    for part in ("detection", "classification"):
+        assert json.loads(json.dumps(result[part])) == result[part]
+
+
+def test_a_picture_without_boxes_gives_empty_lists(predictor) -> None:
+    detection = predictor.predict(picture())["detection"]
+    assert detection == {"boxes": [], "labels": [], "scores": [], "class_names": []}
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 99))
+def test_any_size_gives_a_mask_of_that_size_and_boxes_inside(width: int, height: int, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image[: height // 2 + 1, : width // 2 + 1] = (255, 0, 0)
+    result = Predictor(ColourBackend()).predict(image)
+    assert result["segmentation"]["mask"].shape == (height, width)
+    for x1, y1, x2, y2 in result["detection"]["boxes"]:
+        assert 0 <= x1 < x2 <= width
+        assert 0 <= y1 < y2 <= height
+
+
+def test_a_batch_of_other_sizes_gives_what_single_pictures_give(predictor) -> None:
+    images = [picture(50, 70, box=(2, 2, 20, 30)), picture(120, 33), picture(64, 64, colour=(99, 0, 0))]
+    together = predictor.predict_batch(images)
+    assert predictor.backend.batches == [3]
+    for one, result in zip(images, together, strict=True):
+        alone = predictor.predict(one)
+        assert np.array_equal(alone["segmentation"].pop("mask"), result["segmentation"].pop("mask"))
+        assert alone == result
+    assert predictor.predict_batch([]) == []
+
+
+def test_thresholds_are_the_callers_else_the_files(predictor) -> None:
+    image = picture(box=(4, 4, 30, 30))
+    assert len(predictor.predict(image)["detection"]["boxes"]) == 1
+    assert predictor.predict(image, score_threshold=0.999)["detection"]["boxes"] == []
+    stricter = predictor.with_thresholds(0.999, 0.2, 7)
+    assert (stricter.score_threshold, stricter.nms_threshold, stricter.max_detections) == (0.999, 0.2, 7)
+    assert stricter.predict(image)["detection"]["boxes"] == []
+    assert len(stricter.predict(image, score_threshold=0.0)["detection"]["boxes"]) == 7
+    assert predictor.score_threshold == 0.3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [((1.5,), "score_threshold"), ((None, -0.1), "nms_threshold"), ((float("nan"),), "score_threshold")],
+)
+def test_impossible_thresholds_are_refused(predictor, given, message) -> None:
+    with pytest.raises(PredictorError, match=message):
+        predictor.predict(picture(), *given)
+
+
+def test_no_detection_at_all_is_no_threshold(predictor) -> None:
+    with pytest.raises(PredictorError, match="max_detections"):
+        predictor.with_thresholds(max_detections=0)
+
+
+def test_names_are_the_models(predictor) -> None:
+    assert predictor.image_size == SIZE
+    assert predictor.det_class_names == list(BOX_NAMES)
+    assert predictor.cls_class_names == list(STATE_NAMES)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((0, SIZE, SIZE, 3), np.uint8),
+        np.zeros((1, SIZE, SIZE, 3), np.float32),
+        np.zeros((SIZE, SIZE, 3), np.uint8),
+        np.zeros((1, 32, 32, 3), np.uint8),
+    ],
+)
+def test_raw_refuses_what_the_network_cannot_take(predictor, images) -> None:
+    with pytest.raises(PredictorError, match=r"expected \(N, 64, 64, 3\) uint8"):
+        predictor.raw(images)
+
+
+def test_outputs_that_do_not_fit_the_metadata_are_refused() -> None:
+    class Short(ColourBackend):
+        def run(self, images: np.ndarray) -> RawOutputs:
+            return super().run(images)._replace(centerness=np.zeros((1, PLACES - 1), np.float32))
+
+    with pytest.raises(PredictorError, match="export it again"):
+        Predictor(Short()).predict(picture())
+
+
+def test_every_accepted_form_of_a_picture_is_the_same_picture(tmp_path) -> None:
+    image = picture(box=(4, 4, 30, 30))
+    Image.fromarray(image).save(tmp_path / "a.png")
+    opaque = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+    for form in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(image), image, opaque, image[:]):
+        assert np.array_equal(to_rgb(form), image)
+    grey = image[:, :, 0]
+    for form in (grey, grey[:, :, None], Image.fromarray(grey)):
+        assert np.array_equal(to_rgb(form), np.repeat(grey[:, :, None], 3, axis=2))
+
+
+def test_transparency_is_laid_on_white() -> None:
+    clear = np.zeros((4, 5, 4), np.uint8)
+    assert np.all(to_rgb(clear) == 255)
+
+
+def test_mirrored_and_read_only_arrays_are_taken(predictor) -> None:
+    frame = picture(box=(4, 4, 30, 30))[:, :, ::-1]  # what OpenCV gives
+    assert predictor.predict(frame[:, :, ::-1])["detection"]["labels"] == [1]
+    frozen = picture()
+    frozen.flags.writeable = False
+    assert predictor.predict(frozen)["classification"]["class_name"] == "frozen"
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 3)), "uint8"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (np.zeros((4, 4), np.uint16), "uint16"),
+        (np.zeros((4, 4), bool), "bool"),
+        (np.zeros((4, 4, 2), np.uint8), "shape"),
+        (np.zeros(4, np.uint8), "shape"),
+        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+        (np.zeros((4, 0), np.uint8), "no pixels"),
+        (Image.new("RGB", (0, 3)), "no pixels"),
+        (None, "NoneType"),
+        ([[1, 2]], "list"),
+        ("missing.png", "missing.png: no such file"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_the_reason(predictor, image, message) -> None:
+    with pytest.raises(ImageError, match=message):
+        predictor.predict(image)
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model", "model.onnx.zip"])
+def test_an_unknown_suffix_is_refused(tmp_path, name) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(PredictorError, match=r"expected \.pth, \.pt or \.onnx"):
+        Predictor.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["model.pth", "model.onnx"])
+def test_a_missing_file_is_named(tmp_path, name) -> None:
+    with pytest.raises(PredictorError, match=f"{name}: no such model file"):
+        Predictor.load(tmp_path / name)
+
+
+def test_info_survives_its_metadata() -> None:
+    assert type(INFO).from_metadata(INFO.to_metadata(), "m.onnx") == INFO

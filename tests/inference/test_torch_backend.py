@@ -1,0 +1,80 @@
+import warnings
+
+import numpy as np
+import pytest
+
+from panvision.inference.api import load_model
+from panvision.inference.backend import PredictorError
+from panvision.inference.predictor import Predictor
+from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, picture
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    from panvision.model.checkpoint import save_checkpoint
+    from panvision.model.multitask import MultiTaskModel
+    from panvision.model.settings import ModelSettings
+
+    torch.manual_seed(0)
+    settings = ModelSettings(
+        backbone="resnet10", weights="none", fpn_channels=32, head_convs=0, seg_channels=8, cls_hidden=8
+    )
+    model = MultiTaskModel(settings, image_size=SIZE, det_classes=BOX_NAMES, cls_classes=STATE_NAMES)
+    path = tmp_path_factory.mktemp("model") / "best_model.pth"
+    save_checkpoint(path, model)
+    return path
+
+
+def test_a_checkpoint_answers_as_its_network(checkpoint) -> None:
+    from panvision.model.checkpoint import load_checkpoint
+    from panvision.model.flat import FlatModel
+
+    predictor = Predictor.load(checkpoint, "cpu")
+    images = np.stack([picture(64, 64), picture(64, 64, colour=(120, 0, 0))])
+    with torch.inference_mode():
+        expected = FlatModel(load_checkpoint(checkpoint)[0])(torch.tensor(images))
+    for output, tensor in zip(predictor.raw(images), expected, strict=True):
+        assert output.dtype == np.float32
+        np.testing.assert_allclose(output, tensor.numpy(), atol=1e-5)
+
+
+def test_a_checkpoint_predicts_without_a_warning(checkpoint) -> None:
+    predictor = Predictor.load(checkpoint, "cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = predictor.predict(picture(80, 40), score_threshold=0.0)
+    assert result["segmentation"]["mask"].shape == (40, 80)
+    assert 0 < len(result["detection"]["boxes"]) <= 100
+    assert set(result["classification"]["probabilities"]) == set(STATE_NAMES)
+
+
+def test_what_a_checkpoint_knows(checkpoint) -> None:
+    model, info = load_model(checkpoint)
+    assert info == {
+        "num_det_classes": 2,
+        "num_cls_classes": 3,
+        "det_class_names": list(BOX_NAMES),
+        "cls_idx_to_class": dict(enumerate(STATE_NAMES)),
+    }
+    assert (model.score_threshold, model.nms_threshold, model.max_detections) == (0.3, 0.5, 100)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint" * 50])
+def test_a_damaged_checkpoint_is_refused(tmp_path, content) -> None:
+    (tmp_path / "m.pth").write_bytes(content)
+    with pytest.raises(PredictorError, match=r"m\.pth"):
+        Predictor.load(tmp_path / "m.pth")
+
+
+def test_a_foreign_checkpoint_is_refused(tmp_path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "m.pth")
+    with pytest.raises(PredictorError, match="not a panvision checkpoint"):
+        Predictor.load(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(checkpoint, device) -> None:
+    with pytest.raises(PredictorError, match=device):
+        Predictor.load(checkpoint, device)
