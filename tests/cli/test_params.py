@@ -13,7 +13,7 @@ def test_every_fault_is_listed(tmp_path, capsys) -> None:
     assert main(["params", str(path)]) == 1
     text = capsys.readouterr().err
     assert "loss.cls" in text
-    assert "model.bakbone: unknown key; did you mean backbone?" in text or "did you mean" in text
+    assert "model.bakbone: unknown key" in text
 
 
 def test_a_missing_file_is_an_error(tmp_path, capsys) -> None:

@@ -16,10 +16,11 @@ COMMANDS = {
 }
 
 EPILOG = """\
-`panvision COMMAND --help` lists a command's options. The pipeline itself runs with
-`dvc repro`. Dashes and underscores in options mean the same.
+`panvision COMMAND --help` lists a command's options; dashes and underscores in
+them mean the same. The pipeline itself runs with `dvc repro`.
 
-exit codes: 0 done, 1 error, 2 wrong usage, 3 done, but some files could not be read
+exit codes: 0 done, 1 error, 2 wrong usage, 3 done but for files that could not
+be read
 """
 
 

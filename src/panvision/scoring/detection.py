@@ -47,7 +47,8 @@ def coco_precision(
         evaluation.evaluate()
         evaluation.accumulate()
     precision = np.asarray(evaluation.eval["precision"], dtype=np.float64)[:, :, :, 0, 0]  # (10, 101, K)
-    return np.where(precision < 0.0, np.nan, precision)
+    # pycocotools divides by a sum that it raises by 2⁻⁵²: rounding makes a perfect precision 1 again.
+    return np.where(precision < 0.0, np.nan, precision.round(12))
 
 
 def summarise_precision(precision: npt.NDArray[np.float64], class_names: Sequence[str]) -> dict[str, Any]:
