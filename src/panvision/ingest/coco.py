@@ -53,6 +53,8 @@ def _load(part: Part, root: Path) -> tuple[_Document | None, list[Problem]]:
     """The annotations of one part, from beside the images or the folder above."""
     candidates = list(dict.fromkeys((part.folder / ANNOTATIONS, part.images / ANNOTATIONS)))
     present = [path for path in candidates if path.is_file()]
+    if not present and not list_images(part.images, root, nested=True)[0]:
+        return None, []
     if not present:
         where = relative(candidates[0], root)
         return None, [problem("annotations_missing", where, "there is no such file")]
@@ -176,12 +178,20 @@ def _files(document: _Document, root: Path) -> tuple[dict[int | str, str], list[
         if pure.is_absolute() or ".." in pure.parts or "\0" in name or (name[1:2] == ":"):
             problems.append(problem("path_escapes", document.file, f"file_name {name!r} leaves the folder"))
             continue
-        found = [path for path in (part.images / pure, part.folder / pure) if path.is_file()]
+        found = [path for path in (part.images / pure, part.folder / pure) if _is_file(path)]
         if found:
             files[image["id"]] = relative(found[0], root)
         else:
             problems.append(problem("image_missing", relative(part.images / pure, root), "is listed but absent"))
     return files, problems
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A name that the file system refuses, for example one that is too long.
+        return False
 
 
 def _annotations_by_image(
@@ -213,9 +223,9 @@ def _annotations_by_image(
 
 def _boxes(image: dict[str, Any], annotations: list[dict[str, Any]], labels: dict[int, int]) -> CocoBoxes:
     sides = (image.get("width"), image.get("height"))
-    stated = all(isinstance(side, (int, float)) and side > 0 for side in sides)
+    width, height = (_float(side) if isinstance(side, (int, float)) and side > 0 else 0.0 for side in sides)
     return CocoBoxes(
-        size=(float(sides[0]), float(sides[1])) if stated else None,  # type: ignore[arg-type] # checked just above
+        size=(width, height) if width and height else None,
         xywh=tuple(_numbers(annotation["bbox"]) for annotation in annotations),
         labels=tuple(labels[annotation["category_id"]] for annotation in annotations),
         ids=tuple(str(annotation.get("id")) for annotation in annotations),
@@ -227,8 +237,16 @@ def _numbers(box: list[Any]) -> tuple[float, float, float, float]:
     sane = len(box) == 4 and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in box)
     if not sane:
         return (float("nan"),) * 4
-    x, y, width, height = (float(value) for value in box)
+    x, y, width, height = (_float(value) for value in box)
     return x, y, width, height
+
+
+def _float(value: float) -> float:
+    """JSON's integers may be larger than any float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
 
 
 def _original_name(image: dict[str, Any]) -> str:

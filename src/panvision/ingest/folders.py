@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from panvision.ingest.layout import Part, Reading, Sample, find_parts, list_images, relative
+from panvision.ingest.layout import Part, Reading, Sample, find_parts, is_readable, list_images, relative
 from panvision.ingest.problems import Problem, problem
 
 SEGMENTATION_CLASSES = ["background", "pan"]
@@ -75,7 +75,9 @@ def read_classification(root: Path) -> Reading:
     samples: list[Sample] = []
     folders: dict[str, str] = {}
     for part in parts:
-        for folder in sorted(path for path in part.images.iterdir() if path.is_dir() and path.name[0] != "."):
+        for folder in sorted(
+            path for path in part.images.iterdir() if path.is_dir() and path.name[0] != "." and is_readable(path)
+        ):
             images, faults = list_images(folder, root)
             problems += faults
             folders.setdefault(folder.name, relative(folder, root))

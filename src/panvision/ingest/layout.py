@@ -107,7 +107,9 @@ def list_images(folder: Path, root: Path, *, nested: bool = False) -> tuple[list
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name.lower() in _LITTER:
             continue
-        if path.is_dir():
+        if not is_readable(path):
+            problems.append(unreadable(path, root))
+        elif path.is_dir():
             if nested:
                 inner, faults = list_images(path, root, nested=True)
                 images += inner
@@ -124,6 +126,21 @@ def list_images(folder: Path, root: Path, *, nested: bool = False) -> tuple[list
 def relative(path: Path, root: Path) -> str:
     """A path below `root` with forward slashes."""
     return path.relative_to(root).as_posix()
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file's name is text; other names cannot be written into tables."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def unreadable(path: Path, root: Path) -> Problem:
+    """The problem of a name that is no text."""
+    name = relative(path, root).encode("ascii", "backslashreplace").decode()
+    return problem("name_unreadable", name, "has a name that is not UTF-8")
 
 
 def photo_name(name: str) -> tuple[str, bool]:

@@ -20,6 +20,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "exif_rotated": ("fixed", "nothing, if the labels were drawn on the upright picture"),
     "nested_folder": ("warning", "move its images one level up, or remove the folder"),
     "foreign_file": ("warning", "remove the file, or convert it to JPEG or PNG"),
+    "name_unreadable": ("error", "use plain characters in the name"),
     "layout_mixed": ("warning", "keep one layout: images beside split folders are not read"),
     # segmentation
     "stem_twice": ("error", "rename one of the images and its mask"),

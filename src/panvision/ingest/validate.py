@@ -8,7 +8,7 @@ from typing import Any
 
 from panvision.files import write_json, write_rows
 from panvision.ingest.groups import Entry, join_groups
-from panvision.ingest.packed import SPLIT_COLUMNS, SPLITS, TASKS, PackedSet, Task, open_packed, read_index
+from panvision.ingest.packed import SPLIT_COLUMNS, SPLITS, TASKS, PackedError, PackedSet, Task, open_packed, read_index
 from panvision.ingest.problems import IngestError, Problem, describe, problem, read_problems
 from panvision.ingest.settings import SplitSettings
 from panvision.ingest.splits import Assignment, assign_splits
@@ -88,8 +88,12 @@ def judge(prepared: str | Path, settings: SplitSettings) -> Verdict:
     problems: list[Problem] = []
     for task in TASKS:
         packed = open_packed(prepared / task, task)
-        entries += _entries(packed)
-        problems += [_with_task(found, task) for found in read_problems(packed.folder / "problems.csv")]
+        try:
+            entries += _entries(packed)
+            problems += [_with_task(found, task) for found in read_problems(packed.folder / "problems.csv")]
+        except (FileNotFoundError, KeyError) as error:
+            remedy = f"run `python stages/prepare.py {task}` again"
+            raise PackedError(f"{packed.folder}: incomplete ({error}); {remedy}") from error
     problems += _label_conflicts(entries)
     errors = [found for found in problems if found.severity == "error"]
     if errors:
