@@ -109,12 +109,10 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     Names that differ in case only count as the same, for some file systems keep only one of them.
     """
     stems = Counter(path.stem.casefold() for path in paths)
-    whole = {path.name.casefold() for path in paths}
     names: list[str] = []
     taken: set[str] = set()
     for path in paths:
-        stem = path.stem.casefold()
-        name = path.stem if stems[stem] == 1 and stem not in whole else path.name
+        name = path.stem if stems[path.stem.casefold()] == 1 else path.name
         while name.casefold() in taken:
             name += "_"
         taken.add(name.casefold())
