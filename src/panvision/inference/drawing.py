@@ -109,7 +109,7 @@ def class_color(label: int) -> Color:
 def _style_for(image: RgbArray) -> _Style:
     side = min(image.shape[:2])
     size = max(11, round(side / 28))
-    return _Style(line=max(1, round(side / 180)), font=ImageFont.load_default(size), padding=max(2, size // 5))
+    return _Style(line=max(1, round(side / 140)), font=ImageFont.load_default(size), padding=max(2, size // 5))
 
 
 def _shrunk(inside: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
