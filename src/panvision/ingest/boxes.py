@@ -54,25 +54,22 @@ def place_boxes(
     problems += faults
     height, width = picture.rgb.shape[:2]
     clipped = np.clip(xyxy, 0.0, [width, height, width, height])
-    empty_before = keep & _empty(xyxy)
-    outside = keep & ~empty_before & _empty(clipped)
+    flat = keep & (xywh[:, 2:] == 0).any(axis=1)
+    outside = keep & ~flat & (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
+    # A sliver that has no width left once it is stored in 32 bits is as flat.
+    narrow = clipped.astype(np.float32)
+    flat |= keep & ~outside & (narrow[:, 2:] <= narrow[:, :2]).any(axis=1)
     severity: Severity | None = "error" if zero_area == "refuse" else None
     problems += [
-        *_each("box_zero_area", file, "has no area", given, empty_before, severity),
+        *_each("box_zero_area", file, "has no area", given, flat, severity),
         *_each("box_outside", file, "lies outside the picture", given, outside, severity),
     ]
-    keep &= ~empty_before & ~outside
+    keep &= ~flat & ~outside
     moved = np.abs(clipped - xyxy).max(axis=1, initial=0.0) * keep
     if (moved > _ROUNDING).any():
         reason = f"{int((moved > _ROUNDING).sum())} boxes reach out of the picture, by up to {moved.max():.1f} pixels"
         problems.append(problem("box_clipped", file, reason))
     return PlacedBoxes(clipped[keep], labels[keep]), problems
-
-
-def _empty(xyxy: Boxes) -> Flags:
-    """Which boxes have no area, also once they are stored in 32 bits."""
-    narrow = xyxy.astype(np.float32)
-    return np.asarray((narrow[:, 2:] <= narrow[:, :2]).any(axis=1))
 
 
 def _each(

@@ -140,7 +140,7 @@ def _categories(documents: Iterable[_Document]) -> tuple[dict[int, str], list[Pr
 
 def _samples(document: _Document, labels: dict[int, int], root: Path) -> tuple[list[Sample], list[Problem]]:
     """The document's images with their boxes; images without boxes are negatives and stay."""
-    files, problems = _files(document, root)
+    files, listed, problems = _files(document, root)
     grouped, faults = _annotations_by_image(document, labels)
     problems += faults
     samples = [
@@ -153,7 +153,6 @@ def _samples(document: _Document, labels: dict[int, int], root: Path) -> tuple[l
         for image in document.images
         if image["id"] in files
     ]
-    listed = set(files.values())
     present, faults = list_images(document.part.images, root, nested=True)
     problems += faults
     unlisted = [file for file in (relative(path, root) for path in present) if file not in listed]
@@ -161,9 +160,10 @@ def _samples(document: _Document, labels: dict[int, int], root: Path) -> tuple[l
     return samples, problems
 
 
-def _files(document: _Document, root: Path) -> tuple[dict[int | str, str], list[Problem]]:
-    """Image id → path below the task's folder, for the entries that have a file and are listed once."""
+def _files(document: _Document, root: Path) -> tuple[dict[int | str, str], set[str], list[Problem]]:
+    """Image id → path below the task's folder, for usable entries; all files that are listed; the problems."""
     files: dict[int | str, str] = {}
+    listed: set[str] = set()
     problems: list[Problem] = []
     ids = Counter(image["id"] for image in document.images)
     names = Counter(image["file_name"] for image in document.images)
@@ -171,19 +171,19 @@ def _files(document: _Document, root: Path) -> tuple[dict[int | str, str], list[
     for image in document.images:
         name = image["file_name"].replace("\\", "/")
         pure = PurePosixPath(name)
-        if ids[image["id"]] > 1 or names[image["file_name"]] > 1:
-            reason = f"{name} (id {image['id']}) shares its id or its file with another entry"
-            problems.append(problem("image_listed_twice", document.file, reason))
-            continue
         if pure.is_absolute() or ".." in pure.parts or "\0" in name or (name[1:2] == ":"):
             problems.append(problem("path_escapes", document.file, f"file_name {name!r} leaves the folder"))
             continue
         found = [path for path in (part.images / pure, part.folder / pure) if _is_file(path)]
-        if found:
+        listed |= {relative(path, root) for path in found}
+        if ids[image["id"]] > 1 or names[image["file_name"]] > 1:
+            reason = f"{name} (id {image['id']}) shares its id or its file with another entry"
+            problems.append(problem("image_listed_twice", document.file, reason))
+        elif found:
             files[image["id"]] = relative(found[0], root)
         else:
             problems.append(problem("image_missing", relative(part.images / pure, root), "is listed but absent"))
-    return files, problems
+    return files, listed, problems
 
 
 def _is_file(path: Path) -> bool:
