@@ -1,0 +1,169 @@
+"""The three training sets as one endless stream of batches, addressed by step.
+
+Step k of a run always holds the same samples with the same augmentation, whatever the number of workers and
+wherever the run was started: each sample's place and seed follow from (seed, task, k) alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from panvision.data.augment import Augmentation
+from panvision.data.settings import AugmentSettings
+from panvision.ingest.packed import TASKS, PackedSet
+
+# Marks the unused rows of a padded batch of boxes.
+NO_OBJECT = -1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of each task.
+
+    Attributes:
+        images: per task (B, 3, S, S) uint8.
+        masks: (B, 1, S, S) uint8, 0 or 1.
+        boxes: (B, M, 4) float32 xyxy in packed pixels, M the most boxes of an image; unused rows are 0.
+        labels: (B, M) int64; NO_OBJECT marks unused rows.
+        states: (B,) int64.
+        rows: per task, which rows of the packed set these are.
+    """
+
+    images: dict[str, Tensor]
+    masks: Tensor
+    boxes: Tensor
+    labels: Tensor
+    states: Tensor
+    rows: dict[str, npt.NDArray[np.int64]]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device; copies from pinned memory do not wait."""
+        return Batch(
+            {task: images.to(device, non_blocking=True) for task, images in self.images.items()},
+            self.masks.to(device, non_blocking=True),
+            self.boxes.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.states.to(device, non_blocking=True),
+            self.rows,
+        )
+
+    def pin_memory(self) -> "Batch":
+        """The batch in page-locked memory; PyTorch's loader calls this."""
+        return Batch(
+            {task: images.pin_memory() for task, images in self.images.items()},
+            self.masks.pin_memory(),
+            self.boxes.pin_memory(),
+            self.labels.pin_memory(),
+            self.states.pin_memory(),
+            self.rows,
+        )
+
+
+class TrainingStream(Dataset[Batch]):
+    """`stream[step]` is the batch of each task for one optimiser step.
+
+    Args:
+        sets: the packed sets by task.
+        rows: the training rows of each set.
+        augment: augmentation settings.
+        batch_size: images per task.
+        seed: decides order and augmentation.
+    """
+
+    def __init__(
+        self,
+        sets: Mapping[str, PackedSet],
+        rows: Mapping[str, npt.NDArray[np.int64]],
+        augment: AugmentSettings,
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self._sets, self._rows = sets, rows
+        self._augmentation = Augmentation(augment)
+        self._batch_size, self._seed = batch_size, seed
+
+    def __getitem__(self, step: int) -> Batch:
+        picked = {task: self._pick(task, step) for task in TASKS}
+        segmentation = [self._segmentation(row, seed) for row, seed in picked["segmentation"]]
+        detection = [self._detection(row, seed) for row, seed in picked["detection"]]
+        classification = [self._classification(row, seed) for row, seed in picked["classification"]]
+        boxes, labels = pad_boxes([sample[1] for sample in detection], [sample[2] for sample in detection])
+        return Batch(
+            images={
+                "segmentation": stack_images([sample[0] for sample in segmentation]),
+                "detection": stack_images([sample[0] for sample in detection]),
+                "classification": stack_images([sample[0] for sample in classification]),
+            },
+            masks=torch.from_numpy(np.stack([sample[1] for sample in segmentation]))[:, None],
+            boxes=boxes,
+            labels=labels,
+            states=torch.tensor([sample[1] for sample in classification]),
+            rows={task: np.array([row for row, _ in picked[task]]) for task in TASKS},
+        )
+
+    def _pick(self, task: str, step: int) -> list[tuple[int, int]]:
+        """The (row, augmentation seed) pairs of a task's batch: every row once per cycle, each cycle shuffled anew."""
+        rows, number = self._rows[task], TASKS.index(task)
+        first = step * self._batch_size
+        orders: dict[int, npt.NDArray[np.int64]] = {}  # by cycle; a batch may reach into the next, or span several
+        picked = []
+        for position in range(first, first + self._batch_size):
+            cycle, place = divmod(position, len(rows))
+            if cycle not in orders:
+                orders[cycle] = np.random.default_rng((self._seed, number, cycle)).permutation(len(rows))
+            sample_seed = np.random.SeedSequence((self._seed, number, position, 1)).generate_state(1)[0]
+            picked.append((int(rows[orders[cycle][place]]), int(sample_seed)))
+        return picked
+
+    def _segmentation(self, row: int, seed: int) -> tuple[npt.NDArray, npt.NDArray]:
+        packed = self._sets["segmentation"]
+        assert packed.masks is not None  # noqa: S101 -- open_packed gives a segmentation set its masks
+        return self._augmentation.image_and_mask(np.array(packed.images[row]), np.array(packed.masks[row]), seed)
+
+    def _detection(self, row: int, seed: int) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
+        packed = self._sets["detection"]
+        assert packed.labels is not None  # noqa: S101 -- open_packed gives a detection set its labels
+        image = np.array(packed.images[row])
+        return self._augmentation.image_and_boxes(image, packed.packed_boxes(row), packed.labels[row], seed)
+
+    def _classification(self, row: int, seed: int) -> tuple[npt.NDArray, int]:
+        packed = self._sets["classification"]
+        assert packed.states is not None  # noqa: S101 -- open_packed gives a classification set its states
+        return self._augmentation.image(np.array(packed.images[row]), seed), int(packed.states[row])
+
+
+def training_batches(
+    stream: TrainingStream, *, start: int, stop: int, workers: int, pin_memory: bool
+) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop` - 1, in order."""
+    loader: DataLoader[Batch] = DataLoader(
+        stream,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)
+
+
+def stack_images(images: list[npt.NDArray[np.uint8]]) -> Tensor:
+    """[(S, S, 3) uint8, …] → (B, 3, S, S) uint8, channels last in memory."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def pad_boxes(boxes: list[npt.NDArray[np.float32]], labels: list[npt.NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
+    """Lists of (M_i, 4) and (M_i,) → (B, M, 4) float32 and (B, M) int64 with NO_OBJECT in unused rows; M ≥ 1."""
+    most = max([1, *(len(image) for image in labels)])
+    padded_boxes = np.zeros((len(boxes), most, 4), np.float32)
+    padded_labels = np.full((len(boxes), most), NO_OBJECT, np.int64)
+    for number, (image_boxes, image_labels) in enumerate(zip(boxes, labels, strict=True)):
+        padded_boxes[number, : len(image_boxes)] = image_boxes
+        padded_labels[number, : len(image_labels)] = image_labels
+    return torch.from_numpy(padded_boxes), torch.from_numpy(padded_labels)
