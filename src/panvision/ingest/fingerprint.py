@@ -41,9 +41,9 @@ def perceptual_hash(rgb: RgbArray) -> str:
 
     Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section 3.2.1, as in
     phash.org's `ph_dct_imagehash`: grey, 32 × 32, DCT, the 8 × 8 frequencies next to the mean, each compared with
-    their median. A few bits differ after re-encoding, resizing or a change of brightness.
+    their median. Few bits differ after re-encoding and resizing, more where brightening burns out highlights.
     """
-    grey = Image.fromarray(rgb).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    grey = Image.fromarray(rgb).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     values = np.asarray(grey, dtype=np.float64)
     if values.std() < _PLAIN:
         return NO_HASH
