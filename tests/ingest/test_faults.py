@@ -71,7 +71,8 @@ DETECTION = {
     "categories_conflict": lambda root: change(root, lambda d: d["categories"].append({"id": 1, "name": "pot"})),
     "class_unused": lambda root: change(root, lambda d: d["categories"].append({"id": 1, "name": "lid"})),
     "root_category_dropped": lambda root: change(
-        root, lambda d: d["categories"].extend([{"id": 8, "name": "all"}, {"id": 9, "name": "x", "supercategory": "all"}])
+        root,
+        lambda d: d["categories"].extend([{"id": 8, "name": "all"}, {"id": 9, "name": "x", "supercategory": "all"}]),
     ),
     "path_escapes": lambda root: change(root, lambda d: d["images"][1].update(file_name="../../d101.png")),
     "image_missing": lambda root: (root / "images" / "d101.png").unlink(),
@@ -193,7 +194,9 @@ def test_foreign_json_does_not_crash(tmp_path, document):
         assert "[annotations_broken]" in str(error)
 
 
-@pytest.mark.parametrize("value", [[1, 2, 3], ["1", 2, 3, 4], [True, 0, 1, 1], [10**400, 0, 1, 1], [1e308, 0, 1e308, 1]])
+@pytest.mark.parametrize(
+    "value", [[1, 2, 3], ["1", 2, 3, 4], [True, 0, 1, 1], [10**400, 0, 1, 1], [1e308, 0, 1e308, 1]]
+)
 def test_odd_boxes_do_not_crash(tmp_path, value):
     root = detection_set(tmp_path, count=3)
     box(root, value)

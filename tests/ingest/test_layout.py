@@ -132,7 +132,12 @@ CHILD = {"id": 1, "name": "pot", "supercategory": "kitchen"}
         # Nobody names it as supercategory: a class without boxes, whatever its id.
         ([ROOT, {**CHILD, "supercategory": "none"}], [1], ["kitchen", "pot"], "class_unused"),
         # Only itself does.
-        ([{**ROOT, "supercategory": "kitchen"}, {**CHILD, "supercategory": "x"}], [1], ["kitchen", "pot"], "class_unused"),
+        (
+            [{**ROOT, "supercategory": "kitchen"}, {**CHILD, "supercategory": "x"}],
+            [1],
+            ["kitchen", "pot"],
+            "class_unused",
+        ),
     ],
 )
 def test_roboflows_root_category(tmp_path, categories, used, classes, code):

@@ -140,7 +140,9 @@ def test_old_files_of_another_run_do_not_stay(tmp_path):
 
 
 def test_missing_folder_names_it_and_both_layouts(tmp_path):
-    with pytest.raises(IngestError, match=r"detection: no such folder.*_annotations.coco.json.*train/, valid/ and test/"):
+    with pytest.raises(
+        IngestError, match=r"detection: no such folder.*_annotations.coco.json.*train/, valid/ and test/"
+    ):
         prepare("detection", DataSettings(root=str(tmp_path)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -210,7 +212,9 @@ def test_rows_keep_their_order_with_many_threads(tmp_path, monkeypatch):
     packed = open_packed(tmp_path / "prepared" / "classification", "classification")
     assert packed.files == sorted(packed.files) and len(packed) == 80
     for row in (0, 17, 79):
-        assert (packed.images[row] == resize_rgb(read_image(tmp_path / "classification" / packed.files[row]), SIDE)).all()
+        assert (
+            packed.images[row] == resize_rgb(read_image(tmp_path / "classification" / packed.files[row]), SIDE)
+        ).all()
     assert threading.active_count() == 1
 
 

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from panvision.ingest.boxes import place_boxes
+from panvision.ingest.layout import CocoBoxes
+from panvision.ingest.orientation import turn_boxes, turn_mask
+from panvision.pixels import Picture
+
+
+def blank(width, height, orientation=1):
+    stored = (height, width) if orientation > 4 else (width, height)
+    return Picture(np.zeros((height, width, 3), np.uint8), stored, orientation)
+
+
+def place(boxes, width=40, height=30, *, size=None, orientation=1, zero_area="drop"):
+    given_boxes = CocoBoxes(size, tuple(boxes), tuple(range(len(boxes))), tuple(str(n) for n in range(len(boxes))))
+    return place_boxes(given_boxes, blank(width, height, orientation), "a.jpg", zero_area=zero_area)
+
+
+coordinate = st.floats(-1e7, 1e7, allow_nan=False)
+length = st.floats(0, 1e7, allow_nan=False)
+
+
+@given(
+    boxes=st.lists(st.tuples(coordinate, coordinate, length, length), max_size=8),
+    width=st.integers(1, 5000),
+    height=st.integers(1, 5000),
+)
+@settings(max_examples=200)
+def test_kept_boxes_lie_inside_and_have_area(boxes, width, height):
+    placed, problems = place(boxes, width, height)
+    narrow = placed.xyxy.astype(np.float32)
+    assert (narrow[:, :2] >= 0).all() and (narrow[:, 2:] <= [width, height]).all()
+    assert (narrow[:, 2:] > narrow[:, :2]).all()
+    lost = sum(found.code in ("box_zero_area", "box_outside") for found in problems)
+    assert len(placed.labels) + lost == len(boxes)
+    # Labels stay with their boxes.
+    for label, (left, top, *_) in zip(placed.labels, placed.xyxy, strict=True):
+        assert left == np.clip(boxes[label][0], 0, width) and top == np.clip(boxes[label][1], 0, height)
+
+
+@given(
+    x=st.integers(0, 39),
+    y=st.integers(0, 29),
+    w=st.integers(1, 40),
+    h=st.integers(1, 30),
+    orientation=st.integers(1, 8),
+)
+def test_boxes_and_masks_turn_as_pillow_turns_pictures(x, y, w, h, orientation):
+    mask = np.zeros((30, 40), np.uint8)
+    mask[y : y + h, x : x + w] = 255
+    image = Image.fromarray(mask)
+    image.getexif()[0x0112] = orientation
+    expected = np.array(ImageOps.exif_transpose(image))
+    assert (turn_mask(mask, orientation) == expected).all()
+    box = np.array([[x, y, min(x + w, 40), min(y + h, 30)]], float)
+    rows, columns = np.nonzero(expected)
+    turned = turn_boxes(box, orientation, width=40, height=30)
+    assert turned.tolist() == [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]
+
+
+def test_boxes_inside_are_untouched_to_the_last_bit():
+    placed, problems = place([(0.1, 0.2, 39.9, 29.8), (0, 0, 40, 30)])
+    assert placed.xyxy.tolist() == [[0.1, 0.2, 0.1 + 39.9, 0.2 + 29.8], [0, 0, 40, 30]] and problems == []
+
+
+def test_clipping_is_stated_but_not_rounding():
+    placed, problems = place([(-3, 5, 10, 10), (5, 5, 35.001, 10), (30, 20, 30, 10)])
+    assert placed.xyxy.tolist() == [[0, 5, 7, 15], [5, 5, 40, 15], [30, 20, 40, 30]]
+    (found,) = problems
+    assert (found.code, found.severity) == ("box_clipped", "fixed")
+    assert found.reason == "2 boxes reach out of the picture, by up to 20.0 pixels"
+
+
+@pytest.mark.parametrize(
+    ("box", "code"),
+    [
+        ((5, 5, 0, 10), "box_zero_area"),
+        ((5, 5, 1e-9, 10), "box_zero_area"),
+        ((40, 5, 3, 3), "box_outside"),
+        ((-9, 5, 9, 3), "box_outside"),
+        ((float("inf"), 5, 9, 3), "box_not_finite"),
+        ((5, 5, 9, float("nan")), "box_not_finite"),
+        ((5, 5, -1, 3), "box_negative"),
+    ],
+)
+def test_unusable_boxes_go_and_the_others_stay(box, code):
+    placed, problems = place([(1, 1, 2, 2), box, (3, 3, 4, 4)])
+    assert placed.labels.tolist() == [0, 2] and placed.xyxy[1].tolist() == [3, 3, 7, 7]
+    assert [found.code for found in problems] == [code]
+    assert "annotation 1" in problems[0].reason
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_size_before_rotation_turns_the_boxes(orientation):
+    placed, problems = place([(4, 3, 10, 6)], 30, 40, size=(40.0, 30.0), orientation=orientation)
+    assert [found.code for found in problems] == ["boxes_rotated"]
+    assert sorted(placed.xyxy[0, 2:] - placed.xyxy[0, :2]) == [6, 10]
+    assert placed.xyxy[0, 3] - placed.xyxy[0, 1] == 10
+
+
+def test_size_after_rotation_leaves_them():
+    placed, problems = place([(4, 3, 10, 6)], 30, 40, size=(30.0, 40.0), orientation=6)
+    assert problems == [] and placed.xyxy.tolist() == [[4, 3, 14, 9]]
+
+
+def test_same_shape_scales_and_any_other_is_an_error():
+    placed, problems = place([(4, 3, 10, 6)], size=(80.0, 60.0))
+    assert [found.code for found in problems] == ["boxes_scaled"] and placed.xyxy.tolist() == [[2, 1.5, 7, 4.5]]
+    _, problems = place([(4, 3, 10, 6)], size=(30.0, 40.0))
+    assert [(found.code, found.severity) for found in problems] == [("image_size", "error")]
+
+
+def test_no_boxes():
+    placed, problems = place([])
+    assert placed.xyxy.shape == (0, 4) and placed.labels.shape == (0,) and problems == []
