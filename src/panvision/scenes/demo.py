@@ -18,6 +18,8 @@ from panvision.scenes.settings import SceneSettings
 from panvision.scenes.units import make_unit
 
 SETS = ("segmentation", "detection", "classification")
+ANNOTATIONS = "detection/_annotations.coco.json"
+DESCRIPTION = "rendered demo scenes"  # tells demo sets from a user's own
 
 
 class DemoError(ValueError):
@@ -35,8 +37,9 @@ class Boxes:
 def write_demo_sets(root: Path, settings: SceneSettings, *, workers: int = 1) -> None:
     """Render the three sets below `root`, replacing demo sets that are there.
 
-    Everything is written beside `root` first, so that `root` is whole at all times. Every photo depends on the seed,
-    its set and its number alone: more photos in one set change nothing in the others, and `workers` changes no byte.
+    Everything is written beside `root` first and moved there at the end: nothing half-written ever stands there.
+    Every photo depends on the seed, its set and its number alone: more photos in one set change nothing in the
+    others, and `workers` changes no byte.
 
     Args:
         root: folder of the raw layout.
@@ -46,9 +49,7 @@ def write_demo_sets(root: Path, settings: SceneSettings, *, workers: int = 1) ->
     Raises:
         DemoError: `root` is a file, or holds something that is not a demo set.
     """
-    strangers = sorted({path.name for path in root.iterdir()} - set(SETS)) if root.is_dir() else []
-    if strangers or (root.exists() and not root.is_dir()):
-        raise DemoError(f"{root}: holds {', '.join(strangers) or 'no folder'}; name a folder for the demo sets alone")
+    _check_replaceable(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as scratch:
         fresh = Path(scratch) / "fresh"
@@ -57,15 +58,38 @@ def write_demo_sets(root: Path, settings: SceneSettings, *, workers: int = 1) ->
         numbers = range(min(settings.units, max(settings.images.model_dump().values())))
         if workers > 1:
             context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(min(workers, max(1, len(numbers))), mp_context=context) as pool:
+            # One OpenCV thread in each: the processes already fill the cores.
+            with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
                 truths = list(pool.map(render, numbers))
         else:
             truths = [render(number) for number in numbers]
         boxes = sorted((item for truth in truths for item in truth), key=lambda item: item.index)
-        _write_coco(fresh / "detection" / "_annotations.coco.json", boxes, settings)
+        _write_coco(fresh / ANNOTATIONS, boxes, settings)
         if root.exists():
             root.rename(Path(scratch) / "old")
         fresh.rename(root)
+
+
+def _check_replaceable(root: Path) -> None:
+    """Raise DemoError if replacing `root` would delete anything but demo sets."""
+    if root.exists() and not root.is_dir():
+        raise DemoError(f"{root}: is a file; name a folder for the demo sets")
+    # Hidden files are the file manager's; a hidden folder may be a repository.
+    found = {path.name for path in root.iterdir() if path.is_dir() or path.name[0] != "."} if root.is_dir() else set()
+    strangers = sorted(found - set(SETS))
+    if strangers:
+        raise DemoError(f"{root}: also holds {', '.join(strangers)}; name a folder for the demo sets alone")
+    # A user's own photos lie in folders of the same names.
+    if found and not _is_rendered(root):
+        raise DemoError(f"{root}: holds sets that were not rendered here; name another folder for the demo sets")
+
+
+def _is_rendered(root: Path) -> bool:
+    """Whether the sets below `root` are demo sets."""
+    try:
+        return DESCRIPTION in (root / ANNOTATIONS).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def _make_folders(root: Path) -> None:
@@ -151,7 +175,7 @@ def _write_coco(path: Path, truths: list[Boxes], settings: SceneSettings) -> Non
     write_json(
         path,
         {
-            "info": {"description": "rendered demo scenes"},
+            "info": {"description": DESCRIPTION},
             "images": images,
             "annotations": annotations,
             "categories": categories,

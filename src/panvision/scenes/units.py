@@ -206,7 +206,7 @@ def _make_stirrer(rng: np.random.Generator, number: int, form: PanForm) -> Stirr
         length=length,
         width=width,
         handle_width=handle_width,
-        handle_length=rng.uniform(0.5, 0.75),
+        handle_length=rng.uniform(0.65, 0.95),
         arms=int(rng.integers(2, 4)),
         beam=rng.uniform(0, 2 * np.pi),
     )
