@@ -5,10 +5,11 @@ DVC writes params.yaml as YAML 1.2 (``1e-05`` is a number, ``on`` is a word), Py
 (https://yaml.org/spec/1.2.2/#103-core-schema), so that a value means the same to both.
 """
 
+import copy
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -160,6 +161,38 @@ def read_seed(path: str | Path = "params.yaml") -> int:
     seed = load_params(path).get("seed", 42)
     check_seed(seed, str(path))
     return int(seed)
+
+
+def override(params: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Plain values with some keys changed, as `dvc exp run -S` does it.
+
+    Args:
+        params: what `load_params` gives.
+        assignments: `section.key=value` each, the value in YAML.
+
+    Raises:
+        ParamsError: one message that lists every assignment that cannot be read.
+    """
+    changed: dict[str, Any] = copy.deepcopy(dict(params))
+    faults = []
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        try:
+            # The loader derives from SafeLoader: it builds plain values only.
+            value = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506
+        except (yaml.YAMLError, ParamsError):
+            equals = ""
+        *sections, key = path.split(".")
+        place = changed
+        for section in sections:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else {}
+        if not equals or not isinstance(place, dict) or not all([*sections, key]):
+            faults.append(f"{assignment}: expected section.key=value, for example loss.cls=4.0")
+        else:
+            place[key] = value
+    if faults:
+        raise ParamsError("\n".join(faults))
+    return changed
 
 
 def check_seed(seed: object, source: str) -> None:

@@ -58,6 +58,16 @@ class WeightsReport:
         return "\n".join(lines)
 
 
+def check_weights(settings: ModelSettings) -> None:
+    """Find out in the first seconds, before any data are read, whether `model.weights` can be had.
+
+    Raises:
+        WeightsError: as `initialise_backbone`.
+    """
+    if settings.weights != "none":
+        initialise_backbone(Backbone(settings.backbone), settings)
+
+
 def initialise_backbone(backbone: Backbone, settings: ModelSettings) -> WeightsReport:
     """Fill a backbone with the weights that `model.weights` names.
 

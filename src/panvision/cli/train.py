@@ -1,0 +1,100 @@
+"""`panvision train`: three labelled sets in, best_model.pth and its configuration out, without DVC."""
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from panvision.config import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `panvision train`."""
+    parser.add_argument(
+        "--data_root",
+        required=True,
+        metavar="DIR",
+        help="folder with segmentation/, detection/ and classification/",
+    )
+    parser.add_argument(
+        "--checkpoint_dir",
+        default="checkpoints",
+        metavar="DIR",
+        help="receives best_model.pth, config_<time>.json, curves/ and build/ (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="params.yaml or a JSON configuration (default: ResNet-50 with ImageNet weights at 256 px)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one setting, for example model.weights=none; may be repeated",
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 … (default: the GPU if there is one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; returns 0, or 1 after an error."""
+    # Here rather than above, so that `--help` answers at once.
+    from panvision.ingest.packed import PackedError
+    from panvision.ingest.problems import IngestError
+    from panvision.model.checkpoint import CheckpointError
+    from panvision.model.weights import WeightsError
+    from panvision.params import ParamsError
+    from panvision.training.loop import TrainingError
+
+    try:
+        config = _configuration(args)
+        _train(config, Path(args.checkpoint_dir), args.device)
+    except (ParamsError, IngestError, PackedError, WeightsError, CheckpointError, TrainingError, OSError) as error:
+        print(f"panvision train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _configuration(args: argparse.Namespace) -> "Config":
+    """The defaults or the file, changed by the options."""
+    from panvision.config import Config
+    from panvision.params import load_params, override
+
+    values = Config().model_dump(mode="json")
+    if args.config:
+        is_json = Path(args.config).suffix.lower() == ".json"
+        values = Config.load(args.config).model_dump(mode="json") if is_json else load_params(args.config)
+    values = override(values, args.set)
+    data = values.get("data") or {}
+    return Config.parse({**values, "data": {**data, "root": args.data_root}})
+
+
+def _train(config: "Config", folder: Path, device_name: str | None) -> None:
+    """The pipeline's stages up to phase 2, below one folder."""
+    from panvision.data.sets import open_sets
+    from panvision.ingest.pack import prepare
+    from panvision.ingest.packed import TASKS
+    from panvision.ingest.validate import judge, write_verdict
+    from panvision.model.weights import check_weights
+    from panvision.training.phases import TrainingConfig, pick_device, train_phase1, train_phase2
+
+    device = pick_device(device_name)
+    check_weights(config.model)
+    build = folder / "build"
+    for task in TASKS:
+        prepare(task, config.data, build / "prepared" / task)
+    verdict = judge(build / "prepared", config.split)
+    write_verdict(verdict, build / "splits.csv", build / "data.json")
+    print(verdict.table(), flush=True)
+    sets = open_sets(build / "prepared", build / "splits.csv")
+    settings = TrainingConfig(config.seed, config.augment, config.loss, config.train, config.tracking)
+    start, best = build / "phase1" / "best_model.pth", folder / "best_model.pth"
+    curves = folder / "curves"
+    train_phase1(sets, settings, config.model, checkpoint=start, curves=curves / "phase1.csv", device=device)
+    train_phase2(sets, settings, start=start, checkpoint=best, curves=curves / "phase2.csv", device=device)
+    name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
+    config.save(name)
+    print(f"best model: {best}\nits configuration: {name}")

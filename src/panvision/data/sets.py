@@ -1,0 +1,109 @@
+"""The three packed sets with their splits, and batches of a split that is looked at and not learned from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from panvision.data.stream import NO_OBJECT, pad_boxes, stack_images
+from panvision.ingest.packed import TASKS, PackedError, PackedSet, Split, open_packed, read_splits
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The three sets.
+
+    Attributes:
+        packed: the packed set of each task, all of one image size.
+        rows: task → split → rows; no training or validation split is empty.
+    """
+
+    packed: dict[str, PackedSet]
+    rows: dict[str, dict[str, Rows]]
+
+    @property
+    def image_size(self) -> int:
+        """Side S of the images in pixels."""
+        return self.packed["segmentation"].image_size
+
+    @property
+    def det_classes(self) -> list[str]:
+        """Names of the detection classes."""
+        return self.packed["detection"].classes
+
+    @property
+    def cls_classes(self) -> list[str]:
+        """Names of the states."""
+        return self.packed["classification"].classes
+
+    def split(self, name: Split) -> dict[str, Rows]:
+        """The rows of one split by task."""
+        return {task: self.rows[task][name] for task in TASKS}
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Some images of one set as they are.
+
+    Attributes:
+        images: (B, 3, S, S) uint8.
+        masks: (B, 1, S, S) uint8, 0 or 1; empty but for segmentation.
+        boxes: (B, M, 4) float32 xyxy in packed pixels; empty but for detection.
+        labels: (B, M) int64, NO_OBJECT in unused rows; likewise.
+        states: (B,) int64; empty but for classification.
+    """
+
+    images: Tensor
+    masks: Tensor
+    boxes: Tensor
+    labels: Tensor
+    states: Tensor
+
+
+def open_sets(prepared: str | Path, splits: str | Path) -> Sets:
+    """Open what `prepare` and `validate` wrote.
+
+    Args:
+        prepared: folder of `prepare`'s outputs, one subfolder per task.
+        splits: the splits.csv that `validate` wrote.
+
+    Raises:
+        PackedError: something is missing or damaged, the sets differ in image size, or a training or validation
+            split is empty.
+    """
+    packed: dict[str, PackedSet] = {task: open_packed(Path(prepared) / task, task) for task in TASKS}
+    rows: dict[str, dict[str, Rows]] = {task: read_splits(splits, task, packed[task].files) for task in TASKS}
+    sizes = {task: packed[task].image_size for task in TASKS}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{task} {size}" for task, size in sizes.items())
+        raise PackedError(f"{prepared}: image sizes differ ({listed}); run `python stages/prepare.py` for every task")
+    for task in TASKS:
+        for split in ("train", "val"):
+            if not len(rows[task][split]):
+                raise PackedError(f"{splits}: no {task} image is in {split}; add images, or raise split.{split}")
+    return Sets(packed, rows)
+
+
+def labelled_batches(packed: PackedSet, rows: Rows, batch_size: int) -> Iterator[LabelledImages]:
+    """Images of some rows with their labels, unchanged and in order."""
+    for start in range(0, len(rows), batch_size):
+        yield _labelled(packed, rows[start : start + batch_size])
+
+
+def _labelled(packed: PackedSet, rows: Rows) -> LabelledImages:
+    images = stack_images([np.array(packed.images[row]) for row in rows])
+    masks, states = torch.zeros((0,), dtype=torch.uint8), torch.zeros((0,), dtype=torch.int64)
+    boxes, labels = torch.zeros((0, 1, 4)), torch.full((0, 1), NO_OBJECT)
+    if packed.masks is not None:
+        masks = torch.from_numpy(np.array(packed.masks[rows]))[:, None]
+    if packed.states is not None:
+        states = torch.from_numpy(packed.states[rows])
+    if packed.labels is not None:
+        boxes, labels = pad_boxes([packed.packed_boxes(row) for row in rows], [packed.labels[row] for row in rows])
+    return LabelledImages(images, masks, boxes, labels, states)

@@ -1,0 +1,148 @@
+"""Losses of the three tasks. Each term is a sum and what it is divided by, so that batches add up exactly."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
+from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+from panvision.data.stream import NO_OBJECT, Batch
+from panvision.model.flat import join_levels
+from panvision.model.heads import DetectionOutput
+from panvision.model.multitask import Outputs
+from panvision.training.settings import LossSettings
+from panvision.training.targets import Points, assign_targets
+
+# Smooth L1 turns from quadratic to linear at this distance, in strides.
+SMOOTH_L1_BETA = 1.0
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss as a sum over samples, points or pixels.
+
+    Attributes:
+        total: () float32, the sum.
+        count: () float32, what the sum is divided by.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def mean(self) -> Tensor:
+        """() float32; a term without anything to count is 0 and still has a gradient."""
+        return self.total / self.count.clamp(min=1.0)
+
+    def __add__(self, other: "Term") -> "Term":
+        return Term(self.total + other.total, self.count + other.count)
+
+
+# Names of the terms. Detection's is the sum of its three parts.
+Terms = dict[str, Term]
+DETECTION_PARTS = ("det_class", "det_box", "det_centerness")
+
+
+def segmentation_terms(logits: Tensor, masks: Tensor) -> Terms:
+    """Binary cross-entropy, mean over pixels.
+
+    Args:
+        logits: (B, 1, S, S).
+        masks: (B, 1, S, S) uint8, 0 or 1.
+    """
+    total = F.binary_cross_entropy_with_logits(logits.float(), masks.float(), reduction="sum")
+    return {"seg": Term(total, _count(masks.numel(), logits))}
+
+
+def classification_terms(logits: Tensor, states: Tensor, settings: LossSettings) -> Terms:
+    """Softmax focal loss (Lin et al. 2017, equation 5, over classes) or cross-entropy, mean over images.
+
+    Args:
+        logits: (B, C).
+        states: (B,) int64.
+        settings: `state`, `focal_gamma`, `focal_alpha`, `label_smoothing`.
+    """
+    logits = logits.float()
+    losses = F.cross_entropy(logits, states, label_smoothing=settings.label_smoothing, reduction="none")  # (B,)
+    if settings.state == "focal":
+        certainty = logits.softmax(1).gather(1, states[:, None])[:, 0]  # probability of the true state
+        losses = settings.focal_alpha * (1 - certainty).pow(settings.focal_gamma) * losses
+    return {"cls": Term(losses.sum(), _count(len(states), logits))}
+
+
+def detection_terms(
+    output: DetectionOutput, boxes: Tensor, labels: Tensor, points: Points, settings: LossSettings
+) -> Terms:
+    """FCOS's three losses.
+
+    Args:
+        output: raw head outputs of B images.
+        boxes: (B, M, 4) xyxy in pixels.
+        labels: (B, M) int64; NO_OBJECT marks unused rows.
+        points: where the predictions stand.
+        settings: focal, box loss and centre radius.
+
+    Returns:
+        `det_class`: sigmoid focal loss over all points, per positive point. `det_box`: Smooth L1 on stride-normalised
+        distances (summed over the four) or GIoU, weighted by centerness. `det_centerness`: binary cross-entropy, per
+        positive point. Without a positive point the last two are 0 with a gradient of 0 for every parameter.
+    """
+    class_logits = join_levels(output.class_logits).float()  # (B, P, K)
+    ltrb = join_levels(output.ltrb).float()  # (B, P, 4)
+    centerness = join_levels(output.centerness)[..., 0].float()  # (B, P)
+    targets = assign_targets(points, boxes, labels, center_radius=settings.center_radius)
+    positive = targets.labels != NO_OBJECT  # (B, P)
+    positives = positive.sum().float()
+
+    # (B, P, K): background is a row of zeros.
+    wanted = (targets.labels[..., None] == torch.arange(class_logits.shape[-1], device=labels.device)).float()
+    class_total = sigmoid_focal_loss(
+        class_logits, wanted, alpha=settings.focal_alpha, gamma=settings.focal_gamma, reduction="sum"
+    )
+    # Masked, not indexed: the shapes do not depend on the data, so a GPU need not wait for the CPU.
+    weights = targets.centerness * positive  # (B, P)
+    box_losses = _box_losses(ltrb, targets.ltrb.where(positive[..., None], ltrb.detach()), settings)  # (B, P)
+    centerness_losses = F.binary_cross_entropy_with_logits(centerness, targets.centerness, reduction="none")
+    return {
+        "det_class": Term(class_total, positives),
+        "det_box": Term((box_losses * weights).sum(), weights.sum()),
+        "det_centerness": Term((centerness_losses * positive).sum(), positives),
+    }
+
+
+def _box_losses(predicted: Tensor, wanted: Tensor, settings: LossSettings) -> Tensor:
+    """Loss of each point's distances, (..., 4) in strides → (...)."""
+    if settings.box == "smooth_l1":
+        return F.smooth_l1_loss(predicted, wanted, beta=SMOOTH_L1_BETA, reduction="none").sum(-1)
+    # Both boxes seen from their point: its place cancels out.
+    corners = [torch.cat([-ltrb[..., :2], ltrb[..., 2:]], dim=-1) for ltrb in (predicted, wanted)]
+    return generalized_box_iou_loss(*corners, reduction="none")
+
+
+def batch_terms(outputs: Outputs, batch: Batch, points: Points, settings: LossSettings) -> Terms:
+    """All terms of one batch of each task; tasks whose output is absent are left out."""
+    terms: Terms = {}
+    if "segmentation" in outputs:
+        terms |= segmentation_terms(outputs["segmentation"], batch.masks)
+    if "detection" in outputs:
+        terms |= detection_terms(outputs["detection"], batch.boxes, batch.labels, points, settings)
+    if "classification" in outputs:
+        terms |= classification_terms(outputs["classification"], batch.states, settings)
+    return terms
+
+
+def task_losses(terms: Terms, settings: LossSettings) -> dict[str, Tensor]:
+    """Mean of every term, the detection loss `det` as the sum of its parts, and `total` = L.
+
+    L = seg · L_seg + det · L_det + cls · L_cls.
+    """
+    losses = {name: term.mean() for name, term in terms.items()}
+    if DETECTION_PARTS[0] in losses:
+        losses["det"] = torch.stack([losses[name] for name in DETECTION_PARTS]).sum()
+    weights = {"seg": settings.seg, "det": settings.det, "cls": settings.cls}
+    losses["total"] = torch.stack([weight * losses[task] for task, weight in weights.items() if task in losses]).sum()
+    return losses
+
+
+def _count(number: int, like: Tensor) -> Tensor:
+    return torch.full((), float(number), device=like.device)

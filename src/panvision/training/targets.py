@@ -1,0 +1,95 @@
+"""FCOS target assignment for a whole batch at once (Tian et al. 2020, https://arxiv.org/abs/2006.09214)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from panvision.data.stream import NO_OBJECT
+from panvision.decoding.points import level_points
+
+# The finest level takes objects that reach at most this share of the image's side from their point, each coarser
+# level twice as far. FCOS bounds P3 at 64 px for 800 px images, about this share of what its boxes span there.
+FINEST_REACH = 0.125
+
+
+class Points(NamedTuple):
+    """Where predictions stand, P points over all levels.
+
+    Attributes:
+        xy: (P, 2) float32, centres of the cells in pixels.
+        strides: (P,) float32, pixels per unit of distance.
+        reach: (P, 2) float32, the smallest and largest distance in pixels to an object's farthest edge that a point
+            of this level answers for; the coarsest level has no upper bound.
+    """
+
+    xy: Tensor
+    strides: Tensor
+    reach: Tensor
+
+    def to(self, device: torch.device) -> "Points":
+        """The same on a device."""
+        return Points(self.xy.to(device), self.strides.to(device), self.reach.to(device))
+
+
+class Targets(NamedTuple):
+    """What each of the P points of B images should predict.
+
+    Attributes:
+        labels: (B, P) int64, class index, or NO_OBJECT for background.
+        ltrb: (B, P, 4) float32, distances to the box's edges in strides; meaningless on background.
+        centerness: (B, P) float32, 0 to 1; meaningless on background.
+    """
+
+    labels: Tensor
+    ltrb: Tensor
+    centerness: Tensor
+
+
+def make_points(image_size: int, strides: Sequence[int]) -> Points:
+    """The points of all levels for one image size, with the distances each level answers for."""
+    xy, point_strides = (torch.from_numpy(array) for array in level_points(image_size, strides))
+    bounds = [FINEST_REACH * image_size * 2**level for level in range(len(strides) - 1)]
+    ranges = torch.tensor(list(zip([0.0, *bounds], [*bounds, float("inf")], strict=True)))  # (L, 2)
+    level = torch.searchsorted(torch.tensor(strides, dtype=torch.float32), point_strides)  # (P,)
+    return Points(xy, point_strides, ranges[level])
+
+
+def assign_targets(points: Points, boxes: Tensor, labels: Tensor, *, center_radius: float) -> Targets:
+    """Give every point at most one box.
+
+    Args:
+        points: where predictions stand.
+        boxes: (B, M, 4) float32 xyxy in pixels.
+        labels: (B, M) int64; NO_OBJECT marks unused rows.
+        center_radius: how far from a box's centre its points may lie, in strides.
+    """
+    x, y = points.xy[:, 0, None], points.xy[:, 1, None]  # (P, 1)
+    x1, y1, x2, y2 = boxes[:, None].unbind(-1)  # (B, 1, M)
+    ltrb = torch.stack([x - x1, y - y1, x2 - x, y2 - y], dim=-1)  # (B, P, M, 4)
+
+    # Rule 1, centre sampling: the point lies in the box and near its centre (the paper's section 3.3).
+    inside = ltrb.amin(-1) > 0
+    to_center = torch.maximum((x - (x1 + x2) / 2).abs(), (y - (y1 + y2) / 2).abs())  # (B, P, M)
+    near_center = to_center < center_radius * points.strides[:, None]
+    # Rule 2, levels: the box's farthest edge is at a distance that the point's level answers for.
+    farthest = ltrb.amax(-1)
+    fits_level = (farthest > points.reach[:, None, 0]) & (farthest <= points.reach[:, None, 1])
+    matches = inside & near_center & fits_level & (labels != NO_OBJECT)[:, None]  # (B, P, M)
+
+    # Rule 3, ambiguity: of several boxes the smallest wins. Infinity, not a large number less the area: in float32
+    # that would tie areas which differ.
+    areas = ((x2 - x1) * (y2 - y1)).expand_as(matches)
+    smallest, chosen = areas.masked_fill(~matches, torch.inf).min(-1)  # (B, P)
+    positive = smallest < torch.inf
+    target_labels = labels.gather(1, chosen).masked_fill(~positive, NO_OBJECT)
+    target_ltrb = ltrb.gather(2, chosen[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]  # (B, P, 4) pixels
+    return Targets(target_labels, target_ltrb / points.strides[:, None], _centerness(target_ltrb))
+
+
+def _centerness(ltrb: Tensor) -> Tensor:
+    """sqrt(min(l, r) / max(l, r) · min(t, b) / max(t, b)), equation 3; (..., 4) → (...), 0 outside the box."""
+    pairs = torch.stack([ltrb[..., 0::2], ltrb[..., 1::2]], dim=-2)  # (..., 2, 2): l, r and t, b
+    ratios = pairs.amin(-1).clamp(min=0) / pairs.amax(-1).clamp(min=1e-6)
+    return ratios.prod(-1).sqrt()

@@ -1,0 +1,77 @@
+"""Training as Weights & Biases shows it; off by default, and then the package is not even imported."""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Protocol
+
+from panvision.params import ParamsError
+from panvision.training.curves import Row
+from panvision.training.settings import TrackingSettings
+
+
+class Tracker(Protocol):
+    """Where an epoch's figures go besides the curves."""
+
+    def log(self, row: Row) -> None:
+        """Log one epoch; undefined figures are left out."""
+        ...
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
+class NoTracker:
+    """Tracking is off."""
+
+    def log(self, row: Row) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+
+class WandbTracker:
+    """One W&B run per phase; `WANDB_MODE=offline` needs no network and no account."""
+
+    def __init__(self, wandb: ModuleType, settings: TrackingSettings, phase: str, config: Mapping[str, Any]) -> None:
+        self._phase = phase
+        self._run = wandb.init(
+            project=settings.wandb.project,
+            entity=settings.wandb.entity,
+            name=phase,
+            job_type=phase,
+            config=dict(config),
+        )
+
+    def log(self, row: Row) -> None:
+        """Log an epoch under the phase's name, for example `phase2/val_total`."""
+        figures = {f"{self._phase}/{name}": value for name, value in row.items() if value is not None}
+        self._run.log(figures)
+
+    def finish(self) -> None:
+        """Close the run."""
+        self._run.finish()
+
+
+def make_tracker(settings: TrackingSettings, phase: str, config: Mapping[str, Any]) -> Tracker:
+    """The tracker that params.yaml asks for.
+
+    Args:
+        settings: the `tracking` section.
+        phase: `phase1` or `phase2`.
+        config: what the run is described with.
+
+    Raises:
+        ParamsError: W&B is asked for and not installed.
+    """
+    if not settings.wandb.enabled:
+        return NoTracker()
+    try:
+        import wandb
+    except ImportError as error:
+        raise ParamsError(
+            "tracking.wandb.enabled: the package wandb is not installed; `pip install 'panvision[wandb]'`, "
+            "or set it to false"
+        ) from error
+    return WandbTracker(wandb, settings, phase, config)

@@ -1,0 +1,153 @@
+"""The validation split: every loss and the three metrics, without augmentation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from panvision.data.sets import LabelledImages, Sets, labelled_batches
+from panvision.data.stream import NO_OBJECT
+from panvision.decoding.boxes import Thresholds, select
+from panvision.decoding.points import level_points
+from panvision.model.flat import join_levels
+from panvision.model.heads import DetectionOutput
+from panvision.model.multitask import MultiTaskModel, Outputs
+from panvision.scoring.classification import classification_scores
+from panvision.scoring.detection import Prediction, Truth, coco_scores
+from panvision.scoring.segmentation import Counts, pixel_counts, segmentation_scores
+from panvision.training.losses import (
+    Terms,
+    classification_terms,
+    detection_terms,
+    segmentation_terms,
+    task_losses,
+)
+from panvision.training.settings import LossSettings
+from panvision.training.targets import Points
+
+# Validation ranks models of one run, so its thresholds are no params: low scores count, as in evaluation.
+THRESHOLDS = Thresholds(score=0.01, nms=0.5, max_detections=100)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How good a model is on the validation split.
+
+    Attributes:
+        losses: by term; `total` is what the best model is chosen by.
+        miou, map50, accuracy: fractions, on packed images; None where undefined.
+    """
+
+    losses: dict[str, float]
+    miou: float | None
+    map50: float | None
+    accuracy: float | None
+
+
+@dataclass
+class _Collected:
+    """What the batches of all three sets added up to."""
+
+    terms: Terms = field(default_factory=dict)
+    pixels: list[Counts] = field(default_factory=list)
+    true_boxes: list[Truth] = field(default_factory=list)
+    found_boxes: list[Prediction] = field(default_factory=list)
+    true_states: list[int] = field(default_factory=list)
+    found_states: list[int] = field(default_factory=list)
+
+    def add(self, terms: Terms) -> None:
+        for name, term in terms.items():
+            self.terms[name] = self.terms[name] + term if name in self.terms else term
+
+
+def validate(
+    model: MultiTaskModel,
+    sets: Sets,
+    settings: LossSettings,
+    *,
+    points: Points,
+    batch_size: int,
+    autocast: Callable[[], Any],
+) -> Validation:
+    """Losses and metrics on the validation split; the same for every batch size but for rounding.
+
+    Args:
+        model: left in evaluation mode.
+        sets: whose `val` split is looked at.
+        settings: loss weights and forms.
+        points: on the model's device.
+        batch_size: images in one pass.
+        autocast: makes the context of the forward pass.
+    """
+    device = points.xy.device
+    collected = _Collected()
+    places = level_points(model.image_size, model.settings.strides)
+    model.eval()
+    with torch.inference_mode():
+        for task, rows in sets.split("val").items():
+            for batch in labelled_batches(sets.packed[task], rows, batch_size):
+                with autocast():
+                    outputs = model(batch.images.to(device), (task,))
+                _collect(collected, outputs, batch, points=points, settings=settings, places=places)
+    losses = {name: float(value) for name, value in task_losses(collected.terms, settings).items()}
+    return Validation(
+        losses,
+        miou=segmentation_scores(collected.pixels)["miou"],
+        map50=coco_scores(collected.true_boxes, collected.found_boxes, model.det_classes)["map50"],
+        accuracy=classification_scores(collected.true_states, collected.found_states, model.cls_classes)["accuracy"],
+    )
+
+
+def _collect(
+    collected: _Collected,
+    outputs: Outputs,
+    batch: LabelledImages,
+    *,
+    points: Points,
+    settings: LossSettings,
+    places: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+) -> None:
+    """Add one batch's losses and predictions."""
+    device = points.xy.device
+    if "segmentation" in outputs:
+        logits = outputs["segmentation"]
+        collected.add(segmentation_terms(logits, batch.masks.to(device)))
+        found = (logits > 0).cpu().numpy()
+        collected.pixels += [pixel_counts(*pair) for pair in zip(batch.masks.numpy()[:, 0], found[:, 0], strict=True)]
+    if "detection" in outputs:
+        output = outputs["detection"]
+        collected.add(detection_terms(output, batch.boxes.to(device), batch.labels.to(device), points, settings))
+        collected.true_boxes += _true_boxes(batch)
+        collected.found_boxes += _found_boxes(output, places, image_size=batch.images.shape[-1])
+    if "classification" in outputs:
+        logits = outputs["classification"]
+        collected.add(classification_terms(logits, batch.states.to(device), settings))
+        collected.true_states += batch.states.tolist()
+        collected.found_states += logits.argmax(1).tolist()
+
+
+def _true_boxes(batch: LabelledImages) -> list[Truth]:
+    used = (batch.labels != NO_OBJECT).numpy()
+    boxes, labels = batch.boxes.numpy(), batch.labels.numpy()
+    return [(boxes[row][used[row]], labels[row][used[row]]) for row in range(len(labels))]
+
+
+def _found_boxes(
+    output: DetectionOutput, places: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], *, image_size: int
+) -> list[Prediction]:
+    class_logits, ltrb, centerness = (join_levels(levels).float().cpu().numpy() for levels in output)
+    predictions: list[Prediction] = []
+    for row in range(len(ltrb)):
+        found = select(
+            class_logits[row],
+            ltrb[row],
+            centerness[row, :, 0],
+            points=places,
+            image_size=image_size,
+            thresholds=THRESHOLDS,
+        )
+        predictions.append((found.boxes, found.labels, found.scores))
+    return predictions

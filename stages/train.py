@@ -1,0 +1,40 @@
+"""Stages train_phase1 and train_phase2. `python stages/train.py phase1`, then `python stages/train.py phase2`."""
+
+import sys
+
+from panvision.data.sets import open_sets
+from panvision.data.settings import AugmentSettings
+from panvision.ingest.packed import PackedError
+from panvision.model.checkpoint import CheckpointError
+from panvision.model.settings import ModelSettings
+from panvision.model.weights import WeightsError
+from panvision.params import ParamsError, read_sections, read_seed
+from panvision.training.loop import TrainingError
+from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
+from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
+
+PHASE1, PHASE2 = "build/phase1/best_model.pth", "models/best_model.pth"
+
+
+def main() -> None:
+    """Train the phase named on the command line."""
+    if sys.argv[1:] not in (["phase1"], ["phase2"]):
+        sys.exit("usage: python stages/train.py {phase1,phase2}")
+    phase = sys.argv[1]
+    schemas = {"augment": AugmentSettings, "loss": LossSettings, "train": TrainSettings, "tracking": TrackingSettings}
+    curves = f"reports/curves/{phase}.csv"
+    try:
+        config = TrainingConfig(seed=read_seed(), **read_sections(schemas))
+        if phase == "phase1":
+            model: ModelSettings = read_sections({"model": ModelSettings})["model"]
+            sets = open_sets("build/prepared", "build/splits.csv")
+            train_phase1(sets, config, model, checkpoint=PHASE1, curves=curves)
+        else:
+            sets = open_sets("build/prepared", "build/splits.csv")
+            train_phase2(sets, config, start=PHASE1, checkpoint=PHASE2, curves=curves)
+    except (ParamsError, PackedError, WeightsError, CheckpointError, TrainingError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
