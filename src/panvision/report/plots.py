@@ -1,0 +1,131 @@
+"""The report's plots: training curves, precision over recall, confusion matrix."""
+
+import functools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from panvision.report.charts import Chart, Point, Series, line_chart
+from panvision.report.inputs import CURVE_COLUMNS, Numbers, ReportError, read_numbers, read_table
+
+LOSS_TITLES = {
+    "total": "Total loss",
+    "seg": "Segmentation loss",
+    "det": "Detection loss",
+    "cls": "Classification loss",
+}
+METRIC_NAMES = {"miou": "mIoU", "map50": "mAP@0.5", "accuracy": "accuracy"}
+# Numbers of page.css's colours.
+TRAINING, VALIDATION, RATE = 6, 8, 6
+METRIC_COLORS = {"miou": 8, "map50": 2, "accuracy": 5}
+
+
+@dataclass(frozen=True)
+class Training:
+    """Both phases' curves.
+
+    Attributes:
+        epochs: epochs of phase 1 and of phase 2.
+        charts: total loss, each task's loss, validation metrics, learning rate; epochs are counted on over the phases.
+    """
+
+    epochs: tuple[int, int]
+    charts: list[Chart]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How many pictures of the row's state were called the column's; `share` is that of the row's pictures."""
+
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """States, and for each true state (row) a cell per predicted state (column)."""
+
+    names: list[str]
+    rows: list[list[Cell]]
+
+
+def read_training(curves: Path) -> Training:
+    """Read `<curves>/phase1.csv` and `<curves>/phase2.csv` and lay them out.
+
+    Raises:
+        ReportError: a file is missing or damaged.
+    """
+    phases = [read_numbers(curves / name, CURVE_COLUMNS) for name in ("phase1.csv", "phase2.csv")]
+    first, second = map(len, phases)
+    last = max(first + second, 1)
+    draw = functools.partial(
+        line_chart,
+        x_label="epoch",
+        x_range=(0.5, last + 0.5),
+        divider=first + 0.5 if first and second else None,
+    )
+    charts = []
+    for task, title in LOSS_TITLES.items():
+        training = _series("training", phases, f"train_{task}", color=TRAINING)
+        charts.append(draw(title, [training, _series("validation", phases, f"val_{task}", color=VALIDATION)]))
+    metrics = [_series(name, phases, key, color=METRIC_COLORS[key]) for key, name in METRIC_NAMES.items()]
+    charts.append(draw("Validation metrics", metrics, y_range=(0.0, 1.0)))
+    charts.append(draw("Learning rate", [_series("learning rate", phases, "lr", color=RATE)]))
+    return Training((first, second), charts)
+
+
+def read_precision_recall(path: Path, ap50: Mapping[str, float | None], names: Sequence[str]) -> Chart:
+    """Precision over recall, a line per class that has one, in the colour of its boxes and with its AP.
+
+    Args:
+        path: precision_recall.csv.
+        ap50: average precision of each class.
+        names: the classes by index; others that the file names come after them.
+
+    Raises:
+        ReportError: the file is missing or damaged.
+    """
+    points: dict[str, list[Point]] = {}
+    numbers = read_numbers(path, ("recall", "precision"))
+    for row, cells in zip(numbers, read_table(path, ("class",)), strict=True):
+        if row["recall"] is None:
+            raise ReportError(f"{path}: {cells['class']}: a recall is missing; run `dvc repro` again")
+        points.setdefault(cells["class"], []).append((row["recall"], row["precision"]))
+    series = [
+        Series(name, [points[name]], note="" if (area := ap50.get(name)) is None else f"AP {area:.3f}", color=color)
+        for color, name in enumerate(_ordered(names, points))
+        if name in points
+    ]
+    return line_chart("Precision over recall at IoU 0.5", series, x_label="recall", y_range=(0.0, 1.0))
+
+
+def read_confusion(path: Path, names: Sequence[str]) -> Confusion:
+    """Count true and predicted states; `names` come first, others that the file names after them.
+
+    Raises:
+        ReportError: the file is missing or damaged.
+    """
+    pairs = Counter((row["actual"], row["predicted"]) for row in read_table(path, ("actual", "predicted")))
+    ordered = _ordered(names, (name for pair in pairs for name in pair))
+    rows = []
+    for actual in ordered:
+        total = sum(pairs[actual, predicted] for predicted in ordered)
+        rows.append([Cell(pairs[actual, found], pairs[actual, found] / max(total, 1)) for found in ordered])
+    return Confusion(ordered, rows)
+
+
+def _ordered(names: Sequence[str], seen: Iterable[str]) -> list[str]:
+    """The names, then what was seen besides them, sorted."""
+    return [*names, *sorted(set(seen) - set(names))]
+
+
+def _series(name: str, phases: list[list[Numbers]], column: str, *, color: int) -> Series:
+    """A column over both phases, its last value in the legend."""
+    runs: list[list[Point]] = []
+    start = 1
+    for rows in phases:
+        runs.append([(start + number, row[column]) for number, row in enumerate(rows)])
+        start += len(rows)
+    last = next((y for _, y in reversed([point for run in runs for point in run]) if y is not None), None)
+    return Series(name, runs, note="" if last is None else f"{last:.3g}", color=color)

@@ -1,0 +1,47 @@
+"""Stage report: data, metrics, curves and test pictures beside their truth as one HTML page."""
+
+import sys
+
+from panvision.decoding.settings import DetectionSettings
+from panvision.files import write_text
+from panvision.inference.backend import PredictorError
+from panvision.inference.predictor import Predictor
+from panvision.ingest.packed import PackedError
+from panvision.ingest.settings import DataSettings
+from panvision.params import ParamsError, read_sections
+from panvision.pixels import ImageError
+from panvision.report.inputs import ReportError
+from panvision.report.page import build_report
+from panvision.report.settings import ReportSettings
+
+PAGE = "reports/report.html"
+
+
+def main() -> None:
+    """Read models/best_model.pth, the metrics and the curves; write the page."""
+    schemas = {"data": DataSettings, "detection": DetectionSettings, "report": ReportSettings}
+    try:
+        settings = read_sections(schemas)
+        detection = settings["detection"]
+        predictor = Predictor.load("models/best_model.pth").with_thresholds(
+            score_threshold=detection.score_threshold,
+            nms_threshold=detection.nms_threshold,
+            max_detections=detection.max_detections,
+        )
+        page = build_report(
+            predictor,
+            prepared="build/prepared",
+            splits="build/splits.csv",
+            metrics="metrics",
+            reports="reports",
+            data=settings["data"],
+            settings=settings["report"],
+        )
+    except (ParamsError, PackedError, PredictorError, ReportError, ImageError) as error:
+        sys.exit(str(error))
+    write_text(PAGE, page)
+    print(f"written: {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
