@@ -152,6 +152,12 @@ def test_boxes_moved_out_of_the_image_are_gone_with_their_labels():
     assert {(5, 6), (6, 7), (6,)} <= {tuple(sorted(labels)) for labels in kept}
 
 
+def test_boxes_outside_by_rounding_are_clipped():
+    image, _, _ = rectangle(0)
+    box = np.array([[-1e-5, 4, SIDE + 1e-4, 9]], np.float32)
+    assert still().image_and_boxes(image, box, LABEL, 1)[1].tolist() == [[0, 4, SIDE, 9]]
+
+
 coordinate = st.floats(0, SIDE, width=32)
 
 
