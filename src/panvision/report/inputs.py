@@ -122,12 +122,12 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
-            rows = list(reader)
+            header, rows = reader.fieldnames or (), list(reader)
     except OSError as error:
         raise ReportError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise ReportError(f"{path}: no CSV file ({error}); run `dvc repro` again") from error
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    missing = [column for column in columns if column not in header]
     if missing:
         raise ReportError(f"{path}: has no column {', '.join(missing)}; run `dvc repro` again")
     for number, row in enumerate(rows, start=2):

@@ -1,0 +1,233 @@
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+from panvision.files import write_rows
+from panvision.report.inputs import ReportError
+from panvision.report.page import export_tables, problem_rows
+from tests.tiny import ColourBackend
+
+SECTIONS = ("segmentation", "detection", "classification", "training", "data", "export")
+VOID = {"meta", "link", "img", "br"}
+CHROMIUM = shutil.which("chromium")
+
+
+class Page(HTMLParser):
+    """A page's tags, held to be balanced; text by the id of the section (or header) around it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, str] = {}
+        self.section = ""
+        self.feed(html)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"{tag}: an attribute stands twice: {names}"
+        self.tags.append((tag, dict(attrs)))
+        self.section = dict(attrs).get("id") or self.section
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs) -> None:
+        assert tag == "path"  # the only ones without an end tag, and of SVG at that
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data) -> None:
+        self.text[self.section] = " ".join(f"{self.text.get(self.section, '')} {data}".split())
+
+    def attributes(self, name: str) -> list[str]:
+        return [attrs[name] or "" for _, attrs in self.tags if name in attrs]
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+def test_every_section_is_there_and_reachable(run) -> None:
+    page = Page(run.page())
+    for name in SECTIONS:
+        assert ("section", {"id": name}) in page.tags
+        assert ("a", {"href": f"#{name}"}) in page.tags
+    ids = page.attributes("id")
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_needs_nothing_else(run) -> None:
+    html = run.page()
+    page = Page(html)
+    for name in ("src", "href"):
+        assert all(value.startswith(("data:", "#")) for value in page.attributes(name))
+    assert not {"script", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    assert "url(" not in html and "@import" not in html
+    assert "default-src 'none'" in html
+
+
+def test_the_same_inputs_give_the_same_bytes_and_no_path(run, tmp_path) -> None:
+    html = run.page()
+    assert html == run.page()
+    assert str(tmp_path) not in html
+    assert not re.search(r"\b20\d\d-\d\d-\d\d\b|\d\d:\d\d:\d\d", html)
+
+
+def test_figures_are_shown(run) -> None:
+    text = Page(run.page()).text
+    assert "mIoU, segmentation 0.912 2 test images" in text["top"]
+    assert "64 × 64 pixels" in text["top"] and "lid, stirrer" in text["top"]
+    assert "mIoU 0.912 Dice of the pan 0.933" in text["segmentation"]
+    assert "background 0.950 pan 0.875" in text["segmentation"]
+    assert "mAP@0.5 0.765 mAP@[.5:.95] 0.432" in text["detection"]
+    assert "accuracy 0.500 balanced accuracy 0.250" in text["classification"]
+    assert "mask_empty warning 3 nothing, if the picture shows no pan" in text["data"]
+    assert "of_another_version 1" in text["data"]
+    assert "segmentation 7 6 4 1 2 pan 7 4 1 2" in text["data"]
+    assert "box edge px 0.0005 passed yes" in text["export"] and "Size MB onnx 5.25" in text["export"]
+
+
+def test_undefined_figures_say_so(run) -> None:
+    page = Page(run.page())
+    assert "lid undefined stirrer 0.765 undefined: the test split holds nothing" in page.text["detection"]
+    assert "undefined" not in page.text["segmentation"] + page.text["top"]
+    run.change("segmentation", miou=None, dice=None, iou={"background": None, "pan": None})
+    page = Page(run.page())
+    assert "mIoU, segmentation undefined 2 test images" in page.text["top"]
+    assert page.text["segmentation"].count("undefined") == 5  # four figures and the hint
+    assert "None" not in "".join(page.text.values())
+
+
+def test_intervals_are_shown_where_they_are(run) -> None:
+    assert "interval" not in Page(run.page()).text["top"]
+    run.change("segmentation", ci95={"miou": {"low": 0.85, "high": 0.95}})
+    run.change("detection", ci95={"map50": None})
+    text = Page(run.page()).text["top"]
+    assert "2 test images, 95% interval 0.850 to 0.950" in text and text.count("interval") == 1
+
+
+def test_the_confusion_matrix_is_shaded_by_share(run) -> None:
+    html = run.page()
+    page = Page(html)
+    assert "browned fresh frozen browned 1 100% 0 0% 0 0% fresh 0 0%" in page.text["classification"]
+    assert '<td style="--share:0.500"><b>1</b><span>50%</span></td>' in html
+
+
+def test_charts_are_drawn_and_empty_ones_say_so(run) -> None:
+    assert Page(run.page()).count("svg") == 7  # precision over recall, four losses, metrics, learning rate
+    for phase in ("phase1", "phase2"):
+        run.write_curves(phase, 0)
+    write_rows(run.reports / "plots/precision_recall.csv", ("class", "recall", "precision"), [])
+    page = Page(run.page())
+    assert page.count("svg") == 0
+    assert page.text["training"].count("Nothing to draw.") == 6 and "(0 epochs)" in page.text["training"]
+
+
+def test_galleries_hold_as_many_pictures_as_asked_for(run) -> None:
+    page = Page(run.page())
+    assert page.count("img") == 2 * 6
+    assert "2 of 3, spread evenly" in page.text["segmentation"]
+    assert "wrong" in page.text["classification"] and "IoU 1.00" in page.text["segmentation"]
+    page = Page(run.page(images=0))
+    assert page.count("img") == 0
+    assert "No image drawn: the test split of this set holds 3; report.images is 0." in page.text["segmentation"]
+
+
+def test_an_empty_test_split_is_said(run) -> None:
+    run.split_rows = [(*row[:3], "train") for row in run.split_rows]
+    run.write_splits()
+    page = Page(run.page())
+    assert page.count("img") == 0
+    for name in SECTIONS[:3]:
+        assert "No image drawn: the test split of this set holds 0." in page.text[name]
+
+
+def test_names_are_escaped(run) -> None:
+    file = "<script>alert(1)<\u2215script> \"'&amp;.png"
+    run.rename("detection", 0, file)
+    name = '"><script>x</script>'
+    run.change("detection", ap50={name: 0.5})
+    run.change("export", **{name: {name: name}})
+    run.change("data", problems={name: 1})
+    run.write_confusion([(name, name)])
+    write_rows(run.reports / "plots/precision_recall.csv", ("class", "recall", "precision"), [(name, 0.5, 0.5)])
+    html = run.page()
+    page = Page(html)
+    assert page.count("script") == 0 and "<script" not in html
+    assert f"images/{file}" in page.text["detection"]
+    assert f"truth of images/{file}" in page.attributes("alt")
+    for section in ("detection", "classification", "data", "export"):
+        assert name in page.text[section], section
+
+
+def test_predictions_hold_to_the_predictors_thresholds(run) -> None:
+    faint = ColourBackend(box_logit=-4.0)  # a score of 0.13
+    assert "1 of 1 found" in Page(run.page()).text["detection"]
+    assert "0 of 1 found" in Page(run.page(faint)).text["detection"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "metrics/data.json",
+        "metrics/segmentation.json",
+        "metrics/detection.json",
+        "metrics/classification.json",
+        "metrics/export.json",
+        "reports/curves/phase1.csv",
+        "reports/curves/phase2.csv",
+        "reports/plots/precision_recall.csv",
+        "reports/plots/confusion.csv",
+    ],
+)
+def test_each_input_is_named_when_it_is_missing_or_damaged(run, tmp_path, name) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(ReportError, match=rf"{re.escape(name)}: .*run `dvc repro`"):
+        run.page()
+    path.unlink()
+    with pytest.raises(ReportError, match=rf"{re.escape(name)}: cannot be read.*run `dvc repro`"):
+        run.page()
+
+
+def test_export_figures_of_any_form_become_tables() -> None:
+    assert export_tables({}) == []
+    assert export_tables(
+        {"size_mb": {"onnx": 5.25}, "opset": 18, "int8": {"drop": {"miou": None}, "accepted": True}}
+    ) == [
+        ("", [("opset", "18")]),
+        ("int8", [("accepted", "yes"), ("drop, miou", "undefined")]),
+        ("size MB", [("onnx", "5.25")]),
+    ]
+    assert export_tables({"a": [1, 0.5, {"b": 1}], "c": 1.23456e-7}) == [
+        ("", [("a", "1, 0.5, {'b': 1}"), ("c", "1.235e-07")])
+    ]
+
+
+def test_problems_are_sorted_and_explained() -> None:
+    rows = problem_rows({"stranger": 1, "box_clipped": 2})
+    assert [(row.code, row.severity, row.count) for row in rows] == [("box_clipped", "fixed", 2), ("stranger", "", 1)]
+    assert rows[0].remedy and not rows[1].remedy
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_browser_finds_nothing_to_complain_about(run, tmp_path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(run.page(), encoding="utf-8")
+    command = [
+        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        # The browser's own services find no host; what the page asked for, its security policy would log as refused.
+        *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}"),
+        *("--enable-logging=stderr", "--dump-dom", path.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    assert Page(done.stdout).count("img") == 12

@@ -1,0 +1,76 @@
+import pytest
+
+from panvision.files import write_rows
+from panvision.report.inputs import ReportError
+from panvision.report.plots import Cell, read_confusion, read_precision_recall, read_training
+
+
+def test_epochs_are_counted_on_over_the_phases(run) -> None:
+    training = read_training(run.reports / "curves")
+    assert training.epochs == (1, 5)
+    titles = ["Total loss", "Segmentation loss", "Detection loss", "Classification loss"]
+    assert [chart.title for chart in training.charts] == [*titles, "Validation metrics", "Learning rate"]
+    for chart in training.charts:
+        assert chart.divider is not None and not chart.empty
+    labels = [dot.label for dot in training.charts[0].lines[0].dots]
+    assert labels[:2] == ["training: 1 at epoch 1", "training: 1 at epoch 2"] and len(labels) == 6
+
+
+def test_each_line_shows_its_column(run) -> None:
+    columns = {"train_seg": 1.0, "val_det": 2.0, "train_cls": 3.0, "val_total": 4.0, "miou": 0.5, "lr": 0.25}
+    for phase, count in (("phase1", 0), ("phase2", 1)):
+        path = run.reports / f"curves/{phase}.csv"
+        header = path.read_text().splitlines()[0].split(",")
+        write_rows(path, header, [[columns.get(name) for name in header]] * count)
+    shown = {
+        f"{chart.title}, {line.name}": line.note
+        for chart in read_training(run.reports / "curves").charts
+        for line in chart.lines
+        if line.note
+    }
+    assert shown == {
+        "Segmentation loss, training": "1",
+        "Detection loss, validation": "2",
+        "Classification loss, training": "3",
+        "Total loss, validation": "4",
+        "Validation metrics, mIoU": "0.5",
+        "Learning rate, learning rate": "0.25",
+    }
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 5), (5, 0), (0, 0)])
+def test_a_phase_without_epochs_has_no_divider(run, first, second) -> None:
+    run.write_curves("phase1", first)
+    run.write_curves("phase2", second)
+    training = read_training(run.reports / "curves")
+    assert training.epochs == (first, second)
+    assert all(chart.divider is None for chart in training.charts)
+    assert all(chart.empty for chart in training.charts) is (first == second)
+
+
+def test_the_legend_gives_the_last_defined_value(run) -> None:
+    charts = read_training(run.reports / "curves").charts
+    assert [line.note for line in charts[0].lines] == ["0.2", "0.2"]
+    run.write_curves("phase2", 1)  # mAP undefined in both phases' only epoch
+    assert [line.note for line in read_training(run.reports / "curves").charts[4].lines] == ["0.5", "", "0.75"]
+
+
+def test_precision_over_recall_keeps_the_colour_of_the_class(run) -> None:
+    path = run.reports / "plots/precision_recall.csv"
+    chart = read_precision_recall(path, {"stirrer": 0.5}, ["lid", "stirrer"])
+    assert [(line.name, line.note, line.color) for line in chart.lines] == [("stirrer", "AP 0.500", 1)]
+    assert chart.lines[0].path.count("L") == 100
+    write_rows(path, ("class", "recall", "precision"), [])
+    assert read_precision_recall(path, {}, ["lid"]).empty
+    write_rows(path, ("class", "recall", "precision"), [("lid", None, 1.0)])
+    with pytest.raises(ReportError, match=r"precision_recall\.csv: lid: a recall is missing; run `dvc repro`"):
+        read_precision_recall(path, {}, ["lid"])
+
+
+def test_the_confusion_matrix_counts_pictures(run) -> None:
+    path = run.reports / "plots/confusion.csv"
+    run.write_confusion([("b", "b"), ("b", "a"), ("b", "a"), ("b", "stranger")])
+    found = read_confusion(path, ["b", "a"])
+    assert found.names == ["b", "a", "stranger"]
+    assert found.rows[0] == [Cell(1, 0.25), Cell(2, 0.5), Cell(1, 0.25)]
+    assert found.rows[1] == [Cell(0, 0.0)] * 3

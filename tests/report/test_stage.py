@@ -1,0 +1,47 @@
+"""stages/report.py, run as a user or CI runs it."""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from panvision.inference.predictor import Predictor
+from tests.tiny import ColourBackend
+
+STAGE = Path(__file__).parents[2] / "stages/report.py"
+PARAMS = "data:\n  root: raw\ndetection:\n  score_threshold: 0.25\nreport:\n  images: 1\n  width: 64\n"
+
+
+@pytest.fixture
+def project(run, tmp_path, monkeypatch):
+    """The run where the stage looks for it, with a model that is there."""
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "build").mkdir()
+    os.rename(run.prepared, tmp_path / "build/prepared")  # noqa: PTH104
+    os.rename(run.splits, tmp_path / "build/splits.csv")  # noqa: PTH104
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["report.py"])
+    return tmp_path
+
+
+def stage() -> None:
+    runpy.run_path(str(STAGE), run_name="__main__")
+
+
+def test_the_page_is_written(project, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(Predictor, "load", lambda path: Predictor(ColourBackend()))
+    stage()
+    assert capsys.readouterr().out == "written: reports/report.html\n"
+    page = (project / "reports/report.html").read_text(encoding="utf-8")
+    assert page.count('class="shot"') == 3 and "score at least 0.25" in page
+
+
+def test_errors_are_one_line(project, monkeypatch) -> None:
+    with pytest.raises(SystemExit, match=r"^models/best_model\.pth: no such model file; `dvc repro`.*$"):
+        stage()
+    monkeypatch.setattr(Predictor, "load", lambda path: Predictor(ColourBackend()))
+    (project / "metrics/export.json").unlink()
+    with pytest.raises(SystemExit, match=r"^metrics/export\.json: cannot be read: .*; run `dvc repro`$"):
+        stage()
