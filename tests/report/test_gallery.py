@@ -94,6 +94,12 @@ def test_any_size_is_shown_at_the_width_asked_for_unless_far_too_tall(run, size,
     assert (shot.width, shot.height) == shown
 
 
+def test_the_busiest_picture_can_be_shown(run) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    run.add("classification", [(noise, "fresh")])
+    assert pixels(gallery(run, "classification", width=400).shots[0].truth).shape == (400, 400, 3)
+
+
 def test_raw_pictures_that_changed_are_found_out(run) -> None:
     Image.fromarray(picture(50, 50)).save(run.raw / "detection/images/00.png")
     with pytest.raises(ReportError, match=r"00\.png: 50x50 pixels, but 128x96 when it was prepared; run `dvc repro`"):

@@ -84,3 +84,9 @@ def test_touching_half_is_enough() -> None:
 def test_both_answers_are_named() -> None:
     verdict = judge({"detection": boxes(A, FAR, labels=[1, 0])}, result(boxes=[A], labels=[1]))
     assert (verdict.true, verdict.predicted) == ("lid, pan", "lid 0.90")
+
+
+def test_a_caption_does_not_name_a_hundred_boxes() -> None:
+    verdict = judge({"detection": boxes(*[A] * 9, labels=[0] * 9)}, result(boxes=[A] * 8, labels=[1] * 8))
+    assert verdict.true == "pan, pan, pan, pan, pan, pan, pan, pan and 1 more"
+    assert verdict.predicted == ", ".join(["lid 0.90"] * 8)

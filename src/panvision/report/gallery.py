@@ -155,7 +155,10 @@ def _scaled(result: Mapping[str, Any], size: tuple[int, int], image: RgbArray) -
 
 
 def _jpeg(pixels: RgbArray) -> str:
-    """A picture as data URI; full colour resolution, for thin coloured lines suffer without."""
+    """A picture as data URI; full colour resolution, for thin coloured lines suffer without.
+
+    Pillow's `optimize` is left off: it fails on a picture whose JPEG has more bytes than the picture has pixels.
+    """
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
+    Image.fromarray(pixels).save(stream, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

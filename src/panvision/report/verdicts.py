@@ -1,6 +1,6 @@
 """How one picture's prediction compares with its truth, in a few words for its caption."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from panvision.inference.results import Result
 
 # A mask or a box that overlaps the true one by less counts as missed.
 MIN_IOU = 0.5
+# A caption names at most so many boxes.
+MOST_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,14 @@ def _judge_boxes(truth: Mapping[str, Any], found: Mapping[str, Any]) -> Verdict:
     short = f"{hits} of {objects} found" if objects else "no objects"
     if extra:
         short += f", {extra} too many"
-    return Verdict(short, hits == objects and not extra, ", ".join(truth["class_names"]), _named(found))
+    scored = [f"{name} {score:.2f}" for name, score in zip(found["class_names"], found["scores"], strict=True)]
+    return Verdict(short, hits == objects and not extra, _listed(truth["class_names"]), _listed(scored))
 
 
-def _named(found: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {score:.2f}" for name, score in zip(found["class_names"], found["scores"], strict=True))
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and how many more: an untrained model may find a hundred boxes."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def count_hits(truth: Mapping[str, Any], found: Mapping[str, Any]) -> int:
