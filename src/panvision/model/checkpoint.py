@@ -1,6 +1,6 @@
 """Checkpoints: tensors and plain metadata only, loaded without executing anything."""
 
-import pickle
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and the reason."""
 
 
+class UnreadableError(ValueError):
+    """A file that `read_plain` cannot read; the message is the reason in one line."""
+
+
 def save_checkpoint(path: str | Path, model: MultiTaskModel, *, meta: Mapping[str, Any] | None = None) -> None:
     """Write a model's weights with what is needed to rebuild it, whole or not at all.
 
@@ -29,6 +33,9 @@ def save_checkpoint(path: str | Path, model: MultiTaskModel, *, meta: Mapping[st
         path: where to.
         model: the model.
         meta: further plain values to keep (numbers, strings, lists, dicts).
+
+    Raises:
+        TypeError: `meta` holds something else.
     """
     metadata = {
         **(meta or {}),
@@ -39,12 +46,14 @@ def save_checkpoint(path: str | Path, model: MultiTaskModel, *, meta: Mapping[st
         "det_class_names": model.det_classes,
         "cls_class_names": model.cls_classes,
     }
-    # contiguous_format: how a tensor lay in memory while training is nobody's business.
+    # How a tensor lay in memory while training is nobody's business.
     weights = {
-        name: value.detach().cpu().contiguous(memory_format=torch.contiguous_format).clone()
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
     }
-    document = {"format": FORMAT, "version": VERSION, "state_dict": weights, "metadata": metadata}
+    # By way of JSON: NumPy's numbers become plain ones, and what could not be loaded again is refused now.
+    plain = json.loads(json.dumps(metadata))
+    document = {"format": FORMAT, "version": VERSION, "state_dict": weights, "metadata": plain}
     # Through a file object: given a path, torch.save names the archive inside the file after the scratch file.
     with replacing(path) as scratch, scratch.open("wb") as stream:
         torch.save(document, stream)
@@ -57,11 +66,13 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
         The model in evaluation mode on `device`, and the metadata that `save_checkpoint` wrote.
 
     Raises:
-        CheckpointError: no such file, damaged, not a panvision checkpoint, or of a later format.
+        CheckpointError: no such file, damaged, not a panvision checkpoint, or of another format version.
     """
     document = _read(path)
     try:
         metadata = document["metadata"]
+        if not isinstance(metadata["image_size"], int):
+            raise TypeError(f"image_size {metadata['image_size']!r}")
         settings = ModelSettings.parse(metadata["model"], prefix="model")
         model = MultiTaskModel(
             settings,
@@ -75,15 +86,32 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
     return model.to(device).eval(), metadata
 
 
+def read_plain(path: str | Path) -> Any:
+    """What `torch.save` wrote to a file, if it is tensors and plain values only; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UnreadableError: it cannot be read, is damaged, or holds something else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
+    except Exception as error:
+        # A damaged file makes PyTorch's readers stumble in any way, and their words advise to load it without care.
+        raise UnreadableError("damaged, not PyTorch's, or more than tensors and plain values in it") from error
+
+
 def _read(path: str | Path) -> dict[str, Any]:
     """The checkpoint's document, format checked."""
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        document = read_plain(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint (damaged, or not PyTorch's): {reason}") from error
+    except UnreadableError as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a panvision checkpoint; train one with `dvc repro` or `panvision train`")
     if document.get("version") != VERSION:

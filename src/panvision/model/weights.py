@@ -5,15 +5,16 @@ import pickle
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
 from panvision.model.backbone import Backbone
+from panvision.model.checkpoint import UnreadableError, read_plain
 from panvision.model.settings import ModelSettings
 
 DOWNLOAD_TIMEOUT_S = 10.0
@@ -96,14 +97,16 @@ def _imagenet(name: str) -> tuple[str, dict[str, Tensor]]:
     try:
         with _download_timeout():
             state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError) as error:
+    except (OSError, HTTPException) as error:
         raise WeightsError(
             f"model.weights: {file_name} is not in {folder} and cannot be downloaded ({error}); {remedy}"
         ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise WeightsError(
-            f"model.weights: {folder / file_name} is damaged ({error}); delete it, then {remedy}"
-        ) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AssertionError) as error:
+        if not (folder / file_name).exists():
+            raise WeightsError(
+                f"model.weights: {file_name} arrived damaged ({error}); try again, or {remedy}"
+            ) from error
+        raise WeightsError(f"model.weights: {folder / file_name} is damaged; delete it, then {remedy}") from error
     return f"torchvision {weights}", state
 
 
@@ -121,12 +124,12 @@ def _download_timeout() -> Iterator[None]:
 def _from_file(path: Path) -> dict[str, Tensor]:
     """A state dict from a file, unwrapped, its keys without prefixes."""
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        document = read_plain(path)
     except FileNotFoundError as error:
         raise WeightsError(
             f"model.weights: {path}: no such file; set it to imagenet, none or a state dict's path"
         ) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except UnreadableError as error:
         raise WeightsError(f"model.weights: {path}: not a readable state dict: {error}") from error
     for wrapper in WRAPPERS:
         if isinstance(document, dict) and isinstance(document.get(wrapper), dict):
