@@ -18,7 +18,8 @@ class FeaturePyramid(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, features: Sequence[Tensor], levels: Collection[int] = LEVELS) -> dict[int, Tensor]:
         """[C2, C3, C4, C5] → {level: (N, channels, S/2^level, S/2^level)}.

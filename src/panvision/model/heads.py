@@ -73,12 +73,12 @@ class DetectionHead(nn.Module):
         self.centerness = nn.Conv2d(channels, 1, kernel_size=3, padding=1)
         # One learned scale per level lets the shared box branch serve objects of every size.
         self.scales = nn.Parameter(torch.ones(num_levels))
+        prior = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)
                 if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        nn.init.constant_(self.class_logits.bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
+                    nn.init.constant_(module.bias, prior if module is self.class_logits else 0.0)
 
     def forward(self, levels: Sequence[Tensor]) -> DetectionOutput:
         """[(N, F, h, w) per level] → raw outputs per level."""
