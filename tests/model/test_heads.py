@@ -1,0 +1,100 @@
+import math
+
+import pytest
+import torch
+
+from panvision.model.heads import (
+    MAX_LOG_DISTANCE,
+    PRIOR_PROBABILITY,
+    ClassificationHead,
+    DetectionHead,
+    SegmentationHead,
+    group_norm,
+)
+
+
+def detection(levels=2, classes=3, convs=1):
+    torch.manual_seed(0)
+    return DetectionHead(16, classes, num_levels=levels, num_convs=convs)
+
+
+def level_features(sides=(8, 4), scale=1.0):
+    generator = torch.Generator().manual_seed(0)
+    return [scale * torch.randn(2, 16, side, side, generator=generator) for side in sides]
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(32, 32), (128, 32), (48, 16), (10, 2), (7, 1)])
+def test_group_norm_fits_any_width(channels, groups):
+    assert group_norm(channels).num_groups == groups
+    assert group_norm(channels)(torch.randn(1, channels, 2, 2)).shape == (1, channels, 2, 2)
+
+
+@pytest.mark.parametrize("channels", [8, 20, 64])
+def test_mask_head_brings_back_the_full_size(channels):
+    assert SegmentationHead(32, channels)(torch.randn(2, 32, 16, 16)).shape == (2, 1, 64, 64)
+
+
+@pytest.mark.parametrize("convs", [0, 1, 3])
+def test_detection_shapes(convs):
+    output = detection(convs=convs)(level_features())
+    for tensors, width in ((output.class_logits, 3), (output.ltrb, 4), (output.centerness, 1)):
+        assert [tuple(tensor.shape) for tensor in tensors] == [(2, width, 8, 8), (2, width, 4, 4)]
+
+
+def test_classes_start_at_the_prior_probability():
+    head = detection()
+    torch.testing.assert_close(torch.sigmoid(head.class_logits.bias), torch.full((3,), PRIOR_PROBABILITY))
+    for logits in head(level_features()).class_logits:
+        assert (torch.sigmoid(logits) - PRIOR_PROBABILITY).abs().max() < 0.005
+
+
+def test_distances_are_positive_and_start_near_one_stride():
+    for ltrb in detection()(level_features()).ltrb:
+        assert (ltrb > 0).all() and (ltrb - 1).abs().max() < 0.5
+
+
+def test_distances_stay_finite_in_half_precision():
+    head = detection(convs=0)
+    with torch.no_grad():
+        head.ltrb.bias.fill_(1e4)
+    output = head(level_features())
+    assert all((ltrb == math.exp(MAX_LOG_DISTANCE)).all() for ltrb in output.ltrb)
+    assert all(ltrb.half().isfinite().all() for ltrb in output.ltrb)
+
+
+def test_each_level_has_its_own_scale():
+    head = detection()
+    with torch.no_grad():
+        head.scales[1] = 0.0
+    ltrb = head(level_features()).ltrb
+    assert (ltrb[1] == 1).all() and not (ltrb[0] == 1).any()
+
+
+def test_levels_share_their_weights():
+    head = detection()
+    one = level_features()[0]
+    first, second = head([one, one]).class_logits
+    assert torch.equal(first, second)
+
+
+def test_a_missing_level_is_refused():
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        detection(levels=3)(level_features())
+
+
+def test_state_head_sees_the_mean_of_the_map():
+    torch.manual_seed(0)
+    head = ClassificationHead(16, 5, hidden=8, dropout=0.5).eval()
+    c5 = torch.randn(2, 16, 3, 3)
+    assert head(c5).shape == (2, 5)
+    torch.testing.assert_close(head(c5), head(c5.mean((2, 3), keepdim=True)))
+    torch.testing.assert_close(head(c5), head(c5.flip(2, 3)))
+
+
+def test_dropout_acts_in_training_only():
+    torch.manual_seed(0)
+    head = ClassificationHead(16, 5, hidden=64, dropout=0.5)
+    c5 = torch.randn(1, 16, 2, 2)
+    assert not torch.equal(head(c5), head(c5))
+    head.eval()
+    assert torch.equal(head(c5), head(c5))
