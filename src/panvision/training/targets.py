@@ -10,8 +10,8 @@ from panvision.data.stream import NO_OBJECT
 from panvision.decoding.points import level_points
 
 # The finest level takes objects that reach at most this share of the image's side from their point, each coarser
-# level twice as far. FCOS bounds P3 at 64 px for 800 px images, about this share of what its boxes span there.
-FINEST_REACH = 0.125
+# level twice as far. At the system's own 256 px these are FCOS's bounds, 64 px for P3 and 128 px for P4.
+FINEST_REACH = 0.25
 
 
 class Points(NamedTuple):

@@ -1,0 +1,124 @@
+import csv
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from panvision.config import Config
+from panvision.model.checkpoint import load_checkpoint
+from panvision.model.weights import WeightsError
+from panvision.params import ParamsError
+from panvision.training.loop import TrainingError
+from panvision.training.phases import _phase_seed, pick_device, train_phase1, train_phase2
+from panvision.training.settings import Phase1Settings, TrackingSettings, WandbSettings
+from tests.training.small import MODEL, config, small_sets
+
+
+def both(folder, sets=None, settings=None, model=MODEL):
+    sets, settings = sets or small_sets(), settings or config()
+    train_phase1(sets, settings, model, checkpoint=folder / "1.pth", curves=folder / "1.csv")
+    train_phase2(sets, settings, start=folder / "1.pth", checkpoint=folder / "2.pth", curves=folder / "2.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return both(tmp_path_factory.mktemp("trained"))
+
+
+def rows(path):
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def weights(path):
+    return load_checkpoint(path)[0].state_dict()
+
+
+def test_phase_one_trains_all_but_the_backbone_and_phase_two_everything(trained):
+    first, second = weights(trained / "1.pth"), weights(trained / "2.pth")
+    torch.manual_seed(3)
+    assert any(not torch.equal(first[name], second[name]) for name in first if name.startswith("backbone.layer1"))
+    moved = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
+    assert moved == {"backbone", "fpn", "segmentation", "detection", "classification"}
+
+
+def test_curves_have_a_row_per_epoch(trained):
+    assert [row["epoch"] for row in rows(trained / "1.csv")] == ["1"]
+    assert [row["epoch"] for row in rows(trained / "2.csv")] == ["1", "2"]
+
+
+def test_the_checkpoint_tells_what_it_was_trained_with(trained):
+    _, metadata = load_checkpoint(trained / "2.pth")
+    assert metadata["phase"] == "phase2" and metadata["epoch"] in (1, 2)
+    assert metadata["config"]["train"]["phase1"]["epochs"] == 1
+    assert metadata["config"]["train"]["phase2"]["epochs"] == 2
+    assert set(metadata["config"]) == {"seed", "augment", "loss", "train", "model"}
+    parsed = Config.parse(metadata["config"])
+    assert parsed.train.batch_norm == "train" and parsed.model == MODEL and parsed.seed == 3
+    assert set(metadata["validation"]) == {"miou", "map50", "accuracy", "losses"}
+
+
+def test_two_runs_of_one_configuration_write_the_same_bytes(trained, tmp_path):
+    again = both(tmp_path)
+    for name in ("1.pth", "1.csv", "2.pth", "2.csv"):
+        assert (again / name).read_bytes() == (trained / name).read_bytes(), name
+
+
+def test_frozen_batch_norm_keeps_its_statistics_in_phase_two(tmp_path):
+    folder = both(tmp_path, settings=config(batch_norm="frozen"))
+    first, second = weights(folder / "1.pth"), weights(folder / "2.pth")
+    norms = [name for name in first if name.startswith("backbone") and ("running" in name or "bn" in name)]
+    assert norms and all(torch.equal(first[name], second[name]) for name in norms)
+    assert not torch.equal(first["backbone.conv1.weight"], second["backbone.conv1.weight"])
+
+
+def test_phase_one_may_have_no_epoch(tmp_path):
+    folder = both(tmp_path, settings=config(phase1=Phase1Settings(epochs=0)))
+    assert rows(folder / "1.csv") == []
+    assert (folder / "2.pth").is_file()
+
+
+def test_phase_two_refuses_a_start_made_for_other_classes(trained, tmp_path):
+    sets = small_sets()
+    sets.packed["detection"].classes[:] = ["lid", "ladle"]
+    with pytest.raises(TrainingError, match=r"lid.*run `python stages/train.py phase1`"):
+        train_phase2(sets, config(), start=trained / "1.pth", checkpoint=tmp_path / "2.pth", curves=tmp_path / "2.csv")
+    assert not (tmp_path / "2.pth").exists()
+
+
+def test_weights_that_cannot_be_had_stop_before_the_first_step(tmp_path):
+    model = MODEL.model_copy(update={"weights": str(tmp_path / "missing.pth")})
+    with pytest.raises(WeightsError, match=r"missing\.pth: no such file"):
+        train_phase1(small_sets(), config(), model, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_without_enough_memory_names_the_params_to_turn(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("panvision.training.loop.Phase._step", full)
+    with pytest.raises(TrainingError, match=r"lower train.batch_size \(now 2 per task\) or data.image_size"):
+        train_phase1(small_sets(), config(), MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")
+
+
+def test_an_unknown_device_is_one_line():
+    with pytest.raises(TrainingError, match="device 'toaster' cannot be used"):
+        pick_device("toaster")
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_phases_have_seeds_of_their_own_that_every_library_takes(seed):
+    seeds = {_phase_seed(seed, phase) for phase in (1, 2)}
+    assert len(seeds) == 2 and all(0 <= each < 2**32 for each in seeds)
+
+
+def test_tracking_without_the_package_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    settings_ = config(tracking=TrackingSettings(wandb=WandbSettings(enabled=True)))
+    with pytest.raises(ParamsError, match=r"pip install 'panvision\[wandb\]'"):
+        train_phase1(small_sets(), settings_, MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")

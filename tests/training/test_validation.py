@@ -1,0 +1,49 @@
+import contextlib
+
+import pytest
+import torch
+
+from panvision.training.settings import LossSettings
+from panvision.training.targets import make_points
+from panvision.training.validation import validate
+from tests.training.small import small_model, small_sets
+
+
+def look(model, sets, batch_size=4):
+    points = make_points(sets.image_size, model.settings.strides)
+    return validate(model, sets, LossSettings(), points=points, batch_size=batch_size, autocast=contextlib.nullcontext)
+
+
+def test_the_batch_size_does_not_change_what_is_found():
+    sets = small_sets(held_out=5)
+    model = small_model(sets)
+    whole, single = look(model, sets, 8), look(model, sets, 1)
+    assert single.losses == pytest.approx(whole.losses, rel=1e-4)
+    assert (single.miou, single.map50, single.accuracy) == pytest.approx((whole.miou, whole.map50, whole.accuracy))
+
+
+def test_nothing_is_learned_and_the_model_is_left_in_evaluation_mode():
+    sets = small_sets()
+    model = small_model(sets).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    look(model, sets)
+    assert not model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_metrics_are_those_of_the_validation_split():
+    sets = small_sets(held_out=4)
+    model = small_model(sets)
+    last = model.classification.layers[-1]
+    torch.nn.init.zeros_(last.weight)
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([1.0, 0.0]))
+    states = sets.packed["classification"].states[sets.rows["classification"]["val"]]
+    assert look(model, sets).accuracy == pytest.approx((states == 0).mean())
+
+
+def test_every_loss_has_its_name():
+    sets = small_sets()
+    assert set(look(small_model(sets), sets).losses) == {
+        "seg", "det", "det_class", "det_box", "det_centerness", "cls", "total",
+    }  # fmt: skip
