@@ -1,0 +1,218 @@
+"""Does the exported model answer as the checkpoint does? Both run the same packed test pictures.
+
+What is compared, always as the largest absolute difference over all pictures:
+
+- `mask_probability`: sigmoid of every mask logit;
+- `box_score`: √(class probability · centerness) of every class at every point, by which decoding ranks boxes;
+- `box_edge_px`: distances from a point to its box's edges in packed pixels, at the points whose boxes can be
+  reported: those that score at least the reporting threshold in either model and, so that there is always something
+  to compare, the `max_detections` best of each picture. Distances beyond the side of the square count as that side:
+  such an edge lies outside the picture and is cut there;
+- `state_probability`: softmax of the state logits.
+
+`same_results` counts the pictures whose decoded answers agree: as many boxes, the same labels in the same order, the
+same state. It is reported, not judged: within the limits above they can differ only where two boxes, two states or a
+box and a threshold lie closer together than the limits, and there neither model is more right than the other.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from panvision.export.errors import ExportError
+from panvision.export.settings import ExportSettings
+from panvision.inference.backend import ModelInfo, RawOutputs
+from panvision.inference.predictor import Predictor
+from panvision.ingest.packed import TASKS, PackedError, Split, open_packed, read_splits
+
+Images = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float64]
+
+# Pictures per forward pass: more than one, so that parity holds for batches too, and little memory.
+_BATCH = 8
+# Where the pictures come from: of these splits the first that has any.
+_SPLITS: tuple[Split, ...] = ("test", "val", "train")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest differences between two models; the module says of what.
+
+    Attributes:
+        images: pictures compared.
+        mask_probability, box_score, state_probability: 0 to 1.
+        box_edge_px: pixels of the packed square.
+        same_results: pictures whose decoded answers agree.
+    """
+
+    images: int
+    mask_probability: float
+    box_score: float
+    box_edge_px: float
+    state_probability: float
+    same_results: int
+
+    def check(self, settings: ExportSettings, checkpoint: str | Path) -> None:
+        """Raise ExportError, with every figure and its limit, unless all figures keep their limits."""
+        limits = _limits(settings)
+        # Written so that NaN keeps no limit.
+        if all(getattr(self, name) <= limit for name, limit in limits.items()):
+            return
+        figures = ", ".join(f"{name} {getattr(self, name):.3g} (limit {limit:g})" for name, limit in limits.items())
+        raise ExportError(
+            f"{checkpoint}: its ONNX export answers differently on {self.images} pictures: {figures}; try another "
+            "export.opset, or raise export.max_probability_error or export.max_box_error if that is close enough"
+        )
+
+    def to_json(self, settings: ExportSettings) -> dict[str, Any]:
+        """The metrics, each difference rounded up to a hundredth of its limit: float noise does not change them."""
+        figures = {name: _round_up(getattr(self, name), limit) for name, limit in _limits(settings).items()}
+        return {"images": self.images, **figures, "same_results": self.same_results, "passed": True}
+
+
+def parity_images(prepared: str | Path, splits: str | Path, *, count: int, image_size: int) -> Images:
+    """The first packed test pictures, the three sets in turn: one of each, the next of each, and so on.
+
+    Args:
+        prepared: folder of `prepare`'s outputs, one subfolder per task.
+        splits: the splits.csv that `validate` wrote.
+        count: how many; fewer if the split has fewer. Without any test picture those of val are taken, then train's.
+        image_size: side S of the model's square.
+
+    Returns:
+        (N, S, S, 3) uint8 RGB, 1 ≤ N ≤ count.
+
+    Raises:
+        PackedError: `prepared` or `splits` cannot be used, or the pictures were packed at another size.
+        ExportError: there is no picture at all.
+    """
+    sets = [open_packed(Path(prepared) / task, task) for task in TASKS]
+    for packed in sets:
+        if packed.image_size != image_size:
+            raise PackedError(
+                f"{packed.folder}: packed at {packed.image_size} pixels, but the checkpoint takes {image_size}; "
+                "train on these data first"
+            )
+    rows = [read_splits(splits, packed.task, packed.files) for packed in sets]
+    for split in _SPLITS:
+        turns = zip_longest(*(packed.images[found[split][:count]] for packed, found in zip(sets, rows, strict=True)))
+        chosen = [image for turn in turns for image in turn if image is not None][:count]
+        if chosen:
+            return np.stack(chosen)
+    raise ExportError(f"{prepared}: holds no picture to compare the models on; add images and run `dvc repro`")
+
+
+def compare(reference: Predictor, exported: Predictor, images: Images, *, checkpoint: str | Path) -> Parity:
+    """Run both models over the pictures.
+
+    Args:
+        reference: the checkpoint, with the thresholds that ship.
+        exported: the ONNX file.
+        images: (N, S, S, 3) uint8 RGB, N ≥ 1.
+        checkpoint: the checkpoint's name in messages.
+
+    Raises:
+        ExportError: the models describe themselves differently, or an output is NaN or infinite.
+    """
+    if exported.info != reference.info:
+        raise ExportError(f"{checkpoint}: is {reference.info}, but its ONNX export says {exported.info}; export again")
+    worst, same = np.zeros(4), 0
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH]
+        expected, found = reference.raw(batch), exported.raw(batch)
+        _require_finite(expected, f"{checkpoint}: the network gives", "training diverged, lower train.phase2.lr")
+        _require_finite(found, f"{checkpoint}: only its ONNX export gives", "try another export.opset")
+        worst = np.maximum(worst, _differences(expected, found, reference.info))
+        same += _count_same(expected, found, batch, reference.info)
+    mask, score, edge, state = (float(value) for value in worst)
+    return Parity(len(images), mask, score, edge, state, same)
+
+
+def _differences(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> FloatArray:
+    """Largest difference of mask probability, box score, box edge and state probability, (4,)."""
+    scores = [_scores(outputs) for outputs in (expected, found)]  # (N, P, K) each
+    reportable = _reportable(scores, info)  # (N, P)
+    # (N, P, 4) pixels each, level after level
+    places = [(info.image_size // stride) ** 2 for stride in info.strides]
+    strides = np.repeat(np.array(info.strides, np.float64), places)[:, None]
+    edges = [np.minimum(outputs.ltrb * strides, info.image_size) for outputs in (expected, found)]
+    pairs = (
+        [_sigmoid(outputs.mask_logits) for outputs in (expected, found)],
+        scores,
+        [edge[reportable] for edge in edges],
+        [_softmax(outputs.state_logits) for outputs in (expected, found)],
+    )
+    return np.array([np.abs(one - other).max(initial=0.0) for one, other in pairs])
+
+
+def _reportable(scores: Sequence[FloatArray], info: ModelInfo) -> npt.NDArray[np.bool_]:
+    """Points (N, P) whose boxes are compared, from both models' scores (N, P, K), the checkpoint's first."""
+    best = [score.max(axis=2, initial=0.0) for score in scores]  # (N, P) each
+    chosen = np.maximum(best[0], best[1]) >= info.thresholds.score
+    ranked = np.argsort(-best[0], axis=1, kind="stable")[:, : info.thresholds.max_detections]
+    np.put_along_axis(chosen, ranked, True, axis=1)
+    return chosen
+
+
+def _count_same(expected: RawOutputs, found: RawOutputs, images: Images, info: ModelInfo) -> int:
+    """Pictures with as many boxes, the same labels and the same state in both models' decoded answers."""
+    answers = [Predictor(_Played(info, outputs)).predict_batch(list(images)) for outputs in (expected, found)]
+    return sum(
+        one["detection"]["labels"] == other["detection"]["labels"]
+        and one["classification"]["class_idx"] == other["classification"]["class_idx"]
+        for one, other in zip(*answers, strict=True)
+    )
+
+
+@dataclass
+class _Played:
+    """A backend that gives outputs computed before: decoding must not run the networks again."""
+
+    info: ModelInfo
+    outputs: RawOutputs
+
+    def run(self, images: Images) -> RawOutputs:
+        """The outputs, whatever the pictures."""
+        return self.outputs
+
+
+def _require_finite(outputs: RawOutputs, what: str, remedy: str) -> None:
+    broken = [name for name, values in outputs._asdict().items() if not np.isfinite(values).all()]
+    if broken:
+        raise ExportError(f"{what} NaN or infinity in {', '.join(broken)}; {remedy}")
+
+
+def _scores(outputs: RawOutputs) -> FloatArray:
+    """What boxes are ranked by, (N, P, K)."""
+    return np.sqrt(_sigmoid(outputs.class_logits) * _sigmoid(outputs.centerness)[:, :, None])
+
+
+def _sigmoid(logits: npt.NDArray[np.float32]) -> FloatArray:
+    # float64 throughout: what is measured are the models' differences, not those of measuring.
+    return 0.5 * (1.0 + np.tanh(0.5 * logits.astype(np.float64)))
+
+
+def _softmax(logits: npt.NDArray[np.float32]) -> FloatArray:
+    values = logits.astype(np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _limits(settings: ExportSettings) -> dict[str, float]:
+    return {
+        "mask_probability": settings.max_probability_error,
+        "box_score": settings.max_probability_error,
+        "box_edge_px": settings.max_box_error,
+        "state_probability": settings.max_probability_error,
+    }
+
+
+def _round_up(value: float, limit: float) -> float:
+    steps = math.ceil(100.0 * (value / limit))
+    return float(f"{steps * limit / 100.0:.6g}")

@@ -1,0 +1,226 @@
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from panvision.decoding.boxes import Thresholds
+from panvision.export.errors import ExportError
+from panvision.export.parity import Parity, compare, parity_images
+from panvision.export.settings import ExportSettings
+from panvision.inference.backend import RawOutputs
+from panvision.inference.predictor import Predictor
+from panvision.ingest.packed import TASKS, PackedError
+from tests.tiny import INFO, PLACES, SIZE, ColourBackend
+
+FIGURES = ("mask_probability", "box_score", "box_edge_px", "state_probability")
+SAME = Parity(4, 0.0, 0.0, 0.0, 0.0, 4)
+
+
+class Calm(ColourBackend):
+    """Gives zeros but for one `lid` at the first point; then what `change` makes of the outputs of one picture."""
+
+    def __init__(self, change=None, *, picture: int = 0, info=INFO) -> None:
+        super().__init__(info)
+        self.change, self.picture = change, picture
+
+    def run(self, images: np.ndarray) -> RawOutputs:
+        outputs = RawOutputs(*(np.zeros_like(output) for output in super().run(images)))
+        outputs.class_logits[:] = -12.0
+        outputs.class_logits[:, 0, 0] = 4.0
+        outputs.centerness[:] = 4.0
+        outputs.ltrb[:] = 1.0
+        row = self.picture - sum(self.batches[:-1])
+        if self.change and 0 <= row < len(images):
+            self.change(RawOutputs(*(output[row] for output in outputs)))
+        return outputs
+
+
+def parity(change, *, picture: int = 0, count: int = 1, info=INFO) -> Parity:
+    images = np.zeros((count, SIZE, SIZE, 3), np.uint8)
+    changed = Predictor(Calm(change, picture=picture, info=info))
+    return compare(Predictor(Calm(info=info)), changed, images, checkpoint="models/a.pth")
+
+
+def figures(found: Parity) -> list[float]:
+    return [getattr(found, name) for name in FIGURES]
+
+
+def mask(outputs: RawOutputs) -> None:
+    outputs.mask_logits[5, 7] = -np.log(3.0)  # probability 1/2 → 1/4
+
+
+def score(outputs: RawOutputs) -> None:
+    outputs.class_logits[0, 1] = 4.0  # as likely a stirrer as a lid
+
+
+def edge(outputs: RawOutputs) -> None:
+    outputs.ltrb[-1, 3] = 1.5  # half a stride of 32 pixels
+
+
+def state(outputs: RawOutputs) -> None:
+    outputs.state_logits[2] = np.log(2.0)  # thirds → 1/4, 1/4, 1/2
+
+
+def test_equal_models_differ_by_nothing() -> None:
+    assert parity(None, count=4) == SAME
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (mask, (0.25, 0.0, 0.0, 0.0)),
+        (score, (0.0, 0.9820 - 0.0025, 0.0, 0.0)),
+        (edge, (0.0, 0.0, 16.0, 0.0)),
+        (state, (0.0, 0.0, 0.0, 1 / 6)),
+    ],
+)
+@pytest.mark.parametrize("picture", [0, 7, 8, 18])
+def test_each_difference_is_found_in_any_picture(change, expected, picture) -> None:
+    np.testing.assert_allclose(figures(parity(change, picture=picture, count=19)), expected, atol=2e-4)
+
+
+def test_edges_are_compared_where_a_box_can_be_reported() -> None:
+    strict = replace(INFO, thresholds=Thresholds(score=0.9, nms=0.5, max_detections=1))
+
+    def moved(place: int, logit: float = -12.0):
+        def change(outputs: RawOutputs) -> None:
+            outputs.ltrb[place] += 0.25
+            outputs.class_logits[place] = logit
+
+        return change
+
+    assert parity(moved(0, 4.0), info=strict).box_edge_px == 2.0  # the checkpoint's best
+    assert parity(moved(9), info=strict).box_edge_px == 0.0
+    assert parity(moved(9), info=INFO).box_edge_px == 2.0  # among the 100 best
+    assert parity(moved(9, 4.0), info=strict).box_edge_px == 2.0  # a box for the ONNX file alone
+
+
+def test_edges_outside_the_picture_are_cut_as_decoding_cuts_them() -> None:
+    def far(size: float):
+        return lambda outputs: outputs.ltrb.__setitem__(0, size)
+
+    images = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    found = compare(Predictor(Calm(far(2000.0))), Predictor(Calm(far(1000.0))), images, checkpoint="a.pth")
+    assert found.box_edge_px == 0.0
+    assert found.same_results == 1
+
+
+def test_answers_that_differ_are_counted() -> None:
+    assert parity(score, picture=9, count=11).same_results == 10  # another box
+    assert parity(state, picture=9, count=11).same_results == 10
+    assert parity(mask, picture=9, count=11).same_results == 11
+
+
+@pytest.mark.parametrize("name", RawOutputs._fields)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_fails(name, value) -> None:
+    def spoil(outputs: RawOutputs) -> None:
+        getattr(outputs, name).flat[-1] = value
+
+    with pytest.raises(ExportError, match=rf"a\.pth: only its ONNX export gives NaN or infinity in {name}; try"):
+        parity(spoil, picture=8, count=9)
+    images = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    with pytest.raises(ExportError, match=rf"a\.pth: the network gives NaN or infinity in {name}; training diverged"):
+        compare(Predictor(Calm(spoil)), Predictor(Calm(spoil)), images, checkpoint="models/a.pth")
+
+
+def test_a_file_that_describes_another_model_fails() -> None:
+    other = replace(INFO, thresholds=INFO.thresholds._replace(nms=0.4))
+    images = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    with pytest.raises(ExportError, match="but its ONNX export says"):
+        compare(Predictor(Calm()), Predictor(Calm(info=other)), images, checkpoint="a.pth")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_each_figure_has_its_limit(name) -> None:
+    settings = ExportSettings(max_probability_error=0.01, max_box_error=0.5)
+    limit = 0.5 if name == "box_edge_px" else 0.01
+    replace(SAME, **{name: limit}).check(settings, "a.pth")
+    for value in (limit * 1.001, float("nan")):
+        with pytest.raises(ExportError) as caught:
+            replace(SAME, **{name: value}).check(settings, "models/a.pth")
+        message = str(caught.value)
+        assert f"{name} {value:.3g} (limit {limit:g})" in message
+        assert "models/a.pth" in message
+        assert "4 pictures" in message
+        assert "raise export.max_probability_error or export.max_box_error" in message
+        assert "\n" not in message
+
+
+def test_figures_are_rounded_up_to_a_hundredth_of_their_limit() -> None:
+    found = Parity(4, 1.2e-7, 3.3e-6, 2.04e-2, 1e-3, 3).to_json(ExportSettings())
+    assert found == {
+        "images": 4,
+        "mask_probability": 1e-5,
+        "box_score": 1e-5,
+        "box_edge_px": 0.0205,
+        "state_probability": 0.001,
+        "same_results": 3,
+        "passed": True,
+    }
+    assert json.dumps(SAME.to_json(ExportSettings())["box_edge_px"]) == "0.0"
+
+
+class TestPictures:
+    def chosen(self, packed, count: int) -> list[int]:
+        images = parity_images(packed.prepared, packed.splits, count=count, image_size=SIZE)
+        assert images.shape == (len(images), SIZE, SIZE, 3)
+        assert images.dtype == np.uint8
+        return images[:, 0, 0, 0].tolist()
+
+    def test_they_are_the_first_of_the_test_split_from_each_set_in_turn(self, packed) -> None:
+        assert self.chosen(packed, 100) == [2, 82, 162, 5, 85, 165]
+        assert self.chosen(packed, 4) == [2, 82, 162, 5]
+        assert self.chosen(packed, 1) == [2]
+
+    def test_sets_of_other_lengths_are_taken_to_their_end(self, packed) -> None:
+        packed.add("detection", ["train"])
+        packed.add("classification", ["test"] * 3)
+        assert self.chosen(packed, 100) == [2, 160, 5, 161, 162]
+
+    def test_without_test_pictures_others_are_taken(self, packed) -> None:
+        for task in TASKS:
+            packed.add(task, ["train", "val"])
+        assert self.chosen(packed, 100) == [1, 81, 161]
+        for task in TASKS:
+            packed.add(task, ["train"])
+        assert self.chosen(packed, 100) == [0, 80, 160]
+
+    def test_no_picture_at_all_is_an_error(self, packed) -> None:
+        for task in TASKS:
+            packed.add(task, [])
+        with pytest.raises(ExportError, match="prepared: holds no picture"):
+            self.chosen(packed, 1)
+
+    def test_pictures_of_another_size_are_an_error(self, packed) -> None:
+        packed.add("detection", ["test"], size=96)
+        with pytest.raises(PackedError, match="detection: packed at 96 pixels, but the checkpoint takes 64"):
+            self.chosen(packed, 1)
+
+
+def test_every_point_has_its_own_levels_stride() -> None:
+    def last_of_each(outputs: RawOutputs) -> None:
+        outputs.ltrb[[63, 79, PLACES - 1]] += np.array([[0.5], [0.125], [0.0625]], np.float32)
+
+    assert parity(last_of_each).box_edge_px == 4.0  # 0.5·8, 0.125·16, 0.0625·32
+
+
+@pytest.mark.parametrize("part", ["segmentation", "detection", "classification", "backbone"])
+def test_a_changed_weight_is_noticed(trained, exported, pictures, tmp_path, part) -> None:
+    torch = pytest.importorskip("torch")
+    from panvision.model.checkpoint import save_checkpoint
+
+    def check(reference: Predictor) -> None:
+        compare(reference, Predictor.load(exported), pictures, checkpoint="a.pth").check(ExportSettings(), "a.pth")
+
+    check(trained.predictor)
+    model = copy.deepcopy(trained.model)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in getattr(model, part).parameters():
+            weight.add_(0.01 * torch.randn_like(weight))
+    save_checkpoint(tmp_path / "a.pth", model)
+    with pytest.raises(ExportError, match="answers differently on 11 pictures"):
+        check(Predictor.load(tmp_path / "a.pth", "cpu").with_thresholds(0.25, 0.4, 50))
