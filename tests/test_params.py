@@ -10,7 +10,16 @@ from ruamel.yaml import YAML
 from panvision.decoding.settings import DetectionSettings
 from panvision.ingest.settings import SplitSettings
 from panvision.model.settings import ModelSettings
-from panvision.params import SECTIONS, ParamsError, Settings, check_seed, load_params, read_sections, read_seed
+from panvision.params import (
+    SECTIONS,
+    ParamsError,
+    Settings,
+    check_seed,
+    load_params,
+    override,
+    read_sections,
+    read_seed,
+)
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 
 
@@ -214,3 +223,21 @@ class TestSeed:
 
     def test_the_largest_seed_is_taken(self):
         check_seed(2**32 - 1, "here")
+
+
+def test_override_changes_a_copy_by_yaml_1_2():
+    params = {"loss": {"cls": 2.0}}
+    changed = override(params, ["loss.cls=1e-05", "train.phase2.lr=0.5", "model.weights=none", "a.b=on"])
+    assert changed == {
+        "loss": {"cls": 1e-05},
+        "train": {"phase2": {"lr": 0.5}},
+        "model": {"weights": "none"},
+        "a": {"b": "on"},
+    }
+    assert params == {"loss": {"cls": 2.0}}
+
+
+@pytest.mark.parametrize("assignment", ["loss.cls", "=3", "loss.=3", ".cls=3", "seed.x=3", "loss=[1", ""])
+def test_an_assignment_that_cannot_be_read_is_named(assignment):
+    with pytest.raises(ParamsError, match=r"expected section\.key=value"):
+        override({"seed": 42}, [assignment])

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+
+from panvision.cli.main import main
+from panvision.config import Config
+from panvision.inference import infer_image, load_model
+from panvision.scenes.demo import write_demo_sets
+from panvision.scenes.settings import SceneSettings, SetSizes
+
+SMALL = [
+    "data.image_size=64", "split.val=0.25", "split.test=0.25", "split.near_duplicate_bits=0",
+    "model.backbone=resnet10", "model.weights=none", "model.fpn_channels=32", "model.head_convs=0",
+    "model.seg_channels=8", "model.cls_hidden=8", "train.batch_size=2", "train.epoch_steps=1",
+    "train.phase1.epochs=1", "train.phase2.epochs=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    root = tmp_path_factory.mktemp("raw") / "demo"
+    sizes = SetSizes(segmentation=10, detection=10, classification=10)
+    write_demo_sets(root, SceneSettings(width=96, height=96, images=sizes, units=2))
+    return root
+
+
+def train(*arguments, settings=()):
+    return main(["train", *map(str, arguments), *(word for setting in settings for word in ("--set", setting))])
+
+
+def test_a_folder_of_photos_becomes_a_model_with_its_configuration(raw, tmp_path, capsys):
+    folder = tmp_path / "checkpoints"
+    assert train("--data-root", raw, "--checkpoint-dir", folder, settings=SMALL) == 0
+    said = capsys.readouterr().out
+    assert str(folder / "best_model.pth") in said
+    config = Config.load(Config.find_in_directory(folder))
+    assert config.train.batch_size == 2 and config.data.root == str(raw) and config.loss.cls == 2.0
+    model, info = load_model(folder / "best_model.pth", config)
+    assert sorted(info["det_class_names"]) == ["inlet_pipe", "pan", "stirrer"]
+    photo = next((raw / "detection/images").iterdir())
+    assert set(infer_image(model, photo, info, config)) == {"segmentation", "detection", "classification"}
+    assert (folder / "curves/phase2.csv").read_text().startswith("epoch,lr,")
+
+
+def test_settings_come_from_a_file_and_the_options_go_before(raw, tmp_path):
+    written = tmp_path / "mine.json"
+    Config().save(written)
+    values = json.loads(written.read_text())
+    values["train"]["patience"] = 7
+    written.write_text(json.dumps(values))
+    settings = [*SMALL, "train.phase1.epochs=0"]
+    assert train("--data_root", raw, "--checkpoint_dir", tmp_path / "out", "--config", written, settings=settings) == 0
+    config = Config.load(Config.find_in_directory(tmp_path / "out"))
+    assert config.train.patience == 7 and config.train.phase1.epochs == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["train.batchsize=3"], "train.batchsize: unknown key; did you mean train.batch_size?"),
+        (["loss.cls"], "loss.cls: expected section.key=value"),
+        (["model.weights=/nowhere/weights.pth"], "/nowhere/weights.pth: no such file"),
+    ],
+)
+def test_wrong_settings_stop_before_any_photo_is_read(tmp_path, capsys, settings, said):
+    assert train("--data_root", tmp_path / "none", "--checkpoint_dir", tmp_path / "out", settings=settings) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_faulty_data_stop_before_training(raw, tmp_path, capsys):
+    settings = [*SMALL, "data.max_pixels=4096"]
+    assert train("--data_root", raw, "--checkpoint_dir", tmp_path / "out", settings=settings) == 1
+    assert "raise data.max_pixels" in capsys.readouterr().err
+    assert not (tmp_path / "out/best_model.pth").exists()
+
+
+def test_an_unknown_device_is_one_line(raw, tmp_path, capsys):
+    assert train("--data_root", raw, "--checkpoint_dir", tmp_path, "--device", "toaster", settings=SMALL) == 1
+    assert capsys.readouterr().err.count("\n") == 1
