@@ -82,7 +82,8 @@ class MultiTaskModel(nn.Module):
             Outputs of the tasks asked for.
         """
         features = self.backbone((images.float() - self.pixel_mean) / self.pixel_std)
-        slices = _slices(len(images), tasks, counts)
+        # Not len(images): the ONNX exporter would take it for a constant.
+        slices = _slices(images.shape[0], tasks, counts)
         outputs: Outputs = {}
         if "classification" in tasks:
             outputs["classification"] = self.classification(features[-1][slices["classification"]])
