@@ -9,7 +9,6 @@ from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import PackedError
 from panvision.ingest.settings import DataSettings
-from panvision.ingest.truth import MaskSizeError
 from panvision.params import ParamsError, read_sections
 from panvision.pixels import ImageError
 
@@ -30,7 +29,7 @@ def main() -> None:
             data=settings["data"],
             settings=settings["evaluation"],
         )
-    except (ParamsError, PackedError, PredictorError, EvaluationError, ImageError, MaskSizeError) as error:
+    except (ParamsError, PackedError, PredictorError, EvaluationError, ImageError) as error:
         sys.exit(str(error))
     evaluation.write("metrics", "reports/plots")
 

@@ -190,7 +190,7 @@ def test_a_model_of_other_classes_is_refused(world) -> None:
 
 def test_raw_data_that_changed_since_prepare_are_found_out(world) -> None:
     Image.fromarray(picture(50, 50)).save(world.raw / "detection" / "images" / "00.png")
-    with pytest.raises(EvaluationError, match=r"00\.png: 50x50 pixels, but 128x96"):
+    with pytest.raises(PackedError, match=r"00\.png: 50x50 pixels, but 128x96"):
         world.evaluate()
 
 

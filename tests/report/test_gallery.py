@@ -7,9 +7,9 @@ from PIL import Image
 
 from panvision.inference.drawing import MASK_COLOR, MASK_OPACITY, class_color
 from panvision.inference.predictor import Predictor
+from panvision.ingest.packed import PackedError
 from panvision.pixels import ImageError
 from panvision.report.gallery import draw_gallery, spread
-from panvision.report.inputs import ReportError
 from tests.report.run import BOX
 from tests.tiny import ColourBackend, picture
 
@@ -102,13 +102,15 @@ def test_the_busiest_picture_can_be_shown(run) -> None:
 
 def test_raw_pictures_that_changed_are_found_out(run) -> None:
     Image.fromarray(picture(50, 50)).save(run.raw / "detection/images/00.png")
-    with pytest.raises(ReportError, match=r"00\.png: 50x50 pixels, but 128x96 when it was prepared; run `dvc repro`"):
+    with pytest.raises(
+        PackedError, match=r"00\.png: 50x50 pixels, but 128x96 when it was prepared; run `python stages"
+    ):
         gallery(run, "detection")
 
 
 def test_a_mask_that_no_longer_fits_is_named(run) -> None:
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(run.raw / "segmentation/masks/00.png")
-    with pytest.raises(ReportError, match=r"masks/00\.png: the mask is 9x9, the image 128x96; run `dvc repro`"):
+    with pytest.raises(PackedError, match=r"masks/00\.png: the mask is 9x9, the image 128x96; run `python stages"):
         gallery(run, "segmentation")
 
 

@@ -16,9 +16,9 @@ from panvision.files import write_json, write_rows
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
 from panvision.ingest.packed import TASKS, PackedSet, open_packed, read_splits
+from panvision.ingest.raw import read_raw_image, read_raw_mask
 from panvision.ingest.settings import DataSettings
-from panvision.ingest.truth import load_mask
-from panvision.pixels import RgbArray, read_image
+from panvision.pixels import RgbArray
 from panvision.scoring.classification import classification_scores
 from panvision.scoring.detection import coco_precision, precision_recall_rows, summarise_precision
 from panvision.scoring.segmentation import pixel_counts, segmentation_scores
@@ -74,15 +74,7 @@ class _Source:
             yield from zip(batch, predictor.predict_batch([self._read(row) for row in batch]), strict=True)
 
     def _read(self, row: int) -> RgbArray:
-        path = self.folder / self.packed.files[row]
-        image = read_image(path, max_pixels=self.max_pixels)
-        width, height = (int(side) for side in self.packed.sizes[row])
-        if image.shape[:2] != (height, width):
-            raise EvaluationError(
-                f"{path}: {image.shape[1]}x{image.shape[0]} pixels, but {width}x{height} when it was prepared; "
-                f"run `python stages/prepare.py {self.packed.task}` again"
-            )
-        return image
+        return read_raw_image(self.packed, row, self.folder, max_pixels=self.max_pixels)
 
 
 def evaluate(
@@ -110,9 +102,8 @@ def evaluate(
 
     Raises:
         EvaluationError: the model has other classes than the data.
-        PackedError: `prepared` or `splits` cannot be used.
+        PackedError: `prepared` or `splits` cannot be used, or the raw data are no longer those that were packed.
         ImageError: a raw picture or mask cannot be read.
-        MaskSizeError: a raw mask no longer fits its picture.
     """
     predictor = predictor.with_thresholds(score_threshold=settings.min_score)
     sources = {}
@@ -134,11 +125,8 @@ def evaluate(
 
 
 def _score_masks(predictor: Predictor, source: _Source) -> dict[str, Any]:
-    masks = source.packed.mask_files
-    if masks is None:
-        raise EvaluationError(f"{source.packed.folder}: has no masks; run `python stages/prepare.py segmentation`")
     counts = [
-        pixel_counts(load_mask(source.folder, masks[row], source.packed.files[row]), result["segmentation"]["mask"])
+        pixel_counts(read_raw_mask(source.packed, row, source.folder), result["segmentation"]["mask"])
         for row, result in source.predictions(predictor)
     ]
     return {"images": len(counts), **segmentation_scores(counts)}

@@ -15,10 +15,9 @@ from panvision.inference.drawing import draw_result
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
 from panvision.ingest.packed import PackedSet, Split, Task, open_packed, read_splits
+from panvision.ingest.raw import read_raw_image, read_raw_mask
 from panvision.ingest.settings import DataSettings
-from panvision.ingest.truth import MaskSizeError, load_mask
-from panvision.pixels import RgbArray, read_image
-from panvision.report.inputs import ReportError
+from panvision.pixels import RgbArray
 from panvision.report.settings import ReportSettings
 from panvision.report.verdicts import Verdict, judge
 
@@ -68,16 +67,15 @@ def draw_gallery(
     """Draw a task's test pictures, spread evenly over the split.
 
     Raises:
-        PackedError: the packed set or the splits cannot be used.
+        PackedError: the packed set or the splits cannot be used, or the raw data are no longer those that were packed.
         ImageError: a raw picture or mask cannot be read.
-        ReportError: the raw data are no longer those that were prepared.
     """
     packed = open_packed(prepared / task, task)
     rows = read_splits(splits, task, packed.files)[SPLIT]
     folder = Path(data.root) / task
     shots = []
     for row in spread(rows, settings.images):
-        image = _read(folder, packed, row, data.max_pixels)
+        image = read_raw_image(packed, row, folder, max_pixels=data.max_pixels)
         result = predictor.predict(image)
         shots.append(_shot(packed.files[row], image, _truth(folder, packed, row), result, width=settings.width))
     return Gallery(len(rows), shots)
@@ -89,28 +87,11 @@ def spread(rows: npt.NDArray[np.int64], count: int) -> list[int]:
     return [int(rows[(2 * number + 1) * len(rows) // (2 * count)]) for number in range(count)]
 
 
-def _read(folder: Path, packed: PackedSet, row: int, max_pixels: int) -> RgbArray:
-    """A raw picture, (H, W, 3) uint8, of the size that it had when it was prepared."""
-    path = folder / packed.files[row]
-    image = read_image(path, max_pixels=max_pixels)
-    width, height = (int(side) for side in packed.sizes[row])
-    if image.shape[:2] != (height, width):
-        raise ReportError(
-            f"{path}: {image.shape[1]}x{image.shape[0]} pixels, but {width}x{height} when it was prepared; "
-            "run `dvc repro`"
-        )
-    return image
-
-
 def _truth(folder: Path, packed: PackedSet, row: int) -> dict[str, Any]:
     """The part of a result that the set's task has, from its labels."""
     truth: dict[str, Any] = {}
     if packed.mask_files is not None:
-        try:
-            mask = load_mask(folder, packed.mask_files[row], packed.files[row])
-        except MaskSizeError as error:
-            raise ReportError(f"{folder / packed.mask_files[row]}: {error}; run `dvc repro`") from error
-        truth["segmentation"] = {"mask": mask * np.uint8(255)}
+        truth["segmentation"] = {"mask": read_raw_mask(packed, row, folder) * np.uint8(255)}
     if packed.boxes is not None and packed.labels is not None:
         labels: list[int] = packed.labels[row].tolist()
         truth["detection"] = {
