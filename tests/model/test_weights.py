@@ -184,6 +184,14 @@ def test_a_damaged_cache_is_named(cache, content):
     assert "weights_only" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_in_the_cache_is_executed(cache, kind):
+    write_hostile(cache / RESNET18_FILE, cache / "executed", kind)
+    with pytest.raises(WeightsError, match="is damaged; delete it"):
+        initialise(backbone(), "imagenet")
+    assert not (cache / "executed").exists()
+
+
 def test_a_damaged_download_is_not_kept(cache, monkeypatch):
     class Response(io.BytesIO):
         def info(self):
