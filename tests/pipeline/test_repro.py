@@ -43,7 +43,7 @@ def test_the_plots_and_the_artifact_that_dvc_yaml_names_are_there(scratch):
     with Repo(str(scratch.folder)) as repo:
         shown = repo.plots.show()
         assert (scratch.folder / repo.artifacts.read()["dvc.yaml"]["panvision"].path).is_file()
-    for source in shown[""]["sources"]["data"].values():
+    for source in shown["workspace"]["sources"]["data"].values():
         assert "error" not in source
     scratch.dvc("plots", "show", "--out", str(scratch.record / "plots"))
     page = (scratch.record / "plots/index.html").read_text()
@@ -69,7 +69,7 @@ def test_an_experiment_on_a_loss_weight_retrains_and_compares(scratch):
         assert stages_run(scratch.dvc("exp", "run", "--set-param", "loss.cls=4.0")) == TRAINING_AND_LATER
         assert (scratch.folder / "build/prepared/detection/images.npy").stat().st_mtime_ns == prepared
         changed = json.loads(scratch.dvc("params", "diff", "--json"))
-        assert changed == {"params.yaml": {"loss.cls": {"old": 2.0, "new": 4.0}}}
+        assert changed == {"params.yaml": {"loss.cls": {"old": 2.0, "new": 4.0, "diff": 2.0}}}
         metrics = json.loads(scratch.dvc("metrics", "diff", "--all", "--json"))
         assert set(metrics) == {f"metrics/{name}.json" for name in ("data", "segmentation", "detection")} | {
             "metrics/classification.json",
