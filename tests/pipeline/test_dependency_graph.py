@@ -1,5 +1,7 @@
 """dvc.yaml lists exactly the code that each stage's script reaches: no more, no less."""
 
+import re
+
 import pytest
 from dvc.repo import Repo
 
@@ -67,3 +69,10 @@ def test_metrics_are_in_git_and_everything_else_is_in_the_cache():
     for stage in STAGES.values():
         for out in stage.outs:
             assert out.use_cache is not out.def_path.startswith("metrics/"), out.def_path
+
+
+def test_no_stage_needs_dvc_to_run():
+    for stage in STAGES.values():
+        for path in reached_files(script(stage), ROOT / "src"):
+            if path.suffix == ".py":
+                assert not re.search(r"^\s*(import|from) dvc\b", path.read_text(encoding="utf-8"), re.MULTILINE), path

@@ -1,0 +1,46 @@
+"""Draw the pictures of README.md and docs/results.md from the pipeline's last run: `python docs/pictures.py`."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from panvision.inference import Predictor
+from panvision.inference.drawing import draw_result
+from panvision.ingest.packed import TASKS, open_packed, read_splits
+from panvision.ingest.settings import DataSettings
+from panvision.params import read_sections
+from panvision.pixels import RgbArray, read_image
+
+IMAGES = Path(__file__).parent / "images"
+COLUMNS, ROWS, WIDTH, HEIGHT = 4, 3, 320, 240
+
+
+def main() -> None:
+    """Write docs/images/predictions.jpg (test photos with predictions) and docs/images/scenes.jpg (as rendered)."""
+    root = Path(read_sections({"data": DataSettings})["data"].root)
+    predictor = Predictor.load("models/best_model.pth")
+    photos: list[Path] = []
+    for task in TASKS:
+        packed = open_packed(f"build/prepared/{task}", task)
+        test = read_splits("build/splits.csv", task, packed.files)["test"]
+        spread = test[np.linspace(0, len(test) - 1, COLUMNS).round().astype(int)]
+        photos += [root / task / packed.files[row] for row in spread]
+    images = [read_image(photo) for photo in photos]
+    IMAGES.mkdir(exist_ok=True)
+    _sheet(images).save(IMAGES / "scenes.jpg", quality=80)
+    drawn = [draw_result(image, predictor.predict(image)) for image in images]
+    _sheet(drawn).save(IMAGES / "predictions.jpg", quality=80)
+
+
+def _sheet(images: list[RgbArray]) -> Image.Image:
+    """A contact sheet, row by row."""
+    sheet = Image.new("RGB", (COLUMNS * WIDTH, ROWS * HEIGHT))
+    for number, image in enumerate(images):
+        place = (number % COLUMNS * WIDTH, number // COLUMNS * HEIGHT)
+        sheet.paste(Image.fromarray(image).resize((WIDTH, HEIGHT)), place)
+    return sheet
+
+
+if __name__ == "__main__":
+    main()
