@@ -101,6 +101,9 @@ def test_areas_that_differ_by_less_than_float32_tells_from_a_large_number_do_not
 
 def test_unused_rows_match_nothing():
     assert len(positive_points(assign((0, 0, 20, 20), labels=[NO_OBJECT]))) == 0
+    # Nor does one hide a real, larger box behind it.
+    hidden = assign((20, 20, 60, 60), (30, 30, 50, 50), labels=[1, NO_OBJECT])
+    assert hidden.labels.equal(assign((20, 20, 60, 60), labels=[1]).labels)
     targets = assign((0, 0, 0, 0), labels=[NO_OBJECT])
     assert targets.ltrb.isfinite().all() and targets.centerness.isfinite().all()
 
