@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from panvision.ingest.boxes import place_boxes
-from panvision.ingest.layout import CocoBoxes
+from panvision.ingest.layout import BoxLabels
 from panvision.ingest.orientation import turn_boxes, turn_mask
 from panvision.pixels import Picture
 
@@ -16,7 +16,7 @@ def blank(width, height, orientation=1):
 
 
 def place(boxes, width=40, height=30, *, size=None, orientation=1, zero_area="drop"):
-    given_boxes = CocoBoxes(size, tuple(boxes), tuple(range(len(boxes))), tuple(str(n) for n in range(len(boxes))))
+    given_boxes = BoxLabels(size, tuple(boxes), tuple(range(len(boxes))), tuple(str(n) for n in range(len(boxes))))
     return place_boxes(given_boxes, blank(width, height, orientation), "a.jpg", zero_area=zero_area)
 
 

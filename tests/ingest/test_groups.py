@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,8 @@ from panvision.ingest.groups import Entry, join_groups, near_pairs
 
 
 def entry(file, task="detection", *, photo="", roboflow=False, pixels=None, phash=NO_HASH, split="", traits=()):
-    return Entry(task, file, photo or file, roboflow, pixels or f"{task}/{file}", phash, split, traits)
+    identity = hashlib.sha256(f"{task}/{file}".encode()).hexdigest()
+    return Entry(task, file, photo or file, roboflow, identity, pixels or identity, phash, split, traits)
 
 
 def hexed(value):

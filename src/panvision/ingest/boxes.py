@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from panvision.ingest.layout import CocoBoxes
+from panvision.ingest.layout import BoxLabels
 from panvision.ingest.orientation import Boxes, turn_boxes
 from panvision.ingest.problems import Problem, Severity, problem
 from panvision.pixels import Picture
@@ -26,7 +26,7 @@ class PlacedBoxes(NamedTuple):
 
 
 def place_boxes(
-    given: CocoBoxes, picture: Picture, file: str, *, zero_area: Literal["drop", "refuse"]
+    given: BoxLabels, picture: Picture, file: str, *, zero_area: Literal["drop", "refuse"]
 ) -> tuple[PlacedBoxes, list[Problem]]:
     """Bring annotated boxes into the picture's own pixels and clip them to it.
 
@@ -76,7 +76,7 @@ def _each(
     code: str,
     file: str,
     reason: str,
-    given: CocoBoxes,
+    given: BoxLabels,
     wrong: Flags,
     severity: Severity | None = None,
 ) -> list[Problem]:
@@ -86,7 +86,7 @@ def _each(
     ]
 
 
-def _to_picture(xyxy: Boxes, given: CocoBoxes, picture: Picture, file: str) -> tuple[Boxes, list[Problem]]:
+def _to_picture(xyxy: Boxes, given: BoxLabels, picture: Picture, file: str) -> tuple[Boxes, list[Problem]]:
     """Boxes in the pixels of the size that the annotations state, in the picture's own pixels."""
     height, width = picture.rgb.shape[:2]
     if given.size is None or given.size == (width, height):

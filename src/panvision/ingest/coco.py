@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from panvision.ingest.layout import CocoBoxes, Part, Reading, Sample, find_parts, list_images, relative
+from panvision.ingest.layout import BoxLabels, Part, Reading, Sample, find_parts, list_images, relative
 from panvision.ingest.problems import Problem, problem
 
 ANNOTATIONS = "_annotations.coco.json"
@@ -221,10 +221,10 @@ def _annotations_by_image(
     return grouped, problems
 
 
-def _boxes(image: dict[str, Any], annotations: list[dict[str, Any]], labels: dict[int, int]) -> CocoBoxes:
+def _boxes(image: dict[str, Any], annotations: list[dict[str, Any]], labels: dict[int, int]) -> BoxLabels:
     sides = (image.get("width"), image.get("height"))
     width, height = (_float(side) if isinstance(side, (int, float)) and side > 0 else 0.0 for side in sides)
-    return CocoBoxes(
+    return BoxLabels(
         size=(width, height) if width and height else None,
         xywh=tuple(_numbers(annotation["bbox"]) for annotation in annotations),
         labels=tuple(labels[annotation["category_id"]] for annotation in annotations),

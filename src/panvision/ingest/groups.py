@@ -23,20 +23,26 @@ class Entry:
         task, file: which image.
         photo: name of the photo it was made from; only with `roboflow` does it mean anything across files.
         roboflow: the name comes from a Roboflow export.
-        pixels: sha256 of the decoded pixels.
+        sha256: hash of the file's bytes, by which a photo is known wherever it lies.
+        pixels: hash of the decoded pixels.
         phash: perceptual hash, 16 hex digits.
         split: the user's own split, or "".
-        traits: what the split should keep in proportion: class names, `pan` or `empty`.
+        traits: what the split should keep in proportion: class names, `pan`, or "" for a negative.
+        taken: when it was taken, in seconds of the camera's own clock; None: unknown.
+        camera: what tells one camera from another, as far as file and name say; "": nothing.
     """
 
     task: Task
     file: str
     photo: str
     roboflow: bool
+    sha256: str
     pixels: str
     phash: str
     split: str
     traits: tuple[str, ...]
+    taken: float | None = None
+    camera: str = ""
 
 
 def join_groups(entries: Sequence[Entry], near_duplicate_bits: int) -> list[str]:

@@ -35,24 +35,51 @@ class Part:
         return inner if inner.is_dir() else self.folder
 
 
-@dataclass(frozen=True)
-class CocoBoxes:
+@dataclass(frozen=True, slots=True)
+class BoxLabels:
     """The boxes of one image as the annotations give them.
 
     Attributes:
         size: width and height that the annotations state, if they do.
-        xywh: left, top, width, height of each box in pixels.
+        xywh: left, top, width, height of each box in pixels; not yet checked, so NaN and the like may stand here.
         labels: contiguous class index of each box.
-        ids: annotation id of each box, for messages.
+        ids: what messages call each box: its annotation id, or its line in the file.
+        relative: the coordinates are fractions of the picture's width and height (YOLO) instead of pixels.
     """
 
     size: tuple[float, float] | None
     xywh: tuple[tuple[float, float, float, float], ...] = ()
     labels: tuple[int, ...] = ()
     ids: tuple[str, ...] = ()
+    relative: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class RunLengths:
+    """A COCO run-length mask: (height, width), and counts as the file has them, text or numbers."""
+
+    size: tuple[int, int]
+    counts: str | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineLabels:
+    """What is pan in one image as annotated outlines, from which prepare draws the mask; all of them together.
+
+    Attributes:
+        size: width and height that the annotations state, if they do.
+        polygons: x1, y1, x2, y2, … of each closed outline in pixels; at least three points, finite.
+        run_lengths: masks of COCO annotations that have no polygons.
+        relative: the coordinates are fractions of the picture's width and height (YOLO) instead of pixels.
+    """
+
+    size: tuple[float, float] | None
+    polygons: tuple[tuple[float, ...], ...] = ()
+    run_lengths: tuple[RunLengths, ...] = ()
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One labelled image before it is decoded; paths are below the task's folder, with forward slashes.
 
@@ -61,7 +88,8 @@ class Sample:
         split: `train`, `val`, `test`, or "" if the user gives none.
         name: file name that tells which photo it was made from.
         label: class name; classification only.
-        mask: the mask; segmentation only.
+        mask: the mask's file; segmentation only.
+        outlines: instead of a mask's file; segmentation only.
         boxes: detection only.
     """
 
@@ -70,7 +98,8 @@ class Sample:
     name: str
     label: str = ""
     mask: str = ""
-    boxes: CocoBoxes | None = None
+    outlines: OutlineLabels | None = None
+    boxes: BoxLabels | None = None
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,7 @@ def _entries(packed: PackedSet) -> list[Entry]:
             file=row["file"],
             photo=row["group"],
             roboflow=row["roboflow"] == "1",
+            sha256=row["sha256"],
             pixels=row["pixels"],
             phash=row["phash"],
             split=row["split"],
