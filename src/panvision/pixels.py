@@ -6,6 +6,7 @@ to evaluation and on the device. NumPy and Pillow only.
 
 import contextlib
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,19 +15,53 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 RgbArray = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
-
 # The tag of Exif 2.32 that says how a viewer turns the picture, 1 (not at all) to 8.
 EXIF_ORIENTATION = 0x0112
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow raises on a damaged file, beside OSError and its own errors.
+_DECODING = (
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    RecursionError,
+    struct.error,
+    zlib.error,
+)
+# The next marker of a JPEG file: 0xFF and a code, past fill bytes, stuffed zeros and restart markers.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 
 class ImageError(ValueError):
     """A picture that cannot be used; the message names the file and the reason."""
+
+
+class ImageEmptyError(ImageError):
+    """A file without a single byte."""
+
+
+class ImageTruncatedError(ImageError):
+    """A picture whose file ends before the picture does."""
 
 
 class ImageTooLargeError(ImageError):
@@ -40,11 +75,19 @@ class Picture(NamedTuple):
         rgb: (H, W, 3) uint8, upright.
         stored_size: width and height in the file, before EXIF rotation.
         orientation: EXIF orientation, 1 to 8.
+        format: Pillow's name of the file's format, whatever the file's suffix says; "" if unknown.
+        frames: pictures in the file, of which `rgb` is the first; 1 for the MPO files of phones, whose further
+            pictures are previews.
+        mode: Pillow's mode of the file's pixels, with `;16` where each channel has 16 bits and Pillow keeps 8, and
+            `+transparency` where one of the colours stands for transparent.
     """
 
     rgb: RgbArray
     stored_size: tuple[int, int]
     orientation: int
+    format: str = ""
+    frames: int = 1
+    mode: str = "RGB"
 
 
 def read_image(path: str | Path, *, max_pixels: int = 100_000_000) -> RgbArray:
@@ -69,12 +112,35 @@ def read_picture(path: str | Path, *, max_pixels: int = 100_000_000, content: by
     """
     with decode_errors(str(path)):
         content = Path(path).read_bytes() if content is None else content
-        if not content:
-            raise ImageError(f"{path}: is empty")
-    with decode_errors(str(path)), Image.open(io.BytesIO(content)) as image:
-        stored_size = image.size
+    with open_image(content, name=str(path)) as image:
+        stored_size, mode = image.size, _stored_mode(image)
         rgb = image_to_rgb(image, name=str(path), max_pixels=max_pixels)
-        return Picture(rgb, stored_size, exif_orientation(image))
+        return Picture(rgb, stored_size, exif_orientation(image), image.format or "", _frames(image), mode)
+
+
+@contextlib.contextmanager
+def open_image(content: bytes, *, name: str) -> Iterator[Image.Image]:
+    """Open a file's bytes as a Pillow image; what opening and decoding raise becomes ImageError.
+
+    Raises:
+        ImageEmptyError: no bytes.
+        ImageTruncatedError: the file ends too early.
+        ImageError: anything else.
+    """
+    if not content:
+        raise ImageEmptyError(f"{name}: is empty")
+    try:
+        with decode_errors(name), Image.open(io.BytesIO(content)) as image:
+            # Pillow would have Ghostscript run it.
+            if image.format == "EPS":
+                raise ImageError(f"{name}: cannot be decoded: is a PostScript program")
+            yield image
+    except ImageTooLargeError:
+        raise
+    except ImageError as error:
+        if "truncated" in str(error).removeprefix(name).lower() or ends_early(content):
+            raise ImageTruncatedError(str(error)) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -92,8 +158,58 @@ def decode_errors(name: str) -> Iterator[None]:
         raise ImageTooLargeError(f"{name}: {error}") from error
     except OSError as error:
         raise ImageError(f"{name}: cannot be decoded: {error.strerror or error}") from error
-    except (SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error) as error:
+    except _DECODING as error:
         raise ImageError(f"{name}: cannot be decoded: {error}") from error
+
+
+def ends_early(content: bytes) -> bool:
+    """Whether a file stops before the end that its own format announces (JPEG, PNG, WebP, BMP, TIFF).
+
+    For JPEG the file's markers are followed to the end of its first picture (ITU-T T.81, annex B), so that neither a
+    preview in its metadata nor what a phone appends is taken for that end.
+    """
+    if content[:2] == b"\xff\xd8":
+        return not _jpeg_ends(content)
+    if content[:4] == b"\x89PNG":
+        return b"IEND" not in content
+    if content[:4] == b"RIFF":
+        return int.from_bytes(content[4:8], "little") + 8 > len(content)
+    if content[:2] == b"BM":
+        return int.from_bytes(content[2:6], "little") > len(content)
+    if content[:4] in (b"II*\0", b"MM\0*"):
+        return int.from_bytes(content[4:8], "little" if content[:1] == b"I" else "big") >= len(content)
+    return False
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Whether the end-of-image marker stands where following the markers leads to."""
+    place = 2
+    while match := _MARKER.search(content, place):
+        place = match.end()
+        code = content[place - 1]
+        if code == 0xD9:
+            return True
+        # All others but 01 are followed by the length of their segment.
+        place += 0 if code == 0x01 else int.from_bytes(content[place : place + 2], "big")
+    return False
+
+
+def _stored_mode(image: Image.Image) -> str:
+    """`Picture.mode` of a picture that was opened but not yet decoded."""
+    # How Pillow unpacks the pixels, for example RGB;16B; BGR;16 are 16 bits for all three channels.
+    packing = " ".join(str(tile.args) for tile in image.tile[:1]) if isinstance(image, ImageFile.ImageFile) else ""
+    wide = re.search(r"\b(RGB|RGBA|RGBX|LA|CMYK);16[BLN]", packing) is not None
+    return image.mode + ";16" * wide + "+transparency" * ("transparency" in image.info)
+
+
+def _frames(image: Image.Image) -> int:
+    """How many pictures a file holds; 1 where it cannot be told."""
+    if image.format == "MPO":
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except (OSError, *_DECODING):
+        return 1
 
 
 def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = 100_000_000) -> RgbArray:
@@ -112,7 +228,10 @@ def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = 1
         raise ImageTooLargeError(
             f"{name}: {width}x{height} is more than {max_pixels} pixels; raise data.max_pixels if it is meant"
         )
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    orientation = exif_orientation(image)
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
     if image.mode.startswith("I"):
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray(np.clip(np.rint(values / 257.0), 0, 255).astype(np.uint8))
@@ -129,7 +248,11 @@ def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = 1
 
 def exif_orientation(image: Image.Image) -> int:
     """How a viewer turns the picture: Exif's 1 to 8, 1 where the file says nothing that makes sense."""
-    value = image.getexif().get(EXIF_ORIENTATION, 1)
+    try:
+        value = image.getexif().get(EXIF_ORIENTATION, 1)
+    except (OSError, *_DECODING):
+        # Damaged metadata of a picture that may be sound.
+        return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

@@ -8,12 +8,11 @@ import numpy.typing as npt
 from panvision.ingest.layout import BoxLabels
 from panvision.ingest.orientation import Boxes, turn_boxes
 from panvision.ingest.problems import Problem, Severity, problem
+from panvision.ingest.sizes import fit_size
 from panvision.pixels import Picture
 
 Flags = npt.NDArray[np.bool_]
 
-# Two sizes have the same shape if their sides' ratios differ by no more than this share.
-_SAME_SHAPE = 0.01
 # Clipping by less than this (rounding of the coordinates in the export) is not worth a line, in pixels.
 _ROUNDING = 0.01
 
@@ -31,7 +30,8 @@ def place_boxes(
     """Bring annotated boxes into the picture's own pixels and clip them to it.
 
     Sizes: annotations that state the size of the file before its EXIF rotation are rotated with the picture;
-    those of another size but the same shape are scaled; any other contradiction is an error.
+    those of another size but the same shape are scaled; any other contradiction is an error. Fractions are of the
+    stated size, or of the upright picture where none is stated.
 
     Args:
         given: the boxes as annotated.
@@ -39,7 +39,7 @@ def place_boxes(
         file: its path, for messages.
         zero_area: boxes without area inside the picture are dropped with a warning, or are errors.
     """
-    xywh = np.array(given.xywh, np.float64).reshape(-1, 4)
+    xywh = _in_pixels(given, picture)
     labels = np.array(given.labels, np.int64)
     finite: Flags = np.asarray(np.isfinite(xywh).all(axis=1))
     negative: Flags = finite & (xywh[:, 2:] < 0).any(axis=1)
@@ -49,27 +49,54 @@ def place_boxes(
     ]
     # Boxes whose corners overflow are as unusable as infinite ones; they are clipped like any other far box.
     keep = finite & ~negative
-    xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
     xyxy, faults = _to_picture(np.where(keep[:, None], xyxy, 0.0), given, picture, file)
     problems += faults
-    height, width = picture.rgb.shape[:2]
-    clipped = np.clip(xyxy, 0.0, [width, height, width, height])
+    if any(fault.severity == "error" for fault in faults):
+        # Where the boxes lie is unknown, so nothing more can be said of them.
+        return PlacedBoxes(np.zeros((0, 4)), labels[:0]), problems
     flat = keep & (xywh[:, 2:] == 0).any(axis=1)
-    outside = keep & ~flat & (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
-    # A sliver that has no width left once it is stored in 32 bits is as flat.
-    narrow = clipped.astype(np.float32)
-    flat |= keep & ~outside & (narrow[:, 2:] <= narrow[:, :2]).any(axis=1)
+    clipped, flat, outside = _clip(xyxy, picture, flat, keep)
     severity: Severity | None = "error" if zero_area == "refuse" else None
     problems += [
         *_each("box_zero_area", file, "has no area", given, flat, severity),
         *_each("box_outside", file, "lies outside the picture", given, outside, severity),
     ]
     keep &= ~flat & ~outside
-    moved = np.abs(clipped - xyxy).max(axis=1, initial=0.0) * keep
-    if (moved > _ROUNDING).any():
-        reason = f"{int((moved > _ROUNDING).sum())} boxes reach out of the picture, by up to {moved.max():.1f} pixels"
+    moved = np.abs(clipped[keep] - xyxy[keep]).max(axis=1, initial=0.0)
+    far = int((moved > _ROUNDING).sum())
+    if far:
+        reason = f"{far} boxes reach out of the picture, by up to {moved.max():.1f} pixels"
         problems.append(problem("box_clipped", file, reason))
     return PlacedBoxes(clipped[keep], labels[keep]), problems
+
+
+def _clip(xyxy: Boxes, picture: Picture, flat: Flags, keep: Flags) -> tuple[Boxes, Flags, Flags]:
+    """Boxes (M, 4) clipped to the picture, which of them (M,) have no area, and which lie outside.
+
+    Args:
+        xyxy: the boxes in the picture's pixels.
+        picture: whose.
+        flat: those that have no area as annotated.
+        keep: those that were usable so far.
+    """
+    height, width = picture.rgb.shape[:2]
+    clipped = np.clip(xyxy, 0.0, [width, height, width, height])
+    outside = keep & ~flat & (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
+    # A sliver that has no width left once it is stored in 32 bits is as flat.
+    narrow = clipped.astype(np.float32)
+    return clipped, flat | (keep & ~outside & (narrow[:, 2:] <= narrow[:, :2]).any(axis=1)), outside
+
+
+def _in_pixels(given: BoxLabels, picture: Picture) -> Boxes:
+    """The annotated boxes (M, 4) x, y, width, height in pixels of the size that they were drawn on."""
+    xywh = np.array(given.xywh, np.float64).reshape(-1, 4)
+    if not given.relative:
+        return xywh
+    height, width = picture.rgb.shape[:2]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return xywh * np.array((given.size or (width, height)) * 2)
 
 
 def _each(
@@ -88,15 +115,18 @@ def _each(
 
 def _to_picture(xyxy: Boxes, given: BoxLabels, picture: Picture, file: str) -> tuple[Boxes, list[Problem]]:
     """Boxes in the pixels of the size that the annotations state, in the picture's own pixels."""
-    height, width = picture.rgb.shape[:2]
-    if given.size is None or given.size == (width, height):
-        return xyxy, []
-    stated_width, stated_height = given.size
-    if given.size == picture.stored_size:
-        turned = turn_boxes(xyxy, picture.orientation, width=stated_width, height=stated_height)
-        return turned, [problem("boxes_rotated", file, f"annotated before the EXIF rotation {picture.orientation}")]
-    text = f"annotated as {stated_width:g}x{stated_height:g}, the picture is {width}x{height}"
-    if abs(stated_width * height - stated_height * width) <= _SAME_SHAPE * stated_height * width:
-        scale = np.array([width / stated_width, height / stated_height] * 2)
-        return xyxy * scale, [problem("boxes_scaled", file, text)]
-    return xyxy, [problem("image_size", file, text)]
+    fit = fit_size(given.size, picture)
+    match fit.kind:
+        case "same":
+            return xyxy, []
+        case "turned":
+            width, height = picture.stored_size
+            turned = turn_boxes(xyxy, picture.orientation, width=width, height=height)
+            return turned, [problem("boxes_rotated", file, f"annotated before the EXIF rotation {picture.orientation}")]
+        case "scaled":
+            with np.errstate(over="ignore"):
+                return xyxy * np.array(fit.scale * 2), [problem("boxes_scaled", file, fit.text)]
+        case "swapped":
+            return xyxy, [problem("image_size_swapped", file, fit.text)]
+        case "contradictory":
+            return xyxy, [problem("image_size", file, fit.text)]

@@ -1,5 +1,9 @@
 """The two raw layouts, flat and with split folders, brought to one form: parts with images."""
 
+import re
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +14,20 @@ from panvision.pixels import IMAGE_SUFFIXES
 # Folder names that mean a split; Roboflow writes `valid`.
 SPLIT_FOLDERS = {"train": "train", "valid": "val", "val": "val", "validation": "val", "test": "test"}
 
-# What exporters and systems put beside images.
-_COMPANIONS = frozenset({".json", ".csv", ".txt", ".yaml", ".yml", ".md"})
-_LITTER = frozenset({"thumbs.db", "desktop.ini"})
+# Where a set's own folder keeps them: ours, and Pascal VOC's.
+_IMAGE_FOLDERS = ("images", "JPEGImages")
+_MASK_FOLDERS = ("masks", "SegmentationClass")
+
+# What exporters and DVC put beside images.
+_COMPANIONS = frozenset({".json", ".csv", ".txt", ".yaml", ".yml", ".xml", ".md", ".dvc"})
+# What systems leave in folders without asking.
+_LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
+# Hidden, but where they belong.
+_HIDDEN_TOOLS = frozenset({".git", ".gitignore", ".gitattributes", ".gitkeep", ".dvc", ".dvcignore"})
+
+_OUTSIDE = "is a link out of the task's folder"
+# DVC names an object by the hash of its content: files/md5/ab/cdef… (30 more digits).
+_DVC_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 ACCEPTED: dict[Task, str] = {
     "segmentation": "images/ and masks/ with the same file stems",
@@ -30,9 +45,13 @@ class Part:
 
     @property
     def images(self) -> Path:
-        """Where the images lie: `images/`, or the folder itself as Roboflow has it."""
-        inner = self.folder / "images"
-        return inner if inner.is_dir() else self.folder
+        """Where the images lie: `images/`, VOC's `JPEGImages/`, or the folder itself as Roboflow has it."""
+        return next(_folders_of(self.folder, _IMAGE_FOLDERS), self.folder)
+
+    @property
+    def masks(self) -> Path | None:
+        """Where the masks lie, if they have a folder of their own: `masks/`, or VOC's `SegmentationClass/`."""
+        return next(_folders_of(self.folder, _MASK_FOLDERS), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +130,103 @@ class Reading:
     problems: list[Problem] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a folder and can be read, by name; everything else is a problem."""
+
+    folders: list[Path] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def list_folder(folder: Path, root: Path) -> Listing:
+    """The folders and files in a folder that can be read, in order of name.
+
+    Hidden files and litter, names that are no text, broken links, links out of the task's folder, and what the user
+    may not read are problems; so are two names that differ in case or in Unicode form only.
+
+    Args:
+        folder: looked through, its folders not.
+        root: the task's folder, to which the problems' paths are relative.
+    """
+    listing = Listing()
+    if leaves_root(folder, root):
+        listing.problems.append(problem("link_escapes", relative(folder, root), _OUTSIDE))
+        return listing
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        reason = f"cannot be listed: {error.strerror or type(error).__name__}"
+        listing.problems.append(problem("not_permitted", relative(folder, root), reason))
+        return listing
+    for path in paths:
+        if not is_readable(path):
+            listing.problems.append(unreadable(path, root))
+        elif _is_hidden(path.name):
+            if path.name not in _HIDDEN_TOOLS:
+                listing.problems.append(
+                    problem("hidden_file", relative(path, root), "is hidden or litter, and not read")
+                )
+        else:
+            _sort_in(path, root, listing)
+    listing.problems.extend(_clashes([*listing.folders, *listing.files], root))
+    return listing
+
+
+def _sort_in(path: Path, root: Path, listing: Listing) -> None:
+    """Put one path where it belongs in the listing of its folder."""
+    file = relative(path, root)
+    try:
+        kind = path.stat().st_mode
+        if is_link(path) and leaves_root(path, root):
+            listing.problems.append(problem("link_escapes", file, _OUTSIDE))
+        elif stat.S_ISDIR(kind):
+            listing.folders.append(path)
+        elif stat.S_ISREG(kind):
+            listing.files.append(path)
+        else:
+            # Reading a pipe or a device may never end.
+            listing.problems.append(problem("foreign_file", file, "is neither a file nor a folder"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        if is_link(path) and not isinstance(error, PermissionError):
+            listing.problems.append(problem("link_broken", file, f"is a link that leads nowhere: {reason}"))
+        else:
+            listing.problems.append(problem("not_permitted", file, f"cannot be looked at: {reason}"))
+
+
+def _clashes(paths: list[Path], root: Path) -> list[Problem]:
+    """Names in one folder that other file systems take for one."""
+    first: dict[str, Path] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        other = first.setdefault(fold_name(path.name), path)
+        if other is not path:
+            reason = f"has the name of {other.name}, but for case or Unicode form"
+            problems.append(problem("names_clash", relative(path, root), reason))
+    return problems
+
+
 def find_parts(root: Path) -> tuple[list[Part], list[Problem]]:
-    """The split folders of a task's folder, or the folder itself if it has none."""
-    entries = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    parts = [Part(path, SPLIT_FOLDERS[path.name.lower()]) for path in entries if path.name.lower() in SPLIT_FOLDERS]
+    """The split folders of a task's folder, or the folder itself if it has none.
+
+    The problems are those of the folders above the images. Where these folders hold the images themselves,
+    `list_images` finds the same problems once more.
+    """
+    listing = list_folder(root, root)
+    parts = [
+        Part(path, SPLIT_FOLDERS[path.name.lower()]) for path in listing.folders if path.name.lower() in SPLIT_FOLDERS
+    ]
     if not parts:
-        return [Part(root, "")], []
+        return [Part(root, "")], listing.problems
     split_folders = {part.folder for part in parts}
-    others = [path.name for path in entries if path not in split_folders]
     names = ", ".join(part.folder.name for part in parts)
-    return parts, [problem("layout_mixed", name, f"lies beside the split folders {names}") for name in others]
+    loose = [path for path in listing.files if path.suffix.lower() in IMAGE_SUFFIXES]
+    others = [path.name for path in [*listing.folders, *loose] if path not in split_folders]
+    problems = [problem("layout_mixed", name, f"lies beside the split folders {names}") for name in others]
+    for part in parts:
+        problems += list_folder(part.folder, root).problems
+    return parts, [*listing.problems, *problems]
 
 
 def list_images(folder: Path, root: Path, *, nested: bool = False) -> tuple[list[Path], list[Problem]]:
@@ -129,27 +235,68 @@ def list_images(folder: Path, root: Path, *, nested: bool = False) -> tuple[list
     Args:
         folder: looked through.
         root: the task's folder, to which the problems' paths are relative.
-        nested: images in sub-folders count as well; otherwise each sub-folder is a problem.
+        nested: images in sub-folders count as well, but not in links to folders, which could lead in a circle;
+            otherwise each sub-folder is a problem.
     """
     images: list[Path] = []
     problems: list[Problem] = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.lower() in _LITTER:
-            continue
-        if not is_readable(path):
-            problems.append(unreadable(path, root))
-        elif path.is_dir():
-            if nested:
-                inner, faults = list_images(path, root, nested=True)
-                images += inner
-                problems += faults
+    waiting = [folder]
+    while waiting:
+        listing = list_folder(waiting.pop(), root)
+        problems += listing.problems
+        for path in listing.files:
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                images.append(path)
+            elif path.suffix.lower() not in _COMPANIONS:
+                problems.append(problem("foreign_file", relative(path, root), "is not an image that can be read"))
+        for path in listing.folders:
+            if nested and not is_link(path):
+                waiting.append(path)
             else:
-                problems.append(problem("nested_folder", relative(path, root), "is a folder among the images"))
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            images.append(path)
-        elif path.suffix.lower() not in _COMPANIONS:
-            problems.append(problem("foreign_file", relative(path, root), "is not an image that can be read"))
-    return images, problems
+                kind = "a link to a folder" if is_link(path) else "a folder"
+                problems.append(problem("nested_folder", relative(path, root), f"is {kind} among the images"))
+    return sorted(images), problems
+
+
+def leaves_root(path: Path, root: Path) -> bool:
+    """Whether a path leads out of the task's folder, by `..` or by a link.
+
+    DVC's own cache does not count as outside: with `cache.type symlink` every file of a set is a link into it.
+    """
+    try:
+        target = path.resolve()
+        return not target.is_relative_to(root.resolve()) and _DVC_OBJECT.search(target.as_posix()) is None
+    except (OSError, RuntimeError, ValueError):
+        # A link that leads to itself, or a name that no file can have, leads nowhere.
+        return False
+
+
+def is_link(path: Path) -> bool:
+    """Whether a path is a symbolic link, as far as one may know."""
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
+
+
+def fold_name(name: str) -> str:
+    """A form that is equal for names that differ in case or in Unicode form only (NFC, then case folding)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def _folders_of(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Those of the named folders that are there."""
+    for name in names:
+        try:
+            if (folder / name).is_dir():
+                yield folder / name
+        except OSError:
+            # Not permitted: listing the folder above says so.
+            continue
 
 
 def relative(path: Path, root: Path) -> str:

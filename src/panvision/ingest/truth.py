@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from panvision.ingest.orientation import MaskArray, turn_mask
-from panvision.pixels import ImageTooLargeError, decode_errors, exif_orientation
+from panvision.pixels import ImageTooLargeError, decode_errors, exif_orientation, open_image
 
 Values = npt.NDArray[Any]
 
@@ -19,6 +19,11 @@ _FLAT_VALUES = 4
 _FLAT_RATIO = 8
 # A palette picture with more colours in use is a graded picture that was reduced to a palette.
 _PALETTE_CLASSES = 32
+
+# A mask is taken for an inverted one if this share of the picture's border is pan …
+_INVERTED_BORDER = 0.9
+# … and what it leaves out lies in the middle: this share of the picture at least; as much of it must be marked.
+_INVERTED_HOLE = 0.05
 
 
 class MaskSizeError(ValueError):
@@ -63,7 +68,14 @@ def load_mask(folder: str | Path, mask_file: str, image_file: str | None = None)
     return read_mask(path, stored_size=size, orientation=orientation).pan
 
 
-def read_mask(path: Path, *, stored_size: tuple[int, int], orientation: int, max_pixels: int = 2**31) -> Mask:
+def read_mask(
+    path: Path,
+    *,
+    stored_size: tuple[int, int],
+    orientation: int,
+    max_pixels: int = 2**31,
+    content: bytes | None = None,
+) -> Mask:
     """Decode a mask and turn it upright.
 
     A mask's own EXIF orientation is ignored. A mask of its image's upright size is taken as it lies; one of the
@@ -74,12 +86,13 @@ def read_mask(path: Path, *, stored_size: tuple[int, int], orientation: int, max
         stored_size: width and height of the image's file, before EXIF rotation.
         orientation: the image's EXIF orientation, 1 to 8.
         max_pixels: larger masks are refused before they are decoded.
+        content: the mask file's bytes, where they are at hand.
 
     Raises:
         ImageError: the mask cannot be decoded.
         MaskSizeError: it fits neither way.
     """
-    pan, between = binarise(_channels(path, max_pixels))
+    pan, between = binarise(_channels(path, max_pixels, content))
     size = (pan.shape[1], pan.shape[0])
     upright = stored_size[::-1] if orientation in (5, 6, 7, 8) else stored_size
     if size == upright:
@@ -87,6 +100,22 @@ def read_mask(path: Path, *, stored_size: tuple[int, int], orientation: int, max
     if size == stored_size:
         return Mask(turn_mask(pan, orientation), turned=True, between=between)
     raise MaskSizeError(f"the mask is {size[0]}x{size[1]}, the image {upright[0]}x{upright[1]}")
+
+
+def looks_inverted(pan: MaskArray) -> bool:
+    """Whether an (H, W) mask of 0 and 1 seems to mark everything but the pan.
+
+    It does if nine tenths of the picture's border are marked and what is left out, a twentieth of the picture or
+    more, is at least as dense in the middle (the inner half of width and height) as in the whole. A close-up of a
+    pan leaves out the corners, not the middle.
+    """
+    left_out = pan == 0
+    share = float(left_out.mean())
+    border = np.concatenate([left_out[0], left_out[-1], left_out[1:-1, 0], left_out[1:-1, -1]])
+    height, width = left_out.shape
+    middle = left_out[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    lies_inside = float(border.mean()) <= 1 - _INVERTED_BORDER and float(middle.mean()) >= share
+    return lies_inside and _INVERTED_HOLE <= share <= 1 - _INVERTED_HOLE
 
 
 def binarise(channels: Values) -> tuple[MaskArray, float]:
@@ -124,9 +153,11 @@ def _brightest(channels: Values) -> Values:
     return np.asarray(channels.max(axis=2))
 
 
-def _channels(path: Path, max_pixels: int) -> Values:
+def _channels(path: Path, max_pixels: int, content: bytes | None = None) -> Values:
     """A mask file's values as they lie, colours instead of palette indexes."""
-    with decode_errors(str(path)), Image.open(path) as image:
+    with decode_errors(str(path)):
+        content = path.read_bytes() if content is None else content
+    with open_image(content, name=str(path)) as image:
         if image.width * image.height > max_pixels:
             raise ImageTooLargeError(f"{path}: {image.width}x{image.height} is more than {max_pixels} pixels")
         if image.mode in ("P", "PA"):

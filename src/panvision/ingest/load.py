@@ -1,0 +1,279 @@
+"""One labelled image from its files: decoded once, checked, brought to the packed size."""
+
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from panvision.ingest.boxes import PlacedBoxes, place_boxes
+from panvision.ingest.fingerprint import file_hash, perceptual_hash, pixel_hash
+from panvision.ingest.layout import OutlineLabels, Sample, is_link, leaves_root, photo_name
+from panvision.ingest.orientation import MaskArray
+from panvision.ingest.problems import Problem, problem
+from panvision.ingest.settings import DataSettings
+from panvision.ingest.truth import Mask, MaskSizeError, looks_inverted, read_mask
+from panvision.pixels import (
+    ImageEmptyError,
+    ImageError,
+    ImageTooLargeError,
+    ImageTruncatedError,
+    Picture,
+    RgbArray,
+    ends_early,
+    read_picture,
+    resize_rgb,
+)
+
+Kind = Literal["image", "mask"]
+
+# A picture whose grey levels (0 to 255) vary by a smaller standard deviation shows nothing.
+_BLANK = 2.0
+# A JPEG file that ends in so many zero bytes may never have been written to its end.
+_ZEROS = 16
+# Modes whose pixels become 8-bit RGB without losing anything.
+_PLAIN_MODES = frozenset({"1", "L", "P", "RGB"})
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg"),
+    "MPO": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One sample, decoded and labelled; without `image` it cannot be used, and `problems` says why.
+
+    Attributes:
+        problems: what is wrong with the image and its labels.
+        image: (S, S, 3) uint8 RGB.
+        look: what tells copies of the photo apart from others.
+        index: the values of the columns of index.csv.
+        mask: (S, S) uint8 0 or 1; segmentation only.
+        drawn: the mask was drawn from outlines; there is no file of it.
+        full_mask: (H, W) uint8 0 or 1, the drawn mask at the picture's own size.
+        boxes: detection only.
+    """
+
+    problems: list[Problem]
+    image: RgbArray | None = None
+    look: npt.NDArray[np.uint8] | None = None
+    index: tuple[object, ...] = ()
+    mask: MaskArray | None = None
+    drawn: bool = False
+    full_mask: MaskArray | None = None
+    boxes: PlacedBoxes | None = None
+
+
+def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
+    """Decode and check one sample; nothing that its files hold raises.
+
+    Args:
+        sample: as a reader found it.
+        root: the task's folder.
+        settings: the `data` section.
+    """
+    with warnings.catch_warnings():
+        # Pillow's warnings (damaged metadata, sizes near its own limit) say nothing that the problems do not.
+        warnings.simplefilter("ignore")
+        content, faults = _read(sample.file, root, "image")
+        if content is None:
+            return Loaded(faults)
+        try:
+            picture = read_picture(sample.file, max_pixels=settings.max_pixels, content=content)
+        except ImageError as error:
+            return Loaded([problem(_image_code(error), sample.file, _reason(error, sample.file))])
+        problems = _look_over(picture, content, sample.file, settings.min_side)
+        return _with_labels(sample, root, settings, picture=picture, content=content, problems=problems)
+
+
+def _with_labels(
+    sample: Sample,
+    root: Path,
+    settings: DataSettings,
+    *,
+    picture: Picture,
+    content: bytes,
+    problems: list[Problem],
+) -> Loaded:
+    """The sample with its labels; `problems` are the image's own."""
+    pan: MaskArray | None = None
+    boxes: PlacedBoxes | None = None
+    faults: list[Problem] = []
+    labels: tuple[object, ...] = (sample.label,)
+    if sample.mask:
+        pan, faults = _load_mask(sample, picture, root, settings.max_pixels)
+    elif sample.outlines is not None:
+        pan, faults = _draw_mask(sample.outlines, picture, sample.file)
+    elif sample.boxes is not None:
+        boxes, faults = place_boxes(sample.boxes, picture, sample.file, zero_area=settings.zero_area_boxes)
+        labels = (len(boxes.labels),)
+    if pan is not None:
+        labels = (sample.mask, round(float(pan.mean()), 6))
+    problems = [*problems, *faults]
+    if any(found.severity == "error" for found in problems):
+        return Loaded(problems)
+    drawn = sample.outlines is not None and not sample.mask
+    return Loaded(
+        problems,
+        image=resize_rgb(picture.rgb, settings.image_size),
+        index=(*_index_row(sample, picture, content), *labels),
+        mask=None if pan is None else _resize_mask(pan, settings.image_size),
+        drawn=drawn,
+        full_mask=pan if drawn else None,
+        boxes=boxes,
+    )
+
+
+def _read(file: str, root: Path, kind: Kind) -> tuple[bytes | None, list[Problem]]:
+    """A file's bytes, or why they cannot be had."""
+    path = root / file
+    try:
+        if leaves_root(path, root):
+            return None, [problem("link_escapes", file, "lies outside the task's folder")]
+        if not stat.S_ISREG(path.stat().st_mode):
+            # Reading a pipe or a device may never end.
+            return None, [problem(f"{kind}_undecodable", file, "is not a file")]
+        return path.read_bytes(), []
+    except PermissionError:
+        return None, [problem("not_permitted", file, "may not be read")]
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        if is_link(path):
+            return None, [problem("link_broken", file, f"is a link that leads nowhere: {reason}")]
+        missing = isinstance(error, FileNotFoundError)
+        return None, [problem(f"{kind}_missing" if missing else f"{kind}_undecodable", file, reason)]
+
+
+def _image_code(error: ImageError) -> str:
+    match error:
+        case ImageEmptyError():
+            return "image_empty"
+        case ImageTruncatedError():
+            return "image_truncated"
+        case ImageTooLargeError():
+            return "image_too_large"
+        case _:
+            return "image_undecodable"
+
+
+def _look_over(picture: Picture, content: bytes, file: str, min_side: int) -> list[Problem]:
+    """What is odd about a picture that can be decoded."""
+    height, width = picture.rgb.shape[:2]
+    suffix = PurePosixPath(file).suffix.lower()
+    problems: list[Problem] = []
+    if picture.format in ("JPEG", "MPO") and content.endswith(bytes(_ZEROS)) and ends_early(content):
+        zeros = len(content) - len(content.rstrip(b"\0"))
+        # Pillow takes the zeros for a grey rest of the picture.
+        problems.append(problem("image_truncated", file, f"its last {zeros} bytes are zero, and its end is missing"))
+    if suffix not in _SUFFIXES.get(picture.format, ()):
+        problems.append(problem("extension_wrong", file, f"holds a picture in the format {picture.format}"))
+    if picture.frames > 1:
+        problems.append(problem("image_animated", file, f"holds {picture.frames} pictures"))
+    if min(width, height) < min_side:
+        problems.append(problem("image_tiny", file, f"is {width}x{height} pixels, less than {min_side} on one side"))
+    spread = _grey_spread(picture.rgb)
+    if spread < _BLANK:
+        problems.append(problem("image_blank", file, f"is all but one shade: its grey levels vary by {spread:.1f}"))
+    if picture.orientation != 1:
+        problems.append(problem("exif_rotated", file, f"was turned by its EXIF orientation {picture.orientation}"))
+    if picture.mode not in _PLAIN_MODES:
+        problems.append(problem("mode_converted", file, f"is {picture.mode}; {_conversion(picture.mode)}"))
+    return problems
+
+
+def _conversion(mode: str) -> str:
+    """What `image_to_rgb` does to a mode."""
+    if mode.endswith("transparency") or mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        return "transparency was laid on white"
+    if "16" in mode or mode == "I":
+        return "the high byte was kept"
+    if mode == "F":
+        return "its values were brought to 0..255"
+    return "its colours were converted to RGB"
+
+
+def _grey_spread(rgb: RgbArray) -> float:
+    """Standard deviation of the grey levels (ITU-R 601), 0 to 127.5."""
+    counts = np.array(Image.fromarray(rgb).convert("L").histogram(), np.float64)
+    levels = np.arange(len(counts))
+    mean = float((counts * levels).sum() / counts.sum())
+    return float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
+
+
+def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) -> tuple[MaskArray | None, list[Problem]]:
+    """The mask of a file, (H, W) uint8 0 or 1, as upright as its image."""
+    content, faults = _read(sample.mask, root, "mask")
+    if content is None:
+        return None, faults
+    try:
+        mask = read_mask(
+            root / sample.mask,
+            stored_size=picture.stored_size,
+            orientation=picture.orientation,
+            max_pixels=max_pixels,
+            content=content,
+        )
+    except MaskSizeError as error:
+        return None, [problem("mask_size", sample.mask, str(error))]
+    except ImageError as error:
+        # Only a mask of another size than its image, which was small enough, can be too large.
+        code = "mask_size" if isinstance(error, ImageTooLargeError) else "mask_undecodable"
+        return None, [problem(code, sample.mask, _reason(error, str(root / sample.mask)))]
+    return mask.pan, [*_as_drawn(mask, sample), *_as_marked(mask.pan, sample.mask)]
+
+
+def _as_drawn(mask: Mask, sample: Sample) -> list[Problem]:
+    """What is odd about a mask's file."""
+    problems: list[Problem] = []
+    if mask.turned:
+        problems.append(problem("mask_rotated", sample.mask, f"was turned with its image {sample.file}"))
+    if mask.between > 0:
+        share = f"{mask.between:.1%} of the pixels are neither background nor the brightest value"
+        problems.append(problem("mask_not_binary", sample.mask, share))
+    return problems
+
+
+def _as_marked(pan: MaskArray, file: str) -> list[Problem]:
+    """What is odd about what a mask marks."""
+    if not pan.any():
+        return [problem("mask_empty", file, "marks no pan")]
+    if pan.all():
+        return [problem("mask_full", file, "marks the whole picture as pan")]
+    if looks_inverted(pan):
+        share = f"marks {pan.mean():.0%} of the picture, its border included, but not the middle"
+        return [problem("mask_inverted", file, share)]
+    return []
+
+
+def _draw_mask(outlines: OutlineLabels, picture: Picture, file: str) -> tuple[MaskArray | None, list[Problem]]:
+    """The mask of annotated outlines, (H, W) uint8 0 or 1."""
+    from panvision.ingest.outlines import draw_mask
+
+    pan, faults = draw_mask(outlines, picture, file)
+    return pan, faults if pan is None else [*faults, *_as_marked(pan, file)]
+
+
+def _resize_mask(pan: MaskArray, side: int) -> MaskArray:
+    """(H, W) 0/1 to (side, side) 0/1, nearest neighbour."""
+    return np.asarray(Image.fromarray(pan).resize((side, side), Image.Resampling.NEAREST))
+
+
+def _index_row(sample: Sample, picture: Picture, content: bytes) -> tuple[object, ...]:
+    """The values of the columns that every task's index.csv has."""
+    height, width = picture.rgb.shape[:2]
+    photo, roboflow = photo_name(sample.name)
+    hashes = (file_hash(content), pixel_hash(picture.rgb), perceptual_hash(picture.rgb))
+    return (sample.file, width, height, *hashes, photo, int(roboflow), sample.split)
+
+
+def _reason(error: ImageError, name: str) -> str:
+    """The message without the name that the problem states anyway, and without paths of this machine."""
+    return str(error).removeprefix(f"{name}: ")
