@@ -11,13 +11,13 @@ from panvision.files import write_json, write_rows
 from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import TASKS, PackedError
 from panvision.ingest.settings import DataSettings
-from panvision.pixels import ImageError
+from panvision.pixels import ImageError, resize_rgb
 from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, ColourBackend, picture
 
 WIDTH, HEIGHT = 128, 96
 BOX = (16, 12, 48, 36)
 CLASSES = {"segmentation": ["background", "pan"], "detection": list(BOX_NAMES), "classification": list(STATE_NAMES)}
-EXTRA = {"segmentation": "mask", "detection": "boxes", "classification": "label"}
+EXTRA = {"segmentation": ("mask", "pan_fraction", "drawn"), "detection": ("boxes",), "classification": ("label",)}
 
 
 class World:
@@ -38,21 +38,25 @@ class World:
             file = f"images/{row:02d}.png"
             (raw / "images").mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(raw / file)
-            value = label
+            values = (label,)
             if task == "segmentation":
-                value = f"masks/{row:02d}.png"
+                values = (f"masks/{row:02d}.png", (label > 0).mean(), "")
                 (raw / "masks").mkdir(exist_ok=True)
-                Image.fromarray(label).save(raw / value)
+                Image.fromarray(label).save(raw / values[0])
             elif task == "detection":
-                value = len(label)
+                values = (len(label),)
                 boxes += [(row, *box) for box in label]
-            index.append((file, pixels.shape[1], pixels.shape[0], value))
+            index.append((file, pixels.shape[1], pixels.shape[0], *values))
             self.split_rows.append((task, file, file, split))
-        write_rows(folder / "index.csv", ("file", "width", "height", EXTRA[task]), index)
+        write_rows(folder / "index.csv", ("file", "width", "height", *EXTRA[task]), index)
         write_rows(folder / "boxes.csv", ("row", "x1", "y1", "x2", "y2", "label"), boxes)
         write_json(folder / "classes.json", {"classes": CLASSES[task]})
-        np.save(folder / "images.npy", np.zeros((len(samples), SIZE, SIZE, 3), np.uint8))
-        np.save(folder / "masks.npy", np.zeros((len(samples), SIZE, SIZE), np.uint8))
+        packed = [resize_rgb(pixels, SIZE) for pixels, _ in samples]
+        np.save(folder / "images.npy", np.array(packed, np.uint8).reshape(-1, SIZE, SIZE, 3))
+        np.save(folder / "looks.npy", np.zeros((len(samples), 64, 64), np.uint8))
+        if task == "segmentation":
+            masks = [resize_rgb(np.repeat(label[:, :, None], 3, axis=2), SIZE)[:, :, 0] > 127 for _, label in samples]
+            np.save(folder / "masks.npy", np.array(masks, np.uint8).reshape(-1, SIZE, SIZE))
         write_rows(self.splits, ("task", "file", "group", "split"), self.split_rows)
 
     def evaluate(self, backend=None, **settings):
