@@ -1,5 +1,8 @@
 import io
 import os
+import struct
+import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -7,13 +10,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from panvision.pixels import ImageError, ImageTooLargeError, image_to_rgb, read_image, read_picture, resize_rgb
+from panvision.pixels import (
+    ImageEmptyError,
+    ImageError,
+    ImageTooLargeError,
+    ImageTruncatedError,
+    ends_early,
+    image_to_rgb,
+    read_image,
+    read_picture,
+    resize_rgb,
+)
 
 
 def saved(tmp_path, image, name="a.png", **options):
     path = tmp_path / name
     image.save(path, **options)
     return path
+
+
+def encoded(image, kind, **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def noise(width=64, height=64):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
 
 
 def corners():
@@ -103,13 +126,95 @@ def test_nonsense_orientation_means_upright(tmp_path):
     assert picture.orientation == 1 and (picture.rgb == corners()).all()
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
-def test_truncated_file_is_refused(tmp_path, suffix):
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    path = saved(tmp_path, Image.fromarray(noise), f"a{suffix}")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ImageError, match=rf"a\{suffix}: cannot be decoded"):
-        read_image(path)
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.97])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_truncated_file_is_refused(kind, share):
+    content = encoded(noise(), kind)
+    assert not ends_early(content)
+    with pytest.raises(ImageTruncatedError, match=r"a\.jpg: cannot be decoded"):
+        read_picture("a.jpg", content=content[: int(len(content) * share)])
+
+
+@pytest.mark.parametrize("content", [b"no picture", b"\xff\xd8\xff\xd9", b"RIFF\0\0\0\0WEBP", b"BM" + bytes(60)])
+def test_what_is_whole_but_no_picture_is_not_called_truncated(content):
+    with pytest.raises(ImageError) as caught:
+        read_picture("a.jpg", content=content)
+    assert type(caught.value) is ImageError
+
+
+def test_neither_a_preview_nor_what_follows_is_taken_for_the_end_of_a_jpeg():
+    preview = encoded(noise(16, 16), "JPEG")
+    content = encoded(noise(), "JPEG", exif=b"Exif\0\0" + preview)
+    assert preview in content
+    cut = content[:-200]
+    assert ends_early(cut) and ends_early(cut + bytes(4000))
+    # A phone's film behind the picture may hold any bytes.
+    assert not ends_early(content + b"\xff\xda\0\0")
+    assert not ends_early(encoded(noise(), "JPEG", progressive=True))
+    assert not ends_early(encoded(noise(), "JPEG", restart_marker_rows=1))
+
+
+def test_a_long_run_of_marker_bytes_is_followed_in_no_time():
+    assert ends_early(b"\xff\xd8" + b"\xff" * 2_000_000 + b"\0" * 2_000_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames"), [("PNG", 3), ("WEBP", 2), ("TIFF", 3), ("GIF", 3), ("MPO", 1), ("JPEG", 1)]
+)
+def test_frames(kind, frames):
+    options = (
+        {} if kind == "JPEG" else {"save_all": True, "append_images": [noise().rotate(9), Image.new("RGB", (64, 64))]}
+    )
+    picture = read_picture("a", content=encoded(noise(), kind, **options))
+    assert picture.format == kind.replace("MPO", "JPEG")
+    # Pillow's WebP encoder may join frames.
+    assert picture.frames == frames or (kind == "WEBP" and picture.frames > 1)
+    if kind in ("PNG", "TIFF"):
+        assert (picture.rgb == np.array(noise())).all()
+
+
+def sixteen_bit_png(colour_type, channels):
+    """One black pixel of 16 bits a channel, which Pillow cannot write."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, colour_type, 0, 0, 0)
+    pixels = zlib.compress(bytes(1 + 2 * channels))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"),
+    [
+        (encoded(noise(), "PNG"), "RGB"),
+        (encoded(noise(), "BMP"), "RGB"),
+        (encoded(noise().convert("P"), "PNG"), "P"),
+        (encoded(noise().convert("P"), "PNG", transparency=0), "P+transparency"),
+        (encoded(noise(), "PNG", transparency=(1, 2, 3)), "RGB+transparency"),
+        (encoded(noise().convert("CMYK"), "JPEG"), "CMYK"),
+        (encoded(noise().convert("F"), "TIFF"), "F"),
+        (sixteen_bit_png(0, 1), "I;16"),
+        (sixteen_bit_png(2, 3), "RGB;16"),
+        (sixteen_bit_png(6, 4), "RGBA;16"),
+    ],
+)
+def test_mode(content, mode):
+    assert read_picture("a", content=content).mode == mode
+
+
+def test_damaged_metadata_do_not_cost_the_picture():
+    for damage in (b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0xx"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = read_picture("a", content=encoded(noise(), "JPEG", exif=damage))
+        assert picture.orientation == 1 and picture.rgb.shape == (64, 64, 3)
+
+
+def test_a_postscript_program_is_not_run(monkeypatch):
+    monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("Ghostscript was called"))
+    with pytest.raises(ImageError, match=r"a\.png: cannot be decoded: is a PostScript program"):
+        read_picture("a.png", content=encoded(noise(), "EPS"))
 
 
 def test_empty_missing_foreign_and_unreadable_files_are_named(tmp_path):
@@ -122,8 +227,9 @@ def test_empty_missing_foreign_and_unreadable_files_are_named(tmp_path):
         "text.jpg": "cannot be decoded: not a picture in a known format",
         "folder.jpg": "cannot be decoded: Is a directory",
     }.items():
-        with pytest.raises(ImageError, match=f"{name}: {reason}"):
+        with pytest.raises(ImageError, match=f"{name}: {reason}") as caught:
             read_image(tmp_path / name)
+        assert isinstance(caught.value, ImageEmptyError) == (name == "empty.jpg")
 
 
 def test_too_many_pixels_are_refused_before_decoding(tmp_path):

@@ -75,11 +75,12 @@ class Picture(NamedTuple):
         rgb: (H, W, 3) uint8, upright.
         stored_size: width and height in the file, before EXIF rotation.
         orientation: EXIF orientation, 1 to 8.
-        format: Pillow's name of the file's format, whatever the file's suffix says; "" if unknown.
-        frames: pictures in the file, of which `rgb` is the first; 1 for the MPO files of phones, whose further
-            pictures are previews.
+        format: Pillow's name of the file's format, whatever the file's suffix says; "" if unknown. The MPO files of
+            phones, JPEG files with previews or a depth map behind the photo, count as JPEG of one frame.
+        frames: pictures in the file, of which `rgb` is the first.
         mode: Pillow's mode of the file's pixels, with `;16` where each channel has 16 bits and Pillow keeps 8, and
             `+transparency` where one of the colours stands for transparent.
+        exif: what the file says about the taking of the picture; None if that is damaged.
     """
 
     rgb: RgbArray
@@ -88,6 +89,7 @@ class Picture(NamedTuple):
     format: str = ""
     frames: int = 1
     mode: str = "RGB"
+    exif: Image.Exif | None = None
 
 
 def read_image(path: str | Path, *, max_pixels: int = 100_000_000) -> RgbArray:
@@ -115,7 +117,9 @@ def read_picture(path: str | Path, *, max_pixels: int = 100_000_000, content: by
     with open_image(content, name=str(path)) as image:
         stored_size, mode = image.size, _stored_mode(image)
         rgb = image_to_rgb(image, name=str(path), max_pixels=max_pixels)
-        return Picture(rgb, stored_size, exif_orientation(image), image.format or "", _frames(image), mode)
+        exif, orientation = _exif(image), exif_orientation(image)
+        kind = "JPEG" if image.format == "MPO" else image.format or ""
+        return Picture(rgb, stored_size, orientation, kind, _frames(image), mode, exif)
 
 
 @contextlib.contextmanager
@@ -251,9 +255,16 @@ def exif_orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(EXIF_ORIENTATION, 1)
     except (OSError, *_DECODING):
-        # Damaged metadata of a picture that may be sound.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _exif(image: Image.Image) -> Image.Exif | None:
+    """The picture's metadata; None where they are damaged, which says nothing against the picture."""
+    try:
+        return image.getexif()
+    except (OSError, *_DECODING):
+        return None
 
 
 def resize_rgb(image: RgbArray, size: int) -> RgbArray:

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from panvision.ingest.pack import prepare
+from panvision.ingest.load import load_sample
+from panvision.ingest.pack import PackResult, prepare
+from panvision.ingest.readers import read_set
 from panvision.ingest.settings import DataSettings
 
 SIDE = 64
@@ -94,10 +96,28 @@ def all_sets(root):
     classification_set(root)
 
 
+def set_settings(root, **settings):
+    """The `data` section for the small pictures of these sets."""
+    return DataSettings(**{"root": str(root), "image_size": SIDE, "min_side": 16, **settings})
+
+
 def pack(root, task, out=None, **settings):
     """Run prepare on one set below `root`."""
     out = out or root / "prepared" / task
-    return prepare(task, DataSettings(root=str(root), image_size=SIDE, **settings), out)
+    return prepare(task, set_settings(root, **settings), out)
+
+
+def load(root, task, **settings):
+    """Read one set below `root` and load its samples; returns the reading and what was loaded."""
+    reading = read_set(task, root / task)
+    return reading, [load_sample(sample, root / task, set_settings(root, **settings)) for sample in reading.samples]
+
+
+def check(root, task, **settings):
+    """What prepare finds, without writing anything."""
+    reading, loaded = load(root, task, **settings)
+    problems = {*reading.problems, *(found for one in loaded for found in one.problems)}
+    return PackResult(sum(one.image is not None for one in loaded), sorted(problems))
 
 
 def pack_all(root, **settings):

@@ -15,10 +15,14 @@ def blank(width, height, orientation=1):
     return Picture(np.zeros((height, width, 3), np.uint8), stored, orientation)
 
 
-def place(boxes, width=40, height=30, *, size=None, orientation=1, zero_area="drop"):
-    given_boxes = BoxLabels(size, tuple(boxes), tuple(range(len(boxes))), tuple(str(n) for n in range(len(boxes))))
+def place(boxes, width=40, height=30, *, size=None, orientation=1, zero_area="drop", relative=False):
+    numbers = range(len(boxes))
+    given_boxes = BoxLabels(size, tuple(boxes), tuple(numbers), tuple(map(str, numbers)), relative)
     return place_boxes(given_boxes, blank(width, height, orientation), "a.jpg", zero_area=zero_area)
 
+
+# Each costs one box.
+LOST = ("box_not_finite", "box_negative", "box_zero_area", "box_outside")
 
 coordinate = st.floats(-1e7, 1e7, allow_nan=False)
 length = st.floats(0, 1e7, allow_nan=False)
@@ -40,6 +44,57 @@ def test_kept_boxes_lie_inside_and_have_area(boxes, width, height):
     # Labels stay with their boxes.
     for label, (left, top, *_) in zip(placed.labels, placed.xyxy, strict=True):
         assert left == np.clip(boxes[label][0], 0, width) and top == np.clip(boxes[label][1], 0, height)
+
+
+anything = (
+    st.floats(allow_nan=True, allow_infinity=True) | st.floats(-50, 50) | st.sampled_from([1e308, -1e308, 5e-324])
+)
+
+
+@given(
+    boxes=st.lists(st.tuples(anything, anything, anything, anything), max_size=8),
+    size=st.none()
+    | st.tuples(st.floats(1, 1e300), st.floats(1, 1e300))
+    | st.sampled_from([(40.0, 30.0), (80.0, 60.0)]),
+    orientation=st.integers(1, 8),
+    relative=st.booleans(),
+    zero_area=st.sampled_from(["drop", "refuse"]),
+)
+@settings(max_examples=400)
+def test_any_numbers_end_in_boxes_inside_or_in_problems(boxes, size, orientation, relative, zero_area):
+    placed, problems = place(boxes, 40, 30, size=size, orientation=orientation, relative=relative, zero_area=zero_area)
+    assert np.isfinite(placed.xyxy).all() and len(placed.labels) == len(placed.xyxy)
+    assert (placed.xyxy >= 0).all() and (placed.xyxy <= [40, 30, 40, 30]).all()
+    assert (placed.xyxy[:, 2:] > placed.xyxy[:, :2]).all()
+    assert all("nan pixels" not in found.reason for found in problems)
+    if not any(found.code.startswith("image_size") for found in problems):
+        lost = sum(found.code in LOST for found in problems)
+        assert len(placed.labels) + lost == len(boxes) and sorted(set(placed.labels)) == placed.labels.tolist()
+    # Placed once more they stay where they are.
+    again, _ = place([(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in placed.xyxy.tolist()])
+    assert again.xyxy == pytest.approx(placed.xyxy, abs=1e-9)
+
+
+@given(
+    box=st.tuples(*[st.floats(-0.5, 1.5)] * 2, *[st.floats(0, 1)] * 2),
+    width=st.integers(1, 4000),
+    height=st.integers(1, 4000),
+    orientation=st.integers(1, 8),
+)
+def test_fractions_are_of_the_upright_picture(box, width, height, orientation):
+    x, y, w, h = box
+    in_pixels = (x * width, y * height, w * width, h * height)
+    placed, problems = place([box], width, height, orientation=orientation, relative=True)
+    expected, faults = place([in_pixels], width, height, orientation=orientation)
+    assert placed.xyxy.tolist() == expected.xyxy.tolist()
+    assert [found.code for found in problems] == [found.code for found in faults]
+
+
+def test_fractions_of_a_stated_size_turn_with_the_picture():
+    placed, problems = place([(0.1, 0.1, 0.25, 0.2)], 30, 40, size=(40.0, 30.0), orientation=6, relative=True)
+    expected, _ = place([(4, 3, 10, 6)], 30, 40, size=(40.0, 30.0), orientation=6)
+    assert placed.xyxy.tolist() == expected.xyxy.tolist()
+    assert [found.code for found in problems] == ["boxes_rotated"]
 
 
 @given(
@@ -107,11 +162,30 @@ def test_size_after_rotation_leaves_them():
     assert problems == [] and placed.xyxy.tolist() == [[4, 3, 14, 9]]
 
 
-def test_same_shape_scales_and_any_other_is_an_error():
+def test_same_shape_scales():
     placed, problems = place([(4, 3, 10, 6)], size=(80.0, 60.0))
     assert [found.code for found in problems] == ["boxes_scaled"] and placed.xyxy.tolist() == [[2, 1.5, 7, 4.5]]
-    _, problems = place([(4, 3, 10, 6)], size=(30.0, 40.0))
-    assert [(found.code, found.severity) for found in problems] == [("image_size", "error")]
+
+
+@pytest.mark.parametrize(
+    ("size", "code"),
+    [
+        ((30.0, 40.0), "image_size_swapped"),
+        ((40.0, 40.0), "image_size"),
+        ((float("inf"), 30.0), "image_size"),
+        ((float("nan"), float("nan")), "image_size"),
+    ],
+)
+def test_sizes_that_contradict_the_picture(size, code):
+    # Where the boxes lie is unknown then: the one outside is not told of.
+    placed, problems = place([(4, 3, 10, 6), (90, 90, 5, 5)], size=size)
+    assert [(found.code, found.severity) for found in problems] == [(code, "error")] and len(placed.xyxy) == 0
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_swapped_size_is_none_where_exif_turns_the_picture(orientation):
+    _, problems = place([(4, 3, 10, 6)], 30, 40, size=(40.0, 30.0), orientation=orientation)
+    assert [found.code for found in problems] == ["boxes_rotated"]
 
 
 def test_no_boxes():

@@ -1,9 +1,16 @@
+import inspect
+import sys
+from functools import partial
+from pathlib import Path
+
 import pytest
 
-from panvision.ingest.coco import read_detection
 from panvision.ingest.folders import read_classification, read_segmentation
-from panvision.ingest.layout import photo_name
+from panvision.ingest.layout import leaves_root, list_images, photo_name
+from panvision.ingest.readers import read_set
 from tests.ingest.raw_sets import coco, save, save_coco, save_mask
+
+read_detection = partial(read_set, "detection")
 
 
 def found(reading):
@@ -151,11 +158,208 @@ def test_roboflows_root_category(tmp_path, categories, used, classes, code):
     assert set(reading.samples[0].boxes.labels) == {classes.index(categories[number]["name"]) for number in used}
 
 
-def test_hidden_files_and_litter_are_passed_over(tmp_path):
+def test_hidden_files_and_litter_are_reported_and_not_read(tmp_path):
     save(tmp_path / "images" / "raw" / "a.jpg")
     save(tmp_path / "images" / "raw" / "b.jpg")
-    for name in (".DS_Store", "._a.jpg", "Thumbs.db"):
+    litter = [".DS_Store", "._a.jpg", "Thumbs.db", "desktop.ini"]
+    for name in litter:
         (tmp_path / "images" / "raw" / name).write_bytes(b"x")
-    (tmp_path / "images" / ".hidden").mkdir()
+    for folder in (".hidden", "__MACOSX", "raw/.ipynb_checkpoints"):
+        save(tmp_path / "images" / folder / "a.jpg")
+    save(tmp_path / "__MACOSX" / "a.jpg")
     reading = read_classification(tmp_path)
-    assert reading.problems == [] and len(reading.samples) == 2
+    assert len(reading.samples) == 2 and reading.classes == ["raw"]
+    assert {found.code for found in reading.problems} == {"hidden_file"}
+    assert sorted(found.file for found in reading.problems) == sorted(
+        ["__MACOSX", "images/.hidden", "images/__MACOSX", "images/raw/.ipynb_checkpoints"]
+        + [f"images/raw/{name}" for name in litter]
+    )
+
+
+def test_what_git_and_dvc_keep_beside_images_is_silent(tmp_path):
+    save(tmp_path / "images" / "raw" / "a.jpg")
+    save(tmp_path / "images" / "raw" / "b.jpg")
+    for name in (".gitignore", "images/.gitkeep", "images/raw/.gitattributes", "images/raw.dvc", ".dvcignore"):
+        (tmp_path / name).write_text("")
+    assert read_classification(tmp_path).problems == []
+
+
+@pytest.mark.parametrize("inner", ["images", "JPEGImages"])
+def test_litter_in_every_folder_of_a_split_layout(tmp_path, inner):
+    save(tmp_path / "train" / inner / "a.jpg")
+    save_mask(tmp_path / "train" / "masks" / "a.png")
+    places = ["", "train/", f"train/{inner}/", "train/masks/"]
+    for place in places:
+        (tmp_path / f"{place}.DS_Store").write_bytes(b"x")
+    reading = read_segmentation(tmp_path)
+    assert sorted(found.file for found in reading.problems) == sorted(f"{place}.DS_Store" for place in places)
+
+
+def test_voc_folders(tmp_path):
+    save(tmp_path / "JPEGImages" / "a.jpg")
+    save_mask(tmp_path / "SegmentationClass" / "a.png", value=1)
+    save_mask(tmp_path / "SegmentationObject" / "a.png", value=1)
+    (tmp_path / "labelmap.txt").write_text("")
+    reading = read_segmentation(tmp_path)
+    assert reading.problems == []
+    assert [(sample.file, sample.mask) for sample in reading.samples] == [
+        ("JPEGImages/a.jpg", "SegmentationClass/a.png")
+    ]
+
+
+@pytest.mark.parametrize("name", ["PHOTO.JPG", "b.JPeG", "c.PNG", "d.TIFF", "Gußeisen Ä.png", "鍋.jpg", "a b%20c.png"])
+def test_upper_case_suffixes_and_unicode_names_are_fine(tmp_path, name):
+    save(tmp_path / "images" / name)
+    save_mask(tmp_path / "masks" / f"{Path(name).stem}.PNG")
+    reading = read_segmentation(tmp_path)
+    assert reading.problems == [] and found(reading) == [(f"images/{name}", "")]
+
+
+COMPOSED, DECOMPOSED = "p\u00e4n", "pa\u0308n"
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("Pan.jpg", "pan.png"),
+        ("pan.jpg", "PAN_mask.png"),
+        (f"{COMPOSED}.jpg", f"{DECOMPOSED}.png"),
+        (f"{DECOMPOSED}.jpg", f"{COMPOSED.upper()}.png"),
+        ("straße.jpg", "STRASSE.png"),
+    ],
+)
+def test_masks_whose_name_differs_in_case_or_unicode_form(tmp_path, image, mask):
+    save(tmp_path / "images" / image)
+    save_mask(tmp_path / "masks" / mask)
+    reading = read_segmentation(tmp_path)
+    assert [(sample.file, sample.mask) for sample in reading.samples] == [(f"images/{image}", f"masks/{mask}")]
+    assert [(one.code, one.severity, one.file) for one in reading.problems] == [
+        ("mask_name_differs", "fixed", f"masks/{mask}")
+    ]
+
+
+def test_an_equal_name_goes_before_one_that_differs(tmp_path):
+    for name in ("pan", "PAN"):
+        save(tmp_path / "images" / f"{name}.jpg")
+        save_mask(tmp_path / "masks" / f"{name}.png")
+    reading = read_segmentation(tmp_path)
+    assert {sample.file: sample.mask for sample in reading.samples} == {
+        "images/PAN.jpg": "masks/PAN.png",
+        "images/pan.jpg": "masks/pan.png",
+    }
+    assert [(one.code, one.file) for one in reading.problems] == [
+        ("names_clash", "images/pan.jpg"),
+        ("names_clash", "masks/pan.png"),
+    ]
+
+
+def test_a_mask_that_two_images_could_mean_is_given_to_neither(tmp_path):
+    for name in ("pan", "PAN"):
+        save(tmp_path / "images" / f"{name}.jpg")
+    save_mask(tmp_path / "masks" / "Pan.png")
+    reading = read_segmentation(tmp_path)
+    assert reading.samples == []
+    assert sorted(one.code for one in reading.problems) == [
+        "mask_missing",
+        "mask_missing",
+        "mask_orphaned",
+        "names_clash",
+    ]
+
+
+def test_two_masks_whose_names_differ_from_one_image(tmp_path):
+    save(tmp_path / "images" / "pan.jpg")
+    save_mask(tmp_path / "masks" / "PAN.png")
+    save_mask(tmp_path / "masks" / "Pan.bmp")
+    reading = read_segmentation(tmp_path)
+    assert reading.samples == [] and "mask_twice" in [one.code for one in reading.problems]
+
+
+@pytest.mark.parametrize("other", ["Raw", "RAW"])
+def test_class_names_that_clash_across_splits(tmp_path, other):
+    for folder, name in (("train", "raw"), ("valid", other)):
+        for number in range(2):
+            save(tmp_path / folder / name / f"{number}.jpg")
+    reading = read_classification(tmp_path)
+    assert reading.classes == sorted([other, "raw"])
+    assert [(one.code, one.file) for one in reading.problems] == [("names_clash", f"valid/{other}")]
+
+
+def test_images_beside_split_folders_are_reported(tmp_path):
+    save(tmp_path / "train" / "raw" / "a.jpg")
+    save(tmp_path / "train" / "raw" / "b.jpg")
+    save(tmp_path / "c.jpg")
+    (tmp_path / "README.roboflow.txt").write_text("")
+    assert [(one.code, one.file) for one in read_classification(tmp_path).problems] == [("layout_mixed", "c.jpg")]
+
+
+def test_links_inside_the_set_are_files_like_others(tmp_path):
+    save(tmp_path / "segmentation" / "originals" / "a.jpg")
+    save_mask(tmp_path / "segmentation" / "masks" / "a.png")
+    (tmp_path / "segmentation" / "images").mkdir()
+    (tmp_path / "segmentation" / "images" / "a.jpg").symlink_to("../originals/a.jpg")
+    # The task's folder itself may be a link to anywhere.
+    (tmp_path / "link").symlink_to("segmentation", target_is_directory=True)
+    for root in (tmp_path / "segmentation", tmp_path / "link"):
+        reading = read_segmentation(root)
+        assert reading.problems == [] and found(reading) == [("images/a.jpg", "")]
+
+
+def test_links_into_the_cache_of_dvc_are_not_outside(tmp_path):
+    root = tmp_path / "repo" / "segmentation"
+    stored = save(tmp_path / "cache" / "files" / "md5" / "0a" / f"{'1b' * 15}.jpg")
+    stored = stored.rename(stored.with_suffix(""))
+    save_mask(root / "masks" / "a.png")
+    (root / "images").mkdir()
+    (root / "images" / "a.jpg").symlink_to(stored)
+    reading = read_segmentation(root)
+    assert reading.problems == [] and found(reading) == [("images/a.jpg", "")]
+
+
+@pytest.mark.parametrize("folder", ["train", "train/images", "train/images/raw"])
+def test_folders_that_are_links_out_of_the_set(tmp_path, folder):
+    root = tmp_path / "classification"
+    save(root / "valid" / "images" / "raw" / "a.jpg")
+    save(root / "valid" / "images" / "raw" / "b.jpg")
+    for number in range(2):
+        save(root / "train" / "images" / "raw" / f"{number}.jpg")
+    (root / folder).rename(tmp_path / "outside")
+    (root / folder).symlink_to(tmp_path / "outside", target_is_directory=True)
+    reading = read_classification(root)
+    assert [(one.code, one.severity, one.file) for one in reading.problems] == [("link_escapes", "error", folder)]
+    assert found(reading) == [("valid/images/raw/a.jpg", "val"), ("valid/images/raw/b.jpg", "val")]
+
+
+@pytest.mark.parametrize(
+    ("path", "outside"),
+    [
+        ("a.jpg", False),
+        ("images/../a.jpg", False),
+        ("../other/a.jpg", True),
+        ("/etc/passwd", True),
+        ("in", False),
+        ("out", True),
+        ("out/a.jpg", True),
+        ("self", False),
+        ("a\0b", False),
+    ],
+)
+def test_leaves_root(tmp_path, path, outside):
+    root = tmp_path / "set"
+    (root / "images").mkdir(parents=True)
+    (root / "in").symlink_to("images")
+    (root / "out").symlink_to(tmp_path)
+    (root / "self").symlink_to("self")
+    assert leaves_root(root / path, root) is outside
+
+
+def test_folders_deeper_than_pythons_stack(tmp_path):
+    folder = tmp_path.joinpath(*["d"] * 200)
+    save(folder / "a.jpg")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 120)
+    try:
+        images, problems = list_images(tmp_path, tmp_path, nested=True)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert images == [folder / "a.jpg"] and problems == []

@@ -25,7 +25,7 @@ _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@ea
 # Hidden, but where they belong.
 _HIDDEN_TOOLS = frozenset({".git", ".gitignore", ".gitattributes", ".gitkeep", ".dvc", ".dvcignore"})
 
-_OUTSIDE = "is a link out of the task's folder"
+OUTSIDE = "is a link out of the task's folder"
 # DVC names an object by the hash of its content: files/md5/ab/cdef… (30 more digits).
 _DVC_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 
@@ -151,7 +151,7 @@ def list_folder(folder: Path, root: Path) -> Listing:
     """
     listing = Listing()
     if leaves_root(folder, root):
-        listing.problems.append(problem("link_escapes", relative(folder, root), _OUTSIDE))
+        listing.problems.append(problem("link_escapes", relative(folder, root), OUTSIDE))
         return listing
     try:
         paths = sorted(folder.iterdir())
@@ -179,7 +179,7 @@ def _sort_in(path: Path, root: Path, listing: Listing) -> None:
     try:
         kind = path.stat().st_mode
         if is_link(path) and leaves_root(path, root):
-            listing.problems.append(problem("link_escapes", file, _OUTSIDE))
+            listing.problems.append(problem("link_escapes", file, OUTSIDE))
         elif stat.S_ISDIR(kind):
             listing.folders.append(path)
         elif stat.S_ISREG(kind):

@@ -11,9 +11,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from panvision.ingest.boxes import PlacedBoxes, place_boxes
-from panvision.ingest.fingerprint import file_hash, perceptual_hash, pixel_hash
-from panvision.ingest.layout import OutlineLabels, Sample, is_link, leaves_root, photo_name
+from panvision.ingest.capture import capture_time
+from panvision.ingest.fingerprint import file_hash, pixel_hash
+from panvision.ingest.layout import OUTSIDE, OutlineLabels, Sample, is_link, leaves_root, photo_name
+from panvision.ingest.looks import make_look
 from panvision.ingest.orientation import MaskArray
+from panvision.ingest.packed import Task
 from panvision.ingest.problems import Problem, problem
 from panvision.ingest.settings import DataSettings
 from panvision.ingest.truth import Mask, MaskSizeError, looks_inverted, read_mask
@@ -31,6 +34,16 @@ from panvision.pixels import (
 
 Kind = Literal["image", "mask"]
 
+# Columns of index.csv. `group` is the photo that the file was made from, `roboflow` whether an export says so
+# (a plain stem such as 0001 means nothing across folders); `split` is the user's own, if the folders give one; `taken`
+# and `camera` are those of `Capture`, and `drawn` is the packed file of a mask that has no file of its own.
+INDEX_COLUMNS = ("file", "width", "height", "sha256", "pixels", "group", "roboflow", "split", "taken", "camera")
+LABEL_COLUMNS: dict[Task, tuple[str, ...]] = {
+    "segmentation": ("mask", "pan_fraction", "drawn"),
+    "detection": ("boxes",),
+    "classification": ("label",),
+}
+
 # A picture whose grey levels (0 to 255) vary by a smaller standard deviation shows nothing.
 _BLANK = 2.0
 # A JPEG file that ends in so many zero bytes may never have been written to its end.
@@ -39,7 +52,6 @@ _ZEROS = 16
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB"})
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg"),
-    "MPO": (".jpg", ".jpeg"),
     "PNG": (".png",),
     "BMP": (".bmp",),
     "WEBP": (".webp",),
@@ -54,8 +66,8 @@ class Loaded:
     Attributes:
         problems: what is wrong with the image and its labels.
         image: (S, S, 3) uint8 RGB.
-        look: what tells copies of the photo apart from others.
-        index: the values of the columns of index.csv.
+        look: (64, 64) uint8 grey levels, by which copies are recognised.
+        index: the values of INDEX_COLUMNS and LABEL_COLUMNS, but for `drawn`: that file is yet to be written.
         mask: (S, S) uint8 0 or 1; segmentation only.
         drawn: the mask was drawn from outlines; there is no file of it.
         full_mask: (H, W) uint8 0 or 1, the drawn mask at the picture's own size.
@@ -124,6 +136,7 @@ def _with_labels(
     return Loaded(
         problems,
         image=resize_rgb(picture.rgb, settings.image_size),
+        look=make_look(picture.rgb),
         index=(*_index_row(sample, picture, content), *labels),
         mask=None if pan is None else _resize_mask(pan, settings.image_size),
         drawn=drawn,
@@ -137,7 +150,7 @@ def _read(file: str, root: Path, kind: Kind) -> tuple[bytes | None, list[Problem
     path = root / file
     try:
         if leaves_root(path, root):
-            return None, [problem("link_escapes", file, "lies outside the task's folder")]
+            return None, [problem("link_escapes", file, OUTSIDE)]
         if not stat.S_ISREG(path.stat().st_mode):
             # Reading a pipe or a device may never end.
             return None, [problem(f"{kind}_undecodable", file, "is not a file")]
@@ -169,7 +182,7 @@ def _look_over(picture: Picture, content: bytes, file: str, min_side: int) -> li
     height, width = picture.rgb.shape[:2]
     suffix = PurePosixPath(file).suffix.lower()
     problems: list[Problem] = []
-    if picture.format in ("JPEG", "MPO") and content.endswith(bytes(_ZEROS)) and ends_early(content):
+    if picture.format == "JPEG" and content.endswith(bytes(_ZEROS)) and ends_early(content):
         zeros = len(content) - len(content.rstrip(b"\0"))
         # Pillow takes the zeros for a grey rest of the picture.
         problems.append(problem("image_truncated", file, f"its last {zeros} bytes are zero, and its end is missing"))
@@ -191,9 +204,9 @@ def _look_over(picture: Picture, content: bytes, file: str, min_side: int) -> li
 
 def _conversion(mode: str) -> str:
     """What `image_to_rgb` does to a mode."""
-    if mode.endswith("transparency") or mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+    if mode.startswith(("RGBA", "LA", "PA", "La", "RGBa")) or mode.endswith("transparency"):
         return "transparency was laid on white"
-    if "16" in mode or mode == "I":
+    if mode == "I" or ";16" in mode:
         return "the high byte was kept"
     if mode == "F":
         return "its values were brought to 0..255"
@@ -267,11 +280,13 @@ def _resize_mask(pan: MaskArray, side: int) -> MaskArray:
 
 
 def _index_row(sample: Sample, picture: Picture, content: bytes) -> tuple[object, ...]:
-    """The values of the columns that every task's index.csv has."""
+    """The values of INDEX_COLUMNS."""
     height, width = picture.rgb.shape[:2]
     photo, roboflow = photo_name(sample.name)
-    hashes = (file_hash(content), pixel_hash(picture.rgb), perceptual_hash(picture.rgb))
-    return (sample.file, width, height, *hashes, photo, int(roboflow), sample.split)
+    capture = capture_time(picture.exif, sample.name)
+    hashes = (file_hash(content), pixel_hash(picture.rgb))
+    taken = "" if capture.taken is None else capture.taken
+    return (sample.file, width, height, *hashes, photo, int(roboflow), sample.split, taken, capture.camera)
 
 
 def _reason(error: ImageError, name: str) -> str:
