@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from panvision.pixels import (
     ImageEmptyError,
@@ -211,6 +211,15 @@ def test_damaged_metadata_do_not_cost_the_picture():
         assert picture.orientation == 1 and picture.rgb.shape == (64, 64, 3)
 
 
+def test_metadata_that_break_pillow_do_not_cost_the_picture(monkeypatch):
+    def broken(self):
+        raise struct.error("unpack requires a buffer of 2 bytes")
+
+    monkeypatch.setattr(Image.Image, "getexif", broken)
+    picture = read_picture("a", content=encoded(noise(), "BMP"))
+    assert (picture.orientation, picture.exif) == (1, None) and (picture.rgb == np.array(noise())).all()
+
+
 def test_a_postscript_program_is_not_run(monkeypatch):
     monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("Ghostscript was called"))
     with pytest.raises(ImageError, match=r"a\.png: cannot be decoded: is a PostScript program"):
@@ -251,7 +260,7 @@ def test_damaged_files_never_raise_anything_else():
     noise = chance.integers(0, 255, (24, 32, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
-    for kind in ("JPEG", "PNG", "BMP", "WEBP", "TIFF"):
+    for kind in ("JPEG", "PNG", "BMP", "WEBP", "TIFF", *(["AVIF"] if features.check("avif") else [])):
         stream = io.BytesIO()
         Image.fromarray(noise).save(stream, kind, **({} if kind == "BMP" else {"exif": exif}))
         for _ in range(60):

@@ -43,8 +43,7 @@ _DECODING = (
     ArithmeticError,
     EOFError,
     MemoryError,
-    NotImplementedError,
-    RecursionError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
@@ -232,6 +231,7 @@ def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = 1
         raise ImageTooLargeError(
             f"{name}: {width}x{height} is more than {max_pixels} pixels; raise data.max_pixels if it is meant"
         )
+    # First, so that a fault of the pixels is not taken for one of the metadata, which is forgiven.
     image.load()
     orientation = exif_orientation(image)
     if orientation in _TURNS:

@@ -51,6 +51,7 @@ anything = (
 )
 
 
+@pytest.mark.filterwarnings("error")
 @given(
     boxes=st.lists(st.tuples(anything, anything, anything, anything), max_size=8),
     size=st.none()

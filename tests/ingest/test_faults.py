@@ -332,11 +332,12 @@ def test_what_may_not_be_read(tmp_path, monkeypatch, task, part, images):
     assert result.images == images
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 @pytest.mark.parametrize(("task", "part", "images"), NOT_PERMITTED)
 def test_what_the_file_system_forbids_to_read(tmp_path, task, part, images):
     path = small_set(tmp_path, task) / part
     path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("root may read everything")
     try:
         result = check(tmp_path, task)
     finally:

@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -239,7 +240,7 @@ def test_blank_pictures(tmp_path, deviation, blank):
     assert codes(load(tmp_path)) == ["image_blank"] * blank
 
 
-@pytest.mark.parametrize("tail", [b"", bytes(16), bytes(4096)])
+@pytest.mark.parametrize("tail", [b"", bytes(16), bytes(200_000)])
 def test_a_photo_whose_rest_was_never_written(tmp_path, tail):
     """A card that was pulled out too early leaves zeros, which decode to a grey rest."""
     stream = io.BytesIO()
@@ -288,6 +289,11 @@ def test_files_that_went_or_are_none(tmp_path, kind):
     (tmp_path / file).symlink_to("/etc/hostname")
     assert found() == "link_escapes"
     assert load(tmp_path, "x" * 300 + ".png").problems[0].code == "image_undecodable"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    assert codes(load(tmp_path)) == ["image_undecodable"]
 
 
 def test_damaged_metadata_neither_warn_nor_cost_the_picture(tmp_path):

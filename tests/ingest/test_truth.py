@@ -225,6 +225,8 @@ def test_a_close_up_is_not_taken_for_inverted(x, y, radius):
         np.pad(np.zeros((98, 98), np.uint8), 1, constant_values=1),
         1 - disc(40, 30, (20, 15), 2),
         np.repeat(np.array([[1] * 36 + [0] * 4], np.uint8), 30, axis=0),
+        # Something at the side that lies on a pan that fills the picture.
+        np.pad(np.zeros((25, 55), np.uint8), ((5, 90), (5, 100)), constant_values=1),
         np.ones((1, 1), np.uint8),
         np.array([[1, 0, 1]], np.uint8),
     ],
