@@ -264,6 +264,14 @@ def test_a_fault_of_one_image_names_it_and_costs_no_other(tmp_path, task, code):
     assert result.images == whole - lost
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_prepare_finds_what_is_found_here(tmp_path, task):
+    root = small_set(tmp_path, task)
+    for code in ("image_truncated", "hidden_file", "foreign_file"):
+        CORPUS[task, code](root)
+    assert pack(tmp_path, task) == check(tmp_path, task)
+
+
 @pytest.mark.parametrize("code", ["annotations_missing", "annotations_broken"])
 def test_a_set_without_any_label_stops_prepare(tmp_path, code):
     DETECTION[code](small_set(tmp_path, "detection"))
