@@ -201,7 +201,7 @@ ALSO = {
     ("segmentation", "link_broken"): {"mask_orphaned"},
     ("segmentation", "mask_rotated"): {"exif_rotated"},
     ("detection", "link_broken"): {"image_missing"},
-    ("detection", "annotations_incomplete"): {"annotation_unknown_image", "image_unlisted"},
+    ("detection", "annotations_incomplete"): {"image_unlisted"},
     ("detection", "root_category_dropped"): {"class_unused"},
     ("detection", "path_escapes"): {"image_unlisted"},
     ("detection", "image_id_twice"): {"annotation_unknown_image"},
