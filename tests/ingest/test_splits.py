@@ -1,236 +1,225 @@
-from collections import Counter, defaultdict
+"""What holds by either method: users' own splits, empty splits, folds."""
 
-import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panvision.ingest.problems import IngestError
-from panvision.ingest.settings import SplitSettings
-from panvision.ingest.splits import assign_splits
-from tests.ingest.test_groups import entry
+from tests.ingest.split_sets import (
+    SHARES,
+    by_name,
+    codes,
+    counts,
+    found_of,
+    given_set,
+    names,
+    photo,
+    sides,
+    some,
+    split,
+    three_sets,
+)
 
-SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
-
-
-def some(task, count, *, classes=("",), split="", start=0):
-    return [
-        entry(f"{n:04}", task, split=split, traits=(classes[n % len(classes)],)) for n in range(start, start + count)
-    ]
-
-
-def own_groups(entries):
-    return [f"{e.task}/{e.file}" for e in entries]
-
-
-def counts(entries, splits, task=None):
-    return Counter(split for e, split in zip(entries, splits, strict=True) if task in (None, e.task))
+METHODS = ("stable", "balanced")
+both = pytest.mark.parametrize("method", METHODS)
 
 
-def share_gaps(entries, splits):
-    """How far each set's splits are from the wished shares, in units of 12 % of the set, but at least 4 images."""
-    for task in ("segmentation", "detection", "classification"):
-        found = counts(entries, splits, task)
-        total = found.total()
-        for split, share in SHARES.items():
-            yield abs(found[split] - share * total) / max(4, 0.12 * total)
-
-
-@st.composite
-def three_sets(draw, most_classes=5):
-    """Entries of three sets, many of them in groups that reach over sets."""
-    entries, groups = [], []
-    for task in ("segmentation", "detection", "classification"):
-        count = draw(st.integers(10, 60))
-        classes = draw(st.integers(1, most_classes))
-        chance = np.random.default_rng(draw(st.integers(0, 10**6)))
-        for number in range(count):
-            traits = (f"class{chance.integers(classes)}",)
-            entries.append(entry(f"{number:03}", task, traits=traits))
-            groups.append(f"g{chance.integers(count)}")
-    return entries, groups
-
-
-@given(three_sets(), st.integers(0, 100))
-@settings(max_examples=40, deadline=None)
-def test_a_partition_in_which_no_group_straddles(drawn, seed):
-    entries, groups = drawn
-    assignment = assign_splits(entries, groups, SplitSettings(seed=seed))
-    assert len(assignment.splits) == len(entries) and set(assignment.splits) == set(SHARES)
-    sides = defaultdict(set)
-    for group, split in zip(groups, assignment.splits, strict=True):
-        sides[group].add(split)
-    assert all(len(found) == 1 for found in sides.values())
-    assert all(found.code == "class_absent" for found in assignment.problems)
-    assert assign_splits(entries, groups, SplitSettings(seed=seed)).splits == assignment.splits
-    assert max(share_gaps(entries, assignment.splits)) <= 1.6  # a split may take more to have each class
-
-
-@given(three_sets(most_classes=1), st.integers(0, 100))
-@settings(max_examples=40, deadline=None)
-def test_groups_and_no_classes_leave_the_shares_met(drawn, seed):
-    entries, groups = drawn
-    assert max(share_gaps(entries, assign_splits(entries, groups, SplitSettings(seed=seed)).splits)) <= 1.0
-
-
-@given(count=st.integers(40, 300), classes=st.integers(1, 6), seed=st.integers(0, 50))
-@settings(max_examples=30, deadline=None)
-def test_without_groups_the_shares_are_met_in_each_class(count, classes, seed):
-    entries = some("classification", count, classes=[f"class{n}" for n in range(classes)])
-    splits = assign_splits(entries, own_groups(entries), SplitSettings(seed=seed)).splits
-    for split, share in SHARES.items():
-        assert abs(counts(entries, splits)[split] - share * count) <= 2
-        for name in {e.traits for e in entries}:
-            own = [s for e, s in zip(entries, splits, strict=True) if e.traits == name]
-            assert abs(own.count(split) - share * len(own)) <= 2
-
-
-@given(count=st.integers(3, 30), seed=st.integers(0, 20))
-@settings(max_examples=40, deadline=None)
-def test_tiny_sets_get_something_in_each_split(count, seed):
-    entries = some("segmentation", count)
-    found = counts(entries, assign_splits(entries, own_groups(entries), SplitSettings(seed=seed)).splits)
-    assert min(found[split] for split in SHARES) >= 1
-    assert found["train"] >= found["test"] and found["train"] >= found["val"]
-
-
-def test_seed_changes_who_is_held_out():
+@both
+def test_seed_changes_who_is_held_out(method):
     entries = some("segmentation", 60)
-    held_out = [assign_splits(entries, own_groups(entries), SplitSettings(seed=seed)).splits for seed in (1, 2)]
+    held_out = [split(entries, method=method, seed=seed).splits for seed in (1, 2)]
     assert held_out[0] != held_out[1]
 
 
-def test_order_of_the_images_does_not_matter():
-    entries = [*some("segmentation", 30), *some("detection", 30, classes=("pot", "lid"))]
-    groups = own_groups(entries)
-    straight = dict(zip(groups, assign_splits(entries, groups, SplitSettings()).splits, strict=True))
-    turned = assign_splits(entries[::-1], groups[::-1], SplitSettings()).splits
-    assert dict(zip(groups[::-1], turned, strict=True)) == straight
+@both
+def test_file_names_change_nothing(method):
+    entries = [photo(f"{n:03}", content=str(n), traits=(f"class{n % 3}",)) for n in range(60)]
+    renamed = [photo(f"{59 - n:03}.jpg", content=str(n), traits=(f"class{n % 3}",)) for n in range(60)]
+    assert split(renamed, method=method).splits == split(entries, method=method).splits
 
 
-def test_class_with_one_image_goes_to_train_and_is_reported():
-    for seed in range(10):
-        entries = [*some("classification", 30, classes=("raw",)), entry("x", "classification", traits=("burnt",))]
-        assignment = assign_splits(entries, own_groups(entries), SplitSettings(seed=seed))
-        assert assignment.splits[-1] == "train"
-        assert [found.reason for found in assignment.problems] == [
-            "'burnt', with 1 images, has none in val",
-            "'burnt', with 1 images, has none in test",
-        ]
+@both
+def test_no_images_are_no_problem(method):
+    assert split([], method=method).splits == []
 
 
-def test_class_with_three_images_is_in_each_split():
-    for seed in range(10):
-        entries = [*some("classification", 40, classes=("raw",)), *some("classification", 3, classes=("x",), start=90)]
-        splits = assign_splits(entries, own_groups(entries), SplitSettings(seed=seed)).splits
-        assert set(splits[-3:]) == set(SHARES)
+@both
+@pytest.mark.parametrize(("groups", "count"), [(["one"] * 12, 1), (["one"] * 6 + ["two"] * 6, 2)])
+def test_a_set_that_cannot_be_split(method, groups, count):
+    assignment = split(some("segmentation", 12), groups, method=method)
+    (empty,) = found_of(assignment, "split_empty")
+    assert (empty.file, empty.severity) == ("segmentation", "error")
+    noun = "group" if count == 1 else "groups"
+    assert empty.reason.startswith("nothing is left for ")
+    assert empty.reason.endswith(f": 12 images in {count} {noun} of the same photos")
+    assert "train" in assignment.splits and "" not in assignment.splits
 
 
-def test_one_large_group_is_for_training():
-    entries = some("segmentation", 40)
-    groups = ["one"] * 25 + own_groups(entries)[25:]
-    splits = assign_splits(entries, groups, SplitSettings()).splits
-    assert set(splits[:25]) == {"train"} and counts(entries, splits)["test"] in (5, 6, 7)
+@both
+def test_every_set_that_cannot_be_split_is_named(method):
+    assignment = split([*some("segmentation", 2), *some("detection", 1), *some("classification", 90)], method=method)
+    assert [found.file for found in found_of(assignment, "split_empty")] == ["detection", "segmentation"]
+    assert counts([*some("classification", 90)], assignment.splits[3:]).keys() == set(SHARES)
 
 
-@pytest.mark.parametrize("groups", [["one"] * 12, ["one"] * 6 + ["two"] * 6])
-def test_a_set_that_cannot_be_split(groups):
-    entries = some("segmentation", 12)
-    with pytest.raises(
-        IngestError, match=r"segmentation: nothing is left for .*12 images in \d groups.*near_duplicate"
-    ):
-        assign_splits(entries, groups, SplitSettings())
+@both
+def test_no_train_given_is_an_error(method):
+    assignment = split(given_set("detection", {"val": 10, "test": 10}), method=method)
+    (empty,) = found_of(assignment, "split_empty")
+    assert empty.reason.startswith("nothing is left for train: 20 images in 20 groups of the same photos, 20 of them")
 
 
-def test_every_set_that_cannot_be_split_is_named():
-    entries = [*some("segmentation", 2), *some("detection", 1)]
-    with pytest.raises(IngestError, match=r"(?s)detection:.*segmentation:"):
-        assign_splits(entries, own_groups(entries), SplitSettings())
-
-
-def given_set(task, sizes, classes=("",)):
-    entries, start = [], 0
-    for split, count in sizes.items():
-        entries += some(task, count, split=split, classes=classes, start=start)
-        start += count
-    return entries
-
-
-def test_users_own_splits_stand():
+@both
+def test_users_own_splits_stand(method):
     entries = given_set("detection", {"train": 5, "val": 20, "test": 3})
-    assignment = assign_splits(entries, own_groups(entries), SplitSettings())
+    assignment = split(entries, method=method)
     assert assignment.splits == [e.split for e in entries] and assignment.problems == []
 
 
+@both
 @pytest.mark.parametrize("missing", ["val", "test"])
-def test_a_missing_split_is_taken_out_of_train(missing):
+def test_a_missing_split_is_taken_out_of_train(method, missing):
     other = {"val": "test", "test": "val"}[missing]
-    entries = given_set("detection", {"train": 80, other: 20})
-    splits = assign_splits(entries, own_groups(entries), SplitSettings()).splits
-    assert splits[80:] == [other] * 20
-    assert counts(entries, splits)[missing] == 15 and set(splits[:80]) == {"train", missing}
+    entries = given_set("detection", {"train": 800, other: 200})
+    splits = split(entries, method=method).splits
+    assert splits[800:] == [other] * 200 and set(splits[:800]) == {"train", missing}
+    assert abs(splits.count(missing) - 150) <= 40  # by chance: 3.5 standard deviations around 141
 
 
-def test_only_train_given_is_split_in_three():
-    entries = given_set("detection", {"train": 100})
-    assert counts(entries, assign_splits(entries, own_groups(entries), SplitSettings()).splits) == {
-        "train": 70,
-        "val": 15,
-        "test": 15,
-    }
+@both
+def test_only_train_given_is_split_in_three(method):
+    entries = given_set("detection", {"train": 1000})
+    found = counts(entries, split(entries, method=method).splits)
+    assert all(abs(found[side] - 1000 * share) <= 45 for side, share in SHARES.items())
 
 
-def test_no_train_given_is_an_error():
-    entries = given_set("detection", {"val": 10, "test": 10})
-    with pytest.raises(IngestError, match="nothing is left for train"):
-        assign_splits(entries, own_groups(entries), SplitSettings())
-
-
-def test_images_linked_to_a_given_split_follow_it():
+@both
+def test_images_linked_to_a_given_split_follow_it(method):
     fixed = given_set("detection", {"train": 20, "val": 5, "test": 5})
     free = some("segmentation", 30)
-    entries, groups = [*fixed, *free], [f"g{n}" for n in range(30)] * 2
-    assignment = assign_splits(entries, groups, SplitSettings())
+    assignment = split([*fixed, *free], [f"g{n}" for n in range(30)] * 2, method=method)
     assert assignment.splits[30:] == [e.split for e in fixed] and assignment.problems == []
 
 
-def test_leaks_of_given_splits_are_reported():
+@both
+def test_leaks_of_given_splits_are_reported(method):
     entries = given_set("detection", {"train": 10, "val": 5, "test": 5})
-    groups = own_groups(entries)
-    groups[19] = groups[0]
-    assignment = assign_splits(entries, groups, SplitSettings())
+    groups = names(entries)
+    groups[19] = groups[1] = groups[0]
+    assignment = split(entries, groups, method=method)
     assert assignment.splits == [e.split for e in entries]
     (leak,) = assignment.problems
+    assert split(entries[::-1], groups[::-1], method=method).problems == [leak]
     assert (leak.code, leak.severity, leak.file) == ("split_leak", "warning", "detection/0000")
     assert "detection/0000 in train, detection/0019 in test" in leak.reason
 
 
-def test_a_train_image_linked_to_a_given_test_stays_and_is_reported():
+@both
+def test_a_free_image_follows_the_larger_side_of_a_leak(method):
+    fixed = given_set("detection", {"train": 10, "val": 5, "test": 5})
+    entries = [*fixed, *some("segmentation", 30)]
+    groups = names(entries)
+    groups[0] = groups[18] = groups[19] = groups[20]
+    assignment = split(entries, groups, method=method)
+    assert assignment.splits[20] == "test"
+    (leak,) = found_of(assignment, "split_leak")
+    assert leak.reason.endswith("detection/0000 in train, detection/0018 in test")
+
+
+@both
+def test_a_train_image_linked_to_a_given_test_stays_and_is_reported(method):
     """Only val may be carved out of train here, so the copy of a test image cannot follow it."""
     entries = given_set("detection", {"train": 30, "test": 10})
-    groups = own_groups(entries)
+    groups = names(entries)
     groups[0] = groups[35]
-    assignment = assign_splits(entries, groups, SplitSettings())
-    assert assignment.splits[0] == "train" and [found.code for found in assignment.problems] == ["split_leak"]
+    assignment = split(entries, groups, method=method)
+    assert assignment.splits[0] == "train" and "split_leak" in codes(assignment)
 
 
-def test_negatives_are_spread_but_are_no_class():
-    entries = [*some("detection", 40, classes=("pot",)), *some("detection", 20, classes=("",), start=50)]
-    assignment = assign_splits(entries, own_groups(entries), SplitSettings())
-    assert set(assignment.splits[40:]) == set(SHARES) and assignment.problems == []
+@both
+def test_sets_joined_frame_by_frame_share_their_splits(method):
+    entries = [*some("segmentation", 60), *some("detection", 60, classes=("egg", "wok"))]
+    splits = split(entries, [f"frame{n}" for n in range(60)] * 2, method=method).splits
+    assert splits[:60] == splits[60:]
 
 
-def test_sets_joined_frame_by_frame_share_their_splits():
-    entries = [*some("segmentation", 30), *some("detection", 30, classes=("egg", "wok"))]
-    groups = [f"frame{n}" for n in range(30)] * 2
-    splits = assign_splits(entries, groups, SplitSettings()).splits
-    assert splits[:30] == splits[30:]
+@both
+def test_a_class_that_is_absent_is_reported_unless_its_whole_split_is(method):
+    entries = [
+        *given_set("classification", {"train": 10, "val": 5, "test": 5}, classes=("raw",)),
+        photo("x", "classification", split="test", traits=("burnt",)),
+        *given_set("segmentation", {"train": 4, "val": 4}, classes=("pan",)),
+        *given_set("detection", {"val": 4, "test": 4}, classes=("pot",)),
+    ]
+    absent = [(found.file, found.reason[-5:]) for found in found_of(split(entries, method=method), "class_absent")]
+    assert absent == [("classification", "train"), ("classification", "n val")]
 
 
-@given(st.floats(0.05, 0.4), st.floats(0.05, 0.4))
+@both
+@given(drawn=three_sets(), k=st.integers(3, 7), seed=st.integers(0, 50))
+@settings(max_examples=15, deadline=None)
+def test_over_the_folds_every_image_is_tested_and_validated_once(method, drawn, k, seed):
+    entries, groups = drawn
+    runs = [split(entries, groups, method=method, folds=k, fold=fold, seed=seed).splits for fold in range(k)]
+    for row in range(len(entries)):
+        assert sorted(run[row] for run in runs) == ["test", *["train"] * (k - 2), "val"]
+    for number, run in enumerate(runs):
+        assert all(len(found) == 1 for found in sides(groups, run).values())
+        held_out = [row for row, side in enumerate(run) if side == "val"]
+        assert all(runs[(number + 1) % k][row] == "test" for row in held_out)
+
+
+@both
+@given(count=st.integers(6, 60), k=st.integers(3, 6), seed=st.integers(0, 50))
 @settings(max_examples=20, deadline=None)
-def test_shares_by_param(val, test):
-    assume(val + test < 0.9)
-    entries = some("segmentation", 200)
-    found = counts(entries, assign_splits(entries, own_groups(entries), SplitSettings(val=val, test=test)).splits)
-    assert abs(found["val"] - 200 * val) <= 1 and abs(found["test"] - 200 * test) <= 1
+def test_a_class_with_enough_groups_is_in_every_fold(method, count, k, seed):
+    entries = [
+        *some("classification", count, classes=("raw", "done")),
+        *some("classification", k - 1, classes=("burnt",), start=500),
+    ]
+    seen = set()
+    for fold in range(k):
+        splits = split(entries, method=method, folds=k, fold=fold, seed=seed).splits
+        for e, side in zip(entries, splits, strict=True):
+            if side == "test":
+                seen.add((*e.traits, fold))
+    assert sum(trait == "burnt" for trait, _ in seen) == k - 1
+    if count >= 2 * k:
+        assert {("raw", fold) for fold in range(k)} | {("done", fold) for fold in range(k)} <= seen
+
+
+@both
+def test_folds_pool_the_users_own_splits(method):
+    entries = [*given_set("detection", {"train": 60, "test": 30}), *some("segmentation", 60)]
+    assignment = split(entries, method=method, folds=3)
+    assert set(assignment.splits[:60]) == set(assignment.splits[60:90]) == set(SHARES)
+    (pooled,) = assignment.problems
+    assert (pooled.code, pooled.file) == ("own_split_pooled", "detection")
+    assert pooled.reason.startswith("has 60 train, 30 test images by its folders")
+
+
+@both
+def test_folds_refuse_pins(method):
+    entries = some("detection", 30)
+    with pytest.raises(IngestError, match=r"data/pins\.csv: pins 1 images.*split\.folds is 3.*only the header"):
+        split(entries, method=method, folds=3, pins={("detection", "0001"): "test"})
+
+
+@both
+def test_a_fold_that_stays_empty_is_an_error_where_it_matters(method):
+    entries = [*some("detection", 4), *some("segmentation", 60), *some("classification", 60)]
+    empty = [found_of(split(entries, method=method, folds=5, fold=fold), "split_empty") for fold in range(5)]
+    assert sorted(len(found) for found in empty) == [0, 0, 0, 1, 1]  # the empty fold as test, and as val
+
+
+@both
+@given(drawn=three_sets(most=30), order=st.randoms(use_true_random=False), folds=st.sampled_from([0, 3, 5]))
+@settings(max_examples=25, deadline=None)
+def test_the_order_of_the_images_changes_nothing(method, drawn, order, folds):
+    entries, groups = drawn
+    rows = list(range(len(entries)))
+    order.shuffle(rows)
+    straight = split(entries, groups, method=method, folds=folds)
+    turned = split([entries[row] for row in rows], [groups[row] for row in rows], method=method, folds=folds)
+    assert by_name([entries[row] for row in rows], turned.splits) == by_name(entries, straight.splits)
+    assert sorted(turned.problems) == sorted(straight.problems)
