@@ -1,6 +1,7 @@
 """Stage report: data, metrics, curves and test pictures beside their truth as one HTML page."""
 
 import sys
+from pathlib import Path
 
 from panvision.decoding.settings import DetectionSettings
 from panvision.files import write_text
@@ -11,9 +12,16 @@ from panvision.ingest.settings import DataSettings
 from panvision.params import ParamsError, read_sections
 from panvision.pixels import ImageError
 from panvision.report.inputs import ReportError
-from panvision.report.page import build_report
+from panvision.report.page import RunFiles, build_report
 from panvision.report.settings import ReportSettings
 
+FILES = RunFiles(
+    prepared=Path("build/prepared"),
+    splits=Path("build/splits.csv"),
+    problems=Path("build/problems.csv"),
+    metrics=Path("metrics"),
+    reports=Path("reports"),
+)
 PAGE = "reports/report.html"
 
 
@@ -30,10 +38,7 @@ def main() -> None:
         )
         page = build_report(
             predictor,
-            prepared="build/prepared",
-            splits="build/splits.csv",
-            metrics="metrics",
-            reports="reports",
+            files=FILES,
             data=settings["data"],
             settings=settings["report"],
         )

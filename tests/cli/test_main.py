@@ -26,7 +26,16 @@ def test_help_lists_every_command_in_eighty_columns(capsys, monkeypatch) -> None
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("arguments", [(), ("fry",), ("predict",), ("predict", "--checkpoint", "m.onnx")])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_commands_help_fits_eighty_columns(capsys, monkeypatch, command) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert exit_code(command, "--help") == 0
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("fry",), ("validate",), ("predict",), ("predict", "--checkpoint", "m.onnx")]
+)
 def test_wrong_usage_exits_with_two(capsys, arguments) -> None:
     assert exit_code(*arguments) == 2
     assert "usage: panvision" in capsys.readouterr().err
@@ -50,10 +59,11 @@ def test_flags_are_not_guessed_from_their_beginning(capsys) -> None:
     assert "--checkpoint" in capsys.readouterr().err
 
 
-def test_help_loads_no_heavy_package() -> None:
+@pytest.mark.parametrize("command", ["predict", "validate"])
+def test_help_loads_no_heavy_package(command) -> None:
     code = (
         "import sys; from panvision.cli.main import main\n"
-        "try: main(['predict', '--help'])\n"
+        f"try: main(['{command}', '--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'onnxruntime', 'pydantic', 'numpy'} & set(sys.modules)"
     )

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from panvision.files import write_json, write_rows
 from panvision.inference.predictor import Predictor
+from panvision.ingest.problems import problem, write_problems
 from panvision.report.inputs import CURVE_COLUMNS
-from panvision.report.page import build_report
+from panvision.report.page import RunFiles, build_report
 from panvision.report.settings import ReportSettings
 from tests.evaluation.test_score import HEIGHT, WIDTH, World, right_half
 from tests.tiny import ColourBackend, picture
@@ -39,7 +40,7 @@ class Run(World):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.metrics, self.reports = root / "metrics", root / "reports"
+        self.metrics, self.reports, self.problems = root / "metrics", root / "reports", root / "problems.csv"
         self.settings = ReportSettings(images=2, width=128)
         self.add("segmentation", [(picture(WIDTH, HEIGHT), right_half())] * 3)
         self.add("detection", [(picture(WIDTH, HEIGHT, box=BOX), [(*BOX, 1)]), (picture(WIDTH, HEIGHT), [])])
@@ -47,6 +48,7 @@ class Run(World):
         self.add("classification", states)
         for name, figures in METRICS.items():
             write_json(self.metrics / f"{name}.json", figures)
+        write_problems(self.problems, [problem("mask_empty", "segmentation/masks/00.png", "marks no pan")])
         self.write_curves("phase1", 1)
         self.write_curves("phase2", 5)
         points = [("stirrer", step / 100, 1 - step / 200) for step in range(101)]
@@ -87,10 +89,7 @@ class Run(World):
     def page(self, backend=None, **settings) -> str:
         return build_report(
             Predictor(backend or ColourBackend()),
-            prepared=self.prepared,
-            splits=self.splits,
-            metrics=self.metrics,
-            reports=self.reports,
+            files=RunFiles(self.prepared, self.splits, self.problems, self.metrics, self.reports),
             data=self.data,
             settings=self.settings.model_copy(update=settings),
         )

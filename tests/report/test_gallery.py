@@ -9,7 +9,8 @@ from panvision.inference.drawing import MASK_COLOR, MASK_OPACITY, class_color
 from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import PackedError
 from panvision.pixels import ImageError
-from panvision.report.gallery import draw_gallery, spread
+from panvision.report.gallery import draw_gallery
+from panvision.report.thumbnails import spread
 from tests.report.run import BOX
 from tests.tiny import ColourBackend, picture
 

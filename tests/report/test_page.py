@@ -6,8 +6,10 @@ from html.parser import HTMLParser
 import pytest
 
 from panvision.files import write_rows
+from panvision.ingest.problems import Problem, write_problems
+from panvision.report.findings import problem_rows
 from panvision.report.inputs import ReportError
-from panvision.report.page import export_tables, problem_rows
+from panvision.report.page import export_tables
 from tests.tiny import ColourBackend
 
 SECTIONS = ("segmentation", "detection", "classification", "training", "data", "export")
@@ -131,19 +133,34 @@ def test_charts_are_drawn_and_empty_ones_say_so(run) -> None:
 
 
 def test_galleries_hold_as_many_pictures_as_asked_for(run) -> None:
-    page = Page(run.page())
+    page = Page(run.page(data_images=0))
     assert page.count("img") == 2 * 6
     assert "2 of 3, spread evenly" in page.text["segmentation"]
     assert "wrong" in page.text["classification"] and "IoU 1.00" in page.text["segmentation"]
-    page = Page(run.page(images=0))
+    page = Page(run.page(images=0, data_images=0))
     assert page.count("img") == 0
     assert "No image drawn: the test split of this set holds 3; report.images is 0." in page.text["segmentation"]
+
+
+def test_the_data_section_shows_pictures_of_what_was_found(run) -> None:
+    page = Page(run.page())
+    assert page.count("img") == 2 * 6 + 1
+    assert "segmentation/masks/00.png" in page.attributes("alt") and page.attributes("loading") == ["lazy"]
+    assert "mask_empty warning 1 Nothing, if the picture shows no pan." in page.text["data"]
+    assert "segmentation · test segmentation/masks/00.png marks no pan" in page.text["data"]
+
+
+def test_data_without_problems_say_so(run) -> None:
+    write_problems(run.problems, [])
+    run.change("data", problems={})
+    page = Page(run.page())
+    assert "No problems were found in the raw data." in page.text["data"] and page.count("details") == 0
 
 
 def test_an_empty_test_split_is_said(run) -> None:
     run.split_rows = [(*row[:3], "train") for row in run.split_rows]
     run.write_splits()
-    page = Page(run.page())
+    page = Page(run.page(data_images=0))
     assert page.count("img") == 0
     for name in SECTIONS[:3]:
         assert "No image drawn: the test split of this set holds 0." in page.text[name]
@@ -156,13 +173,14 @@ def test_names_are_escaped(run) -> None:
     run.change("detection", ap50={name: 0.5})
     run.change("export", **{name: {name: name}})
     run.change("data", problems={name: 1})
+    write_problems(run.problems, [Problem(name, "warning", f"detection/images/{file}", name, name)])
     run.write_confusion([(name, name)])
     write_rows(run.reports / "plots/precision_recall.csv", ("class", "recall", "precision"), [(name, 0.5, 0.5)])
     html = run.page()
     page = Page(html)
     assert page.count("script") == 0 and "<script" not in html
     assert f"images/{file}" in page.text["detection"]
-    assert f"truth of images/{file}" in page.attributes("alt")
+    assert {f"truth of images/{file}", f"detection/images/{file}"} <= set(page.attributes("alt"))
     for section in ("detection", "classification", "data", "export"):
         assert name in page.text[section], section
 
@@ -185,6 +203,7 @@ def test_predictions_hold_to_the_predictors_thresholds(run) -> None:
         "reports/curves/phase2.csv",
         "reports/plots/precision_recall.csv",
         "reports/plots/confusion.csv",
+        "problems.csv",
     ],
 )
 def test_each_input_is_named_when_it_is_missing_or_damaged(run, tmp_path, name) -> None:
@@ -212,9 +231,13 @@ def test_export_figures_of_any_form_become_tables() -> None:
 
 
 def test_problems_are_sorted_and_explained() -> None:
-    rows = problem_rows({"stranger": 1, "box_clipped": 2})
-    assert [(row.code, row.severity, row.count) for row in rows] == [("box_clipped", "fixed", 2), ("stranger", "", 1)]
-    assert rows[0].remedy and not rows[1].remedy
+    rows = problem_rows({"stranger": 1, "box_clipped": 2, "mask_size": 1})
+    assert [(row.code, row.severity, row.count) for row in rows] == [
+        ("mask_size", "error", 1),
+        ("box_clipped", "fixed", 2),
+        ("stranger", "", 1),
+    ]
+    assert rows[0].remedy and not rows[2].remedy
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -230,4 +253,4 @@ def test_a_browser_finds_nothing_to_complain_about(run, tmp_path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "CONSOLE" not in done.stderr, done.stderr
-    assert Page(done.stdout).count("img") == 12
+    assert Page(done.stdout).count("img") == 13

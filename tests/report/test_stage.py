@@ -21,6 +21,7 @@ def project(run, tmp_path, monkeypatch):
     (tmp_path / "build").mkdir()
     os.rename(run.prepared, tmp_path / "build/prepared")  # noqa: PTH104
     os.rename(run.splits, tmp_path / "build/splits.csv")  # noqa: PTH104
+    os.rename(run.problems, tmp_path / "build/problems.csv")  # noqa: PTH104
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["report.py"])
     return tmp_path

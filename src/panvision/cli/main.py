@@ -9,6 +9,7 @@ from panvision import __version__
 
 # A subcommand is a module of this package with `add_arguments(parser)` and `run(args) -> exit code`.
 COMMANDS = {
+    "validate": "check three labelled sets, and show how they would be split",
     "train": "train the model on a folder of labelled pictures, without DVC",
     "predict": "predict every picture of a folder",
     "params": "check params.yaml as a whole",
@@ -19,8 +20,8 @@ EPILOG = """\
 `panvision COMMAND --help` lists a command's options; dashes and underscores in
 them mean the same. The pipeline itself runs with `dvc repro`.
 
-exit codes: 0 done, 1 error, 2 wrong usage, 3 done but for files that could not
-be read
+exit codes: 0 done, 1 error, 2 wrong usage, 3 done, but there were warnings
+(validate) or files that could not be read (predict)
 """
 
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; by default the process's.
 
     Returns:
-        Exit code: 0 done, 1 error, 3 done but for some files. Wrong usage exits with 2.
+        Exit code: 0 done, 1 error, 3 done but with warnings or without some files. Wrong usage exits with 2.
     """
     arguments = underscored(sys.argv[1:] if argv is None else argv)
     args = build_parser(arguments).parse_args(arguments)

@@ -6,8 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from panvision.cli.configuration import add_options, pins_of, read_configuration
+
 if TYPE_CHECKING:
     from panvision.config import Config
+    from panvision.ingest.units import Pins
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,18 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="receives best_model.pth, config_<time>.json, curves/ and build/ (default: %(default)s)",
     )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="params.yaml or a JSON configuration (default: ResNet-50 with ImageNet weights at 256 px)",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one setting, for example model.weights=none; may be repeated",
-    )
+    add_options(parser, "ResNet-50 with ImageNet weights at 256 px")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 … (default: the GPU if there is one)")
 
 
@@ -50,33 +42,20 @@ def run(args: argparse.Namespace) -> int:
     from panvision.training.loop import TrainingError
 
     try:
-        config = _configuration(args)
-        _train(config, Path(args.checkpoint_dir), args.device)
+        config = read_configuration(args)
+        _train(config, pins_of(args, config), Path(args.checkpoint_dir), args.device)
     except (ParamsError, IngestError, PackedError, WeightsError, CheckpointError, TrainingError, OSError) as error:
         print(f"panvision train: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _configuration(args: argparse.Namespace) -> "Config":
-    """The defaults or the file, changed by the options."""
-    from panvision.config import Config
-    from panvision.params import load_params, override
-
-    values = Config().model_dump(mode="json")
-    if args.config:
-        is_json = Path(args.config).suffix.lower() == ".json"
-        values = Config.load(args.config).model_dump(mode="json") if is_json else load_params(args.config)
-    values = override(values, args.set)
-    data = values.get("data") or {}
-    return Config.parse({**values, "data": {**data, "root": args.data_root}})
-
-
-def _train(config: "Config", folder: Path, device_name: str | None) -> None:
+def _train(config: "Config", pins: "Pins", folder: Path, device_name: str | None) -> None:
     """The pipeline's stages up to phase 2, below one folder."""
     from panvision.data.sets import open_sets
     from panvision.ingest.pack import prepare
     from panvision.ingest.packed import TASKS
+    from panvision.ingest.problems import IngestError
     from panvision.ingest.validate import judge, write_verdict
     from panvision.model.weights import check_weights
     from panvision.training.phases import TrainingConfig, pick_device, train_phase1, train_phase2
@@ -86,8 +65,10 @@ def _train(config: "Config", folder: Path, device_name: str | None) -> None:
     build = folder / "build"
     for task in TASKS:
         prepare(task, config.data, build / "prepared" / task)
-    verdict = judge(build / "prepared", config.split)
-    write_verdict(verdict, build / "splits.csv", build / "data.json")
+    verdict = judge(build / "prepared", config.split, pins)
+    if verdict.errors:
+        raise IngestError(verdict.refusal())
+    write_verdict(verdict, build / "splits.csv", build / "problems.csv", build / "data.json")
     print(verdict.table(), flush=True)
     sets = open_sets(build / "prepared", build / "splits.csv")
     settings = TrainingConfig(config.seed, config.augment, config.loss, config.train, config.tracking)

@@ -1,14 +1,11 @@
 """Test pictures with what the model says beside what is true."""
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from panvision.inference.drawing import draw_result
@@ -19,6 +16,7 @@ from panvision.ingest.raw import read_raw_image, read_raw_mask
 from panvision.ingest.settings import DataSettings
 from panvision.pixels import RgbArray
 from panvision.report.settings import ReportSettings
+from panvision.report.thumbnails import jpeg_uri, spread
 from panvision.report.verdicts import Verdict, judge
 
 SPLIT: Split = "test"
@@ -81,12 +79,6 @@ def draw_gallery(
     return Gallery(len(rows), shots)
 
 
-def spread(rows: npt.NDArray[np.int64], count: int) -> list[int]:
-    """At most `count` of the rows at even distances, in their order."""
-    count = min(count, len(rows))
-    return [int(rows[(2 * number + 1) * len(rows) // (2 * count)]) for number in range(count)]
-
-
 def _truth(folder: Path, packed: PackedSet, row: int) -> dict[str, Any]:
     """The part of a result that the set's task has, from its labels."""
     truth: dict[str, Any] = {}
@@ -112,8 +104,8 @@ def _shot(file: str, image: RgbArray, truth: dict[str, Any], result: Result, *, 
     shown = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
     return Shot(
         file=file,
-        truth=_jpeg(draw_result(shown, _scaled(truth, size, image))),
-        prediction=_jpeg(draw_result(shown, _scaled(result, size, image))),
+        truth=jpeg_uri(draw_result(shown, _scaled(truth, size, image)), JPEG_QUALITY),
+        prediction=jpeg_uri(draw_result(shown, _scaled(result, size, image)), JPEG_QUALITY),
         width=size[0],
         height=size[1],
         verdict=judge(truth, result),
@@ -133,13 +125,3 @@ def _scaled(result: Mapping[str, Any], size: tuple[int, int], image: RgbArray) -
         ]
         scaled["detection"] = {**result["detection"], "boxes": boxes}
     return scaled
-
-
-def _jpeg(pixels: RgbArray) -> str:
-    """A picture as data URI; full colour resolution, for thin coloured lines suffer without.
-
-    Pillow's `optimize` is left off: it fails on a picture whose JPEG has more bytes than the picture has pixels.
-    """
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

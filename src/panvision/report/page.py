@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import JsonValue
 
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import TASKS
-from panvision.ingest.problems import CATALOGUE
+from panvision.ingest.packed import TASKS, open_packed
 from panvision.ingest.settings import DataSettings
+from panvision.report.archive import Archive
+from panvision.report.data_page import read_problem_table
+from panvision.report.findings import Finding, draw_findings, problem_rows
 from panvision.report.gallery import draw_gallery
 from panvision.report.inputs import (
     ClassificationMetrics,
@@ -21,49 +22,46 @@ from panvision.report.inputs import (
     read_metrics,
 )
 from panvision.report.plots import read_confusion, read_precision_recall, read_training
+from panvision.report.rendering import render
 from panvision.report.settings import ReportSettings
 
 TEMPLATE = "page.html.jinja"
-STYLE = "page.css"
 
 
 @dataclass(frozen=True)
-class ProblemRow:
-    """How often a problem was met, and what to do about it."""
+class RunFiles:
+    """What the other stages wrote.
 
-    code: str
-    severity: str
-    count: int
-    remedy: str
+    Attributes:
+        prepared: folder of `prepare`'s outputs, one subfolder per task.
+        splits, problems: the splits.csv and problems.csv that `validate` wrote.
+        metrics: folder of data.json, <task>.json and export.json.
+        reports: folder of curves/phase{1,2}.csv and plots/{precision_recall,confusion}.csv.
+    """
+
+    prepared: Path
+    splits: Path
+    problems: Path
+    metrics: Path
+    reports: Path
 
 
-def build_report(
-    predictor: Predictor,
-    *,
-    prepared: str | Path,
-    splits: str | Path,
-    metrics: str | Path,
-    reports: str | Path,
-    data: DataSettings,
-    settings: ReportSettings,
-) -> str:
+def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, settings: ReportSettings) -> str:
     """The report as HTML, the same for the same inputs.
 
     Args:
         predictor: the shipped model with the thresholds it ships with.
-        prepared: folder of `prepare`'s outputs, one subfolder per task.
-        splits: the splits.csv that `validate` wrote.
-        metrics: folder of data.json, <task>.json and export.json.
-        reports: folder of curves/phase{1,2}.csv and plots/{precision_recall,confusion}.csv.
+        files: what the other stages wrote.
         data: where the raw pictures lie and how large they may be.
         settings: how many pictures are drawn, and how wide.
 
     Raises:
-        ReportError: metrics, curves or plots are missing or damaged, or raw data changed since they were prepared.
-        PackedError: `prepared` or `splits` cannot be used.
+        ReportError: metrics, curves, plots or problems are missing or damaged, or raw data changed since they were
+            prepared.
+        PackedError: the packed sets or the splits cannot be used.
         ImageError: a raw picture or mask cannot be read.
     """
-    metrics, reports = Path(metrics), Path(reports)
+    metrics, reports = files.metrics, files.reports
     detection = read_metrics(metrics / "detection.json", DetectionMetrics)
     figures = read_metrics(metrics / "data.json", DataMetrics)
     context = {
@@ -80,38 +78,22 @@ def build_report(
         ),
         "confusion": read_confusion(reports / "plots/confusion.csv", predictor.cls_class_names),
         # Drawn last: it takes longest, and what is missing above shows at once.
+        "findings": _findings(files, data, settings),
         "galleries": {
             task: draw_gallery(
-                predictor, task, prepared=Path(prepared), splits=Path(splits), data=data, settings=settings
+                predictor, task, prepared=files.prepared, splits=files.splits, data=data, settings=settings
             )
             for task in TASKS
         },
     }
-    return render(context)
+    return render(TEMPLATE, context)
 
 
-def render(context: Mapping[str, object]) -> str:
-    """Fill the template; everything is escaped, and a name that is not there is an error."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    style = (folder / STYLE).read_text(encoding="utf-8")
-    return environment.get_template(TEMPLATE).render(context, style=style)
-
-
-def problem_rows(problems: Mapping[str, int]) -> list[ProblemRow]:
-    """Problems by code; a code of another version has no severity and no remedy."""
-    rows = []
-    for code, count in sorted(problems.items()):
-        severity, remedy = CATALOGUE.get(code, ("", ""))
-        rows.append(ProblemRow(code, severity, count, remedy))
-    return rows
+def _findings(files: RunFiles, data: DataSettings, settings: ReportSettings) -> list[Finding]:
+    """The problems of the raw data with their pictures."""
+    problems = read_problem_table(files.problems)
+    packed = [open_packed(files.prepared / task, task) for task in TASKS]
+    return draw_findings(problems, Archive.open(packed, files.splits, data), settings.data_images)
 
 
 def export_tables(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -13,7 +13,9 @@ class ReportSettings(Settings):
     Attributes:
         images: test images drawn per task.
         width: width of a drawn image in pixels.
+        data_images: pictures shown of each kind of problem in the raw data; of copies, groups of pictures.
     """
 
     images: Annotated[int, Field(ge=0, le=200)] = 8
     width: Annotated[int, Field(ge=64, le=2048)] = 320
+    data_images: Annotated[int, Field(ge=0, le=100)] = 6

@@ -1,0 +1,72 @@
+"""Problems of raw data as text for a terminal: by kind, errors first, files with their reasons."""
+
+import itertools
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from panvision.ingest.problems import Problem
+
+SEVERITIES = ("error", "warning", "fixed")
+WIDTH = 80
+# Files shown of a kind unless all are asked for.
+FEW = 5
+
+
+def by_severity(problems: Iterable["Problem"]) -> list["Problem"]:
+    """Errors first, then by code and file."""
+    return sorted(problems, key=lambda found: (SEVERITIES.index(found.severity), found))
+
+
+def count_severities(problems: Iterable["Problem"]) -> dict[str, int]:
+    """How many there are of each severity."""
+    counts: Counter[str] = Counter(found.severity for found in problems)
+    return {severity: counts[severity] for severity in SEVERITIES}
+
+
+def problem_lines(problems: Iterable["Problem"], *, limit: int | None) -> Iterator[str]:
+    """A headline a kind, below it its files with their reasons.
+
+    Only a path that is longer than the line leaves `WIDTH` columns: it is never broken, so that it can be copied.
+
+    Args:
+        problems: of all sets.
+        limit: files shown of a kind; None: all.
+    """
+    kinds = itertools.groupby(by_severity(problems), key=lambda found: (found.severity, found.code))
+    for (severity, code), kind in kinds:
+        own = list(kind)
+        yield ""
+        yield from _wrapped(f"{severity} {code} {len(own)}: {own[0].remedy}", "", "    ")
+        for found in own[:limit]:
+            yield from _file_lines(printable(found.file), printable(found.reason))
+        if limit is not None and len(own) > limit:
+            yield f"  … and {len(own) - limit} more (--all shows them)"
+
+
+def count_line(problems: Iterable["Problem"]) -> str:
+    """How many problems there are, in words."""
+    counts = count_severities(problems)
+    if not any(counts.values()):
+        return "no problems"
+    words = [f"{counts[noun]} {noun}{'s' * (counts[noun] != 1)}" for noun in ("error", "warning")]
+    mend = "; mend the errors before training" if counts["error"] else ""
+    return f"{', '.join(words)}, {counts['fixed']} fixed{mend}"
+
+
+def printable(text: str) -> str:
+    """The text without line ends and control characters, which would rewrite the terminal: escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _file_lines(file: str, reason: str) -> list[str]:
+    line = f"  {file}: {reason}"
+    return [line] if len(line) <= WIDTH else [f"  {file}:", *_wrapped(reason, "      ", "      ")]
+
+
+def _wrapped(text: str, first: str, further: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
+    )

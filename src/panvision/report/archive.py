@@ -1,0 +1,160 @@
+"""The pictures of all three sets by name, packed or raw, with their labels, as thumbnails."""
+
+import stat
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from panvision.inference.drawing import draw_result
+from panvision.ingest.layout import leaves_root
+from panvision.ingest.packed import SPLIT_COLUMNS, TASKS, PackedSet
+from panvision.ingest.settings import DataSettings
+from panvision.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
+from panvision.report.inputs import read_table
+from panvision.report.thumbnails import fit, jpeg_uri
+
+JPEG_QUALITY = 80
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture with what stands below it.
+
+    Attributes:
+        name: `task/file`.
+        note: its set, split and class, as far as they are known.
+        picture: a JPEG as data URI; "" if it cannot be shown.
+        width, height: of the JPEG in pixels.
+    """
+
+    name: str
+    note: str
+    picture: str = ""
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What is known of the pictures.
+
+    Attributes:
+        data: where the raw files lie and how large a picture may be.
+        places: set and row of each packed image, by its `task/file` and by that of its mask.
+        groups: group of each packed image by `task/file`; empty before the split.
+        splits: split of each, likewise.
+        members: `task/file` of each group's images, sorted.
+    """
+
+    data: DataSettings
+    places: dict[str, tuple[PackedSet, int]] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+    members: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, packed: Sequence[PackedSet], splits: Path | None, data: DataSettings) -> Self:
+        """Index packed sets and a split table (None: there is none yet).
+
+        Raises:
+            ReportError: the table is missing or damaged.
+        """
+        places: dict[str, tuple[PackedSet, int]] = {}
+        for own in packed:
+            for row, file in enumerate(own.mask_files or []):
+                if file:
+                    places[f"{own.task}/{file}"] = own, row
+            places.update({f"{own.task}/{file}": (own, row) for row, file in enumerate(own.files)})
+        table = [] if splits is None else read_table(splits, SPLIT_COLUMNS)
+        named = [(f"{line['task']}/{line['file']}", line) for line in table]
+        members: dict[str, list[str]] = defaultdict(list)
+        for name, line in sorted(named, key=lambda pair: pair[0]):
+            members[line["group"]].append(name)
+        return cls(
+            data=data,
+            places=places,
+            groups={name: line["group"] for name, line in named},
+            splits={name: line["split"] for name, line in named},
+            members=dict(members),
+        )
+
+    def is_picture(self, name: str) -> bool:
+        """Whether a problem's file is a picture, readable or not, rather than a folder or annotations."""
+        task, _, file = name.partition("/")
+        return name in self.places or (task in TASKS and PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES)
+
+    def tile(self, name: str, side: int, *, labelled: bool = False, boxes: Sequence[Box] = ()) -> Tile:
+        """A picture, its longer side `side` pixels.
+
+        Args:
+            name: `task/file` of an image or of a mask.
+            side: of the thumbnail in pixels.
+            labelled: draw its mask or its boxes.
+            boxes: of its boxes, draw only those nearest to these; original pixels.
+        """
+        if name not in self.places:
+            pixels = self._read_raw(name)
+            note = name.partition("/")[0]
+            return Tile(name, note) if pixels is None else _tile(name, note, _resized(pixels, pixels.shape, side))
+        packed, row = self.places[name]
+        width, height = (int(length) for length in packed.sizes[row])
+        shown = _resized(np.asarray(packed.images[row]), (height, width), side)
+        if labelled:
+            shown = draw_result(shown, _labels(packed, row, shown, boxes))
+        notes = [packed.task, self.splits.get(f"{packed.task}/{packed.files[row]}", "")]
+        if packed.states is not None:
+            notes.append(packed.classes[int(packed.states[row])])
+        return _tile(name, " · ".join(note for note in notes if note), shown)
+
+    def _read_raw(self, name: str) -> RgbArray | None:
+        """A picture that was not packed; None if it cannot or must not be read."""
+        task, _, file = name.partition("/")
+        if task not in TASKS:
+            return None
+        root = Path(self.data.root) / task
+        path = root / file
+        try:
+            # Reading a pipe or a device may never end.
+            if leaves_root(path, root) or not stat.S_ISREG(path.stat().st_mode):
+                return None
+            with warnings.catch_warnings():
+                # Pillow's warnings of damaged metadata; what is wrong with the file is said already.
+                warnings.simplefilter("ignore")
+                return read_image(path, max_pixels=self.data.max_pixels)
+        except (ImageError, OSError, ValueError):
+            return None
+
+
+def _resized(pixels: RgbArray, size: Sequence[int], side: int) -> RgbArray:
+    """Pixels in the proportion of `size` (height, width), the longer side `side`."""
+    return np.asarray(Image.fromarray(pixels).resize(fit((size[1], size[0]), side), Image.Resampling.LANCZOS))
+
+
+def _tile(name: str, note: str, shown: RgbArray) -> Tile:
+    return Tile(name, note, jpeg_uri(shown, JPEG_QUALITY), width=shown.shape[1], height=shown.shape[0])
+
+
+def _labels(packed: PackedSet, row: int, shown: RgbArray, chosen: Sequence[Box]) -> Mapping[str, Any]:
+    """The labels of a packed image in the pixels of its thumbnail, as `draw_result` takes them."""
+    height, width = shown.shape[:2]
+    if packed.masks is not None:
+        mask = Image.fromarray(np.asarray(packed.masks[row])).resize((width, height), Image.Resampling.NEAREST)
+        return {"segmentation": {"mask": np.asarray(mask)}}
+    if packed.boxes is None or packed.labels is None:
+        return {}
+    boxes = packed.boxes[row]
+    rows = list(range(len(boxes)))
+    if chosen and rows:
+        rows = sorted({int(np.abs(boxes - np.array(box)).sum(axis=1).argmin()) for box in chosen})
+    scale = np.array([width, height] * 2) / np.tile(packed.sizes[row], 2)
+    labels = [int(packed.labels[row][box]) for box in rows]
+    names = [packed.classes[label] for label in labels]
+    return {"detection": {"boxes": (boxes[rows] * scale).tolist(), "labels": labels, "class_names": names}}

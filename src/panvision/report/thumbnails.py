@@ -1,0 +1,32 @@
+"""Pictures for a page: which of many are shown, how large, and as data URIs."""
+
+import base64
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from panvision.pixels import RgbArray
+
+
+def spread(rows: npt.NDArray[np.int64], count: int) -> list[int]:
+    """At most `count` of the rows at even distances, in their order."""
+    count = min(count, len(rows))
+    return [int(rows[(2 * number + 1) * len(rows) // (2 * count)]) for number in range(count)]
+
+
+def fit(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Width and height in the same proportion, the longer one `side`, both at least 1."""
+    scale = side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def jpeg_uri(pixels: RgbArray, quality: int) -> str:
+    """A picture as data URI; full colour resolution, for thin coloured lines suffer without.
+
+    Pillow's `optimize` is left off: it fails on a picture whose JPEG has more bytes than the picture has pixels.
+    """
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="JPEG", quality=quality, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,0 +1,244 @@
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from panvision.cli.main import main
+from panvision.ingest.problems import COLUMNS
+from tests.ingest import raw_sets
+from tests.report.test_page import Page
+
+SMALL = ("data.image_size=64", "data.min_side=16", "split.val=0.2", "split.test=0.2", "split.method=balanced")
+HOSTILE = "<img src=x>.jpg"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three sets with nothing wrong, where nothing else lies."""
+    raw_sets.all_sets(tmp_path / "sets")
+    return tmp_path / "sets"
+
+
+def validate(root, *arguments, settings=()) -> int:
+    words = [word for setting in (*SMALL, *settings) for word in ("--set", setting)]
+    return main(["validate", str(root), *map(str, arguments), *words])
+
+
+def as_json(root, capsys, *arguments, **options):
+    code = validate(root, "--json", *arguments, **options)
+    said = capsys.readouterr()
+    assert not said.err
+    return code, json.loads(said.out)
+
+
+def warn(root) -> None:
+    raw_sets.save_mask(root / "segmentation/masks/s0.png", value=0)
+
+
+def fail(root) -> None:
+    (root / "detection/images/d100.png").write_bytes(b"")
+
+
+def fix(root) -> None:
+    raw_sets.save(root / "classification/images/raw/c200.png", raw_sets.picture(200).convert("RGBA"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "last"),
+    [
+        ([], 0, "no problems"),
+        ([fix], 0, "0 errors, 0 warnings, 1 fixed"),
+        ([fix, warn], 3, "0 errors, 1 warning, 1 fixed"),
+        ([fix, warn, fail], 1, "1 error, 1 warning, 1 fixed; mend the errors before training"),
+    ],
+)
+def test_the_exit_code_tells_the_gravest(root, capsys, changes, code, last) -> None:
+    for change in changes:
+        change(root)
+    assert validate(root) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == last
+    assert lines[1].split() == ["segmentation", "6", "6", "4", "1", "1"]
+    found, found_json = as_json(root, capsys)
+    assert found == found_json["exit_code"] == code
+
+
+def test_the_text_names_files_reasons_and_remedies_in_eighty_columns(root, capsys) -> None:
+    fail(root)
+    raw_sets.save(root / "segmentation/images" / f"{'x' * 60}.png", 900)
+    assert validate(root) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "  detection/images/d100.png: is empty" in lines
+    assert "error image_empty 1: copy the image again, or remove it with its labels" in lines
+    assert [line for line in lines if len(line) > 80] == [f"  segmentation/images/{'x' * 60}.png:"]
+
+
+def test_five_files_of_a_kind_or_all(root, capsys) -> None:
+    for number in range(6):
+        raw_sets.save(root / f"segmentation/images/new{number}.png", 900 + number)
+    validate(root)
+    assert "… and 1 more (--all shows them)" in capsys.readouterr().out
+    validate(root, "--all")
+    assert "images/new5.png: has no mask" in capsys.readouterr().out
+
+
+def test_json_is_complete_and_alone(root, capsys) -> None:
+    fix(root), warn(root), fail(root)
+    shutil.copy(root / "segmentation/images/s1.png", root / "classification/images/raw/same.png")
+    _, found = as_json(root, capsys)
+    assert set(found) == {"sets", "cross_task_groups", "problems", "counts", "exit_code"}
+    assert found["counts"] == {"error": 1, "warning": 1, "fixed": 2} and found["cross_task_groups"] == 1
+    codes = ["image_empty", "mask_empty", "copies_across_sets", "mode_converted"]
+    assert [one["code"] for one in found["problems"]] == codes
+    assert all(set(one) == set(COLUMNS) and all(one.values()) for one in found["problems"])
+    assert found["problems"][0]["file"] == "detection/images/d100.png"
+    assert found["sets"]["detection"]["images"] == 5 and found["sets"]["detection"]["problems"] == {"image_empty": 1}
+    assert set(found["sets"]["classification"]["classes"]) == {"raw", "burnt"}
+
+
+def test_a_missing_set_does_not_hide_the_faults_of_the_others(root, capsys) -> None:
+    fail(root), warn(root)
+    shutil.rmtree(root / "classification")
+    assert validate(root, "--splits", root / "splits.csv") == 1
+    said = capsys.readouterr()
+    assert "classification cannot be used; until then copies, splits" in said.out
+    assert "error set_unusable 1:" in said.out and "no such folder" in said.out
+    assert "detection/images/d100.png: is empty" in said.out and "masks/s0.png: marks no pan" in said.out
+    assert "splits.csv: not written" in said.err and not (root / "splits.csv").exists()
+    code = validate(root, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert code == found["exit_code"] == 1 and found["cross_task_groups"] is None
+    assert found["sets"] == {
+        "segmentation": {"images": 6, "problems": {"mask_empty": 1}},
+        "detection": {"images": 5, "problems": {"image_empty": 1}},
+    }
+
+
+def test_a_set_without_a_usable_picture_says_what_is_wrong_with_each(root, capsys) -> None:
+    for path in (root / "segmentation/images").iterdir():
+        path.write_bytes(b"")
+    _, found = as_json(root, capsys)
+    codes = [one["code"] for one in found["problems"]]
+    assert codes == ["image_empty"] * 6 + ["set_unusable"]
+    assert found["problems"][-1]["file"] == "segmentation"
+    assert found["problems"][-1]["reason"].startswith("nothing usable found; ")
+
+
+def test_a_folder_without_any_set(tmp_path, capsys) -> None:
+    _, found = as_json(tmp_path / "nowhere", capsys)
+    assert (found["sets"], found["counts"]["error"], found["exit_code"]) == ({}, 3, 1)
+
+
+def test_the_split_can_be_written_edited_and_pinned(root, tmp_path, capsys) -> None:
+    table = tmp_path / "out/pins.csv"
+    assert validate(root, "--splits", table) == 0
+    with table.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["task", "file", "group", "split"] and len(rows) == 6 + 6 + 12
+    training = next(row for row in rows if row["task"] == "detection" and row["split"] == "train")
+    training["split"] = "val"
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert validate(root, "--pins", table, "--splits", tmp_path / "again.csv") == 0
+    with (tmp_path / "again.csv").open() as stream:
+        assert list(csv.DictReader(stream)) == rows
+
+
+def test_the_packed_sets_are_kept_only_where_asked_for(root, tmp_path, capsys, monkeypatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    before = sorted(root.rglob("*"))
+    assert validate(root) == 0
+    assert not list(scratch.iterdir())
+    assert validate(root, "--build", tmp_path / "kept") == 0
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        "data.json",
+        "prepared",
+        "problems.csv",
+        "splits.csv",
+    ]
+    assert sorted(root.rglob("*")) == before
+
+
+def test_the_page_shows_what_was_found(root, tmp_path, capsys) -> None:
+    fail(root), warn(root)
+    raw_sets.save(root / "classification/images/raw" / HOSTILE, raw_sets.picture(77, 5, 4))
+    shutil.copy(root / "classification/images/raw/c201.png", root / "classification/images/burnt/c201.png")
+    page = tmp_path / "page.html"
+    assert validate(root, "--html", page) == 1
+    html = page.read_text(encoding="utf-8")
+    shown = Page(html)
+    assert "2 errors, 2 warnings" in shown.text["top"] and "<img src=x" not in html
+    assert f"classification/images/raw/{HOSTILE} is 5x4 pixels" in shown.text["findings"]
+    assert "classification/images/burnt/c201.png" in shown.attributes("alt")
+    assert all(value.startswith("data:") for name in ("src", "href") for value in shown.attributes(name))
+    pictures = shown.count("img")
+    assert validate(root, "--html", page, settings=["report.data_images=0"]) == 1
+    assert pictures > 3 and Page(page.read_text(encoding="utf-8")).count("img") == 0
+
+
+def test_the_page_is_written_where_a_set_is_missing(root, tmp_path, capsys) -> None:
+    fail(root), warn(root)
+    shutil.rmtree(root / "classification")
+    assert validate(root, "--html", tmp_path / "page.html") == 1
+    shown = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "classification cannot be used" in shown.text["data"]
+    assert shown.count("img") == 1 and "cannot be shown" in shown.text["findings"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        ((), ["split.sead=1"], "split.sead: unknown key; did you mean split.seed?"),
+        (("--config", "none.yaml"), [], "none.yaml: no such file"),
+        (("--pins", "none.csv"), [], "none.csv: missing"),
+        (("--pins", "{root}/pins.csv"), ["split.folds=3"], "in k-fold every image is tested once"),
+    ],
+)
+def test_wrong_usage_is_told_from_faulty_data(root, capsys, arguments, settings, said) -> None:
+    (root / "pins.csv").write_text("task,file,split\ndetection,images/d100.png,test\n")
+    given = [argument.format(root=root) for argument in arguments]
+    assert validate(root, "--json", *given, settings=settings) == 2
+    found = capsys.readouterr()
+    assert said in found.err and found.err.startswith("panvision validate: ") and not found.out
+
+
+def test_what_cannot_be_written_is_one_line(root, tmp_path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    assert validate(root, "--json", "--splits", tmp_path / "file/splits.csv") == 1
+    found = capsys.readouterr()
+    assert found.err.count("\n") == 1 and not found.out
+
+
+def test_any_terminal_can_show_the_text(root) -> None:
+    raw_sets.save(root / "segmentation/images/größe图.png", 900)
+    command = [sys.executable, "-m", "panvision.cli.main", "validate", str(root), "--set", "data.image_size=64"]
+    env = {"PYTHONIOENCODING": "ascii", "PATH": ""}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "gr\\xf6\\xdfe\\u56fe.png: has no mask" in done.stdout
+    assert not done.stderr
+
+
+def test_torch_is_not_needed(root, tmp_path) -> None:
+    arguments = ["validate", str(root), "--html", str(tmp_path / "page.html"), "--set", "data.image_size=64"]
+    code = (
+        f"import sys; from panvision.cli.main import main\nmain({arguments!r})\n"
+        "assert not {'torch', 'torchvision', 'cv2', 'pandas', 'onnxruntime'} & set(sys.modules), sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_terminal_shows_what_is_being_done_and_nothing_remains(root, capsys, monkeypatch) -> None:
+    assert validate(root) == 0
+    assert not capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert validate(root, "--json") == 0
+    said = capsys.readouterr()
+    assert "reading detection …" in said.err and said.err.endswith("\r\x1b[K")
+    assert json.loads(said.out)["exit_code"] == 0

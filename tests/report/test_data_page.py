@@ -1,0 +1,87 @@
+import pytest
+
+from panvision.ingest.packed import TASKS, open_packed
+from panvision.ingest.problems import problem, write_problems
+from panvision.report.data_page import build_data_page, read_problem_table
+from panvision.report.inputs import ReportError
+from tests.report.test_page import Page
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;.jpg"
+
+
+def page(run, problems, limit=6, **changes) -> str:
+    given = {
+        "packed": [open_packed(run.prepared / task, task) for task in TASKS],
+        "splits": run.splits,
+        "metrics": run.metrics / "data.json",
+        **changes,
+    }
+    return build_data_page(problems, given.pop("packed"), data=run.data, limit=limit, **given)
+
+
+@pytest.fixture
+def problems():
+    return [
+        problem("mask_empty", "segmentation/masks/00.png", "marks no pan"),
+        problem("image_empty", f"detection/images/{HOSTILE}", f"{HOSTILE} is empty"),
+        problem("class_empty", "classification/images/x", "the class 'x' has no images"),
+    ]
+
+
+def test_the_page_shows_figures_counts_and_pictures(run, problems) -> None:
+    shown = Page(page(run, problems))
+    assert "1 error, 2 warnings, 0 fixed. Nothing is trained" in shown.text["top"]
+    assert "segmentation 7 6 4 1 2 pan 7 4 1 2" in shown.text["data"]
+    assert "image_empty error 1 copy the image again" in shown.text["data"]
+    assert "classification/images/x the class 'x' has no images" in shown.text["findings"]
+    assert shown.count("img") == 1 and "cannot be shown" in shown.text["findings"]
+
+
+def test_the_page_needs_nothing_else_and_is_the_same_each_time(run, problems, tmp_path) -> None:
+    html = page(run, problems)
+    shown = Page(html)
+    assert html == page(run, list(reversed(problems)))
+    assert all(value.startswith("data:") for name in ("src", "href") for value in shown.attributes(name))
+    assert not {"script", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in shown.tags}
+    assert "url(" not in html and "@import" not in html and "default-src 'none'" in html
+    assert str(tmp_path) not in html
+
+
+def test_names_are_escaped(run, problems) -> None:
+    html = page(run, problems)
+    shown = Page(html)
+    assert "<img src=x" not in html and not any(name.startswith("on") for _, attrs in shown.tags for name in attrs)
+    assert f"detection/images/{HOSTILE} {HOSTILE} is empty" in shown.text["findings"]
+
+
+def test_no_pictures_where_none_are_asked_for(run, problems) -> None:
+    shown = Page(page(run, problems, limit=0))
+    assert shown.count("img") == 0 and "segmentation/masks/00.png marks no pan" in shown.text["findings"]
+
+
+def test_sets_that_could_not_be_split_are_shown_as_far_as_they_go(run, problems) -> None:
+    packed = [open_packed(run.prepared / "segmentation", "segmentation")]
+    html = page(run, problems, packed=packed, splits=None, metrics=None, missing="detection cannot be used")
+    shown = Page(html)
+    assert "detection cannot be used" in shown.text["data"] and shown.count("img") == 1
+
+
+def test_nothing_wrong_is_said(run) -> None:
+    shown = Page(page(run, []))
+    assert "No problems were found" in shown.text["data"] and "findings" not in shown.attributes("id")
+
+
+def test_thumbnails_keep_the_page_small(run) -> None:
+    many = [problem("image_blank", f"segmentation/images/{row:02d}.png", "x") for row in range(3)]
+    assert len(page(run, many)) - len(page(run, many, limit=0)) < 3 * 30_000
+
+
+def test_the_problem_table_is_read_back(tmp_path, problems) -> None:
+    path = tmp_path / "problems.csv"
+    write_problems(path, problems)
+    assert read_problem_table(path) == sorted(problems)
+    path.write_text("code,severity,file,reason,remedy\nnew,grave,f,r,m\n")
+    assert read_problem_table(path)[0].severity == "warning"
+    path.write_text("code,file\n")
+    with pytest.raises(ReportError, match="severity"):
+        read_problem_table(path)
