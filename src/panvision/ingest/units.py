@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from panvision.ingest.groups import Entry
-from panvision.ingest.packed import SPLITS, Split, Task
+from panvision.ingest.packed import SPLITS, Task
 from panvision.ingest.settings import SplitSettings
 
 TRAIN, VAL, TEST = range(3)
@@ -16,7 +16,8 @@ TRAIN, VAL, TEST = range(3)
 Feature = tuple[Task, str]
 WHOLE = "\0whole"
 
-Pins = Mapping[tuple[Task, str], Split]
+# Split of images by task and file.
+Pins = Mapping[tuple[Task, str], str]
 
 
 @dataclass(frozen=True)
