@@ -29,11 +29,22 @@ Entry = dict[str, Any]
 
 @dataclass
 class _Dataset:
-    """One annotations file, its entries checked one by one; `subset` is what `instances_<subset>.json` says."""
+    """One annotations file, its entries checked one by one.
+
+    Attributes:
+        scan: the part it belongs to.
+        file: its path below the task's folder.
+        subset: what `instances_<subset>.json` says.
+        image_ids: of all images, those with faults among them.
+        categories: usable entries.
+        images: usable entries.
+        annotations: entries that name an image and a category.
+    """
 
     scan: Scan
     file: str
     subset: str
+    image_ids: set[int | str] = field(default_factory=set)
     categories: list[Entry] = field(default_factory=list)
     images: list[Entry] = field(default_factory=list)
     annotations: list[Entry] = field(default_factory=list)
@@ -110,7 +121,8 @@ def _open(document: Document, scan: Scan) -> tuple[_Dataset | None, list[Problem
     ]
     if missing:
         return None, missing
-    dataset = _Dataset(scan, file, _subset(document))
+    ids = {entry["id"] for entry in content["images"] if isinstance(entry, dict) and _is_key(entry.get("id"))}
+    dataset = _Dataset(scan, file, _subset(document), ids)
     problems: list[Problem] = []
     expected: tuple[tuple[str, list[Entry], dict[str, Callable[[object], bool]]], ...] = (
         ("categories", dataset.categories, {"id": _is_int, "name": is_text}),
@@ -206,7 +218,6 @@ def _read_images(
 
 def _shapes(dataset: _Dataset, names: dict[int, str], task: Task) -> tuple[dict[int | str, list[Shape]], list[Problem]]:
     """The usable annotations by image id."""
-    known = {image["id"] for image in dataset.images}
     ids = Counter(annotation["id"] for annotation in dataset.annotations if _is_key(annotation.get("id")))
     grouped: dict[int | str, list[Shape]] = defaultdict(list)
     problems = [
@@ -218,7 +229,7 @@ def _shapes(dataset: _Dataset, names: dict[int, str], task: Task) -> tuple[dict[
         identity = annotation.get("id")
         call = str(identity) if _is_key(identity) else f"number {number}"
         image, category = annotation["image_id"], annotation["category_id"]
-        if image not in known:
+        if image not in dataset.image_ids:
             reason = f"annotation {call}: unknown image {image}"
             problems.append(problem("annotation_unknown_image", dataset.file, reason))
         elif category not in names:

@@ -41,6 +41,7 @@ def read_cvat(claims: Iterable[Claim], task: Task) -> Found:
     """Read every part's file; classes in the order of their names."""
     found = Found()
     declared: dict[str, str] = {}
+    used: set[str] = set()
     for claim in claims:
         (document,) = claim.documents
         root = document.content
@@ -57,8 +58,9 @@ def read_cvat(claims: Iterable[Claim], task: Task) -> Found:
         found.images.extend(images)
         found.problems.extend(problems)
         found.problems.extend(claim.scan.unlisted(listed, f"is not listed in {document.file}"))
-    used = {shape.name for image in found.images for shape in image.shapes}
-    found.classes.extend(sorted(used | set(declared)))
+        used |= {item.get("label", "") for image in root.iterfind("image") for item in image}
+    shapes = {shape.name for image in found.images for shape in image.shapes}
+    found.classes.extend(sorted(shapes | set(declared)))
     if task == "detection":
         for name, file in sorted(declared.items()):
             found.problems.extend(unused_classes([name], used, file))

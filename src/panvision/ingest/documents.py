@@ -5,7 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from panvision.ingest.layout import (
@@ -95,7 +95,8 @@ class Scan:
             subset: a folder in them that may hold the image as well.
         """
         pure = PurePosixPath(name.replace("\\", "/"))
-        if pure.is_absolute() or ".." in pure.parts or "\0" in name or pure.as_posix()[1:2] == ":":
+        absolute = pure.is_absolute() or PureWindowsPath(name).is_absolute()
+        if absolute or ".." in pure.parts or "\0" in name:
             return problem("path_escapes", source, f"the file name {name!r} leaves the folder")
         folders = [self.part.images, self.part.folder]
         folders += [folder / subset for folder in folders] if subset else []

@@ -7,6 +7,7 @@ Pillow and NumPy suffice.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from panvision.ingest.annotated import Found, to_reading
@@ -49,6 +50,7 @@ def read_set(task: Task, root: Path) -> Reading:
     scans = [scan_part(part, root) for part in parts]
     for scan in scans:
         formats = {name: documents for name, documents in _formats(scan) if documents}
+        problems += _drop_broken(formats)
         fault = _judge(formats, scan)
         if fault:
             problems.append(fault)
@@ -81,6 +83,15 @@ def _formats(scan: Scan) -> Iterator[tuple[str, list[Document]]]:
     yield VOC, find_voc(scan)
     yield LABELME, find_labelme(scan)
     yield CVAT, find_cvat(scan)
+
+
+def _drop_broken(formats: dict[str, list[Document]]) -> list[Problem]:
+    """Drop formats of which no file can be read where another format has one: they were only guessed by their names."""
+    broken = [name for name, documents in formats.items() if all(document.fault for document in documents)]
+    if len(broken) == len(formats):
+        return []
+    faults = [document.fault for name in broken for document in formats.pop(name) if document.fault]
+    return [replace(fault, severity="warning") for fault in faults]
 
 
 def _judge(formats: dict[str, list[Document]], scan: Scan) -> Problem | None:

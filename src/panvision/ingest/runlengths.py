@@ -92,7 +92,8 @@ def encode_run_lengths(crop: npt.NDArray[np.bool_], left: int, top: int, size: t
     columns, rows = np.nonzero(crop.T)
     if not len(rows):
         raise OutlineError("its mask marks nothing")
-    if min(left, top) < 0 or left + crop.shape[1] > width or top + crop.shape[0] > height:
+    inside = 0 <= left <= width - crop.shape[1] and 0 <= top <= height - crop.shape[0]
+    if not inside or height * width > _MOST_PIXELS:
         raise OutlineError(f"its mask reaches out of {width}x{height} pixels")
     flat = (columns + left) * height + rows + top
     breaks = np.flatnonzero(np.diff(flat) != 1)

@@ -61,8 +61,9 @@ def read_yolo(claims: Iterable[Claim], task: Task) -> Found:
     names_files: dict[str, list[str]] = {}
     for claim in claims:
         names = _find_names(claim.scan)
-        found.problems.extend(names.problems)
-        if not names.names and task == "detection":
+        # A mask's class is of no matter, so its name need not be known.
+        found.problems.extend(fault for fault in names.problems if task == "detection" or names.names)
+        if task == "detection" and not names.names:
             continue
         ordered = [names.names[number] for number in sorted(names.names)]
         found.classes.extend(name for name in ordered if name not in found.classes)
@@ -147,7 +148,7 @@ def _kind(values: list[float], key_points: int) -> Literal["box", "outline", "ne
         return "neither"
     if count == 4 or (key_points and count == 4 + key_points):
         return "box"
-    return "outline" if count >= 6 and count % 2 == 0 else "neither"
+    return "outline" if count % 2 == 0 else "neither"
 
 
 def _find_names(scan: Scan) -> _Names:
