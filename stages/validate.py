@@ -3,6 +3,7 @@
 import sys
 
 from panvision.ingest.packed import PackedError
+from panvision.ingest.pins import read_pins
 from panvision.ingest.problems import IngestError
 from panvision.ingest.settings import SplitSettings
 from panvision.ingest.validate import judge, write_verdict
@@ -10,16 +11,18 @@ from panvision.params import ParamsError, read_sections
 
 
 def main() -> None:
-    """Stop with every error listed, or write build/splits.csv and metrics/data.json and print a table."""
+    """Stop with every error listed, or write splits, problems and metrics and print a table."""
     try:
         settings: SplitSettings = read_sections({"split": SplitSettings})["split"]
-        verdict = judge("build/prepared", settings)
+        verdict = judge("build/prepared", settings, read_pins(settings.pins))
     except (ParamsError, IngestError, PackedError) as error:
         sys.exit(str(error))
-    write_verdict(verdict, "build/splits.csv", "metrics/data.json")
+    if verdict.errors:
+        sys.exit(verdict.refusal())
+    write_verdict(verdict, "build/splits.csv", "build/problems.csv", "metrics/data.json")
     print(verdict.table())
-    for found in verdict.assignment.problems:
-        print(found, file=sys.stderr)
+    if verdict.problems:
+        print("each with its file, reason and remedy: build/problems.csv")
 
 
 if __name__ == "__main__":

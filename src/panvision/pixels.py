@@ -23,6 +23,8 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 # The tag of Exif 2.32 that says how a viewer turns the picture, 1 (not at all) to 8.
 EXIF_ORIENTATION = 0x0112
+# The folder of Exif's own tags, among them when the picture was taken.
+_EXIF_FOLDER = 0x8769
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -262,9 +264,13 @@ def exif_orientation(image: Image.Image) -> int:
 def _exif(image: Image.Image) -> Image.Exif | None:
     """The picture's metadata; None where they are damaged, which says nothing against the picture."""
     try:
-        return image.getexif()
+        exif = image.getexif()
     except (OSError, *_DECODING):
         return None
+    with contextlib.suppress(OSError, *_DECODING):
+        # Read now what lies further in: a TIFF's is read from the file, which is closed soon.
+        exif.get_ifd(_EXIF_FOLDER)
+    return exif
 
 
 def resize_rgb(image: RgbArray, size: int) -> RgbArray:

@@ -39,6 +39,7 @@ def packed_sets(counts=(7, 5, 6), *, boxless=()):
             sizes=np.full((count, 2), 2 * SIDE, np.int32),
             classes=["a", "b"],
             images=np.stack([image for image, _, _ in shown]),
+            looks=np.zeros((count, 64, 64), np.uint8),
             masks=np.stack([mask for _, mask, _ in shown]) if task == "segmentation" else None,
             boxes=boxes if task == "detection" else None,
             labels=[np.arange(len(own), dtype=np.int64) % 2 for own in boxes] if task == "detection" else None,

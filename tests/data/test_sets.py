@@ -18,10 +18,11 @@ def folder(tmp_path):
     for task, extra in zip(TASKS, ("mask", "boxes", "label"), strict=True):
         packed, out = sets[task], tmp_path / "prepared" / task
         label = {"mask": lambda row: f"m{row}.png", "boxes": lambda row: 1, "label": lambda row: "ab"[row % 2]}[extra]
-        index = [(file, 2 * SIDE, 2 * SIDE, label(row)) for row, file in enumerate(packed.files)]
-        write_rows(out / "index.csv", ("file", "width", "height", extra), index)
+        index = [(file, 2 * SIDE, 2 * SIDE, label(row), "") for row, file in enumerate(packed.files)]
+        write_rows(out / "index.csv", ("file", "width", "height", extra, "drawn"), index)
         write_json(out / "classes.json", {"classes": packed.classes})
         np.save(out / "images.npy", packed.images)
+        np.save(out / "looks.npy", packed.looks)
         if packed.masks is not None:
             np.save(out / "masks.npy", packed.masks)
         if packed.boxes is not None:

@@ -208,7 +208,7 @@ ALSO = {
     ("detection", "boxes_rotated"): {"exif_rotated"},
 }
 # Codes with a test of their own below, and those that only validate finds.
-BELOW = {"image_too_large", "image_tiny", "name_unreadable", "not_permitted"}
+BELOW = {"set_unusable", "image_too_large", "image_tiny", "name_unreadable", "not_permitted"}
 ELSEWHERE = {
     "label_conflict",
     "label_conflict_near",
@@ -461,6 +461,7 @@ def test_any_file_name_is_a_sample_or_a_problem(tmp_path_factory, names):
     reading, loaded = load(root, "segmentation")
     seen = {sample.file for sample in reading.samples} | {found.file for found in reading.problems}
     silent = {file for file in written if Path(file).suffix.lower() in (".txt", ".md", ".csv", ".dvc")}
+    silent |= {file for file in written if Path(file).name.startswith((".git", ".dvc"))}
     assert written - silent <= seen
     assert all(one.image is not None for one in loaded)
 

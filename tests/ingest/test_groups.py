@@ -5,20 +5,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.ingest.fingerprint import NO_HASH
-from panvision.ingest.groups import Entry, join_groups, near_pairs
+from panvision.ingest.groups import Entry, join_groups
+from panvision.ingest.looks import LookStack, make_look
+from panvision.ingest.settings import SplitSettings
+from tests.ingest.raw_sets import picture
+
+NO_LOOKS = SplitSettings(copy_difference=0.0)
 
 
-def entry(file, task="detection", *, photo="", roboflow=False, pixels=None, phash=NO_HASH, split="", traits=()):
+def entry(file, task="detection", *, photo="", roboflow=False, pixels=None, split="", traits=(), taken=None, camera=""):
     identity = hashlib.sha256(f"{task}/{file}".encode()).hexdigest()
-    return Entry(task, file, photo or file, roboflow, identity, pixels or identity, phash, split, traits)
+    pixels = pixels or identity
+    return Entry(task, file, photo or file, roboflow, identity, pixels, split, traits, taken, camera)
 
 
-def hexed(value):
-    return f"{value:016x}"
+def plain(count):
+    return LookStack([np.zeros((count, 64, 64), np.uint8)])
 
 
-FAR = 0x123456789ABCDEF0
+def joined(entries, looks=None, **changes):
+    """The groups by name, and the reasons of the links."""
+    chosen = NO_LOOKS.model_copy(update=changes)
+    groups = join_groups(entries, looks or plain(len(entries)), chosen)
+    return groups.names, [link.reason for link in groups.links]
 
 
 def test_roboflow_copies_are_one_photo_also_across_tasks():
@@ -28,8 +37,9 @@ def test_roboflow_copies_are_one_photo_also_across_tasks():
         entry("a.rf.3.jpg", "segmentation", photo="a", roboflow=True),
         entry("b.rf.1.jpg", photo="b", roboflow=True),
     ]
-    groups = join_groups(entries, 3)
-    assert groups == ["detection/a.rf.1.jpg"] * 3 + ["detection/b.rf.1.jpg"]
+    names, reasons = joined(entries)
+    assert names == ["detection/a.rf.1.jpg"] * 3 + ["detection/b.rf.1.jpg"]
+    assert reasons == ["name", "name"]
 
 
 def test_plain_names_mean_nothing():
@@ -39,67 +49,68 @@ def test_plain_names_mean_nothing():
         entry("0001.jpg", "segmentation", photo="0001"),
         entry("0001.rf.7.jpg", photo="0001", roboflow=True),
     ]
-    assert len(set(join_groups(entries, 3))) == 4
+    assert len(set(joined(entries)[0])) == 4
 
 
-def test_equal_pixels_join_across_tasks():
+def test_equal_pixels_join_across_tasks_at_any_setting():
     entries = [entry("a.jpg", pixels="same"), entry("b.png", "classification", pixels="same"), entry("c.jpg")]
-    assert join_groups(entries, 0) == ["classification/b.png"] * 2 + ["detection/c.jpg"]
+    names, reasons = joined(entries, burst_seconds=0.0)
+    assert names == ["classification/b.png"] * 2 + ["detection/c.jpg"] and reasons == ["pixels"]
 
 
-@pytest.mark.parametrize(("bits", "groups"), [(0, 3), (1, 3), (2, 2), (3, 2), (16, 2)])
-def test_near_copies_join_up_to_the_bits(bits, groups):
-    entries = [entry("a", phash=hexed(FAR)), entry("b", phash=hexed(FAR ^ 0b11)), entry("c", phash=hexed(~FAR % 2**64))]
-    assert len(set(join_groups(entries, bits))) == groups
+@pytest.mark.parametrize(("seconds", "groups"), [(0.0, 4), (1.0, 4), (2.0, 3), (5.0, 2), (3600.0, 2)])
+def test_bursts_are_chained_up_to_the_seconds(seconds, groups):
+    times = [100.0, 102.0, 107.0]
+    entries = [entry(f"{n}", taken=time, camera="PXL") for n, time in enumerate(times)]
+    names, reasons = joined([*entries, entry("other", taken=102.0, camera="IMG")], burst_seconds=seconds)
+    assert len(set(names)) == groups and set(reasons) <= {"burst"}
 
 
-def test_equal_hashes_join_with_zero_bits():
-    entries = [entry("a", phash=hexed(FAR)), entry("b", phash=hexed(FAR)), entry("c", phash=hexed(FAR ^ 1))]
-    assert join_groups(entries, 0) == ["detection/a", "detection/a", "detection/c"]
+def test_bursts_reach_over_tasks_and_leave_out_what_has_no_time():
+    entries = [
+        entry("a", taken=50.0, camera="PXL"),
+        entry("b", "classification", taken=53.0, camera="PXL"),
+        entry("c", camera="PXL"),
+        entry("d", camera="PXL"),
+    ]
+    assert joined(entries)[0] == ["classification/b", "classification/b", "detection/c", "detection/d"]
+
+
+def test_copies_by_look_join_and_say_so():
+    images = [picture(1, 160, 120), picture(1, 160, 120).crop((8, 6, 152, 114)), picture(2, 160, 120)]
+    looks = LookStack([np.stack([make_look(np.array(image)) for image in images])])
+    entries = [entry(name) for name in "abc"]
+    assert joined(entries, looks, copy_difference=0.35) == (
+        ["detection/a", "detection/a", "detection/c"],
+        ["look"],
+    )
+    assert len(set(joined(entries, looks)[0])) == 3
 
 
 def test_plain_pictures_are_not_chained():
-    entries = [entry(name, phash=NO_HASH) for name in "abc"]
-    assert len(set(join_groups(entries, 16))) == 3
+    entries = [entry(name) for name in "abc"]
+    assert len(set(joined(entries, copy_difference=0.9)[0])) == 3
 
 
-def test_links_chain():
+def test_links_chain_over_reasons():
     entries = [
         entry("a", pixels="p"),
-        entry("b", pixels="p", phash=hexed(FAR)),
-        entry("c", phash=hexed(FAR ^ 1), photo="x", roboflow=True),
+        entry("b", pixels="p", taken=1.0),
+        entry("c", taken=2.0, photo="x", roboflow=True),
         entry("d", "segmentation", photo="x", roboflow=True),
     ]
-    assert join_groups(entries, 3) == ["detection/a"] * 4
+    names, reasons = joined(entries)
+    assert names == ["detection/a"] * 4 and sorted(reasons) == ["burst", "name", "pixels"]
 
 
-@given(seed=st.integers(0, 10**6), bits=st.integers(0, 16), count=st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
-def test_near_pairs_are_all_pairs_within_the_bits(seed, bits, count):
-    chance = np.random.default_rng(seed)
-    base = chance.integers(0, 2**63, max(count // 4, 1), dtype=np.uint64)
-    flips = np.array([sum(1 << int(b) for b in set(chance.integers(0, 64, 5))) for _ in range(count)], np.uint64)
-    hashes = np.unique(chance.choice(base, count) ^ flips) if count else np.array([], np.uint64)
-    expected = {
-        (i, j)
-        for i in range(len(hashes))
-        for j in range(i + 1, len(hashes))
-        if bits and int(hashes[i] ^ hashes[j]).bit_count() <= bits
-    }
-    assert set(near_pairs(hashes, bits)) == expected
-
-
-def test_blocks_see_pairs_across_their_edges(monkeypatch):
-    monkeypatch.setattr("panvision.ingest.groups._BLOCK", 3)
-    hashes = np.arange(16, dtype=np.uint64)
-    found = set(near_pairs(hashes, 1))
-    assert found == {(i, j) for i in range(16) for j in range(i + 1, 16) if (i ^ j).bit_count() == 1}
-
-
-@given(st.permutations(list(range(8))))
+@given(st.permutations(list(range(12))))
 @settings(max_examples=20)
 def test_groups_do_not_depend_on_the_order(order):
-    entries = [entry(str(n), pixels=f"p{n // 3}", phash=hexed(FAR ^ (1 << 8 * n))) for n in range(8)]
-    straight = dict(zip((e.file for e in entries), join_groups(entries, 2), strict=True))
+    entries = [entry(str(n), pixels=f"p{n // 3}", taken=float(n // 5 * 100 + n % 5)) for n in range(12)]
+    straight = dict(zip((e.file for e in entries), joined(entries)[0], strict=True))
     shuffled = [entries[n] for n in order]
-    assert dict(zip((e.file for e in shuffled), join_groups(shuffled, 2), strict=True)) == straight
+    assert dict(zip((e.file for e in shuffled), joined(shuffled)[0], strict=True)) == straight
+
+
+def test_no_entries_are_no_groups():
+    assert joined([]) == ([], [])

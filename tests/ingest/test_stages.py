@@ -23,8 +23,10 @@ def run(folder, *arguments):
 
 @pytest.fixture
 def project(tmp_path):
-    (tmp_path / "params.yaml").write_text("data:\n  root: raw\n  image_size: 64\n")
+    (tmp_path / "params.yaml").write_text("data:\n  root: raw\n  image_size: 64\n  min_side: 16\nsplit:\n  seed: 3\n")
     all_sets(tmp_path / "raw")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pins.csv").write_text("task,file,split\n")
     return tmp_path
 
 
@@ -45,7 +47,7 @@ def test_errors_let_prepare_finish_and_stop_validate(project):
         assert run(project, "prepare.py", task).returncode == 0
     done = run(project, "validate.py")
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("error: segmentation/images/s1.png: is empty [image_unreadable]; ")
+    assert done.stderr.startswith("error: segmentation/images/s1.png: is empty [image_empty]; ")
     assert "Traceback" not in done.stderr
     assert not (project / "build" / "splits.csv").exists() and not (project / "metrics").exists()
 

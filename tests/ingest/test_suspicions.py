@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from panvision.ingest import suspicions
 from panvision.ingest.packed import PackedError, PackedSet
-from panvision.ingest.suspicions import describe_looks, suspicious_boxes, suspicious_states
+from panvision.ingest.suspicions import describe_colours, suspicious_boxes, suspicious_states
 
 WIDTH, HEIGHT = 320, 240
 
@@ -249,7 +249,7 @@ def relabelled(packed, labels):
 
 
 def judged(packed, groups=None):
-    return suspicious_states(packed, describe_looks(packed.images), groups or names(packed))
+    return suspicious_states(packed, describe_colours(packed.images), groups or names(packed))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -320,7 +320,7 @@ def test_few_groups_say_nothing(count):
     if not count:
         packed = packed_set("classification", packed.images[:0], classes=CLASSES, states=np.zeros(0, np.int64))
     assert judged(packed, ["one"] * len(packed)) == []
-    assert suspicious_states(packed, describe_looks(packed.images), names(packed)) == []
+    assert suspicious_states(packed, describe_colours(packed.images), names(packed)) == []
 
 
 def test_fewer_other_groups_than_neighbours_say_nothing():
@@ -336,7 +336,7 @@ def test_fewer_other_groups_than_neighbours_say_nothing():
 def test_looks_and_groups_must_match():
     packed = kitchen(count=2)
     with pytest.raises(ValueError, match="6 pictures, but 6 looks and 1 groups"):
-        suspicious_states(packed, describe_looks(packed.images), ["one"])
+        suspicious_states(packed, describe_colours(packed.images), ["one"])
 
 
 def test_neighbours_are_those_of_a_plain_search(monkeypatch):
@@ -362,7 +362,7 @@ def test_neighbours_are_those_of_a_plain_search(monkeypatch):
 
 def test_order_of_pictures_does_not_matter():
     packed = relabelled(kitchen(), {3: 1, 25: 2})
-    looks, groups = describe_looks(packed.images), np.array(names(packed))
+    looks, groups = describe_colours(packed.images), np.array(names(packed))
     turned = np.arange(len(packed))[::-1]
     other = replace(packed, files=[packed.files[row] for row in turned], states=packed.states[turned])
     assert {one.file for one in suspicious_states(other, looks[turned], groups[turned].tolist())} == {
@@ -373,7 +373,7 @@ def test_order_of_pictures_does_not_matter():
 @pytest.mark.parametrize("side", [32, 64, 100, 224])
 def test_looks_are_unit_vectors(side):
     images = np.random.default_rng(side).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
-    looks = describe_looks(images)
+    looks = describe_colours(images)
     assert looks.shape == (3, 343) and looks.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(looks, axis=1), 1.0, atol=1e-6)
 
@@ -381,17 +381,17 @@ def test_looks_are_unit_vectors(side):
 def test_looks_do_not_depend_on_the_block(monkeypatch, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
-    looks = describe_looks(images)
+    looks = describe_colours(images)
     monkeypatch.setattr(suspicions, "_IMAGES_AT_ONCE", 2)
-    np.testing.assert_array_equal(describe_looks(np.load(tmp_path / "images.npy", mmap_mode="r")), looks)
-    assert describe_looks(images[:0]).shape == (0, 343)
+    np.testing.assert_array_equal(describe_colours(np.load(tmp_path / "images.npy", mmap_mode="r")), looks)
+    assert describe_colours(images[:0]).shape == (0, 343)
 
 
 def test_looks_tell_colours_and_mostly_those_in_the_middle():
     middle, corner, none = np.full((3, 64, 64, 3), 90, np.uint8)
     middle[24:40, 24:40] = corner[:16, :16] = (220, 120, 40)
     brighter = np.clip(middle.astype(int) + 3, 0, 255).astype(np.uint8)
-    alike = describe_looks(np.stack([middle, corner, none, brighter]))
+    alike = describe_colours(np.stack([middle, corner, none, brighter]))
     alike = alike @ alike.T
     assert alike[1, 2] > 0.95
     assert alike[0, 2] < 0.9

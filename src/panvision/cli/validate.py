@@ -176,13 +176,13 @@ def examine(config: "Config", pins: "Pins", build: Path) -> Examination:
 
 def _unusable(task: "Task", config: "Config", error: Exception) -> "list[Problem]":
     """A set that cannot be used as problems: prepare says why, and leaves nothing behind that lists the faults."""
-    from panvision.ingest.problems import IngestError, Problem
+    from panvision.ingest.problems import IngestError, problem
     from panvision.ingest.readers import read_set
     from panvision.ingest.workers import load_samples
 
     root = Path(config.data.root) / task
     reason = str(error).splitlines()[0].removeprefix(f"{root}: ")
-    problems = [Problem("set_unusable", "error", task, reason, "bring the set into one of these forms")]
+    problems = [problem("set_unusable", task, reason)]
     if root.is_dir():
         reading = read_set(task, root)
         problems += [_below(found, task) for found in reading.problems]

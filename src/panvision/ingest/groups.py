@@ -4,18 +4,21 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from panvision.ingest.fingerprint import NO_HASH
+from panvision.ingest.candidates import Integers
+from panvision.ingest.copies import find_copies
+from panvision.ingest.looks import LookStack, is_plain
 from panvision.ingest.packed import Task
+from panvision.ingest.settings import SplitSettings
 
-# Hashes compared at once; 4096 × 4096 distances are 16 MB.
-_BLOCK = 4096
+# Why two images are of one group: equal pixels, one photo by Roboflow's names, copies by their look, one burst.
+Reason = Literal["pixels", "name", "look", "burst"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One packed image as the split sees it.
 
@@ -25,7 +28,6 @@ class Entry:
         roboflow: the name comes from a Roboflow export.
         sha256: hash of the file's bytes, by which a photo is known wherever it lies.
         pixels: hash of the decoded pixels.
-        phash: perceptual hash, 16 hex digits.
         split: the user's own split, or "".
         traits: what the split should keep in proportion: class names, `pan`, or "" for a negative.
         taken: when it was taken, in seconds of the camera's own clock; None: unknown.
@@ -38,71 +40,70 @@ class Entry:
     roboflow: bool
     sha256: str
     pixels: str
-    phash: str
     split: str
     traits: tuple[str, ...]
     taken: float | None = None
     camera: str = ""
 
+    @property
+    def name(self) -> str:
+        """Task and file as one path."""
+        return f"{self.task}/{self.file}"
 
-def join_groups(entries: Sequence[Entry], near_duplicate_bits: int) -> list[str]:
-    """The group of each entry, named by its first member's `task/file`.
 
-    Two images are of one group if Roboflow made both from one photo, if their pixels are equal, if their perceptual
-    hashes differ in at most `near_duplicate_bits` bits, or if a chain of such images links them. Very plain pictures
-    have no perceptual hash and are linked by pixels and names only.
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Two entries (by position) that are of one group, and why."""
+
+    first: int
+    second: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The group of each entry, named by its first member's `task/file`, and the links that made the groups."""
+
+    names: list[str]
+    links: list[Link]
+
+
+def join_groups(entries: Sequence[Entry], looks: LookStack, settings: SplitSettings) -> Groups:
+    """Join the images that must not be split apart.
+
+    Two images are of one group if their pixels are equal, if Roboflow made both from one photo, if one camera took
+    them within `settings.burst_seconds`, if their looks are copies up to `settings.copy_difference`, or if a chain of
+    such images links them. Very plain pictures have no look and are linked by pixels, names and time only.
+
+    Args:
+        entries: all images of all sets.
+        looks: the look of each, in the same order.
+        settings: how far links reach.
     """
     links = _Links(len(entries))
-    for rows in _same(entries):
-        links.join(rows)
-    hashed = [row for row, entry in enumerate(entries) if entry.phash != NO_HASH]
-    hashes = np.array([int(entries[row].phash, 16) for row in hashed], np.uint64)
-    unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    for position, number in enumerate(inverse):
-        links.join([hashed[first[number]], hashed[position]])
-    for left, right in near_pairs(unique, near_duplicate_bits):
-        links.join([hashed[first[left]], hashed[first[right]]])
+    for rows in _same_pixels(entries):
+        links.join(rows, "pixels")
+    for rows in _same_photo(entries):
+        links.join(rows, "name")
+    for pair in _bursts(entries, settings.burst_seconds):
+        links.join(pair, "burst")
+    if settings.copy_difference > 0:
+        seen = _recognisable(entries, looks)
+        for pair in find_copies(looks, seen, settings.copy_difference, joined=links.are_joined):
+            links.join(pair, "look")
     names: dict[int, str] = {}
     for row, entry in enumerate(entries):
         root = links.root(row)
-        names[root] = min(names.get(root, _name(entry)), _name(entry))
-    return [names[links.root(row)] for row in range(len(entries))]
-
-
-def near_pairs(hashes: npt.NDArray[np.uint64], bits: int) -> Iterator[tuple[int, int]]:
-    """Every pair of distinct 64-bit hashes that differ in at most `bits` bits.
-
-    Two hashes that differ in `bits` bits agree on at least one of `bits + 1` bands of their bits (pigeonhole), so
-    only hashes that share a band are compared (Norouzi et al. 2012, multi-index hashing).
-    """
-    if bits == 0:
-        return
-    edges = np.linspace(0, 64, bits + 2).astype(int)
-    for low, high in pairwise(edges):
-        band = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
-        order = np.argsort(band, kind="stable")
-        starts = np.flatnonzero(np.diff(band[order], prepend=band[order][:1] + np.uint64(1)))
-        for members in np.split(order, starts[1:]) if len(starts) else []:
-            yield from _close(hashes, members, bits)
-
-
-def _close(hashes: npt.NDArray[np.uint64], members: npt.NDArray[np.int64], bits: int) -> Iterator[tuple[int, int]]:
-    """Pairs within `bits` among some of the hashes, block against block."""
-    for top in range(0, len(members), _BLOCK):
-        rows = members[top : top + _BLOCK]
-        for side in range(top, len(members), _BLOCK):
-            columns = members[side : side + _BLOCK]
-            distance = np.bitwise_count(hashes[rows][:, None] ^ hashes[columns][None])
-            for left, right in np.argwhere(distance <= bits):
-                if rows[left] < columns[right]:
-                    yield int(rows[left]), int(columns[right])
+        names[root] = min(names.get(root, entry.name), entry.name)
+    return Groups([names[links.root(row)] for row in range(len(entries))], links.made)
 
 
 class _Links:
-    """Disjoint sets of row numbers (union-find with path halving)."""
+    """Disjoint sets of row numbers (union-find with path halving), and the links that joined them."""
 
     def __init__(self, count: int) -> None:
         self._parents = list(range(count))
+        self.made: list[Link] = []
 
     def root(self, row: int) -> int:
         parents = self._parents
@@ -111,21 +112,42 @@ class _Links:
             row = parents[row]
         return row
 
-    def join(self, rows: Sequence[int]) -> None:
-        first = self.root(rows[0])
-        for row in rows[1:]:
-            self._parents[self.root(row)] = first
+    def are_joined(self, first: int, second: int) -> bool:
+        return self.root(first) == self.root(second)
+
+    def join(self, rows: Sequence[int], reason: Reason) -> None:
+        for first, second in pairwise(rows):
+            if not self.are_joined(first, second):
+                self._parents[self.root(second)] = self.root(first)
+                self.made.append(Link(first, second, reason))
 
 
-def _same(entries: Sequence[Entry]) -> Iterable[list[int]]:
-    """Rows that share a Roboflow photo or their pixels."""
+def _same_pixels(entries: Sequence[Entry]) -> Iterable[list[int]]:
+    return _grouped((entry.pixels, row) for row, entry in enumerate(entries))
+
+
+def _same_photo(entries: Sequence[Entry]) -> Iterable[list[int]]:
+    return _grouped((entry.photo, row) for row, entry in enumerate(entries) if entry.roboflow)
+
+
+def _grouped(keyed: Iterable[tuple[Hashable, int]]) -> Iterable[list[int]]:
     rows: dict[Hashable, list[int]] = defaultdict(list)
-    for row, entry in enumerate(entries):
-        rows["pixels", entry.pixels].append(row)
-        if entry.roboflow:
-            rows["photo", entry.photo].append(row)
+    for key, row in keyed:
+        rows[key].append(row)
     return rows.values()
 
 
-def _name(entry: Entry) -> str:
-    return f"{entry.task}/{entry.file}"
+def _bursts(entries: Sequence[Entry], seconds: float) -> Iterator[tuple[int, int]]:
+    """Neighbours in time of one camera, at most `seconds` apart; 0 seconds: none."""
+    timed = sorted((entry.camera, entry.taken, row) for row, entry in enumerate(entries) if entry.taken is not None)
+    for (camera, taken, row), (next_camera, next_taken, next_row) in pairwise(timed):
+        if seconds > 0 and camera == next_camera and next_taken - taken <= seconds:
+            yield row, next_row
+
+
+def _recognisable(entries: Sequence[Entry], looks: LookStack) -> Integers:
+    """One row of each different picture, but for plain ones."""
+    _, rows = np.unique([entry.pixels for entry in entries], return_index=True)
+    rows = np.sort(rows).astype(np.int64)
+    blocks = [rows[start : start + 4096] for start in range(0, len(rows), 4096)]
+    return np.concatenate([block[~is_plain(looks.take(block))] for block in blocks] or [rows])

@@ -19,7 +19,7 @@ _IMAGE_FOLDERS = ("images", "JPEGImages")
 _MASK_FOLDERS = ("masks", "SegmentationClass")
 
 # What exporters and DVC put beside images.
-_COMPANIONS = frozenset({".json", ".csv", ".txt", ".yaml", ".yml", ".xml", ".md", ".dvc"})
+_COMPANIONS = frozenset({".json", ".csv", ".txt", ".yaml", ".yml", ".xml", ".md", ".dvc", ".names", ".data", ".cache"})
 # What systems leave in folders without asking.
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
 # Hidden, but where they belong.
@@ -30,8 +30,8 @@ OUTSIDE = "is a link out of the task's folder"
 _DVC_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 ACCEPTED: dict[Task, str] = {
-    "segmentation": "images/ and masks/ with the same file stems",
-    "detection": "images/ and _annotations.coco.json",
+    "segmentation": "images/ and masks/ with the same file stems (or outlines in one of detection's formats)",
+    "detection": "images/ and _annotations.coco.json (or labels in YOLO, Pascal VOC, LabelMe or CVAT form)",
     "classification": "images/<class_name>/",
 }
 

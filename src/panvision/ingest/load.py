@@ -16,6 +16,7 @@ from panvision.ingest.fingerprint import file_hash, pixel_hash
 from panvision.ingest.layout import OUTSIDE, OutlineLabels, Sample, is_link, leaves_root, photo_name
 from panvision.ingest.looks import make_look
 from panvision.ingest.orientation import MaskArray
+from panvision.ingest.outlines import draw_mask
 from panvision.ingest.packed import Task
 from panvision.ingest.problems import Problem, problem
 from panvision.ingest.settings import DataSettings
@@ -268,8 +269,6 @@ def _as_marked(pan: MaskArray, file: str) -> list[Problem]:
 
 def _draw_mask(outlines: OutlineLabels, picture: Picture, file: str) -> tuple[MaskArray | None, list[Problem]]:
     """The mask of annotated outlines, (H, W) uint8 0 or 1."""
-    from panvision.ingest.outlines import draw_mask
-
     pan, faults = draw_mask(outlines, picture, file)
     return pan, faults if pan is None else [*faults, *_as_marked(pan, file)]
 

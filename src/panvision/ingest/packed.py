@@ -35,7 +35,10 @@ class PackedSet:
         classes: class names in the order of their indexes.
         images: (N, S, S, 3) uint8 RGB, memory-mapped.
         masks: (N, S, S) uint8 0 or 1, memory-mapped; segmentation only.
-        mask_files: path of each mask below `<data.root>/segmentation`; segmentation only.
+        looks: (N, 64, 64) uint8 grey levels of the whole picture, memory-mapped; copies are recognised by them.
+        mask_files: path of each mask below `<data.root>/segmentation`, "" where there is none because the mask was
+            drawn from annotated outlines; segmentation only.
+        drawn_files: path below `folder` of each mask that was drawn, at the picture's own size; "" elsewhere.
         boxes: per image (M, 4) float32 x1, y1, x2, y2 in ORIGINAL pixels; detection only.
         labels: per image (M,) int64 class indexes; detection only.
         states: (N,) int64 class indexes; classification only.
@@ -47,8 +50,10 @@ class PackedSet:
     sizes: npt.NDArray[np.int32]
     classes: list[str]
     images: npt.NDArray[np.uint8]
+    looks: npt.NDArray[np.uint8]
     masks: npt.NDArray[np.uint8] | None = None
     mask_files: list[str] | None = None
+    drawn_files: list[str] | None = None
     boxes: list[npt.NDArray[np.float32]] | None = None
     labels: list[npt.NDArray[np.int64]] | None = None
     states: npt.NDArray[np.int64] | None = None
@@ -87,13 +92,14 @@ def open_packed(folder: str | Path, task: Task) -> PackedSet:
             sizes=np.array([[int(row["width"]), int(row["height"])] for row in index], np.int32).reshape(-1, 2),
             classes=classes,
             images=np.load(folder / "images.npy", mmap_mode="r"),
+            looks=np.load(folder / "looks.npy", mmap_mode="r"),
         )
         packed = _with_labels(packed, index)
     except FileNotFoundError as error:
         raise PackedError(f"{error.filename}: missing; run `python stages/prepare.py {task}`") from error
     except (KeyError, ValueError, IndexError) as error:
         raise PackedError(f"{folder}: damaged ({error}); run `python stages/prepare.py {task}` again") from error
-    arrays = [packed.images] if packed.masks is None else [packed.images, packed.masks]
+    arrays = [packed.images, packed.looks, *([] if packed.masks is None else [packed.masks])]
     if any(len(array) != len(packed) for array in arrays):
         raise PackedError(f"{folder}: index and arrays differ in length; run `python stages/prepare.py {task}` again")
     return packed
@@ -148,7 +154,12 @@ def _with_labels(packed: PackedSet, index: list[dict[str, str]]) -> PackedSet:
     """The set with the fields that only its task has."""
     if packed.task == "segmentation":
         masks = np.load(packed.folder / "masks.npy", mmap_mode="r")
-        return replace(packed, masks=masks, mask_files=[row["mask"] for row in index])
+        return replace(
+            packed,
+            masks=masks,
+            mask_files=[row["mask"] for row in index],
+            drawn_files=[row["drawn"] for row in index],
+        )
     if packed.task == "classification":
         numbers = {name: number for number, name in enumerate(packed.classes)}
         return replace(packed, states=np.array([numbers[row["label"]] for row in index], np.int64))

@@ -20,6 +20,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "hidden_file": ("warning", "remove the file, or rename it if it belongs to the set"),
     "foreign_file": ("warning", "remove the file, or convert it to JPEG or PNG"),
     "nested_folder": ("warning", "move its images one level up, or remove the folder"),
+    "set_unusable": ("error", "bring the set into one of these forms"),
     "layout_mixed": ("warning", "keep one layout: images beside split folders are not read"),
     "link_escapes": ("error", "put the file itself in the set: what lies outside it is not versioned with it"),
     "link_broken": ("error", "remove the link, or put the file itself in its place"),
@@ -37,7 +38,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "exif_rotated": ("fixed", "nothing, if the labels were drawn on the upright picture"),
     "mode_converted": ("fixed", "nothing; the packed copy is 8-bit RGB"),
     # segmentation
-    "stem_twice": ("error", "rename one of the images and its mask"),
+    "stem_twice": ("error", "rename one of the images and its labels"),
     "mask_missing": ("error", "add the mask (all black for an image without a pan), or remove the image"),
     "mask_twice": ("error", "keep one mask per image"),
     "mask_undecodable": ("error", "export the mask again"),
@@ -51,7 +52,10 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "mask_inverted": ("warning", "check the mask: it marks the border and leaves out what lies in the middle"),
     "masks_drawn": ("fixed", "nothing; masks were drawn from the annotated outlines"),
     # annotation files
-    "annotations_missing": ("error", "put the annotations beside the images or into the folder above"),
+    "annotations_missing": (
+        "error",
+        "put the annotations (COCO, YOLO, Pascal VOC, LabelMe or CVAT) beside the images or into the folder above",
+    ),
     "annotations_twice": ("error", "keep one annotations file, in one format"),
     "annotations_broken": ("error", "export the annotations again"),
     "annotations_incomplete": ("error", "export the annotations again: something that every entry needs is missing"),
@@ -67,7 +71,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "image_unlisted": ("warning", "list the image (without boxes if it shows nothing), or remove it"),
     "image_size": ("error", "export images and annotations together: they are of different versions"),
     "image_size_swapped": ("error", "correct width and height: they stand in each other's place"),
-    "boxes_scaled": ("warning", "check the boxes: they were drawn on a picture of another size"),
+    "boxes_scaled": ("warning", "check the labels: they were drawn on a picture of another size"),
     "boxes_rotated": ("fixed", "nothing; the boxes were drawn on the picture before its EXIF rotation"),
     "annotation_broken": ("error", "correct the annotation, or remove it"),
     "annotation_id_twice": ("warning", "give each annotation its own id"),
@@ -88,13 +92,19 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "label_conflict": ("error", "keep the picture in one class"),
     "label_conflict_near": ("warning", "look at both: copies of one photo bear different classes"),
     # copies and splits
-    "copies_in_set": ("fixed", "nothing; copies of one photo were kept in one split"),
-    "copies_across_sets": ("fixed", "nothing; the photo was kept in one split in all its sets"),
+    "copies_in_set": ("fixed", "nothing; copies of one photo, or photos of one burst, were kept in one split"),
+    "copies_across_sets": ("fixed", "nothing; what belongs together was kept in one split in all sets"),
     "split_leak": ("warning", "move the copies into one split"),
-    "split_empty": ("error", "add images of other scenes, or change split.seed, split.val or split.test"),
+    "split_empty": (
+        "error",
+        "add images of other scenes, pin some there (split.pins), or change split.seed, split.val or split.test",
+    ),
     "split_topped_up": ("fixed", "nothing; pin the split (split.pins) to keep it when images are added"),
     "class_absent": ("warning", "add images of the class from other photo sessions"),
-    "group_moved": ("warning", "nothing; a new link made its images one group, which stands in one split"),
+    "group_moved": (
+        "warning",
+        "nothing, if a new link made its images one group; else correct the pin, or move the image",
+    ),
     "pin_unknown": ("warning", "remove the line from the pins, or add the image again"),
     "own_split_pooled": ("warning", "nothing; with split.folds the sets' own train, valid and test are dealt out anew"),
     # labels worth a second look

@@ -45,9 +45,11 @@ def read_raw_mask(packed: PackedSet, row: int, folder: Path) -> MaskArray:
         PackedError: the set has no masks, or the mask no longer fits its picture.
     """
     remedy = "run `python stages/prepare.py segmentation` again"
-    if packed.mask_files is None:
+    if packed.mask_files is None or packed.drawn_files is None:
         raise PackedError(f"{packed.folder}: has no masks; {remedy}")
     try:
+        if packed.drawn_files[row]:
+            return load_mask(packed.folder, packed.drawn_files[row])
         return load_mask(folder, packed.mask_files[row], packed.files[row])
     except MaskSizeError as error:
         raise PackedError(f"{folder / packed.mask_files[row]}: {error}; {remedy}") from error

@@ -38,7 +38,8 @@ class SplitSettings(Settings):
         folds: 0, or k for k-fold: fold number `fold` is the test split, the next one validation, the rest training.
         fold: which fold is the test split, 0 to `folds` - 1.
         copy_difference: two pictures are copies of one photo if, after undoing flip, crop and brightness, no part
-            of them differs by more than this share of their contrast; 0 joins equal pixels only.
+            of them differs by more than this, in units of their contrast (`alignment.differences`); 0: equal pixels
+            only.
         burst_seconds: photos that one camera took within so many seconds of each other stay together; 0: off.
     """
 
@@ -49,7 +50,7 @@ class SplitSettings(Settings):
     pins: Annotated[str, Field(min_length=1)] = "data/pins.csv"
     folds: Annotated[int, Field(ge=0, le=100)] = 0
     fold: Annotated[int, Field(ge=0, lt=100)] = 0
-    copy_difference: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
+    copy_difference: Annotated[float, Field(ge=0.0, le=1.0)] = 0.38
     burst_seconds: Annotated[float, Field(ge=0.0, le=86400.0)] = 10.0
 
     @model_validator(mode="after")

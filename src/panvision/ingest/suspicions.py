@@ -223,7 +223,7 @@ def _iou(box: Floats, others: Floats) -> Floats:
     return inner / np.maximum((box[2:] - box[:2]).prod() + areas - inner, 1e-12)
 
 
-def describe_looks(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def describe_colours(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """The colours of each picture, those in the middle counting most; needs no learned weights.
 
     The square root of a normalised CIELAB histogram, so that the scalar product of two is their Bhattacharyya
@@ -285,7 +285,7 @@ def suspicious_states(packed: PackedSet, looks: npt.NDArray[np.float32], groups:
 
     Args:
         packed: a classification set of N pictures.
-        looks: (N, L) float32 of length 1, as from `describe_looks`.
+        looks: (N, L) float32 of length 1, as from `describe_colours`.
         groups: of each picture; what must not be split apart.
 
     Returns:
