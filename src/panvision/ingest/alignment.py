@@ -6,8 +6,6 @@ of the other is first aligned by Gauss-Newton steps on window and brightness tog
 Matthews, "Lucas-Kanade 20 Years On", 2004), and then judged by its worst parts.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from panvision.ingest.looks import SIDE, Floats
@@ -25,25 +23,15 @@ _PARTS, _EXCUSED, _SHOWING = 8, 2, 24
 _FEWEST_PARTS = 12
 # Grey levels that are added to a look's own standard deviation, so that noise in a plain look is no difference.
 _NOISE = 4.0
-# A first look at a quarter of the resolution is enough to reject what differs this many times too much.
-_CLEARLY = 1.8
-
-
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """How finely looks are compared: `side` × `side` pixels, the width of the blur before each step and at the end.
-
-    Coarse first, so that steps of a few pixels find the way.
-    """
-
-    side: int
-    blurs: tuple[float, ...]
-    end: float
-
-
+# The side of the grid that looks are compared on, in pixels.
+_GRID = 32
+# Widths of the blur before each step, in pixels, for two attempts. Wide ones find the way from farther, and lead astray
+# as often: the window's start is at most 2.5 % off.
+_ATTEMPTS = ((0.5, 0.5, 0.5, 0.3), (1.5, 1.0, 0.5, 0.5, 0.3))
+# A first difference up to this may be a copy whose place was missed.
+_DOUBTFUL = 0.7
 # Judged are slightly blurred looks: in a fine texture, half a pixel beside the place all would differ.
-_COARSE = _Grid(16, (1.5, 1.0, 0.7), 0.8)
-_FINE = _Grid(32, (1.5, 1.0, 0.5, 0.5, 0.3), 0.7)
+_JUDGED_BLUR = 0.7
 
 
 def differences(sources: Floats, windows: Floats, targets: Floats, *, limit: float) -> Floats:
@@ -53,63 +41,59 @@ def differences(sources: Floats, windows: Floats, targets: Floats, *, limit: flo
         sources: (P, 64, 64) float32 grey levels.
         windows: (P, 3) where to start: top, left and side as fractions of the source.
         targets: (P, 64, 64) likewise.
-        limit: differences well above it need not be exact.
+        limit: a difference up to it needs no second attempt.
 
     Returns:
         (P,) float32: root mean square difference of the third worst of 64 parts, or of the whole if that is larger,
         in units of the target's standard deviation; UNKNOWN where too much is over- or underexposed in one of them.
     """
     start = np.stack([windows[:, 2], windows[:, 0], windows[:, 2], windows[:, 1]], axis=1).astype(np.float32)
-    place, found = _align(_shrink(sources, 2), start, _shrink(targets, SIDE // _COARSE.side), _COARSE)
-    near = np.flatnonzero(found <= _CLEARLY * limit)
-    if len(near):
-        shrunk = _shrink(targets[near], SIDE // _FINE.side)
-        # From where the coarse steps led, and, since these may be led astray, from the start.
-        ends = [_align(sources[near], begin[near], shrunk, _FINE)[1] for begin in (place, start)]
-        found[near] = np.minimum(*ends)
+    targets = _shrink(targets, SIDE // _GRID)
+    found = _align(sources, start, targets, _ATTEMPTS[0])
+    again = np.flatnonzero((found > limit) & (found < _DOUBTFUL))
+    if len(again):
+        found[again] = np.minimum(found[again], _align(sources[again], start[again], targets[again], _ATTEMPTS[1]))
     return found
 
 
-def _align(sources: Floats, start: Floats, targets: Floats, grid: _Grid) -> tuple[Floats, Floats]:
-    """Windows (P, 4: height, top, width, left) after one step per blur, and the differences (P,) that remain."""
-    place = start.copy()
-    for blur in grid.blurs:
-        warped, mask = _sample(sources, place, grid.side, targets)
-        smooth = _blur(grid.side, blur)
+def _align(sources: Floats, start: Floats, targets: Floats, blurs: tuple[float, ...]) -> Floats:
+    """The differences (P,) after one step per blur; windows are (P, 4: height, top, width, left)."""
+    place = start
+    for blur in blurs:
+        warped, mask = _sample(sources, place, targets)
+        smooth = _blur(blur)
         warped, aim = smooth @ warped @ smooth, smooth @ targets @ smooth
         residual, slope = _match_brightness(warped, aim, mask)
         place = _step(place, warped, slope, residual, mask)
-    warped, mask = _sample(sources, place, grid.side, targets)
-    smooth = _blur(grid.side, grid.end)
+    warped, mask = _sample(sources, place, targets)
+    smooth = _blur(_JUDGED_BLUR)
     residual, _ = _match_brightness(smooth @ warped @ smooth, smooth @ targets @ smooth, mask)
     # What is white in both agrees, though it takes no part in the fit; likewise what is black in both.
     agreed = ((warped >= _BRIGHTEST) & (targets >= _BRIGHTEST)) | ((warped <= _DARKEST) & (targets <= _DARKEST))
-    return place, _judge(residual, targets, np.maximum(mask, agreed))
+    return _judge(residual, targets, np.maximum(mask, agreed))
 
 
-def _sample(sources: Floats, place: Floats, side: int, targets: Floats) -> tuple[Floats, Floats]:
+def _sample(sources: Floats, place: Floats, targets: Floats) -> tuple[Floats, Floats]:
     """The windows of the sources on the grid, each pixel the mean of what it covers, and where both are exposed."""
-    rows = _means(place[:, 0], place[:, 1], sources.shape[1], side)
-    columns = _means(place[:, 2], place[:, 3], sources.shape[1], side)
+    rows = _means(place[:, 0], place[:, 1], sources.shape[1])
+    columns = _means(place[:, 2], place[:, 3], sources.shape[1])
     warped = rows @ sources @ columns.swapaxes(1, 2)
     exposed = (np.minimum(warped, targets) > _DARKEST) & (np.maximum(warped, targets) < _BRIGHTEST)
     return warped, exposed.astype(np.float32)
 
 
-def _means(length: Floats, start: Floats, source: int, side: int) -> Floats:
-    """(P, side, source) matrices that average what each of `side` equal parts of a window covers."""
-    edges = (start[:, None] + length[:, None] * np.arange(side + 1, dtype=np.float32) / side) * source
+def _means(length: Floats, start: Floats, source: int) -> Floats:
+    """(P, 32, source) matrices that average what each of 32 equal parts of a window covers."""
+    edges = (start[:, None] + length[:, None] * np.arange(_GRID + 1, dtype=np.float32) / _GRID) * source
     pixels = np.arange(source, dtype=np.float32)
     covered = np.minimum(edges[:, 1:, None], pixels + 1) - np.maximum(edges[:, :-1, None], pixels)
     covered = np.maximum(covered, 0.0)
     return np.asarray(covered / np.maximum(covered.sum(axis=2, keepdims=True), 1e-6), np.float32)
 
 
-def _blur(side: int, width: float) -> Floats:
-    """A (side, side) symmetric matrix that blurs one axis by a Gaussian; the identity for width 0."""
-    if width == 0.0:
-        return np.eye(side, dtype=np.float32)
-    pixels = np.arange(side)
+def _blur(width: float) -> Floats:
+    """A (32, 32) symmetric matrix that blurs one axis by a Gaussian."""
+    pixels = np.arange(_GRID)
     weights = np.exp(-0.5 * ((pixels[:, None] - pixels) / width) ** 2)
     return np.asarray(weights / weights.sum(axis=0).max(), np.float32)
 

@@ -19,7 +19,7 @@ from panvision.ingest.looks import LENGTH, VARIANTS, Floats, LookStack, describe
 Integers = npt.NDArray[np.int64]
 
 # Descriptors of copies have at least this cosine at the nearest variant; few others have.
-_COSINE = 0.88
+_COSINE = 0.84
 # Signs that may differ, out of 63, before the cosine is looked at.
 _SIGNS = 20
 _KEY_BITS = 16
@@ -29,7 +29,7 @@ _TURNED = 2
 # not move, all its pictures have one key, and the work would grow with their square.
 _MOST = 48
 # Per picture and variant, so many of the nearest are kept.
-_KEPT = 6
+_KEPT = 3
 _ENOUGH = 64
 _BLOCK = 16
 
