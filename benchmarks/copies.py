@@ -78,7 +78,7 @@ def saved(image: Image.Image, quality: int) -> Image.Image:
 
 def look(image: Image.Image) -> Looks:
     """The look of a picture."""
-    return make_look(np.array(image))
+    return make_look(image)
 
 
 def search(looks: Sequence[Looks], limit: float) -> tuple[set[tuple[int, int]], float]:

@@ -91,6 +91,7 @@ class Picture(NamedTuple):
     frames: int = 1
     mode: str = "RGB"
     exif: Image.Exif | None = None
+    image: Image.Image | None = None
 
 
 def read_image(path: str | Path, *, max_pixels: int = 100_000_000) -> RgbArray:
@@ -117,10 +118,10 @@ def read_picture(path: str | Path, *, max_pixels: int = 100_000_000, content: by
         content = Path(path).read_bytes() if content is None else content
     with open_image(content, name=str(path)) as image:
         stored_size, mode = image.size, _stored_mode(image)
-        rgb = image_to_rgb(image, name=str(path), max_pixels=max_pixels)
+        upright = _to_rgb(image, name=str(path), max_pixels=max_pixels)
         exif, orientation = _exif(image), exif_orientation(image)
         kind = "JPEG" if image.format == "MPO" else image.format or ""
-        return Picture(rgb, stored_size, orientation, kind, _frames(image), mode, exif)
+        return Picture(np.array(upright), stored_size, orientation, kind, _frames(image), mode, exif, upright)
 
 
 @contextlib.contextmanager
@@ -226,6 +227,11 @@ def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = 1
     Raises:
         ImageError: no pixels, or (as ImageTooLargeError) more than `max_pixels`.
     """
+    return np.array(_to_rgb(image, name=name, max_pixels=max_pixels))
+
+
+def _to_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
+    """As `image_to_rgb`, before it becomes an array."""
     width, height = image.size
     if width * height == 0:
         raise ImageError(f"{name}: has no pixels")
@@ -249,7 +255,7 @@ def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = 1
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    return image.convert("RGB")
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -277,4 +283,9 @@ def resize_rgb(image: RgbArray, size: int) -> RgbArray:
     """Resize (H, W, 3) uint8 to (size, size, 3) uint8: stretched to the square, bilinear with antialiasing."""
     if image.shape[:2] == (size, size):
         return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return resize_image(Image.fromarray(image), size)
+
+
+def resize_image(image: Image.Image, size: int) -> RgbArray:
+    """As `resize_rgb`, of an RGB picture that is a Pillow image already."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))

@@ -56,7 +56,7 @@ AUGMENTED = {
 
 
 def stack(images):
-    return LookStack([np.stack([make_look(np.array(image)) for image in images])])
+    return LookStack([np.stack([make_look(image) for image in images])])
 
 
 def found_pairs(images, limit=LIMIT):

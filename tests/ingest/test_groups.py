@@ -78,7 +78,7 @@ def test_bursts_reach_over_tasks_and_leave_out_what_has_no_time():
 
 def test_copies_by_look_join_and_say_so():
     images = [picture(1, 160, 120), picture(1, 160, 120).crop((8, 6, 152, 114)), picture(2, 160, 120)]
-    looks = LookStack([np.stack([make_look(np.array(image)) for image in images])])
+    looks = LookStack([np.stack([make_look(image) for image in images])])
     entries = [entry(name) for name in "abc"]
     assert joined(entries, looks, copy_difference=0.35) == (
         ["detection/a", "detection/a", "detection/c"],

@@ -17,7 +17,7 @@ from tests.ingest.raw_sets import picture
 
 
 def look(image):
-    return make_look(np.array(image))
+    return make_look(image)
 
 
 @pytest.mark.parametrize("size", [(640, 480), (64, 64), (40, 30), (1, 1), (3000, 20), (517, 389)])

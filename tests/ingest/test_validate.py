@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from panvision.ingest.packed import PackedError, read_splits
+from panvision.ingest.pins import read_pins
 from panvision.ingest.settings import SplitSettings
 from panvision.ingest.validate import judge, write_verdict
 from tests.ingest.raw_sets import (
@@ -213,3 +214,45 @@ def test_a_set_packed_before_an_update_is_named(root):
     (root / "prepared" / "detection" / "problems.csv").unlink()
     with pytest.raises(PackedError, match=r"detection: incomplete .*prepare.py detection"):
         verdict(root)
+
+
+def split_of(verdict):
+    return {entry.name: split for entry, split in zip(verdict.entries, verdict.assignment.splits, strict=True)}
+
+
+def test_adding_images_moves_no_old_one(tmp_path):
+    segmentation_set(tmp_path, 40)
+    detection_set(tmp_path, 40)
+    classification_set(tmp_path, 30)
+    pack_all(tmp_path)
+    before = split_of(verdict(tmp_path, method="stable"))
+    assert set(before.values()) == {"train", "val", "test"}
+    # File names that come first, so that rows, groups' names and orders change.
+    for number in range(25):
+        save(tmp_path / "segmentation" / "images" / f"a{number}.png", 7000 + number)
+        save_mask(tmp_path / "segmentation" / "masks" / f"a{number}.png")
+        save(tmp_path / "classification" / "images" / "burnt" / f"a{number}.png", 7100 + number)
+    pack_all(tmp_path)
+    after = split_of(verdict(tmp_path, method="stable"))
+    assert len(after) == len(before) + 50
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_pinned_split_stands_whatever_is_added_and_its_copies_follow(root):
+    pack_all(root)
+    first = verdict(root)
+    write_verdict(first, root / "splits.csv", root / "problems.csv", root / "data.json")
+    before = split_of(first)
+    copied = next(name for name, split in before.items() if split == "test" and name.startswith("segmentation"))
+    image = Image.open(root / copied)
+    for number in range(5):
+        copy = image.crop((1, 1, 39 - number, 29))
+        save(root / "classification" / "images" / "raw" / f"a{number}.png", copy)
+    pack_all(root)
+    second = verdict(root, read_pins(root / "splits.csv"), seed=1)
+    after = split_of(second)
+    assert {name: after[name] for name in before} == before
+    group = dict(zip(after, second.groups.names, strict=True))
+    linked = [name for name in after if name not in before and group[name] == group[copied]]
+    assert linked and all(after[name] == "test" for name in linked)
+    assert "group_moved" not in codes(second)

@@ -1,5 +1,6 @@
 """The two raw layouts, flat and with split folders, brought to one form: parts with images."""
 
+import functools
 import re
 import stat
 import unicodedata
@@ -264,11 +265,18 @@ def leaves_root(path: Path, root: Path) -> bool:
     DVC's own cache does not count as outside: with `cache.type symlink` every file of a set is a link into it.
     """
     try:
-        target = path.resolve()
-        return not target.is_relative_to(root.resolve()) and _DVC_OBJECT.search(target.as_posix()) is None
+        plain = path.name != ".." and not path.is_symlink()
+        target = _resolve(path.parent) / path.name if plain else path.resolve()
+        return not target.is_relative_to(_resolve(root)) and _DVC_OBJECT.search(target.as_posix()) is None
     except (OSError, RuntimeError, ValueError):
         # A link that leads to itself, or a name that no file can have, leads nowhere.
         return False
+
+
+# Of folders: every file of one asks for the same, and each of its steps costs a call of the system.
+@functools.lru_cache(maxsize=256)
+def _resolve(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def is_link(path: Path) -> bool:

@@ -14,7 +14,7 @@ from panvision.ingest.boxes import PlacedBoxes, place_boxes
 from panvision.ingest.capture import capture_time
 from panvision.ingest.fingerprint import file_hash, pixel_hash
 from panvision.ingest.layout import OUTSIDE, OutlineLabels, Sample, is_link, leaves_root, photo_name
-from panvision.ingest.looks import make_look
+from panvision.ingest.looks import PLAIN, make_look
 from panvision.ingest.orientation import MaskArray
 from panvision.ingest.outlines import draw_mask
 from panvision.ingest.packed import Task
@@ -30,7 +30,7 @@ from panvision.pixels import (
     RgbArray,
     ends_early,
     read_picture,
-    resize_rgb,
+    resize_image,
 )
 
 Kind = Literal["image", "mask"]
@@ -45,8 +45,6 @@ LABEL_COLUMNS: dict[Task, tuple[str, ...]] = {
     "classification": ("label",),
 }
 
-# A picture whose grey levels (0 to 255) vary by a smaller standard deviation shows nothing.
-_BLANK = 2.0
 # A JPEG file that ends in so many zero bytes may never have been written to its end.
 _ZEROS = 16
 # Modes whose pixels become 8-bit RGB without losing anything.
@@ -85,6 +83,16 @@ class Loaded:
     boxes: PlacedBoxes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A decoded picture, the same as a Pillow image, its look, and the file's bytes."""
+
+    picture: Picture
+    upright: Image.Image
+    look: npt.NDArray[np.uint8]
+    content: bytes
+
+
 def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
     """Decode and check one sample; nothing that its files hold raises.
 
@@ -103,8 +111,9 @@ def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
             picture = read_picture(sample.file, max_pixels=settings.max_pixels, content=content)
         except ImageError as error:
             return Loaded([problem(_image_code(error), sample.file, _reason(error, sample.file))])
-        problems = _look_over(picture, content, sample.file, settings.min_side)
-        return _with_labels(sample, root, settings, picture=picture, content=content, problems=problems)
+        upright = Image.fromarray(picture.rgb) if picture.image is None else picture.image
+        seen = _Seen(picture, upright, make_look(upright), content)
+        return _with_labels(sample, root, settings, seen=seen, problems=_look_over(seen, sample.file, settings))
 
 
 def _with_labels(
@@ -112,11 +121,11 @@ def _with_labels(
     root: Path,
     settings: DataSettings,
     *,
-    picture: Picture,
-    content: bytes,
+    seen: "_Seen",
     problems: list[Problem],
 ) -> Loaded:
     """The sample with its labels; `problems` are the image's own."""
+    picture = seen.picture
     pan: MaskArray | None = None
     boxes: PlacedBoxes | None = None
     faults: list[Problem] = []
@@ -136,9 +145,9 @@ def _with_labels(
     drawn = sample.outlines is not None and not sample.mask
     return Loaded(
         problems,
-        image=resize_rgb(picture.rgb, settings.image_size),
-        look=make_look(picture.rgb),
-        index=(*_index_row(sample, picture, content), *labels),
+        image=resize_image(seen.upright, settings.image_size),
+        look=seen.look,
+        index=(*_index_row(sample, picture, seen.content), *labels),
         mask=None if pan is None else _resize_mask(pan, settings.image_size),
         drawn=drawn,
         full_mask=pan if drawn else None,
@@ -178,8 +187,9 @@ def _image_code(error: ImageError) -> str:
             return "image_undecodable"
 
 
-def _look_over(picture: Picture, content: bytes, file: str, min_side: int) -> list[Problem]:
+def _look_over(seen: _Seen, file: str, settings: DataSettings) -> list[Problem]:
     """What is odd about a picture that can be decoded."""
+    picture, content, min_side = seen.picture, seen.content, settings.min_side
     height, width = picture.rgb.shape[:2]
     suffix = PurePosixPath(file).suffix.lower()
     problems: list[Problem] = []
@@ -193,8 +203,8 @@ def _look_over(picture: Picture, content: bytes, file: str, min_side: int) -> li
         problems.append(problem("image_animated", file, f"holds {picture.frames} pictures"))
     if min(width, height) < min_side:
         problems.append(problem("image_tiny", file, f"is {width}x{height} pixels, less than {min_side} on one side"))
-    spread = _grey_spread(picture.rgb)
-    if spread < _BLANK:
+    spread = float(seen.look.std())
+    if spread < PLAIN:
         problems.append(problem("image_blank", file, f"is all but one shade: its grey levels vary by {spread:.1f}"))
     if picture.orientation != 1:
         problems.append(problem("exif_rotated", file, f"was turned by its EXIF orientation {picture.orientation}"))
@@ -212,14 +222,6 @@ def _conversion(mode: str) -> str:
     if mode == "F":
         return "its values were brought to 0..255"
     return "its colours were converted to RGB"
-
-
-def _grey_spread(rgb: RgbArray) -> float:
-    """Standard deviation of the grey levels (ITU-R 601), 0 to 127.5."""
-    counts = np.array(Image.fromarray(rgb).convert("L").histogram(), np.float64)
-    levels = np.arange(len(counts))
-    mean = float((counts * levels).sum() / counts.sum())
-    return float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
 
 
 def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) -> tuple[MaskArray | None, list[Problem]]:

@@ -14,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.pixels import RgbArray
-
 SIDE = 64
 LENGTH = 63
 
@@ -126,9 +124,8 @@ class LookStack:
         return found
 
 
-def make_look(rgb: RgbArray) -> npt.NDArray[np.uint8]:
-    """The look of an (H, W, 3) uint8 picture, (64, 64) uint8: each pixel is the mean of what it covers."""
-    image = Image.fromarray(rgb)
+def make_look(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The look of an RGB picture, (64, 64) uint8: each pixel is the mean of what it covers."""
     # First down by whole factors, which is fast, then exactly.
     factor = max(1, min(image.size) // (2 * SIDE))
     small = image.reduce(factor) if factor > 1 else image

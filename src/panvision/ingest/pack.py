@@ -49,18 +49,21 @@ def prepare(task: Task, settings: DataSettings, out: str | Path) -> PackResult:
         raise IngestError(f"{root}: no such folder; {_expected(task)}")
     reading = read_set(task, root)
     # Named the same each time, so that what a killed run left is cleared by the next one.
-    scratch = out.parent / f".{out.name}.partial"
+    scratch, old = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.old"
     shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
         result = _pack(task, reading, root, settings, scratch)
         if not result.images:
             raise IngestError(f"{root}: nothing usable found; {_expected(task)}\n{describe(result.problems)}".rstrip())
+        # Whole folders change their names, so that one that is half written or half removed never bears the good name.
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(old)
         scratch.rename(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     return result
 
 

@@ -133,7 +133,7 @@ def binarise(channels: Values) -> tuple[MaskArray, float]:
         (H, W) uint8 0 or 1, and the share of pixels that are neither zero nor the brightest value.
     """
     values = channels if channels.ndim == 2 else _brightest(channels)
-    distinct = np.unique(values)
+    distinct = _distinct(values)
     top = distinct[-1]
     if top <= 0:
         return np.zeros(values.shape, np.uint8), 0.0
@@ -143,6 +143,15 @@ def binarise(channels: Values) -> tuple[MaskArray, float]:
     pan = values > 0 if numbers or flat else values.astype(np.float64) * 2 >= float(top)
     between = float(np.count_nonzero((values > 0) & (values < top))) / values.size
     return pan.astype(np.uint8), between
+
+
+def _distinct(values: Values) -> Values:
+    """The values that occur, rising; most masks are bytes, and sorting all pixels takes as long as decoding them."""
+    if values.dtype != np.uint8:
+        return np.unique(values)
+    occurs = np.zeros(256, np.bool_)
+    occurs[values.ravel()] = True
+    return np.flatnonzero(occurs)
 
 
 def _brightest(channels: Values) -> Values:

@@ -1,0 +1,44 @@
+import os
+
+import pytest
+
+from panvision.ingest import workers
+from panvision.ingest.problems import IngestError
+from panvision.ingest.readers import read_set
+from panvision.ingest.workers import load_samples
+from tests.ingest.raw_sets import classification_set, set_settings
+
+
+@pytest.fixture
+def given(tmp_path):
+    root = classification_set(tmp_path, count=60)
+    return read_set("classification", root).samples, root, set_settings(tmp_path)
+
+
+def test_processes_give_what_one_process_gives_in_order(given, monkeypatch):
+    samples, root, settings = given
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(3))
+    together = list(load_samples(samples, root, settings))
+    monkeypatch.setattr(workers, "_WORTH_IT", 10**6)
+    alone = list(load_samples(samples, root, settings))
+    assert [one.index for one in together] == [one.index for one in alone]
+    assert [one.index[0] for one in alone] == [sample.file for sample in samples]
+    assert all((one.image == other.image).all() for one, other in zip(together, alone, strict=True))
+
+
+def test_stopping_early_ends_the_processes(given, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
+    loading = load_samples(*given)
+    next(loading)
+    loading.close()
+
+
+def test_a_process_that_dies_is_an_error_that_names_files(given, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
+    monkeypatch.setattr(workers, "_load_chunk", die)
+    with pytest.raises(IngestError, match=r"process that loads images died.*images/burnt/c1200\.png.*max_pixels"):
+        list(load_samples(*given))
+
+
+def die(samples, root, settings):
+    os._exit(1)
