@@ -255,7 +255,8 @@ def _to_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    # A copy, unless the pixels stand on their own: those of several frames are read again from a file that is closed.
+    return image if image.mode == "RGB" and not getattr(image, "is_animated", False) else image.convert("RGB")
 
 
 def exif_orientation(image: Image.Image) -> int:

@@ -128,8 +128,8 @@ def make_look(image: Image.Image) -> npt.NDArray[np.uint8]:
     """The look of an RGB picture, (64, 64) uint8: each pixel is the mean of what it covers."""
     # First down by whole factors, which is fast, then exactly.
     factor = max(1, min(image.size) // (2 * SIDE))
-    small = image.reduce(factor) if factor > 1 else image
-    return np.asarray(small.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
+    grey = image.convert("L")
+    return np.asarray((grey.reduce(factor) if factor > 1 else grey).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def is_plain(looks: Looks) -> npt.NDArray[np.bool_]:

@@ -141,17 +141,18 @@ def binarise(channels: Values) -> tuple[MaskArray, float]:
     rising = distinct[distinct > 0]
     flat = len(distinct) <= _FLAT_VALUES and float(rising[0]) * _FLAT_RATIO >= float(top)
     pan = values > 0 if numbers or flat else values.astype(np.float64) * 2 >= float(top)
-    between = float(np.count_nonzero((values > 0) & (values < top))) / values.size
-    return pan.astype(np.uint8), between
+    between = 0.0 if len(rising) == 1 else float(np.count_nonzero((values > 0) & (values < top))) / values.size
+    return pan.view(np.uint8), between
 
 
 def _distinct(values: Values) -> Values:
     """The values that occur, rising; most masks are bytes, and sorting all pixels takes as long as decoding them."""
     if values.dtype != np.uint8:
         return np.unique(values)
-    occurs = np.zeros(256, np.bool_)
-    occurs[values.ravel()] = True
-    return np.flatnonzero(occurs)
+    ends = np.unique([values.min(), values.max()])
+    if sum(np.count_nonzero(values == end) for end in ends) == values.size:
+        return ends
+    return np.unique(values)
 
 
 def _brightest(channels: Values) -> Values:
