@@ -20,6 +20,7 @@ COPIED = (
     ".dvc/.gitignore",
     ".dvc/config",
     ".dvc/plots",
+    "data/pins.csv",
     "stages",
     "src",
 )
