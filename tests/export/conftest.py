@@ -25,13 +25,18 @@ class Packed:
         """One picture for each name in `splits`: 0, 1, 2 … of segmentation, 80 … of detection, 160 … of states."""
         folder, (column, label) = self.prepared / task, LABELS[task]
         files = [f"images/{row:02d}.png" for row in range(len(splits))]
-        write_rows(folder / "index.csv", ("file", "width", "height", column), [(file, 96, 48, label) for file in files])
+        write_rows(
+            folder / "index.csv",
+            ("file", "width", "height", column, "drawn"),
+            [(file, 96, 48, label, "") for file in files],
+        )
         write_rows(folder / "boxes.csv", ("row", "x1", "y1", "x2", "y2", "label"), [])
         write_json(folder / "classes.json", {"classes": CLASSES[task]})
         if images is None:
             values = 80 * TASKS.index(task) + np.arange(len(splits), dtype=np.uint8)
             images = np.broadcast_to(values[:, None, None, None], (len(splits), size, size, 3))
         np.save(folder / "images.npy", images)
+        np.save(folder / "looks.npy", np.zeros((len(splits), 64, 64), np.uint8))
         np.save(folder / "masks.npy", np.zeros((len(splits), size, size), np.uint8))
         rows = [(task, file, file, split) for file, split in zip(files, splits, strict=True)]
         self.split_rows = [row for row in self.split_rows if row[0] != task] + rows

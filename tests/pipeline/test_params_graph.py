@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 KEYS = leaves(read_yaml(ROOT / "params.yaml"))
 # Keys that a stage reads only where another key says so, which the tiny settings do not: key → that other key.
 CONDITIONAL = {
+    "split.fold": "split.folds",
     "tracking.wandb.project": "tracking.wandb.enabled",
     "tracking.wandb.entity": "tracking.wandb.enabled",
 }
