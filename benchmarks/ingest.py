@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import multiprocessing
+import os
 import platform
 import statistics
 import tempfile
@@ -18,6 +19,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+# As stages/prepare.py has it; for the processes that are measured.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from PIL import Image

@@ -1,8 +1,12 @@
 """Stage prepare: one task's raw images and labels, checked and packed. `python stages/prepare.py segmentation`."""
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
+
+# NumPy's threads would stand idle here, and a process without threads starts others in no time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from panvision.ingest.pack import prepare
 from panvision.ingest.packed import TASKS

@@ -10,8 +10,8 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -69,29 +69,39 @@ class ImageTooLargeError(ImageError):
     """A picture with more pixels than allowed; it was not decoded."""
 
 
-class Picture(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Picture:
     """A decoded image file.
 
     Attributes:
-        rgb: (H, W, 3) uint8, upright.
+        image: RGB, upright.
         stored_size: width and height in the file, before EXIF rotation.
         orientation: EXIF orientation, 1 to 8.
         format: Pillow's name of the file's format, whatever the file's suffix says; "" if unknown. The MPO files of
             phones, JPEG files with previews or a depth map behind the photo, count as JPEG of one frame.
-        frames: pictures in the file, of which `rgb` is the first.
+        frames: pictures in the file, of which `image` is the first.
         mode: Pillow's mode of the file's pixels, with `;16` where each channel has 16 bits and Pillow keeps 8, and
             `+transparency` where one of the colours stands for transparent.
         exif: what the file says about the taking of the picture; None if that is damaged.
     """
 
-    rgb: RgbArray
+    image: Image.Image
     stored_size: tuple[int, int]
     orientation: int
     format: str = ""
     frames: int = 1
     mode: str = "RGB"
     exif: Image.Exif | None = None
-    image: Image.Image | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright picture in pixels."""
+        return self.image.size
+
+    @property
+    def rgb(self) -> RgbArray:
+        """The pixels, (H, W, 3) uint8, copied anew each time."""
+        return np.array(self.image)
 
 
 def read_image(path: str | Path, *, max_pixels: int = 100_000_000) -> RgbArray:
@@ -121,7 +131,7 @@ def read_picture(path: str | Path, *, max_pixels: int = 100_000_000, content: by
         upright = _to_rgb(image, name=str(path), max_pixels=max_pixels)
         exif, orientation = _exif(image), exif_orientation(image)
         kind = "JPEG" if image.format == "MPO" else image.format or ""
-        return Picture(np.array(upright), stored_size, orientation, kind, _frames(image), mode, exif, upright)
+        return Picture(upright, stored_size, orientation, kind, _frames(image), mode, exif)
 
 
 @contextlib.contextmanager
@@ -284,9 +294,9 @@ def resize_rgb(image: RgbArray, size: int) -> RgbArray:
     """Resize (H, W, 3) uint8 to (size, size, 3) uint8: stretched to the square, bilinear with antialiasing."""
     if image.shape[:2] == (size, size):
         return image
-    return resize_image(Image.fromarray(image), size)
+    return np.asarray(resize_image(Image.fromarray(image), size))
 
 
-def resize_image(image: Image.Image, size: int) -> RgbArray:
-    """As `resize_rgb`, of an RGB picture that is a Pillow image already."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+def resize_image(image: Image.Image, size: int) -> Image.Image:
+    """As `resize_rgb`, of an RGB picture that is a Pillow image already, and to one."""
+    return image.resize((size, size), Image.Resampling.BILINEAR)

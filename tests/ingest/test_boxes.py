@@ -12,7 +12,7 @@ from panvision.pixels import Picture
 
 def blank(width, height, orientation=1):
     stored = (height, width) if orientation > 4 else (width, height)
-    return Picture(np.zeros((height, width, 3), np.uint8), stored, orientation)
+    return Picture(Image.new("RGB", (width, height)), stored, orientation)
 
 
 def place(boxes, width=40, height=30, *, size=None, orientation=1, zero_area="drop", relative=False):

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from panvision.ingest.outlines import draw_mask
 from panvision.ingest.readers import read_set
@@ -112,7 +113,7 @@ def test_run_lengths_are_outlines_those_of_crowds_too(tmp_path, segmentation, cr
 
     reading = read(tmp_path, edit, "segmentation")
     assert [found.code for found in reading.problems] == ["masks_drawn"]
-    mask, _ = draw_mask(reading.samples[0].outlines, Picture(np.zeros((30, 40, 3), np.uint8), (40, 30), 1), "a")
+    mask, _ = draw_mask(reading.samples[0].outlines, Picture(Image.new("RGB", (40, 30)), (40, 30), 1), "a")
     assert mask[:, 1:3].all() and mask.sum() == 60
 
 

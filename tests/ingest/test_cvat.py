@@ -2,13 +2,14 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from panvision.ingest.outlines import draw_mask
 from panvision.ingest.readers import read_set
 from panvision.pixels import Picture
 from tests.ingest.label_formats import codes, reason, touch, write_text
 
-PICTURE = Picture(np.zeros((30, 40, 3), np.uint8), (40, 30), 1)
+PICTURE = Picture(Image.new("RGB", (40, 30)), (40, 30), 1)
 LABELS = "<meta><task><labels><label><name>pan</name></label></labels></task></meta>"
 BOX = '<box label="pan" xtl="1" ytl="2" xbr="4.5" ybr="6" occluded="0"><attribute name="x">1</attribute></box>'
 

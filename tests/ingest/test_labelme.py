@@ -11,7 +11,7 @@ from panvision.ingest.readers import read_set
 from panvision.pixels import Picture
 from tests.ingest.label_formats import codes, reason, write_json, write_text
 
-PICTURE = Picture(np.zeros((30, 40, 3), np.uint8), (40, 30), 1)
+PICTURE = Picture(Image.new("RGB", (40, 30)), (40, 30), 1)
 
 
 def shape(kind, points, label="pan", **more):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from panvision.ingest.layout import OutlineLabels, RunLengths
@@ -25,7 +26,7 @@ SQUARE = (10.0, 5.0, 30.0, 5.0, 30.0, 25.0, 10.0, 25.0)
 def picture(width=WIDTH, height=HEIGHT, orientation=1):
     """An upright picture of this size, whose file has the orientation."""
     stored = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-    return Picture(np.zeros((height, width, 3), np.uint8), stored, orientation)
+    return Picture(Image.new("RGB", (width, height)), stored, orientation)
 
 
 def draw(polygons=(), run_lengths=(), of=None, **stated):

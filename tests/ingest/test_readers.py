@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from panvision.ingest.boxes import place_boxes
 from panvision.ingest.layout import fold_name
@@ -33,7 +34,7 @@ IMAGES = [
     ("c.webp", (40, 30), []),
 ]
 OUTLINED = [("a.jpg", (40, 30), [("pan", SQUARE), ("wok", (1.0, 1.0, 8.0, 1.0, 8.0, 9.0))]), ("b.jpg", (40, 30), [])]
-PICTURE = Picture(np.zeros((30, 40, 3), np.uint8), (40, 30), 1)
+PICTURE = Picture(Image.new("RGB", (40, 30)), (40, 30), 1)
 
 
 def sizes_of(images):

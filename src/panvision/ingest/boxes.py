@@ -39,8 +39,11 @@ def place_boxes(
         file: its path, for messages.
         zero_area: boxes without area inside the picture are dropped with a warning, or are errors.
     """
-    xywh = _in_pixels(given, picture)
     labels = np.array(given.labels, np.int64)
+    if _all_inside(given, picture):
+        xywh = np.array(given.xywh, np.float64).reshape(-1, 4)
+        return PlacedBoxes(np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]), labels), []
+    xywh = _in_pixels(given, picture)
     finite: Flags = np.asarray(np.isfinite(xywh).all(axis=1))
     negative: Flags = finite & (xywh[:, 2:] < 0).any(axis=1)
     problems = [
@@ -72,6 +75,19 @@ def place_boxes(
     return PlacedBoxes(clipped[keep], labels[keep]), problems
 
 
+def _all_inside(given: BoxLabels, picture: Picture) -> bool:
+    """Whether nothing is to be said about any box, which is so in most pictures, and quickly told of a few boxes."""
+    width, height = picture.size
+    return (
+        not given.relative
+        and given.size in (None, (width, height))
+        and all(
+            x >= 0.0 and y >= 0.0 and w >= 1.0 and h >= 1.0 and x + w <= width and y + h <= height
+            for x, y, w, h in given.xywh
+        )
+    )
+
+
 def _clip(xyxy: Boxes, picture: Picture, flat: Flags, keep: Flags) -> tuple[Boxes, Flags, Flags]:
     """Boxes (M, 4) clipped to the picture, which of them (M,) have no area, and which lie outside.
 
@@ -81,7 +97,7 @@ def _clip(xyxy: Boxes, picture: Picture, flat: Flags, keep: Flags) -> tuple[Boxe
         flat: those that have no area as annotated.
         keep: those that were usable so far.
     """
-    height, width = picture.rgb.shape[:2]
+    width, height = picture.size
     clipped = np.clip(xyxy, 0.0, [width, height, width, height])
     outside = keep & ~flat & (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
     # A sliver that has no width left once it is stored in 32 bits is as flat.
@@ -94,7 +110,7 @@ def _in_pixels(given: BoxLabels, picture: Picture) -> Boxes:
     xywh = np.array(given.xywh, np.float64).reshape(-1, 4)
     if not given.relative:
         return xywh
-    height, width = picture.rgb.shape[:2]
+    width, height = picture.size
     with np.errstate(over="ignore", invalid="ignore"):
         return xywh * np.array((given.size or (width, height)) * 2)
 

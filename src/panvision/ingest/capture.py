@@ -1,10 +1,10 @@
 """When a photo was taken and by which camera, as its EXIF data or its name tell; bursts are found by it."""
 
+import posixpath
 import re
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 
 from PIL import Image
 
@@ -96,14 +96,14 @@ def capture_time(image_exif: Image.Exif | None, name: str) -> Capture:
 def _stem(name: str) -> str:
     """The name of the photo without folders and suffix."""
     photo, roboflow = photo_name(name)
-    return _ROBOFLOW_SUFFIX.sub("", photo) if roboflow else _SUFFIX.sub("", PurePosixPath(name).name)
+    return _ROBOFLOW_SUFFIX.sub("", photo) if roboflow else _SUFFIX.sub("", posixpath.basename(name))
 
 
 def _tags(exif: Image.Exif | None) -> dict[int, str]:
     """The texts among the tags that are asked for."""
     asked = (*(tag for pair in _TIMES for tag in pair), _MAKE, _MODEL, _BODY_SERIAL)
     texts: dict[int, str] = {}
-    if exif is None:
+    if not exif:
         return texts
     # Some writers put everything into the first directory. What can be read there holds if the second is damaged.
     for directory in (lambda: exif, lambda: exif.get_ifd(_EXIF_IFD)):

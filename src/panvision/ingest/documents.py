@@ -1,5 +1,6 @@
 """What lies in one part of a set: its images, and its annotation files, each parsed once."""
 
+import posixpath
 import re
 import unicodedata
 from collections import defaultdict
@@ -94,6 +95,10 @@ class Scan:
             source: the annotation file, for messages.
             subset: a folder in them that may hold the image as well.
         """
+        plain = posixpath.join(relative(self.part.images, self.root), name).removeprefix("./")
+        listed = self.by_file.get(_nfc(plain))
+        if listed and relative(listed, self.root) == plain:
+            return listed
         pure = PurePosixPath(name.replace("\\", "/"))
         absolute = pure.is_absolute() or PureWindowsPath(name).is_absolute()
         if absolute or ".." in pure.parts or "\0" in name:

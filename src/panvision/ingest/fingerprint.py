@@ -12,8 +12,13 @@ def file_hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def pixel_hash(rgb: RgbArray) -> str:
-    """sha256 of the decoded pixels and their size: equal for copies that were renamed or saved again without loss."""
-    digest = hashlib.sha256(f"{rgb.shape[1]}x{rgb.shape[0]}:".encode())
-    digest.update(np.ascontiguousarray(rgb).data)
+def pixel_hash(packed: RgbArray, size: tuple[int, int]) -> str:
+    """sha256 of a picture's packed pixels and of its own size: equal for copies that were renamed or saved losslessly.
+
+    Args:
+        packed: (S, S, 3) uint8, the pixels that the model will see. What differs in none of them is the same picture to it.
+        size: width and height before packing.
+    """
+    digest = hashlib.sha256(f"{size[0]}x{size[1]}:".encode())
+    digest.update(np.ascontiguousarray(packed).data)
     return digest.hexdigest()

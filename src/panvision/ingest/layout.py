@@ -1,6 +1,8 @@
 """The two raw layouts, flat and with split folders, brought to one form: parts with images."""
 
 import functools
+import os
+import posixpath
 import re
 import stat
 import unicodedata
@@ -155,7 +157,7 @@ def list_folder(folder: Path, root: Path) -> Listing:
         listing.problems.append(problem("link_escapes", relative(folder, root), OUTSIDE))
         return listing
     try:
-        paths = sorted(folder.iterdir())
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         reason = f"cannot be listed: {error.strerror or type(error).__name__}"
         listing.problems.append(problem("not_permitted", relative(folder, root), reason))
@@ -309,6 +311,10 @@ def _folders_of(folder: Path, names: Iterable[str]) -> Iterator[Path]:
 
 def relative(path: Path, root: Path) -> str:
     """A path below `root` with forward slashes."""
+    # As `Path.relative_to` has it, but for the time: every file is asked several times.
+    below, start = str(path), os.path.join(root, "")  # noqa: PTH118 -- pathlib drops the slash at the end
+    if below.startswith(start):
+        return below.removeprefix(start).replace(os.sep, "/")
     return path.relative_to(root).as_posix()
 
 
@@ -333,6 +339,6 @@ def photo_name(name: str) -> tuple[str, bool]:
     Roboflow names every augmented copy of `pan.jpg` `pan_jpg.rf.<hash>.jpg`: the photo is `pan_jpg`. Any other
     file is its own photo, named by its stem, which says nothing across folders (`0001` is in every set).
     """
-    stem = Path(name).stem
+    stem = posixpath.splitext(posixpath.basename(name))[0]
     photo, marker, _ = stem.rpartition(".rf.")
     return (photo, True) if marker and photo else (stem, False)

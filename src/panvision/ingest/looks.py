@@ -126,9 +126,12 @@ class LookStack:
 
 def make_look(image: Image.Image) -> npt.NDArray[np.uint8]:
     """The look of an RGB picture, (64, 64) uint8: each pixel is the mean of what it covers."""
-    # First down by whole factors, which is fast, then exactly.
-    factor = max(1, min(image.size) // (2 * SIDE))
     grey = image.convert("L")
+    width, height = image.size
+    if width % SIDE == 0 and height % SIDE == 0:
+        return np.asarray(grey.reduce((width // SIDE, height // SIDE)))
+    # First down by whole factors, which is fast, then exactly.
+    factor = max(1, min(width, height) // (2 * SIDE))
     return np.asarray((grey.reduce(factor) if factor > 1 else grey).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 

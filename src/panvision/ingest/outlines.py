@@ -113,7 +113,7 @@ def draw_mask(outlines: OutlineLabels, picture: Picture, file: str) -> tuple[Mas
 
 def _draw(outlines: OutlineLabels, picture: Picture, fit: Fit) -> tuple[MaskArray, int]:
     """The mask in the pixels that the outlines were drawn on, and how many outlines lie outside it."""
-    height, width = picture.stored_size[::-1] if fit.kind == "turned" else picture.rgb.shape[:2]
+    width, height = picture.stored_size if fit.kind == "turned" else picture.size
     sides = np.array(outlines.size or (width, height) if outlines.relative else (1.0, 1.0))
     factors = sides * np.array(fit.scale)
     mask = np.zeros((height, width), np.uint8)

@@ -25,7 +25,7 @@ class Fit(NamedTuple):
 
 def fit_size(stated: tuple[float, float] | None, picture: Picture) -> Fit:
     """Compare the width and height that annotations state, if they do, with a decoded picture's."""
-    height, width = picture.rgb.shape[:2]
+    width, height = picture.size
     if stated is None or stated == (width, height):
         return Fit("same", (1.0, 1.0), f"{width}x{height}")
     text = f"annotated as {stated[0]:g}x{stated[1]:g}, the picture is {width}x{height}"

@@ -109,13 +109,19 @@ def looks_inverted(pan: MaskArray) -> bool:
     more, is at least as dense in the middle (the inner half of width and height) as in the whole. A close-up of a
     pan leaves out the corners, not the middle.
     """
-    left_out = pan == 0
-    share = float(left_out.mean())
-    border = np.concatenate([left_out[0], left_out[-1], left_out[1:-1, 0], left_out[1:-1, -1]])
-    height, width = left_out.shape
-    middle = left_out[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    lies_inside = float(border.mean()) <= 1 - _INVERTED_BORDER and float(middle.mean()) >= share
-    return lies_inside and _INVERTED_HOLE <= share <= 1 - _INVERTED_HOLE
+    # Most masks leave the border out, which is quickly seen.
+    border = np.concatenate([pan[0], pan[-1], pan[1:-1, 0], pan[1:-1, -1]])
+    if _left_out(border) > 1 - _INVERTED_BORDER:
+        return False
+    height, width = pan.shape
+    middle = pan[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    share = _left_out(pan)
+    return _left_out(middle) >= share and _INVERTED_HOLE <= share <= 1 - _INVERTED_HOLE
+
+
+def _left_out(pan: npt.NDArray[np.uint8]) -> float:
+    """The share of some pixels that are not marked."""
+    return (pan.size - np.count_nonzero(pan)) / pan.size
 
 
 def binarise(channels: Values) -> tuple[MaskArray, float]:

@@ -17,12 +17,17 @@ from panvision.ingest.settings import DataSettings
 
 # Samples handed to a process at once: what they weigh (a few hundred kB each) outweighs the handing over.
 _CHUNK = 8
+# Chunks that each process has before it, so that it need not wait for this one to hand out more.
+_QUEUED = 2
 # Starting processes takes as long as loading so many samples.
 _WORTH_IT = 96
 
 
 def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings) -> Iterator[Loaded]:
     """Load samples in their order, each decoded once.
+
+    This process loads some of them itself: all of a small set, and of a larger one what the others have not got round
+    to, so that nothing waits while they start, and no more processes than cores have work.
 
     Args:
         samples: as a reader found them.
@@ -32,33 +37,42 @@ def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings) 
     Raises:
         IngestError: a process died over one of some images, which are named.
     """
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if workers == 1 or len(samples) < _WORTH_IT:
+    others = _cores() - 1
+    if others == 0 or len(samples) < _WORTH_IT:
         for sample in samples:
             yield load_sample(sample, root, settings)
         return
-    chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
+    chunks = deque(samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK))
     waiting: deque[tuple[Sequence[Sample], Future[list[Loaded]]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=_context(), initializer=_die_with_parent) as pool:
+    with ProcessPoolExecutor(others, mp_context=_context(), initializer=_die_with_parent) as pool:
         try:
-            for chunk in chunks:
-                waiting.append((chunk, pool.submit(_load_chunk, chunk, root, settings)))
-                if len(waiting) >= 3 * workers:
-                    yield from _result(*waiting.popleft())
-            while waiting:
-                yield from _result(*waiting.popleft())
+            started = pool.submit(int)
+            while chunks and not started.done():
+                yield from _load_chunk(chunks.popleft(), root, settings)
+            while chunks or waiting:
+                away = sum(not future.done() for _, future in waiting)
+                if chunks and away < _QUEUED * others and len(waiting) < 2 * _QUEUED * others:
+                    chunk = chunks.popleft()
+                    waiting.append((chunk, pool.submit(_load_chunk, chunk, root, settings)))
+                elif chunks and not waiting[0][1].done() and len(waiting) < 2 * _QUEUED * others:
+                    chunk, done = chunks.popleft(), Future[list[Loaded]]()
+                    done.set_result(_load_chunk(chunk, root, settings))
+                    waiting.append((chunk, done))
+                else:
+                    yield from waiting[0][1].result()
+                    waiting.popleft()
+        except BrokenProcessPool as error:
+            chunk = waiting[0][0] if waiting else samples
+            raise IngestError(
+                "a process that loads images died, for want of memory or over a file that breaks the decoder; it was "
+                f"one of those from {chunk[0].file} on: free memory, lower data.max_pixels, or look at these files"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _result(chunk: Sequence[Sample], future: "Future[list[Loaded]]") -> list[Loaded]:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise IngestError(
-            f"a process that loads images died, for want of memory or over a file that breaks the decoder; it was one "
-            f"of those from {chunk[0].file} on: free memory, lower data.max_pixels, or look at these files"
-        ) from error
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _load_chunk(samples: Sequence[Sample], root: Path, settings: DataSettings) -> list[Loaded]:
@@ -66,7 +80,9 @@ def _load_chunk(samples: Sequence[Sample], root: Path, settings: DataSettings) -
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Processes that inherit no threads and no open files: a fork of a process that has threads may hang."""
+    """Processes by a fork, which is quick, if this one has no threads; else by a server, for a fork may hang then."""
+    if sys.platform == "linux" and len(list(Path("/proc/self/task").iterdir())) == 1:
+        return multiprocessing.get_context("fork")
     context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
     if sys.platform != "win32":
         context.set_forkserver_preload(["panvision.ingest.load"])
