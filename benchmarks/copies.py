@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from panvision.ingest.copies import find_copies
 from panvision.ingest.looks import Looks, LookStack, make_look
 from panvision.ingest.settings import SplitSettings
-from panvision.pixels import IMAGE_SUFFIXES
+from panvision.pixels import IMAGE_SUFFIXES, resize_image
 
 Change = Callable[[Image.Image, random.Random], Image.Image]
 
@@ -76,9 +76,9 @@ def saved(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(stream).convert("RGB")
 
 
-def look(image: Image.Image) -> Looks:
-    """The look of a picture."""
-    return make_look(image)
+def look(image: Image.Image, side: int) -> Looks:
+    """The look of a picture, as prepare makes it at a `data.image_size`."""
+    return make_look(image, resize_image(image, side))
 
 
 def search(looks: Sequence[Looks], limit: float) -> tuple[set[tuple[int, int]], float]:
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="photos drawn by chance; 0: all (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=float, default=SplitSettings().copy_difference, help="split.copy_difference")
+    parser.add_argument("--image-size", type=int, default=256, help="data.image_size (default: %(default)s)")
     args = parser.parse_args()
     files = sorted(
         path for path in args.photos.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and "masks" not in path.parts
@@ -105,13 +106,16 @@ def main() -> None:
     if args.count:
         files = sorted(random.Random(args.seed).sample(files, min(args.count, len(files))))
     originals = [Image.open(path).convert("RGB") for path in files]
-    looks = [look(image) for image in originals]
+    looks = [look(image, args.image_size) for image in originals]
     count = len(files)
     joined, seconds = search(looks, args.limit)
     print(f"{count} photos, limit {args.limit:g}\n\n{'copies':34}{'found':>7}{'of':>7}{'false':>7}{'seconds':>9}")
     for kind, change in KINDS.items():
         chances = [random.Random(f"{args.seed} {kind} {path.name}") for path in files]
-        copies = [look(saved(change(image, chance), 85)) for image, chance in zip(originals, chances, strict=True)]
+        copies = [
+            look(saved(change(image, chance), 85), args.image_size)
+            for image, chance in zip(originals, chances, strict=True)
+        ]
         pairs, taken = search([*looks, *copies], args.limit)
         across = {(one, other - count) for one, other in pairs if one < count <= other}
         own = sum(one == other for one, other in across)

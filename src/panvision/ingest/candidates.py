@@ -31,6 +31,8 @@ _MOST = 48
 # Per picture and variant, so many of the nearest are kept.
 _KEPT = 3
 _ENOUGH = 64
+# Looks that are described at a time, and those that ask with all their variants.
+_DESCRIBED = 256
 _BLOCK = 16
 
 
@@ -87,13 +89,19 @@ def find_candidates(looks: LookStack, rows: Integers) -> Candidates:
         return Candidates(empty, empty, empty, np.zeros(0, np.float32))
     found = np.concatenate([pairs for pairs, _ in blocks])  # (M, 3): source, target, variant
     cosine = np.concatenate([cosine for _, cosine in blocks])
+    best = _likest(found, cosine)
+    best = best[np.argsort(-cosine[best], kind="stable")]
+    variant = found[best, 2].astype(np.int64)
+    return Candidates(rows[found[best, 0]], rows[found[best, 1]], variant, cosine[best])
+
+
+def _likest(found: Integers, cosine: Floats) -> Integers:
+    """Of (M, 3) source, target and variant the positions of each pair's likest, by pair, whichever of them asked."""
     low, high = found[:, :2].min(axis=1), found[:, :2].max(axis=1)
     order = np.lexsort((found[:, 2], found[:, 0], -cosine, high, low))
     first = np.ones(len(order), np.bool_)
     first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
-    best = order[first]
-    best = best[np.argsort(-cosine[best], kind="stable")]
-    return Candidates(rows[found[best, 0]], rows[found[best, 1]], found[best, 2], cosine[best])
+    return order[first]
 
 
 class _Index:
@@ -101,8 +109,9 @@ class _Index:
 
     def __init__(self, looks: LookStack, rows: Integers) -> None:
         self._base = np.empty((len(rows), LENGTH), np.float32)
-        for start in range(0, len(rows), 1024):
-            self._base[start : start + 1024] = describe(looks.take(rows[start : start + 1024]))
+        for start in range(0, len(rows), _DESCRIBED):
+            block = slice(start, start + _DESCRIBED)
+            self._base[block] = describe(looks.take(rows[block]))
         self._signs = _signs(self._base)
         low_first = sorted(range(LENGTH), key=lambda place: ((place + 1) // 8 + (place + 1) % 8, place))
         centres = [np.zeros(LENGTH, np.float32)]
@@ -134,8 +143,11 @@ class _Index:
         keep = (cosine >= _COSINE) & (source != target)
         query, source, target, cosine = query[keep], source[keep], target[keep], cosine[keep]
         keep = _nearest(query, cosine)
-        rows = np.stack([source, target, query % len(VARIANTS)], axis=1)
-        return rows[keep], cosine[keep].astype(np.float32)
+        pairs = np.stack([source, target, query % len(VARIANTS)], axis=1)[keep]
+        cosine = cosine[keep].astype(np.float32)
+        # Most variants of a look meet the same ones: kept as they come, they would fill the memory.
+        best = _likest(pairs, cosine)
+        return pairs[best], cosine[best]
 
     def _matches(self, table: _Table, flat: Floats, signs: npt.NDArray[np.uint64]) -> tuple[Integers, Integers]:
         """Queries (rows of `flat`) and the looks filed under one of their keys, those of similar signs."""

@@ -16,7 +16,7 @@ def pixel_hash(packed: RgbArray, size: tuple[int, int]) -> str:
     """sha256 of a picture's packed pixels and of its own size: equal for copies that were renamed or saved losslessly.
 
     Args:
-        packed: (S, S, 3) uint8, the pixels that the model will see. What differs in none of them is the same picture to it.
+        packed: (S, S, 3) uint8, the pixels that the model will see; what differs in none of them is one picture to it.
         size: width and height before packing.
     """
     digest = hashlib.sha256(f"{size[0]}x{size[1]}:".encode())

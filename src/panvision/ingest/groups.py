@@ -17,6 +17,9 @@ from panvision.ingest.settings import SplitSettings
 # Why two images are of one group: equal pixels, one photo by Roboflow's names, copies by their look, one burst.
 Reason = Literal["pixels", "name", "look", "burst"]
 
+# Looks that are in memory at a time.
+_AT_ONCE = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -149,5 +152,5 @@ def _recognisable(entries: Sequence[Entry], looks: LookStack) -> Integers:
     """One row of each different picture, but for plain ones."""
     _, rows = np.unique([entry.pixels for entry in entries], return_index=True)
     rows = np.sort(rows).astype(np.int64)
-    blocks = [rows[start : start + 4096] for start in range(0, len(rows), 4096)]
+    blocks = [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
     return np.concatenate([block[~is_plain(looks.take(block))] for block in blocks] or [rows])

@@ -17,7 +17,7 @@ from panvision.ingest.boxes import PlacedBoxes, place_boxes
 from panvision.ingest.capture import capture_time
 from panvision.ingest.fingerprint import file_hash, pixel_hash
 from panvision.ingest.layout import OUTSIDE, OutlineLabels, Sample, is_link, leaves_root, photo_name
-from panvision.ingest.looks import PLAIN, SIDE, make_look
+from panvision.ingest.looks import PLAIN, make_look
 from panvision.ingest.orientation import MaskArray
 from panvision.ingest.outlines import draw_mask
 from panvision.ingest.packed import Task
@@ -119,10 +119,9 @@ def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
 
 
 def _see(picture: Picture, content: bytes, image_size: int) -> _Seen:
-    """Bring a picture to the packed size and to its look, which is made from the former where that is large enough."""
+    """Bring a picture to the packed size and to its look."""
     packed = resize_image(picture.image, image_size)
-    fine = image_size >= 2 * SIDE and min(picture.size) >= image_size
-    return _Seen(picture, np.asarray(packed), make_look(packed if fine else picture.image), content)
+    return _Seen(picture, np.asarray(packed), make_look(picture.image, packed), content)
 
 
 def _with_labels(

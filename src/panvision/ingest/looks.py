@@ -124,8 +124,15 @@ class LookStack:
         return found
 
 
-def make_look(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """The look of an RGB picture, (64, 64) uint8: each pixel is the mean of what it covers."""
+def make_look(picture: Image.Image, packed: Image.Image | None = None) -> npt.NDArray[np.uint8]:
+    """The look of an RGB picture, (64, 64) uint8: each pixel is the mean of what it covers.
+
+    Args:
+        picture: at its own size.
+        packed: the same shrunk to the model's square, from which the look is made where that is fine enough.
+    """
+    fine = packed is not None and 2 * SIDE <= packed.width <= min(picture.size)
+    image = packed if packed is not None and fine else picture
     grey = image.convert("L")
     width, height = image.size
     if width % SIDE == 0 and height % SIDE == 0:

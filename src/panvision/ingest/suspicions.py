@@ -346,12 +346,11 @@ def _neighbours(looks: npt.NDArray[np.float32], groups: npt.NDArray[np.int64]) -
     """
     order = np.argsort(groups, kind="stable")
     edges = np.flatnonzero(np.diff(groups[order], prepend=-1, append=-1))
-    whole = np.rint(looks * _SCALE).astype(np.float32)
-    by_group = whole[order]
+    by_group = np.rint(looks[order] * _SCALE)
     rows = np.empty((len(looks), _NEIGHBOURS), np.int64)
     nearness = np.empty(len(looks))
     for block in _blocks(len(looks)):
-        alike = whole[block] @ by_group.T  # (block, N), whole numbers
+        alike = np.rint(looks[block] * _SCALE) @ by_group.T  # (block, N), whole numbers
         best = np.maximum.reduceat(alike, edges[:-1], axis=1)  # (block, groups)
         best[np.arange(len(best)), groups[block]] = -np.inf
         total = np.zeros(len(best))
