@@ -9,11 +9,12 @@ costs more than a picture less.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from panvision.ingest.documents import Claim, Document
 from panvision.ingest.folders import SEGMENTATION_CLASSES
-from panvision.ingest.layout import BoxLabels, OutlineLabels, Reading, RunLengths, Sample
+from panvision.ingest.layout import BoxLabels, OutlineLabels, Reading, RunLengths, Sample, relative
 from panvision.ingest.outlines import Box, Polygon, outline_box
 from panvision.ingest.packed import Task
 from panvision.ingest.problems import Problem, problem
@@ -77,6 +78,45 @@ class Found:
     classes: list[str] = field(default_factory=list)
     images: list[Annotated] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+
+Contents = tuple[list[Shape], tuple[float, float] | None, list[Problem]]
+
+
+def read_paired(
+    claims: Iterable[Claim],
+    image_name: Callable[[Document], str],
+    contents: Callable[[Document], Contents],
+    *,
+    by_name: bool,
+) -> Found:
+    """Read formats that have an annotation file for each image; classes in the order of their names.
+
+    Args:
+        claims: every part with its files.
+        image_name: the image's name that a file states, or "".
+        contents: a file's shapes, the size that it states, and what is wrong with it.
+        by_name: the stated name decides which image it is, not the file's own (`Claim.pair`).
+    """
+    found = Found()
+    for claim in claims:
+        pairs, problems = claim.pair(image_name, by_name=by_name)
+        found.problems.extend(problems)
+        for document, path in pairs:
+            shapes, size, faults = contents(document)
+            found.problems.extend(faults)
+            annotated = Annotated(
+                file=relative(path, claim.scan.root),
+                split=claim.scan.split_of(path),
+                name=path.name,
+                source=document.file,
+                group=relative(document.path.parent, claim.scan.root),
+                shapes=tuple(shapes),
+                size=size,
+            )
+            found.images.append(annotated)
+    found.classes.extend(sorted({shape.name for image in found.images for shape in image.shapes}))
+    return found
 
 
 def to_reading(task: Task, found: Iterable[Found]) -> Reading:

@@ -16,9 +16,9 @@ from typing import Any
 
 from PIL import Image
 
-from panvision.ingest.annotated import Annotated, Found, Shape
+from panvision.ingest.annotated import Contents, Found, Shape, read_paired
 from panvision.ingest.documents import Claim, Document, Scan
-from panvision.ingest.layout import RunLengths, relative
+from panvision.ingest.layout import RunLengths
 from panvision.ingest.outlines import Polygon, check_polygon, ellipse_polygon, outline_box, rectangle_polygon
 from panvision.ingest.parsing import is_text, stated_size
 from panvision.ingest.problems import Problem, problem
@@ -43,27 +43,13 @@ def find_labelme(scan: Scan) -> list[Document]:
 
 def read_labelme(claims: Iterable[Claim]) -> Found:
     """Read every part's files; classes in the order of their names."""
-    found = Found()
-    for claim in claims:
-        pairs, problems = claim.pair(_image_name, by_name=True)
-        found.problems.extend(problems)
-        for document, path in pairs:
-            size = stated_size(document.content.get("imageWidth"), document.content.get("imageHeight"))
-            shapes, faults = _shapes(document, size)
-            found.problems.extend(faults)
-            found.images.append(
-                Annotated(
-                    file=relative(path, claim.scan.root),
-                    split=claim.scan.split_of(path),
-                    name=path.name,
-                    source=document.file,
-                    group=relative(document.path.parent, claim.scan.root),
-                    shapes=tuple(shapes),
-                    size=size,
-                )
-            )
-    found.classes.extend(sorted({shape.name for image in found.images for shape in image.shapes}))
-    return found
+    return read_paired(claims, _image_name, _contents, by_name=True)
+
+
+def _contents(document: Document) -> Contents:
+    size = stated_size(document.content.get("imageWidth"), document.content.get("imageHeight"))
+    shapes, faults = _shapes(document, size)
+    return shapes, size, faults
 
 
 def _image_name(document: Document) -> str:

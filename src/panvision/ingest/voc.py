@@ -9,9 +9,8 @@ from 1, which puts their boxes one pixel to the right and down.
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
-from panvision.ingest.annotated import Annotated, Found, Shape
+from panvision.ingest.annotated import Contents, Found, Shape, read_paired
 from panvision.ingest.documents import Claim, Document, Scan
-from panvision.ingest.layout import relative
 from panvision.ingest.outlines import Polygon, check_polygon
 from panvision.ingest.parsing import is_text, stated_size, to_float
 from panvision.ingest.problems import Problem, problem
@@ -30,27 +29,14 @@ def find_voc(scan: Scan) -> list[Document]:
 
 def read_voc(claims: Iterable[Claim]) -> Found:
     """Read every part's annotations; classes in the order of their names."""
-    found = Found()
-    for claim in claims:
-        pairs, problems = claim.pair(_file_name, by_name=False)
-        found.problems.extend(problems)
-        for document, path in pairs:
-            shapes, faults = _shapes(document)
-            found.problems.extend(faults)
-            size = document.content.find("size")
-            found.images.append(
-                Annotated(
-                    file=relative(path, claim.scan.root),
-                    split=claim.scan.split_of(path),
-                    name=path.name,
-                    source=document.file,
-                    group=relative(document.path.parent, claim.scan.root),
-                    shapes=tuple(shapes),
-                    size=None if size is None else stated_size(size.findtext("width"), size.findtext("height")),
-                )
-            )
-    found.classes.extend(sorted({shape.name for image in found.images for shape in image.shapes}))
-    return found
+    return read_paired(claims, _file_name, _contents, by_name=False)
+
+
+def _contents(document: Document) -> Contents:
+    shapes, faults = _shapes(document)
+    size = document.content.find("size")
+    stated = None if size is None else stated_size(size.findtext("width"), size.findtext("height"))
+    return shapes, stated, faults
 
 
 def _file_name(document: Document) -> str:
