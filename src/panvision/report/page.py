@@ -18,12 +18,14 @@ from panvision.report.inputs import (
     DataMetrics,
     DetectionMetrics,
     ExportMetrics,
+    ReportError,
     SegmentationMetrics,
     read_metrics,
 )
 from panvision.report.plots import read_confusion, read_precision_recall, read_training
 from panvision.report.rendering import render
 from panvision.report.settings import ReportSettings
+from panvision.report.sharing import read_baselines, read_sharing
 
 TEMPLATE = "page.html.jinja"
 
@@ -35,7 +37,7 @@ class RunFiles:
     Attributes:
         prepared: folder of `prepare`'s outputs, one subfolder per task.
         splits, problems: the splits.csv and problems.csv that `validate` wrote.
-        metrics: folder of data.json, <task>.json and export.json.
+        metrics: folder of data.json, <task>.json, export.json and baselines.json.
         reports: folder of curves/phase{1,2}.csv and plots/{precision_recall,confusion}.csv.
     """
 
@@ -56,23 +58,32 @@ def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, s
         settings: how many pictures are drawn, and how wide.
 
     Raises:
-        ReportError: metrics, curves, plots or problems are missing or damaged, or raw data changed since they were
-            prepared.
+        ReportError: metrics, curves, plots or problems are missing or damaged, metrics are those of a model with
+            other tasks, or raw data changed since they were prepared.
         PackedError: the packed sets or the splits cannot be used.
         ImageError: a raw picture or mask cannot be read.
     """
     metrics, reports = files.metrics, files.reports
-    detection = read_metrics(metrics / "detection.json", DetectionMetrics)
+    scores = {
+        "segmentation": read_metrics(metrics / "segmentation.json", SegmentationMetrics),
+        "detection": (detection := read_metrics(metrics / "detection.json", DetectionMetrics)),
+        "classification": read_metrics(metrics / "classification.json", ClassificationMetrics),
+    }
+    for task, own in scores.items():
+        if (own.images is not None) != (task in predictor.tasks):
+            raise ReportError(f"{metrics / task}.json: scores of a model with other tasks; run `dvc repro` again")
     figures = read_metrics(metrics / "data.json", DataMetrics)
     context = {
         "predictor": predictor,
-        "segmentation": read_metrics(metrics / "segmentation.json", SegmentationMetrics),
-        "detection": detection,
-        "classification": read_metrics(metrics / "classification.json", ClassificationMetrics),
+        **scores,
         "data": figures,
         "problems": problem_rows(figures.problems),
         "export": export_tables(read_metrics(metrics / "export.json", ExportMetrics).root),
-        "training": read_training(reports / "curves"),
+        "training": read_training(reports / "curves", predictor.tasks),
+        "sharing": read_sharing(
+            read_baselines(metrics / "baselines.json"),
+            {task: own.model_dump(exclude={"ci95"}) for task, own in scores.items()},
+        ),
         "precision_recall": read_precision_recall(
             reports / "plots/precision_recall.csv", detection.ap50, predictor.det_class_names
         ),
@@ -84,6 +95,7 @@ def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, s
                 predictor, task, prepared=files.prepared, splits=files.splits, data=data, settings=settings
             )
             for task in TASKS
+            if task in predictor.tasks
         },
     }
     return render(TEMPLATE, context)
