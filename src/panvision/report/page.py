@@ -1,8 +1,9 @@
 """The report: what the pipeline made, as one HTML page that needs nothing else."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -64,28 +65,23 @@ def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, s
         ImageError: a raw picture or mask cannot be read.
     """
     metrics, reports = files.metrics, files.reports
-    scores = {
-        "segmentation": read_metrics(metrics / "segmentation.json", SegmentationMetrics),
-        "detection": (detection := read_metrics(metrics / "detection.json", DetectionMetrics)),
-        "classification": read_metrics(metrics / "classification.json", ClassificationMetrics),
-    }
-    for task, own in scores.items():
-        if (own.images is not None) != (task in predictor.tasks):
-            raise ReportError(f"{metrics / task}.json: scores of a model with other tasks; run `dvc repro` again")
+    scores = _read_scores(metrics, predictor.tasks)
     figures = read_metrics(metrics / "data.json", DataMetrics)
     context = {
         "predictor": predictor,
-        **scores,
+        "segmentation": scores.segmentation,
+        "detection": scores.detection,
+        "classification": scores.classification,
         "data": figures,
         "problems": problem_rows(figures.problems),
         "export": export_tables(read_metrics(metrics / "export.json", ExportMetrics).root),
         "training": read_training(reports / "curves", predictor.tasks),
         "sharing": read_sharing(
             read_baselines(metrics / "baselines.json"),
-            {task: own.model_dump(exclude={"ci95"}) for task, own in scores.items()},
+            {task: own.model_dump(exclude={"ci95"}) for task, own in scores._asdict().items()},
         ),
         "precision_recall": read_precision_recall(
-            reports / "plots/precision_recall.csv", detection.ap50, predictor.det_class_names
+            reports / "plots/precision_recall.csv", scores.detection.ap50, predictor.det_class_names
         ),
         "confusion": read_confusion(reports / "plots/confusion.csv", predictor.cls_class_names),
         # Drawn last: it takes longest, and what is missing above shows at once.
@@ -99,6 +95,25 @@ def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, s
         },
     }
     return render(TEMPLATE, context)
+
+
+class _Scores(NamedTuple):
+    segmentation: SegmentationMetrics
+    detection: DetectionMetrics
+    classification: ClassificationMetrics
+
+
+def _read_scores(metrics: Path, tasks: Sequence[str]) -> _Scores:
+    """The three tasks' metrics, held to be those of a model of these tasks."""
+    scores = _Scores(
+        read_metrics(metrics / "segmentation.json", SegmentationMetrics),
+        read_metrics(metrics / "detection.json", DetectionMetrics),
+        read_metrics(metrics / "classification.json", ClassificationMetrics),
+    )
+    for task, own in scores._asdict().items():
+        if (own.images is not None) != (task in tasks):
+            raise ReportError(f"{metrics / task}.json: scores of a model with other tasks; run `dvc repro` again")
+    return scores
 
 
 def _findings(files: RunFiles, data: DataSettings, settings: ReportSettings) -> list[Finding]:

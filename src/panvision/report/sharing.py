@@ -79,8 +79,5 @@ def read_sharing(baselines: BaselineMetrics, current: Mapping[str, Mapping[str, 
     ]
     shared = {(task, key): found.shared for task, own in baselines.tasks.items() for key, found in own.figures.items()}
     if any(value != current.get(task, {}).get(key) for (task, key), value in shared.items()):
-        remarks.append(
-            f"The shared figures are those of {baselines.shared}, not of the present run: `panvision baselines` "
-            "compares anew."
-        )
+        remarks.append(f"The shared figures are those of {baselines.shared}, not of the present run.")
     return Sharing(rows, remarks)
