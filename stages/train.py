@@ -8,7 +8,7 @@ from panvision.ingest.packed import PackedError
 from panvision.model.checkpoint import CheckpointError
 from panvision.model.settings import ModelSettings
 from panvision.model.weights import WeightsError
-from panvision.params import ParamsError, read_sections, read_seed
+from panvision.params import ParamsError, read_sections, read_seed, read_tasks
 from panvision.training.loop import TrainingError
 from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
@@ -27,8 +27,9 @@ def main() -> None:
         config = TrainingConfig(seed=read_seed(), **read_sections(schemas))
         if phase == "phase1":
             model: ModelSettings = read_sections({"model": ModelSettings})["model"]
+            tasks = read_tasks()
             sets = open_sets("build/prepared", "build/splits.csv")
-            train_phase1(sets, config, model, checkpoint=PHASE1, curves=curves)
+            train_phase1(sets, config, model, tasks=tasks, checkpoint=PHASE1, curves=curves)
         else:
             sets = open_sets("build/prepared", "build/splits.csv")
             train_phase2(sets, config, start=PHASE1, checkpoint=PHASE2, curves=curves)

@@ -7,11 +7,15 @@ from hypothesis import strategies as st
 from pydantic import Field
 from ruamel.yaml import YAML
 
+from panvision.config import Config
 from panvision.decoding.settings import DetectionSettings
+from panvision.inference import backend
+from panvision.ingest import packed
 from panvision.ingest.settings import SplitSettings
 from panvision.model.settings import ModelSettings
 from panvision.params import (
     SECTIONS,
+    TASKS,
     ParamsError,
     Settings,
     check_seed,
@@ -19,6 +23,7 @@ from panvision.params import (
     override,
     read_sections,
     read_seed,
+    read_tasks,
 )
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 
@@ -223,6 +228,40 @@ class TestSeed:
 
     def test_the_largest_seed_is_taken(self):
         check_seed(2**32 - 1, "here")
+
+
+class TestTasks:
+    @pytest.mark.parametrize(
+        ("text", "tasks"),
+        [
+            ("seed: 1\n", TASKS),
+            ("tasks: [detection]\n", ("detection",)),
+            ("tasks: [classification, segmentation]\n", ("segmentation", "classification")),
+            ("tasks:\n- classification\n- detection\n- segmentation\n", TASKS),
+        ],
+    )
+    def test_they_are_read_in_one_order_or_are_all_three(self, params, text, tasks):
+        assert read_tasks(params(text)) == tasks
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            ("[]", "tasks: .*at least 1 item"),
+            ("[detection, segmentation, detection]", "tasks: each task at most once, but detection stands"),
+            ("[boxes]", "tasks.0: Input should be 'segmentation', 'detection' or 'classification', found 'boxes'"),
+            ("detection", "tasks: .*found 'detection'"),
+            ("null", "tasks: .*found None"),
+            ("[1]", "tasks.0: .*found 1"),
+        ],
+    )
+    def test_what_is_no_set_of_tasks_is_refused_alike_by_both_readers(self, params, value, said):
+        path = params(f"tasks: {value}\n")
+        for read in (read_tasks, Config.from_params):
+            with pytest.raises(ParamsError, match=rf"params\.yaml: {said}"):
+                read(path)
+
+    def test_every_room_means_the_same_tasks(self):
+        assert TASKS == packed.TASKS == backend.TASKS
 
 
 def test_override_changes_a_copy_by_yaml_1_2():

@@ -1,19 +1,22 @@
 """Models that tests can foretell: bright is pan, pure red is a box, the strongest colour is the state."""
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from panvision.decoding.boxes import Thresholds
 from panvision.decoding.points import level_points
-from panvision.inference.backend import METADATA_KEY, ModelInfo, RawOutputs
+from panvision.inference.backend import METADATA_KEY, TASKS, ModelInfo, RawOutputs
 
 SIZE = 64
 STRIDES = (8, 16, 32)
 BOX_NAMES = ("lid", "stirrer")
 STATE_NAMES = ("browned", "fresh", "frozen")
 INFO = ModelInfo(SIZE, STRIDES, BOX_NAMES, STATE_NAMES, Thresholds(score=0.3, nms=0.5, max_detections=100))
+SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(TASKS, size)]
 PLACES = len(level_points(SIZE, STRIDES)[0])
 
 
@@ -41,6 +44,27 @@ class ColourBackend:
                 class_logits[row, place, 1] = self.box_logit
                 ltrb[row, place] = np.concatenate([points[place] - box[:2], box[2:] - points[place]]) / strides[place]
         return RawOutputs(pixels.mean(axis=3) - 128.0, class_logits, ltrb, centerness, pixels.mean(axis=(1, 2)) / 10.0)
+
+
+class PartBackend(ColourBackend):
+    """ColourBackend without the heads of some tasks."""
+
+    def __init__(self, *tasks: str) -> None:
+        super().__init__(part_info(*tasks))
+
+    def run(self, images: np.ndarray) -> RawOutputs:
+        whole = super().run(images)._asdict()
+        return RawOutputs(**{name: whole[name] for name in self.info.output_names})
+
+
+def part_info(*tasks: str) -> ModelInfo:
+    """What a model of some tasks says of itself: no names for tasks that it has not."""
+    return replace(
+        INFO,
+        det_class_names=BOX_NAMES if "detection" in tasks else (),
+        cls_class_names=STATE_NAMES if "classification" in tasks else (),
+        tasks=tasks,
+    )
 
 
 def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path:

@@ -13,7 +13,7 @@ from panvision.export.settings import ExportSettings
 from panvision.files import write_json
 from panvision.ingest.settings import DataSettings, SplitSettings
 from panvision.model.settings import ModelSettings
-from panvision.params import ParamsError, Settings, load_params
+from panvision.params import TASKS, ParamsError, Settings, Tasks, load_params
 from panvision.report.settings import ReportSettings
 from panvision.scenes.settings import SceneSettings
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
@@ -23,6 +23,7 @@ class Config(Settings):
     """Every setting of the system; `Config()` is the system's own configuration (ResNet-50, 256 px)."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    tasks: Tasks = TASKS
     scenes: SceneSettings = SceneSettings()
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()

@@ -11,13 +11,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 SECTIONS = (
     "seed",
+    "tasks",
     "scenes",
     "data",
     "split",
@@ -31,6 +32,10 @@ SECTIONS = (
     "export",
     "report",
 )
+
+Task = Literal["segmentation", "detection", "classification"]
+# Everywhere in this order, whatever the file's.
+TASKS: tuple[Task, ...] = ("segmentation", "detection", "classification")
 
 
 class ParamsError(ValueError):
@@ -54,6 +59,22 @@ class Settings(BaseModel):
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
             raise ParamsError("\n".join(_describe(error, prefix, cls))) from error
+
+
+def _in_order(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    """The tasks in the order of TASKS, each once."""
+    twice = [task for task in TASKS if tasks.count(task) > 1]
+    if twice:
+        raise ValueError(f"each task at most once, but {', '.join(twice)} stands several times")
+    return tuple(task for task in TASKS if task in tasks)
+
+
+# Which heads a model has: the top-level `tasks`.
+Tasks = Annotated[tuple[Task, ...], Field(min_length=1), AfterValidator(_in_order)]
+
+
+class _TopLevel(Settings):
+    tasks: Tasks = TASKS
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -161,6 +182,19 @@ def read_seed(path: str | Path = "params.yaml") -> int:
     seed = load_params(path).get("seed", 42)
     check_seed(seed, str(path))
     return int(seed)
+
+
+def read_tasks(path: str | Path = "params.yaml") -> tuple[Task, ...]:
+    """The top-level `tasks` of a params file (default: all three), in the order of TASKS.
+
+    Raises:
+        ParamsError: no list of tasks, an empty one, an unknown task, or one that stands twice.
+    """
+    params = load_params(path)
+    try:
+        return _TopLevel.parse({"tasks": params["tasks"]} if "tasks" in params else {}).tasks
+    except ParamsError as error:
+        raise ParamsError("\n".join(f"{path}: {fault}" for fault in str(error).splitlines())) from error
 
 
 def override(params: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

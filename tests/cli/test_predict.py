@@ -6,7 +6,8 @@ from PIL import Image
 from panvision.cli.main import main
 from panvision.config import Config
 from panvision.decoding.settings import DetectionSettings
-from tests.tiny import picture, write_onnx
+from panvision.inference.predictor import Predictor
+from tests.tiny import PartBackend, picture, write_onnx
 
 
 @pytest.fixture
@@ -33,6 +34,21 @@ def test_a_folder_is_predicted(tmp_path, arguments, capsys) -> None:
     text = capsys.readouterr()
     assert text.out.splitlines() == ["a.png: frozen 98%, 1 box", f"1 picture predicted, written to {tmp_path}/out"]
     assert text.err == ""
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        (("segmentation",), "mask"),
+        (("detection",), "0 boxes"),
+        (("classification",), "frozen 98%"),
+        (("segmentation", "detection"), "0 boxes"),
+    ],
+)
+def test_a_model_without_some_tasks_says_what_it_has(tmp_path, arguments, capsys, monkeypatch, tasks, said) -> None:
+    monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend(*tasks)))
+    assert main([*arguments, "--visualize"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"a.png: {said}"
 
 
 def test_a_broken_file_is_named_and_the_rest_finished(tmp_path, arguments, capsys) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from panvision.cli.main import main
 from panvision.cli.summary import FIGURES, SummaryError, summary
+from tests.report.run import BASELINES
 
 
 @pytest.fixture
@@ -29,6 +30,27 @@ def test_an_undefined_or_missing_figure_is_called_so(project):
     rows = [line.split() for line in summary(project).splitlines()]
     assert ["detection", "mAP@0.5", "undefined"] in rows
     assert ["mAP@[.5:.95]", "undefined"] in rows
+
+
+def test_figures_of_a_task_that_the_model_has_not_are_called_so(project):
+    (project / "metrics/detection.json").write_text('{"images": null, "map50": null, "map50_95": null}')
+    rows = [line.split() for line in summary(project).splitlines()]
+    assert ["detection", "mAP@0.5", "not", "trained"] in rows and ["mAP@[.5:.95]", "not", "trained"] in rows
+
+
+def test_baselines_are_shown_where_they_are(project):
+    assert "alone" not in summary(project)
+    (project / "metrics/baselines.json").write_text("{}")
+    assert "alone" not in summary(project)
+    (project / "metrics/baselines.json").write_text(json.dumps(BASELINES))
+    rows = [line.split() for line in summary(project).splitlines()]
+    assert ["detection", "mAP@0.5", "0.765", "0.800", "-0.035"] in rows
+    assert ["mAP@[.5:.95]", "0.432", "undefined", "undefined"] in rows
+    assert max(len(line) for line in summary(project).splitlines()) <= 100
+    assert "not of the present run" in summary(project)
+    (project / "metrics/baselines.json").write_text("[")
+    with pytest.raises(SummaryError, match=r"baselines\.json: .*panvision baselines"):
+        summary(project)
 
 
 def test_results_are_named_where_they_are(project):

@@ -54,10 +54,21 @@ def test_settings_come_from_a_file_and_the_options_go_before(raw, tmp_path):
     assert config.train.patience == 7 and config.train.phase1.epochs == 0
 
 
+def test_one_task_alone_is_trained_through_the_same_code(raw, tmp_path):
+    folder = tmp_path / "out"
+    assert train("--data_root", raw, "--checkpoint_dir", folder, settings=[*SMALL, "tasks=[detection]"]) == 0
+    config = Config.load(Config.find_in_directory(folder))
+    model, info = load_model(folder / "best_model.pth", config)
+    assert config.tasks == model.tasks == ("detection",) and info["cls_idx_to_class"] == {}
+    photo = next((raw / "detection/images").iterdir())
+    assert set(infer_image(model, photo, info, config)) == {"detection"}
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         (["train.batchsize=3"], "train.batchsize: unknown key; did you mean train.batch_size?"),
+        (["tasks=[boxes]"], "tasks.0: Input should be 'segmentation', 'detection' or 'classification', found 'boxes'"),
         (["loss.cls"], "loss.cls: expected section.key=value"),
         (["model.weights=/nowhere/weights.pth"], "/nowhere/weights.pth: no such file"),
     ],

@@ -163,3 +163,27 @@ def test_stacked_images_lie_channels_last():
     stacked = stack_images(images)
     assert stacked.shape == (2, 3, 8, 8) and stacked.is_contiguous(memory_format=torch.channels_last)
     assert (stacked[1, 2].numpy() == images[1][..., 2]).all()
+
+
+@pytest.mark.parametrize(
+    "tasks", [("segmentation",), ("detection",), ("classification",), ("classification", "detection")]
+)
+def test_a_tasks_samples_do_not_depend_on_the_tasks_beside_it(tasks):
+    rows = {task: np.arange(count) for task, count in zip(TASKS, COUNTS, strict=True)}
+    whole, some = (
+        stream(ALL),
+        TrainingStream(packed_sets(COUNTS), {task: rows[task] for task in tasks}, ALL, batch_size=3, seed=1),
+    )
+    for step in (0, 5):
+        batch, part = whole[step], some[step]
+        assert set(part.images) == set(part.rows) == set(tasks)
+        for task in tasks:
+            assert torch.equal(part.images[task], batch.images[task])
+            assert (part.rows[task] == batch.rows[task]).all()
+        labels = {"segmentation": ["masks"], "detection": ["boxes", "labels"], "classification": ["states"]}
+        for task, names in labels.items():
+            for name in names:
+                own = getattr(part, name)
+                assert torch.equal(own, getattr(batch, name)) if task in tasks else own.numel() == 0
+    (moved,) = training_batches(some, start=5, stop=6, workers=0, pin_memory=False)
+    assert set(moved.to(torch.device("meta")).images) == set(tasks)

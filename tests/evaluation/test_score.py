@@ -12,7 +12,7 @@ from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import TASKS, PackedError
 from panvision.ingest.settings import DataSettings
 from panvision.pixels import ImageError, resize_rgb
-from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, ColourBackend, picture
+from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, SUBSETS, ColourBackend, PartBackend, picture
 
 WIDTH, HEIGHT = 128, 96
 BOX = (16, 12, 48, 36)
@@ -151,6 +151,32 @@ def test_an_empty_split_is_null(world, tmp_path) -> None:
     }
     assert (tmp_path / "plots" / "confusion.csv").read_text() == "actual,predicted\n"
     assert (tmp_path / "plots" / "precision_recall.csv").read_text() == "class,recall,precision\n"
+
+
+@pytest.mark.parametrize("tasks", SUBSETS)
+def test_figures_of_tasks_that_the_model_has_not_are_null(world, tmp_path, tasks) -> None:
+    whole, found = world.evaluate(), world.evaluate(PartBackend(*tasks))
+    nothing = {
+        "segmentation": {"images": None, "miou": None, "iou": {"background": None, "pan": None}, "dice": None},
+        "detection": {"images": None, "map50": None, "map50_95": None, "ap50": dict.fromkeys(BOX_NAMES)},
+        "classification": {
+            "images": None,
+            "accuracy": None,
+            "balanced_accuracy": None,
+            "recall": dict.fromkeys(STATE_NAMES),
+        },
+    }
+    for task in TASKS:
+        assert getattr(found, task) == (getattr(whole, task) if task in tasks else nothing[task])
+    assert bool(found.precision_recall) == ("detection" in tasks)
+    assert bool(found.confusion) == ("classification" in tasks)
+    found.write(tmp_path / "metrics", tmp_path / "plots")
+    assert len(list((tmp_path / "metrics").iterdir())) == 3 and len(list((tmp_path / "plots").iterdir())) == 2
+
+
+def test_classes_of_tasks_that_the_model_has_not_do_not_matter(world) -> None:
+    write_json(world.prepared / "detection" / "classes.json", {"classes": ["stirrer", "lid"]})
+    assert world.evaluate(PartBackend("classification")).classification["accuracy"] == 1.0
 
 
 def test_only_the_split_asked_for_is_scored(world) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,11 +60,11 @@ def pictures() -> np.ndarray:
     return np.stack([picture(SIZE, SIZE, colour=(20 * n, 90, 40), box=box) for n, box in enumerate(boxes)])
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> SimpleNamespace:
-    """A small model with random weights: `model`, its checkpoint's `path`, and its `predictor`."""
-    torch = pytest.importorskip("torch")
-    from panvision.model.checkpoint import load_checkpoint, save_checkpoint
+def save_model(path: str | Path, tasks: Sequence[str] = TASKS) -> None:
+    """Write a small model with random weights."""
+    import torch
+
+    from panvision.model.checkpoint import save_checkpoint
     from panvision.model.multitask import MultiTaskModel
     from panvision.model.settings import ModelSettings
 
@@ -71,11 +72,21 @@ def trained(tmp_path_factory) -> SimpleNamespace:
     settings = ModelSettings(
         backbone="resnet10", weights="none", fpn_channels=32, head_convs=1, seg_channels=8, cls_hidden=8
     )
-    model = MultiTaskModel(settings, image_size=SIZE, det_classes=BOX_NAMES, cls_classes=STATE_NAMES)
-    # As confident as a trained one: some boxes are reported, some are not.
-    torch.nn.init.normal_(model.detection.class_logits.weight, std=0.5)
-    path = tmp_path_factory.mktemp("models") / "best_model.pth"
+    model = MultiTaskModel(settings, image_size=SIZE, det_classes=BOX_NAMES, cls_classes=STATE_NAMES, tasks=tasks)
+    if "detection" in tasks:
+        # As confident as a trained one: some boxes are reported, some are not.
+        torch.nn.init.normal_(model.detection.class_logits.weight, std=0.5)
     save_checkpoint(path, model, meta={"config": TRAINED, "epoch": 3})
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> SimpleNamespace:
+    """A small model with random weights: `model`, its checkpoint's `path`, and its `predictor`."""
+    pytest.importorskip("torch")
+    from panvision.model.checkpoint import load_checkpoint
+
+    path = tmp_path_factory.mktemp("models") / "best_model.pth"
+    save_model(path)
     predictor = Predictor.load(path, "cpu").with_thresholds(0.25, 0.4, 50)
     return SimpleNamespace(path=path, model=load_checkpoint(path)[0], predictor=predictor)
 

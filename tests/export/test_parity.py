@@ -12,7 +12,7 @@ from panvision.export.settings import ExportSettings
 from panvision.inference.backend import RawOutputs
 from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import TASKS, PackedError
-from tests.tiny import INFO, PLACES, SIZE, ColourBackend
+from tests.tiny import INFO, PLACES, SIZE, ColourBackend, PartBackend
 
 FIGURES = ("mask_probability", "box_score", "box_edge_px", "state_probability")
 SAME = Parity(4, 0.0, 0.0, 0.0, 0.0, 4)
@@ -124,6 +124,20 @@ def test_what_is_no_number_fails(name, value) -> None:
     images = np.zeros((1, SIZE, SIZE, 3), np.uint8)
     with pytest.raises(ExportError, match=rf"a\.pth: the network gives NaN or infinity in {name}; training diverged"):
         compare(Predictor(Calm(spoil)), Predictor(Calm(spoil)), images, checkpoint="models/a.pth")
+
+
+def test_figures_of_absent_tasks_are_none_and_keep_every_limit() -> None:
+    images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+    found = compare(
+        Predictor(PartBackend("detection")), Predictor(PartBackend("detection")), images, checkpoint="a.pth"
+    )
+    assert found == Parity(2, None, 0.0, 0.0, None, 2)
+    found.check(ExportSettings(), "a.pth")
+    written = found.to_json(ExportSettings())
+    assert set(written) == set(SAME.to_json(ExportSettings()))
+    assert written["mask_probability"] is None and written["state_probability"] is None
+    with pytest.raises(ExportError, match=r"box_edge_px 9 \(limit 0\.05\); try"):
+        replace(found, box_edge_px=9.0).check(ExportSettings(), "a.pth")
 
 
 def test_a_file_that_describes_another_model_fails() -> None:

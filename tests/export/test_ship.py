@@ -3,13 +3,15 @@ import runpy
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from panvision.config import Config
 from panvision.export.settings import ExportSettings
+from panvision.inference.backend import OUTPUTS_OF, TASKS
 from panvision.inference.predictor import Predictor
-from tests.export.conftest import TRAINED
-from tests.tiny import SIZE
+from tests.export.conftest import TRAINED, save_model
+from tests.tiny import SIZE, SUBSETS
 
 pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -67,12 +69,38 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     written = {name: (project / name).read_bytes() for name in WRITTEN}
     config = Config.load("models/config.json")
     assert (config.seed, config.loss.cls, config.train.phase1.epochs, config.augment.hue) == (7, 4.0, 1, 0.1)
-    assert config.model == trained.model.settings
+    assert config.model == trained.model.settings and config.tasks == TASKS
     assert config.data.image_size == SIZE
     assert tuple(config.detection.model_dump().values()) == (0.25, 0.4, 50)
     assert config.export == ExportSettings(opset=21)
     runpy.run_path(str(STAGE), run_name="__main__")
     assert {name: (project / name).read_bytes() for name in WRITTEN} == written
+
+
+@pytest.mark.parametrize("tasks", [subset for subset in SUBSETS if len(subset) < 3])
+def test_a_model_of_fewer_tasks_ships_with_their_outputs_alone(project, pictures, tasks) -> None:
+    save_model("models/best_model.pth", tasks)
+    runpy.run_path(str(STAGE), run_name="__main__")
+    outputs = [output.name for output in onnx.load("models/panvision.onnx").graph.output]
+    assert outputs == [name for task in tasks for name in OUTPUTS_OF[task]]
+    reference, shipped = Predictor.load("models/best_model.pth"), Predictor.load("models/panvision.onnx")
+    assert shipped.tasks == tasks and set(shipped.predict(pictures[0])) == set(tasks)
+    for name, output in shipped.raw(pictures)._asdict().items():
+        expected = getattr(reference.raw(pictures), name)
+        assert (output is None) == (expected is None) == (name not in outputs)
+        if output is not None:
+            np.testing.assert_allclose(output, expected, atol=1e-4, rtol=1e-4)
+    parity = json.loads((project / "metrics/export.json").read_text())["parity"]
+    figures = {
+        "segmentation": {"mask_probability"},
+        "detection": {"box_score", "box_edge_px"},
+        "classification": {"state_probability"},
+    }
+    assert {name for name, value in parity.items() if value is None} == set().union(
+        *(figures[task] for task in TASKS if task not in tasks)
+    )
+    assert parity["passed"] is True and parity["same_results"] == 15
+    assert Config.load("models/config.json").tasks == tasks
 
 
 def test_the_stage_fails_and_leaves_nothing_when_the_models_differ(project, exported, monkeypatch) -> None:

@@ -9,7 +9,7 @@ from panvision.config import Config
 from panvision.decoding.settings import DetectionSettings
 from panvision.inference import Predictor, infer_image, load_model, run_inference
 from panvision.inference.backend import PredictorError
-from tests.tiny import STATE_NAMES, ColourBackend, picture, write_onnx
+from tests.tiny import STATE_NAMES, ColourBackend, PartBackend, picture, write_onnx
 
 
 @pytest.fixture
@@ -39,6 +39,20 @@ def test_the_documented_snippet(tmp_path, folder) -> None:
     assert results[1]["image_path"] == str(folder / "b.png")
     assert checkpoint_info["cls_idx_to_class"] == dict(enumerate(STATE_NAMES))
     assert checkpoint_info["num_det_classes"] == 2
+
+
+def test_a_model_of_one_task_with_what_load_model_gave(tmp_path, folder, monkeypatch) -> None:
+    monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend("segmentation")))
+    model, info = load_model(tmp_path / "m.onnx", Config())
+    assert info == {
+        "tasks": ["segmentation"],
+        "num_det_classes": 0,
+        "num_cls_classes": 0,
+        "det_class_names": [],
+        "cls_idx_to_class": {},
+    }
+    assert set(infer_image(model, folder / "b.png", info, Config())) == {"segmentation"}
+    assert all("detection" not in one for one in run_inference(model, folder, info, output_dir=tmp_path / "out"))
 
 
 def test_thresholds_argument_before_config_before_file(model, tmp_path) -> None:

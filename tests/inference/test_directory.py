@@ -10,7 +10,7 @@ from PIL import Image
 from panvision.inference.backend import PredictorError
 from panvision.inference.directory import list_images, output_names, predict_directory
 from panvision.inference.predictor import Predictor
-from tests.tiny import ColourBackend, picture
+from tests.tiny import SUBSETS, ColourBackend, PartBackend, picture
 
 
 @pytest.fixture
@@ -57,6 +57,17 @@ def test_what_is_written(predictor, folder, tmp_path) -> None:
     mask = np.asarray(Image.open(out / "B_mask.png"))
     assert np.array_equal(mask, predictor.predict(folder / "B.PNG")["segmentation"]["mask"])
     assert Image.open(out / "B_pred.png").size == (96, 48)
+
+
+@pytest.mark.parametrize("tasks", SUBSETS)
+def test_of_a_model_without_some_tasks_only_the_others_are_written(folder, tmp_path, tasks) -> None:
+    out = tmp_path / "out"
+    predict_directory(Predictor(PartBackend(*tasks)), folder, out, visualize=True)
+    written = json.loads((out / "predictions.json").read_text())["images"]
+    assert all(set(one) == {"image_name", "width", "height", *tasks} for one in written)
+    assert (written[0]["width"], written[0]["height"]) == (96, 48)
+    assert len(list(out.glob("*_mask.png"))) == (3 if "segmentation" in tasks else 0)
+    assert len(list(out.glob("*_pred.png"))) == 3
 
 
 def test_the_same_folder_gives_the_same_bytes(predictor, folder, tmp_path) -> None:

@@ -98,6 +98,18 @@ def test_metadata_of_another_graph_are_found_out(tmp_path) -> None:
         Predictor.load(tmp_path / "m.onnx").predict(picture())
 
 
+def test_a_file_without_a_tasks_outputs_is_read_if_its_metadata_say_so(tmp_path) -> None:
+    import onnx
+
+    metadata = changed_metadata(tasks=["detection", "classification"])
+    model = onnx.load(write_onnx(tmp_path / "m.onnx", metadata=metadata))
+    del model.graph.output[0]
+    onnx.save(model, tmp_path / "m.onnx")
+    result = Predictor.load(tmp_path / "m.onnx").predict(picture())
+    assert set(result) == {"detection", "classification"}
+    assert result["detection"]["class_names"] == ["lid"] and result["classification"]["class_name"] == "frozen"
+
+
 def test_outputs_by_other_names_are_refused(tmp_path) -> None:
     import onnx
 

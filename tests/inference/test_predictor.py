@@ -9,7 +9,19 @@ from PIL import Image
 from panvision.inference.backend import PredictorError, RawOutputs
 from panvision.inference.predictor import Predictor, to_rgb
 from panvision.pixels import ImageError
-from tests.tiny import BOX_NAMES, INFO, PLACES, SIZE, STATE_NAMES, ColourBackend, picture
+from tests.tiny import (
+    BOX_NAMES,
+    INFO,
+    PLACES,
+    SIZE,
+    STATE_NAMES,
+    SUBSETS,
+    ColourBackend,
+    PartBackend,
+    changed_metadata,
+    part_info,
+    picture,
+)
 
 
 @pytest.fixture
@@ -190,3 +202,34 @@ def test_a_missing_file_is_named(tmp_path, name) -> None:
 
 def test_info_survives_its_metadata() -> None:
     assert type(INFO).from_metadata(INFO.to_metadata(), "m.onnx") == INFO
+
+
+class TestTasks:
+    @pytest.mark.parametrize("tasks", SUBSETS)
+    def test_what_the_model_has_not_is_absent_and_the_rest_is_the_same(self, predictor, tasks) -> None:
+        image = picture(box=(4, 4, 30, 30))
+        part = Predictor(PartBackend(*tasks))
+        assert part.tasks == tasks
+        result, whole = part.predict(image), predictor.predict(image)
+        assert set(result) == set(tasks)
+        for task in tasks:
+            np.testing.assert_equal(result[task], whole[task])
+
+    @pytest.mark.parametrize("tasks", SUBSETS)
+    def test_info_survives_its_metadata(self, tasks) -> None:
+        info = part_info(*tasks)
+        assert type(info).from_metadata(info.to_metadata(), "m.onnx") == info
+
+    def test_metadata_that_name_no_tasks_mean_all_three(self) -> None:
+        values = json.loads(INFO.to_metadata())
+        del values["tasks"]
+        assert type(INFO).from_metadata(json.dumps(values), "m.onnx") == INFO
+
+    @pytest.mark.parametrize("tasks", [[], ["boxes"], ["detection", "detection"], 3, None])
+    def test_metadata_of_unknown_tasks_are_damaged(self, tasks) -> None:
+        with pytest.raises(PredictorError, match=r"m\.onnx: its panvision metadata is damaged"):
+            type(INFO).from_metadata(changed_metadata(tasks=tasks), "m.onnx")
+
+    def test_outputs_of_other_tasks_than_the_metadatas_are_refused(self) -> None:
+        with pytest.raises(PredictorError, match="export it again"):
+            Predictor(ColourBackend(part_info("detection"))).predict(picture())

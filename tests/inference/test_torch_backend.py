@@ -53,6 +53,7 @@ def test_a_checkpoint_predicts_without_a_warning(checkpoint) -> None:
 def test_what_a_checkpoint_knows(checkpoint) -> None:
     model, info = load_model(checkpoint)
     assert info == {
+        "tasks": ["segmentation", "detection", "classification"],
         "num_det_classes": 2,
         "num_cls_classes": 3,
         "det_class_names": list(BOX_NAMES),

@@ -1,19 +1,24 @@
 """A model small enough to run many times."""
 
+import itertools
+
 import torch
 
-from panvision.model.multitask import MultiTaskModel
+from panvision.model.multitask import TASKS, MultiTaskModel
 from panvision.model.settings import ModelSettings
 
 SIDE = 64
+SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(TASKS, size)]
 SMALL = ModelSettings(backbone="resnet10", weights="none", fpn_channels=32, head_convs=1, seg_channels=8, cls_hidden=8)
 
 
-def small_model(side=SIDE, **changes):
+def small_model(side=SIDE, tasks=TASKS, **changes):
     """A model of random weights, the same at each call: 2 classes of boxes, 3 states; levels P3 to P5."""
     torch.manual_seed(0)
     settings = SMALL.model_copy(update=changes)
-    return MultiTaskModel(settings, image_size=side, det_classes=["lid", "pot"], cls_classes=["a", "b", "c"])
+    return MultiTaskModel(
+        settings, image_size=side, det_classes=["lid", "pot"], cls_classes=["a", "b", "c"], tasks=tasks
+    )
 
 
 def pictures(count=2, side=SIDE, seed=0):

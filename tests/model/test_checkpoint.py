@@ -7,7 +7,7 @@ import torch
 
 from panvision.model.checkpoint import FORMAT, VERSION, CheckpointError, load_checkpoint, save_checkpoint
 from tests.model.hostile import KINDS, write_hostile
-from tests.model.small import pictures, small_model
+from tests.model.small import SUBSETS, pictures, small_model
 
 META = {"epoch": 3, "score": 0.5, "names": ["a", "b"], "nested": {"on": True, "nothing": None}}
 
@@ -185,3 +185,25 @@ def test_format_is_named_in_the_file(saved):
     assert document["format"] == FORMAT == "panvision" and document["version"] == 1
     assert set(document) == {"format", "version", "state_dict", "metadata"}
     assert all(value.device.type == "cpu" for value in document["state_dict"].values())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("tasks", SUBSETS)
+def test_a_checkpoint_says_which_tasks_its_model_has(tmp_path, tasks):
+    save_checkpoint(tmp_path / "a.pth", small_model(tasks=tasks))
+    model, metadata = load_checkpoint(tmp_path / "a.pth")
+    assert tuple(metadata["tasks"]) == model.tasks == tasks
+    assert metadata["num_det_classes"] == (2 if "detection" in tasks else 0)
+    assert model.state_dict().keys() == small_model(tasks=tasks).state_dict().keys()
+
+
+def test_a_checkpoint_that_names_no_tasks_has_all_three(saved, tmp_path):
+    path = altered(saved, tmp_path, lambda document: document["metadata"].pop("tasks"))
+    assert load_checkpoint(path)[0].tasks == ("segmentation", "detection", "classification")
+
+
+@pytest.mark.parametrize("tasks", [[], ["boxes"], "detection", 3, None, ["detection"]])
+def test_tasks_that_do_not_fit_are_refused(saved, tmp_path, tasks):
+    path = altered(saved, tmp_path, lambda document: document["metadata"].update(tasks=tasks))
+    with pytest.raises(CheckpointError, match=r"altered\.pth: its weights do not fit"):
+        load_checkpoint(path)

@@ -1,8 +1,10 @@
+import pytest
 import torch
 
 from panvision.decoding.points import level_points
-from panvision.model.flat import OUTPUT_NAMES, FlatModel, join_levels
-from tests.model.small import SIDE, pictures, small_model
+from panvision.inference import backend
+from panvision.model.flat import OUTPUTS_OF, FlatModel, join_levels
+from tests.model.small import SIDE, SUBSETS, pictures, small_model
 
 
 def test_levels_are_joined_in_the_order_of_the_points():
@@ -22,7 +24,8 @@ def test_outputs_are_the_models_own():
     model = small_model().eval()
     images = pictures()
     with torch.inference_mode():
-        outputs = dict(zip(OUTPUT_NAMES, FlatModel(model)(images.permute(0, 2, 3, 1)), strict=True))
+        flat = FlatModel(model)
+        outputs = dict(zip(flat.output_names, flat(images.permute(0, 2, 3, 1)), strict=True))
         expected = model(images)
     places = 64 + 16 + 4
     shapes = {name: tuple(value.shape) for name, value in outputs.items()}
@@ -48,3 +51,20 @@ def test_outputs_are_float32_whatever_the_model_computes_in():
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         outputs = FlatModel(model)(pictures(1).permute(0, 2, 3, 1))
     assert all(value.dtype == torch.float32 for value in outputs)
+
+
+@pytest.mark.parametrize("tasks", SUBSETS)
+def test_a_model_of_fewer_tasks_gives_fewer_outputs_and_the_same(tasks):
+    images = pictures().permute(0, 2, 3, 1)
+    whole, part = FlatModel(small_model().eval()), FlatModel(small_model(tasks=tasks).eval())
+    with torch.inference_mode():
+        expected = dict(zip(whole.output_names, whole(images), strict=True))
+        found = dict(zip(part.output_names, part(images), strict=True))
+    assert list(found) == [name for task, names in OUTPUTS_OF.items() if task in tasks for name in names]
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_both_rooms_mean_the_same_outputs():
+    """Inference runs without this room, so it has names of its own."""
+    assert OUTPUTS_OF == backend.OUTPUTS_OF

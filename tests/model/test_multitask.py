@@ -1,15 +1,15 @@
-import itertools
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panvision.model.backbone import Backbone
+from panvision.model.fpn import FeaturePyramid
+from panvision.model.heads import ClassificationHead, DetectionHead, SegmentationHead
 from panvision.model.multitask import IMAGENET_MEAN, IMAGENET_STD, TASKS, MultiTaskModel
 from panvision.model.settings import ModelSettings
-from tests.model.small import SMALL, calls, pictures, small_model, with_gradient
+from tests.model.small import SMALL, SUBSETS, calls, pictures, small_model, with_gradient
 
-SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(TASKS, size)]
 HEADS = set(TASKS)
 
 
@@ -158,3 +158,73 @@ def test_one_class_and_no_hidden_convolutions():
     model = MultiTaskModel(settings_, image_size=64, det_classes=["a"], cls_classes=["b"])
     outputs = model(pictures(1))
     assert outputs["detection"].class_logits[0].shape == (1, 1, 8, 8) and outputs["classification"].shape == (1, 1)
+
+
+class TestSubset:
+    @pytest.mark.parametrize("tasks", SUBSETS)
+    def test_only_the_parts_that_the_tasks_need_are_there_with_the_shared_models_first_weights(self, tasks):
+        part, whole = small_model(tasks=tasks).state_dict(), small_model().state_dict()
+        pyramid = {"fpn"} if set(tasks) & {"segmentation", "detection"} else set()
+        assert {name.split(".")[0] for name in part} == {"backbone", *pyramid, *tasks}
+        assert all(torch.equal(value, whole[name]) for name, value in part.items())
+
+    @pytest.mark.parametrize("tasks", SUBSETS)
+    def test_what_it_gives_is_what_the_whole_model_gives(self, tasks):
+        model = small_model(tasks=tasks).eval()
+        outputs = model(pictures())
+        assert set(outputs) == set(tasks)
+        assert_alike(outputs, small_model().eval()(pictures(), tasks))
+        counts = dict.fromkeys(tasks, 2)
+        joint = model(torch.cat([pictures()] * len(tasks)), tasks, counts)
+        assert_alike(joint, outputs)
+
+    def test_making_it_uses_as_much_chance_as_the_whole_model(self):
+        """Dropout in training then is the shared model's."""
+        after = []
+        for tasks in SUBSETS:
+            small_model(tasks=tasks)
+            after.append(torch.rand(1).item())
+        assert len(set(after)) == 1
+
+    def test_the_order_of_the_tasks_does_not_matter(self):
+        one, two = (
+            small_model(tasks=["classification", "segmentation"]),
+            small_model(tasks=("segmentation", "classification")),
+        )
+        assert one.tasks == two.tasks == ("segmentation", "classification")
+        assert list(one.state_dict()) == list(two.state_dict())
+
+    def test_names_of_absent_tasks_are_none(self):
+        assert small_model(tasks=["segmentation"]).det_classes == []
+        assert small_model(tasks=["detection"]).cls_classes == []
+        assert small_model(tasks=["detection"]).det_classes == ["lid", "pot"]
+
+    def test_a_task_that_it_has_not_is_refused(self):
+        with pytest.raises(ValueError, match="the model's tasks are detection, asked for were segmentation"):
+            small_model(tasks=["detection"])(pictures(1), ["segmentation"])
+
+    @pytest.mark.parametrize("tasks", [(), ("boxes",), ("detection", "boxes")])
+    def test_no_task_or_an_unknown_one_is_refused(self, tasks):
+        with pytest.raises(ValueError, match="tasks must be some of segmentation, detection, classification"):
+            small_model(tasks=tasks)
+
+
+def test_parameters_stand_in_the_order_that_seeded_results_rest_on():
+    """Another order of making the parts would give other first weights for the same seed."""
+    parts = []
+    for name, _ in small_model().named_parameters():
+        if name.split(".")[0] not in parts:
+            parts.append(name.split(".")[0])
+    assert parts == ["backbone", "fpn", "segmentation", "detection", "classification"]
+    model = small_model()
+    # Each part's first weights, made from what the parts before it left of the same random numbers.
+    torch.manual_seed(0)
+    again = (
+        Backbone("resnet10"),
+        FeaturePyramid(model.backbone.channels, 32),
+        SegmentationHead(32, 8),
+        DetectionHead(32, 2, num_levels=3, num_convs=1),
+        ClassificationHead(model.backbone.channels[-1], 3, hidden=8, dropout=SMALL.dropout),
+    )
+    for part, name in zip(again, parts, strict=True):
+        assert all(map(torch.equal, part.parameters(), getattr(model, name).parameters())), name

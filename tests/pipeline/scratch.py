@@ -21,6 +21,7 @@ COPIED = (
     ".dvc/config",
     ".dvc/plots",
     "data/pins.csv",
+    "metrics/baselines.json",
     "stages",
     "src",
 )

@@ -35,6 +35,21 @@ METRICS = {
 }
 
 
+BASELINES = {
+    "shared": "commit 1234567",
+    "tasks": {
+        "detection": {
+            "experiment": "lone-pan",
+            "also_differs": ["train.batch_size"],
+            "figures": {
+                "map50": {"shared": 0.7654, "alone": 0.8, "difference": -0.0346},
+                "map50_95": {"shared": 0.4321, "alone": None, "difference": None},
+            },
+        },
+    },
+}
+
+
 class Run(World):
     """World, with the metrics, curves and plots that the other stages would have made."""
 
@@ -48,6 +63,7 @@ class Run(World):
         self.add("classification", states)
         for name, figures in METRICS.items():
             write_json(self.metrics / f"{name}.json", figures)
+        write_json(self.metrics / "baselines.json", {})
         write_problems(self.problems, [problem("mask_empty", "segmentation/masks/00.png", "marks no pan")])
         self.write_curves("phase1", 1)
         self.write_curves("phase2", 5)
@@ -69,6 +85,14 @@ class Run(World):
     def change(self, metric: str, **figures) -> None:
         path = self.metrics / f"{metric}.json"
         write_json(path, {**json.loads(path.read_text()), **figures})
+
+    def train_only(self, *tasks: str) -> None:
+        """The metrics as a model of these tasks gets them."""
+        for task in {"segmentation", "detection", "classification"} - set(tasks):
+            nothing = {
+                name: dict.fromkeys(value) if isinstance(value, dict) else None for name, value in METRICS[task].items()
+            }
+            write_json(self.metrics / f"{task}.json", nothing)
 
     def rename(self, task: str, row: int, name: str, *, split: str = "test") -> None:
         """Give one picture of a set another file name."""

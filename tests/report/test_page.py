@@ -5,12 +5,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from panvision.files import write_rows
+from panvision.files import write_json, write_rows
 from panvision.ingest.problems import Problem, write_problems
 from panvision.report.findings import problem_rows
 from panvision.report.inputs import ReportError
 from panvision.report.page import export_tables
-from tests.tiny import ColourBackend
+from tests.report.run import BASELINES
+from tests.tiny import SUBSETS, ColourBackend, PartBackend
 
 SECTIONS = ("segmentation", "detection", "classification", "training", "data", "export")
 VOID = {"meta", "link", "img", "br"}
@@ -105,6 +106,58 @@ def test_undefined_figures_say_so(run) -> None:
     assert "mIoU, segmentation undefined 2 test images" in page.text["top"]
     assert page.text["segmentation"].count("undefined") == 5  # four figures and the hint
     assert "None" not in "".join(page.text.values())
+
+
+@pytest.mark.parametrize("tasks", [subset for subset in SUBSETS if len(subset) < 3])
+def test_a_model_of_fewer_tasks_has_their_figures_charts_and_pictures_alone(run, tasks) -> None:
+    run.train_only(*tasks)
+    page = Page(run.page(PartBackend(*tasks), data_images=0))
+    top = page.text["top"]
+    assert f"Trained for {' and '.join(tasks)} only." in top
+    assert (
+        "mIoU, segmentation" in top,
+        "mAP@0.5, detection" in top and "lid, stirrer" in top and "Boxes shown" in top,
+        "accuracy, classification" in top and "frozen" in top,
+    ) == tuple(task in tasks for task in ("segmentation", "detection", "classification"))
+    for task in ("segmentation", "detection", "classification"):
+        text = page.text[task]
+        assert ("The model was not trained for this" in text) == (task not in tasks)
+        assert ("Test images" in text) == (task in tasks)
+        assert ("segmentation loss" in page.text["training"].lower()) == ("segmentation" in tasks)
+    assert page.count("img") == 4 * len(tasks)
+    # One loss of each task, total loss, metrics and learning rate; precision over recall.
+    assert page.count("svg") == len(tasks) + 3 + ("detection" in tasks)
+    assert "None" not in "".join(page.text.values())
+
+
+def test_metrics_of_a_model_with_other_tasks_are_refused(run) -> None:
+    run.train_only("detection", "classification")
+    with pytest.raises(ReportError, match=r"segmentation\.json: scores of a model with other tasks; run `dvc repro`"):
+        run.page()
+    with pytest.raises(ReportError, match=r"detection\.json: scores of a model with other tasks"):
+        run.page(PartBackend("classification"))
+
+
+def test_baselines_are_shown_where_they_are(run) -> None:
+    assert "sharing" not in Page(run.page()).text["training"].lower()
+    write_json(run.metrics / "baselines.json", BASELINES)
+    text = Page(run.page()).text["training"]
+    assert "mAP@0.5, detection 0.765 0.800 -0.035" in text
+    assert "mAP@[.5:.95], detection 0.432 undefined undefined" in text
+    assert "detection: lone-pan also differs in train.batch_size." in text
+    assert "not of the present run" not in text
+    run.change("detection", map50=0.5)
+    assert (
+        "The shared figures are those of commit 1234567, not of the present run." in Page(run.page()).text["training"]
+    )
+
+
+def test_without_the_file_of_baselines_there_are_none_and_a_damaged_one_is_named(run) -> None:
+    (run.metrics / "baselines.json").unlink()
+    assert "sharing" not in Page(run.page()).text["training"].lower()
+    (run.metrics / "baselines.json").write_text('{"tasks": 3}')
+    with pytest.raises(ReportError, match=r"baselines\.json: tasks: .*; run `panvision baselines` again"):
+        run.page()
 
 
 def test_intervals_are_shown_where_they_are(run) -> None:

@@ -81,8 +81,12 @@ def config(augment=None, loss=None, tracking=None, seed=3, **train):
     )
 
 
-def small_model(sets, settings=MODEL, seed=0):
+def small_model(sets, settings=MODEL, seed=0, tasks=TASKS):
     torch.manual_seed(seed)
     return MultiTaskModel(
-        settings, image_size=sets.image_size, det_classes=sets.det_classes, cls_classes=sets.cls_classes
+        settings,
+        image_size=sets.image_size,
+        det_classes=sets.det_classes,
+        cls_classes=sets.cls_classes,
+        tasks=tasks,
     )

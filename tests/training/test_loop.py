@@ -110,6 +110,55 @@ def test_without_epochs_the_model_is_saved_as_it_is():
     assert equal(before, recorder.saved[0][2])
 
 
+@pytest.mark.parametrize(("task", "steps"), [("segmentation", 4), ("detection", 2), ("classification", 1)])
+def test_alone_a_task_passes_its_own_set_once_an_epoch(monkeypatch, task, steps):
+    batches = []
+    step = Phase._step
+    monkeypatch.setattr(Phase, "_step", lambda self, batch: batches.append(batch) or step(self, batch))
+    sets = small_sets((7, 3, 2))
+    run(sets, small_model(sets, tasks=[task]), epochs=1)
+    assert len(batches) == steps and all(set(batch.images) == {task} for batch in batches)
+
+
+OWN_LOSSES = {
+    "segmentation": {"seg"},
+    "detection": {"det", "det_class", "det_box", "det_centerness"},
+    "classification": {"cls"},
+}
+OWN_METRICS = {"segmentation": "miou", "detection": "map50", "classification": "accuracy"}
+
+
+@pytest.mark.parametrize("tasks", [*([task] for task in OWN_LOSSES), ["segmentation", "classification"]])
+def test_rows_are_empty_where_a_task_is_absent(tasks):
+    sets = small_sets()
+    recorder = run(sets, small_model(sets, tasks=tasks), epochs=1, ema_decay=0.5)
+    row, validation = recorder.rows[0], recorder.saved[0][1]
+    losses = {"total"}.union(*(OWN_LOSSES[task] for task in tasks))
+    given = {f"{part}_{name}" for part in ("train", "val") for name in losses}
+    given |= {"epoch", "lr", "grad_norm", *(OWN_METRICS[task] for task in tasks)}
+    assert set(row) == set(COLUMNS)
+    assert {name for name, value in row.items() if value is not None} == given
+    weights = {"seg": 1.0, "det": 1.0, "cls": 2.0}
+    expected = sum(weight * validation.losses[name] for name, weight in weights.items() if name in losses)
+    assert row["val_total"] == validation.losses["total"] == pytest.approx(expected)
+
+
+def test_a_model_of_one_task_learns():
+    sets = two_box_sets()
+    model = small_model(sets, tasks=["classification"])
+    last = run(sets, model, epochs=1, lr=4e-3, augment=STILL, batch_size=4, epoch_steps=40).rows[-1]
+    assert last["accuracy"] == 1.0
+
+
+def test_a_loss_that_is_not_finite_names_the_terms_there_are():
+    sets = small_sets()
+    model = small_model(sets, tasks=["segmentation"])
+    with torch.no_grad():
+        model.segmentation.layers[-1].bias.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"\(seg nan, total nan\)"):
+        run(sets, model)
+
+
 def test_rows_hold_every_column():
     row = run(epochs=1).rows[0]
     assert set(row) == set(COLUMNS)

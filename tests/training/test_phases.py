@@ -1,6 +1,7 @@
 import csv
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,16 +10,16 @@ from hypothesis import strategies as st
 from panvision.config import Config
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.weights import WeightsError
-from panvision.params import ParamsError
+from panvision.params import TASKS, ParamsError
 from panvision.training.loop import TrainingError
 from panvision.training.phases import _phase_seed, pick_device, train_phase1, train_phase2
 from panvision.training.settings import Phase1Settings, TrackingSettings, WandbSettings
 from tests.training.small import MODEL, config, small_sets
 
 
-def both(folder, sets=None, settings=None, model=MODEL):
+def both(folder, sets=None, settings=None, model=MODEL, tasks=TASKS):
     sets, settings = sets or small_sets(), settings or config()
-    train_phase1(sets, settings, model, checkpoint=folder / "1.pth", curves=folder / "1.csv")
+    train_phase1(sets, settings, model, tasks=tasks, checkpoint=folder / "1.pth", curves=folder / "1.csv")
     train_phase2(sets, settings, start=folder / "1.pth", checkpoint=folder / "2.pth", curves=folder / "2.csv")
     return folder
 
@@ -55,7 +56,8 @@ def test_the_checkpoint_tells_what_it_was_trained_with(trained):
     assert metadata["phase"] == "phase2" and metadata["epoch"] in (1, 2)
     assert metadata["config"]["train"]["phase1"]["epochs"] == 1
     assert metadata["config"]["train"]["phase2"]["epochs"] == 2
-    assert set(metadata["config"]) == {"seed", "augment", "loss", "train", "model"}
+    assert set(metadata["config"]) == {"seed", "augment", "loss", "train", "model", "tasks"}
+    assert metadata["tasks"] == metadata["config"]["tasks"] == ["segmentation", "detection", "classification"]
     parsed = Config.parse(metadata["config"])
     assert parsed.train.batch_norm == "train" and parsed.model == MODEL and parsed.seed == 3
     assert set(metadata["validation"]) == {"miou", "map50", "accuracy", "losses"}
@@ -65,6 +67,35 @@ def test_two_runs_of_one_configuration_write_the_same_bytes(trained, tmp_path):
     again = both(tmp_path)
     for name in ("1.pth", "1.csv", "2.pth", "2.csv"):
         assert (again / name).read_bytes() == (trained / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_single_task_passes_both_phases_alone(tmp_path, task):
+    sets = small_sets()
+    for other in set(TASKS) - {task}:
+        # What is not trained is not looked at: in its place nothing need be usable.
+        sets.rows[other] = {"train": np.array([999]), "val": np.array([999])}
+    folder = both(tmp_path, sets, tasks=[task])
+    for name in ("1.pth", "2.pth"):
+        model, metadata = load_checkpoint(folder / name)
+        assert model.tasks == (task,) and metadata["config"]["tasks"] == [task]
+    metrics = {name for name, value in metadata["validation"].items() if value is not None}
+    assert metrics == {{"segmentation": "miou", "detection": "map50", "classification": "accuracy"}[task], "losses"}
+    (row,) = rows(folder / "1.csv")
+    own = {"segmentation": "val_seg", "detection": "val_det", "classification": "val_cls"}
+    assert {name for name in own.values() if row[name]} == {own[task]} and row["val_total"]
+    assert Config.parse(metadata["config"]).tasks == (task,)
+
+
+def test_phase_two_asks_for_the_classes_of_its_own_tasks_only(tmp_path):
+    folder = both(tmp_path, tasks=["classification"])
+    sets = small_sets()
+    sets.packed["detection"].classes[:] = ["lid", "ladle"]
+    paths = {"checkpoint": tmp_path / "3.pth", "curves": tmp_path / "3.csv"}
+    train_phase2(sets, config(), start=folder / "1.pth", **paths)
+    sets.packed["classification"].classes[:] = ["raw", "burnt"]
+    with pytest.raises(TrainingError, match=r"raw.*run `python stages/train.py phase1`"):
+        train_phase2(sets, config(), start=folder / "1.pth", **paths)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_phase_two(tmp_path):

@@ -1,6 +1,7 @@
 """The `panvision` command: reads the arguments and hands them to one subcommand's module."""
 
 import argparse
+import functools
 import importlib
 import os
 import sys
@@ -15,6 +16,7 @@ COMMANDS = {
     "predict": "predict every picture of a folder",
     "params": "check params.yaml as a whole",
     "summary": "show the metrics of the pipeline's last run",
+    "baselines": "compare the shared model with single-task experiments",
 }
 
 EPILOG = """\
@@ -54,7 +56,8 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         prog="panvision",
         description="One model for a cooking pan: where it is, what is in and over it,\nwhat state the onions are in.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # The narrower indent leaves the longest command's summary on its line.
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, indent_increment=1),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"panvision {__version__}")

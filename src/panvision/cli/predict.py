@@ -52,10 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     def report(result: "Result") -> None:
         counted.append(result["image_name"])
-        state = result["classification"]
-        boxes = len(result["detection"]["boxes"])
-        probability = state["probabilities"][state["class_name"]]
-        print(f"{result['image_name']}: {state['class_name']} {probability:.0%}, {boxes} {_plural('box', boxes)}")
+        print(f"{result['image_name']}: {_in_words(result)}")
 
     try:
         predictor = _load(args)
@@ -80,6 +77,18 @@ def _load(args: argparse.Namespace) -> "Predictor":
     config = Config.load(path) if path else None
     predictor, _ = load_model(args.checkpoint, config, args.device)
     return predictor.with_thresholds(args.score_threshold, args.nms_threshold)
+
+
+def _in_words(result: "Result") -> str:
+    """The state and how many boxes, as far as the model has these tasks; else that there is a mask."""
+    words = []
+    if "classification" in result:
+        state = result["classification"]
+        words.append(f"{state['class_name']} {state['probabilities'][state['class_name']]:.0%}")
+    if "detection" in result:
+        boxes = len(result["detection"]["boxes"])
+        words.append(f"{boxes} {_plural('box', boxes)}")
+    return ", ".join(words) or "mask"
 
 
 def _fraction(text: str) -> float:

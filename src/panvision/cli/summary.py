@@ -5,15 +5,9 @@ import json
 import sys
 from pathlib import Path
 
-# Rows of the table: metrics file, key in it, the figure's name.
-FIGURES = (
-    ("segmentation", "miou", "mIoU"),
-    ("segmentation", "dice", "Dice"),
-    ("detection", "map50", "mAP@0.5"),
-    ("detection", "map50_95", "mAP@[.5:.95]"),
-    ("classification", "accuracy", "accuracy"),
-    ("classification", "balanced_accuracy", "balanced accuracy"),
-)
+from panvision.report.inputs import BaselineMetrics, ReportError
+from panvision.report.sharing import FIGURES, Sharing, read_baselines, read_sharing
+
 RESULTS = (
     ("checkpoint", "models/best_model.pth"),
     ("ONNX model", "models/panvision.onnx"),
@@ -46,17 +40,41 @@ def summary(project: Path) -> str:
     Raises:
         SummaryError: a metrics file is missing or is no JSON object.
     """
+    baselines = _baselines(project / "metrics/baselines.json")
     metrics = {task: _read(project / "metrics" / f"{task}.json") for task in dict.fromkeys(row[0] for row in FIGURES)}
     lines = [f"{'test split':<16}{'figure':<20}value"]
     shown = ""
     for task, key, name in FIGURES:
         value = metrics[task].get(key)
-        text = "undefined" if value is None else f"{value:.3f}"
-        lines.append(f"{'' if task == shown else task:<16}{name:<20}{text}")
+        # Of a task that the model has not, the number of images is null as well.
+        lacking = "not trained" if metrics[task].get("images", 0) is None else "undefined"
+        lines.append(f"{'' if task == shown else task:<16}{name:<20}{lacking if value is None else f'{value:.3f}'}")
         shown = task
     lines.append("")
+    sharing = read_sharing(baselines, metrics)
+    if sharing is not None:
+        lines += [*sharing_lines(sharing), ""]
     lines.extend(f"{name:<16}{path}" for name, path in RESULTS if (project / path).exists())
     return "\n".join(lines).rstrip()
+
+
+def sharing_lines(sharing: Sharing) -> list[str]:
+    """The shared model's figures beside those of single-task models as a table, with its remarks."""
+    lines = [f"{'test split':<16}{'figure':<20}{'shared':<10}{'alone':<10}shared - alone"]
+    shown = ""
+    for row in sharing.rows:
+        shared, alone = ("undefined" if value is None else f"{value:.3f}" for value in (row.shared, row.alone))
+        difference = "undefined" if row.difference is None else f"{row.difference:+.3f}"
+        lines.append(f"{'' if row.task == shown else row.task:<16}{row.name:<20}{shared:<10}{alone:<10}{difference}")
+        shown = row.task
+    return [*lines, *sharing.remarks]
+
+
+def _baselines(path: Path) -> BaselineMetrics:
+    try:
+        return read_baselines(path)
+    except ReportError as error:
+        raise SummaryError(str(error)) from error
 
 
 def _read(path: Path) -> dict[str, float | None]:

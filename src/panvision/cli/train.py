@@ -73,9 +73,9 @@ def _train(config: "Config", pins: "Pins", folder: Path, device_name: str | None
     sets = open_sets(build / "prepared", build / "splits.csv")
     settings = TrainingConfig(config.seed, config.augment, config.loss, config.train, config.tracking)
     start, best = build / "phase1" / "best_model.pth", folder / "best_model.pth"
-    curves = folder / "curves"
-    train_phase1(sets, settings, config.model, checkpoint=start, curves=curves / "phase1.csv", device=device)
-    train_phase2(sets, settings, start=start, checkpoint=best, curves=curves / "phase2.csv", device=device)
+    first, second = folder / "curves/phase1.csv", folder / "curves/phase2.csv"
+    train_phase1(sets, settings, config.model, tasks=config.tasks, checkpoint=start, curves=first, device=device)
+    train_phase2(sets, settings, start=start, checkpoint=best, curves=second, device=device)
     name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
     config.save(name)
     print(f"best model: {best}\nits configuration: {name}")

@@ -1,6 +1,6 @@
 """The three packed sets with their splits, and batches of a split that is looked at and not learned from."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,9 +42,9 @@ class Sets:
         """Names of the states."""
         return self.packed["classification"].classes
 
-    def split(self, name: Split) -> dict[str, Rows]:
-        """The rows of one split by task."""
-        return {task: self.rows[task][name] for task in TASKS}
+    def split(self, name: Split, tasks: Collection[str] = TASKS) -> dict[str, Rows]:
+        """The rows of one split by task, of some tasks only if they are named."""
+        return {task: self.rows[task][name] for task in TASKS if task in tasks}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The three training sets as one endless stream of batches, addressed by step.
 
 Step k of a run always holds the same samples with the same augmentation, whatever the number of workers and
-wherever the run was started: each sample's place and seed follow from (seed, task, k) alone.
+wherever the run was started: each sample's place and seed follow from (seed, task, k) alone. So a task's samples are
+the same whichever other tasks are trained beside it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,15 +24,15 @@ NO_OBJECT = -1
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of each task.
+    """One batch of each trained task; the labels of other tasks are empty.
 
     Attributes:
-        images: per task (B, 3, S, S) uint8.
+        images: per trained task (B, 3, S, S) uint8.
         masks: (B, 1, S, S) uint8, 0 or 1.
         boxes: (B, M, 4) float32 xyxy in packed pixels, M the most boxes of an image; unused rows are 0.
         labels: (B, M) int64; NO_OBJECT marks unused rows.
         states: (B,) int64.
-        rows: per task, which rows of the packed set these are.
+        rows: per trained task, which rows of the packed set these are.
     """
 
     images: dict[str, Tensor]
@@ -65,11 +66,11 @@ class Batch:
 
 
 class TrainingStream(Dataset[Batch]):
-    """`stream[step]` is the batch of each task for one optimiser step.
+    """`stream[step]` is the batch of each trained task for one optimiser step.
 
     Args:
         sets: the packed sets by task.
-        rows: the training rows of each set.
+        rows: the training rows of each set that is trained on.
         augment: augmentation settings.
         batch_size: images per task.
         seed: decides order and augmentation.
@@ -89,22 +90,29 @@ class TrainingStream(Dataset[Batch]):
         self._batch_size, self._seed = batch_size, seed
 
     def __getitem__(self, step: int) -> Batch:
-        picked = {task: self._pick(task, step) for task in TASKS}
-        segmentation = [self._segmentation(row, seed) for row, seed in picked["segmentation"]]
-        detection = [self._detection(row, seed) for row, seed in picked["detection"]]
-        classification = [self._classification(row, seed) for row, seed in picked["classification"]]
-        boxes, labels = pad_boxes([sample[1] for sample in detection], [sample[2] for sample in detection])
+        picked = {task: self._pick(task, step) for task in TASKS if task in self._rows}
+        images: dict[str, Tensor] = {}
+        masks, states = torch.zeros((0,), dtype=torch.uint8), torch.zeros((0,), dtype=torch.int64)
+        boxes, labels = torch.zeros((0, 1, 4)), torch.full((0, 1), NO_OBJECT)
+        if "segmentation" in picked:
+            masked = [self._segmentation(row, seed) for row, seed in picked["segmentation"]]
+            images["segmentation"] = stack_images([image for image, _ in masked])
+            masks = torch.from_numpy(np.stack([mask for _, mask in masked]))[:, None]
+        if "detection" in picked:
+            boxed = [self._detection(row, seed) for row, seed in picked["detection"]]
+            images["detection"] = stack_images([image for image, _, _ in boxed])
+            boxes, labels = pad_boxes([own for _, own, _ in boxed], [own for _, _, own in boxed])
+        if "classification" in picked:
+            named = [self._classification(row, seed) for row, seed in picked["classification"]]
+            images["classification"] = stack_images([image for image, _ in named])
+            states = torch.tensor([state for _, state in named])
         return Batch(
-            images={
-                "segmentation": stack_images([sample[0] for sample in segmentation]),
-                "detection": stack_images([sample[0] for sample in detection]),
-                "classification": stack_images([sample[0] for sample in classification]),
-            },
-            masks=torch.from_numpy(np.stack([sample[1] for sample in segmentation]))[:, None],
+            images=images,
+            masks=masks,
             boxes=boxes,
             labels=labels,
-            states=torch.tensor([sample[1] for sample in classification]),
-            rows={task: np.array([row for row, _ in picked[task]]) for task in TASKS},
+            states=states,
+            rows={task: np.array([row for row, _ in pairs]) for task, pairs in picked.items()},
         )
 
     def _pick(self, task: str, step: int) -> list[tuple[int, int]]:

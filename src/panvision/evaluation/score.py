@@ -32,7 +32,7 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one split and what the plots show.
+    """Scores of one split and what the plots show; every figure of a task that the model has not is None.
 
     Attributes:
         segmentation: `{"images", "miou", "iou": {"background", "pan"}, "dice"}`.
@@ -98,7 +98,8 @@ def evaluate(
         split: `train`, `val` or `test`.
 
     Returns:
-        The scores; with no picture of a task in the split its figures are None.
+        The scores; with no picture of a task in the split its figures are None. Of a task that the model has not,
+        the number of scored images is None as well.
 
     Raises:
         EvaluationError: the model has other classes than the data.
@@ -111,8 +112,10 @@ def evaluate(
         packed = open_packed(Path(prepared) / task, task)
         rows = read_splits(splits, task, packed.files)[split]
         sources[task] = _Source(packed, rows, Path(data.root) / task, data.max_pixels, settings.batch_size)
-    _check_classes(predictor.det_class_names, sources["detection"].packed)
-    _check_classes(predictor.cls_class_names, sources["classification"].packed)
+    if "detection" in predictor.tasks:
+        _check_classes(predictor.det_class_names, sources["detection"].packed)
+    if "classification" in predictor.tasks:
+        _check_classes(predictor.cls_class_names, sources["classification"].packed)
     detection, precision_recall = _score_boxes(predictor, sources["detection"])
     classification, confusion = _score_states(predictor, sources["classification"])
     return Evaluation(
@@ -125,6 +128,8 @@ def evaluate(
 
 
 def _score_masks(predictor: Predictor, source: _Source) -> dict[str, Any]:
+    if "segmentation" not in predictor.tasks:
+        return {"images": None, **segmentation_scores([])}
     counts = [
         pixel_counts(read_raw_mask(source.packed, row, source.folder), result["segmentation"]["mask"])
         for row, result in source.predictions(predictor)
@@ -136,12 +141,14 @@ def _score_boxes(predictor: Predictor, source: _Source) -> tuple[dict[str, Any],
     boxes, labels = source.packed.boxes, source.packed.labels
     if boxes is None or labels is None:
         raise EvaluationError(f"{source.packed.folder}: has no boxes; run `python stages/prepare.py detection`")
+    names = source.packed.classes
+    if "detection" not in predictor.tasks:
+        return {"images": None, **summarise_precision(coco_precision([], [], len(names)), names)}, []
     truth, predictions = [], []
     for row, result in source.predictions(predictor):
         found = result["detection"]
         truth.append((boxes[row], labels[row]))
         predictions.append((np.array(found["boxes"]), np.array(found["labels"]), np.array(found["scores"])))
-    names = source.packed.classes
     precision = coco_precision(truth, predictions, len(names))
     scores = {"images": len(truth), **summarise_precision(precision, names)}
     return scores, precision_recall_rows(precision, names)
@@ -151,8 +158,10 @@ def _score_states(predictor: Predictor, source: _Source) -> tuple[dict[str, Any]
     states = source.packed.states
     if states is None:
         raise EvaluationError(f"{source.packed.folder}: has no states; run `python stages/prepare.py classification`")
-    pairs = [(int(states[row]), result["classification"]["class_idx"]) for row, result in source.predictions(predictor)]
     names = source.packed.classes
+    if "classification" not in predictor.tasks:
+        return {"images": None, **classification_scores([], [], names)}, []
+    pairs = [(int(states[row]), result["classification"]["class_idx"]) for row, result in source.predictions(predictor)]
     scores = classification_scores([actual for actual, _ in pairs], [found for _, found in pairs], names)
     return {"images": len(pairs), **scores}, [(names[actual], names[found]) for actual, found in pairs]
 

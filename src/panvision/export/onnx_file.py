@@ -14,7 +14,7 @@ from panvision import __version__
 from panvision.export.errors import ExportError
 from panvision.files import replacing
 from panvision.inference.backend import METADATA_KEY, ModelInfo
-from panvision.model.flat import INPUT_NAME, OUTPUT_NAMES, FlatModel
+from panvision.model.flat import INPUT_NAME, FlatModel
 from panvision.model.multitask import MultiTaskModel
 
 # Loggers through which the exporter talks; its faults arrive as exceptions.
@@ -24,7 +24,8 @@ _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir")
 def write_onnx(path: str | Path, model: MultiTaskModel, info: ModelInfo, *, opset: int) -> None:
     """Write a model as one ONNX file, whole or not at all.
 
-    The graph is `FlatModel`'s: `images` (N, S, S, 3) uint8 RGB in, `OUTPUT_NAMES` out, for any N ≥ 1.
+    The graph is `FlatModel`'s: `images` (N, S, S, 3) uint8 RGB in, the outputs of the model's tasks out, for any
+    N ≥ 1.
 
     Args:
         path: where to.
@@ -61,7 +62,7 @@ def _to_proto(model: FlatModel, image_size: int, opset: int) -> onnx.ModelProto:
                 verbose=False,
                 opset_version=opset,
                 input_names=[INPUT_NAME],
-                output_names=list(OUTPUT_NAMES),
+                output_names=list(model.output_names),
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
     except torch.onnx.errors.OnnxExporterError as error:

@@ -10,6 +10,8 @@ What is compared, always as the largest absolute difference over all pictures:
   such an edge lies outside the picture and is cut there;
 - `state_probability`: softmax of the state logits.
 
+Figures of tasks that the model has not are None.
+
 `same_results` counts the pictures whose decoded answers agree: as many boxes, the same labels in the same order, the
 same state. It is reported, not judged: within the limits above they can differ only where two boxes, two states or a
 box and a threshold lie closer together than the limits, and there neither model is more right than the other.
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,25 +48,25 @@ class Parity:
 
     Attributes:
         images: pictures compared.
-        mask_probability, box_score, state_probability: 0 to 1.
-        box_edge_px: pixels of the packed square.
+        mask_probability, box_score, state_probability: 0 to 1; None without the task.
+        box_edge_px: pixels of the packed square; likewise.
         same_results: pictures whose decoded answers agree.
     """
 
     images: int
-    mask_probability: float
-    box_score: float
-    box_edge_px: float
-    state_probability: float
+    mask_probability: float | None
+    box_score: float | None
+    box_edge_px: float | None
+    state_probability: float | None
     same_results: int
 
     def check(self, settings: ExportSettings, checkpoint: str | Path) -> None:
         """Raise ExportError, with every figure and its limit, unless all figures keep their limits."""
-        limits = _limits(settings)
+        limits, found = _limits(settings), self._figures()
         # Written so that NaN keeps no limit.
-        if all(getattr(self, name) <= limit for name, limit in limits.items()):
+        if all(value <= limits[name] for name, value in found.items()):
             return
-        figures = ", ".join(f"{name} {getattr(self, name):.3g} (limit {limit:g})" for name, limit in limits.items())
+        figures = ", ".join(f"{name} {value:.3g} (limit {limits[name]:g})" for name, value in found.items())
         raise ExportError(
             f"{checkpoint}: its ONNX export answers differently on {self.images} pictures: {figures}; try another "
             "export.opset, or raise export.max_probability_error or export.max_box_error if that is close enough"
@@ -72,8 +74,19 @@ class Parity:
 
     def to_json(self, settings: ExportSettings) -> dict[str, Any]:
         """The metrics, each difference rounded up to a hundredth of its limit: float noise does not change them."""
-        figures = {name: _round_up(getattr(self, name), limit) for name, limit in _limits(settings).items()}
+        limits, found = _limits(settings), self._figures()
+        figures = {name: _round_up(found[name], limits[name]) if name in found else None for name in limits}
         return {"images": self.images, **figures, "same_results": self.same_results, "passed": True}
+
+    def _figures(self) -> dict[str, float]:
+        """The differences that there are, by name."""
+        every = {
+            "mask_probability": self.mask_probability,
+            "box_score": self.box_score,
+            "box_edge_px": self.box_edge_px,
+            "state_probability": self.state_probability,
+        }
+        return {name: value for name, value in every.items() if value is not None}
 
 
 def parity_images(prepared: str | Path, splits: str | Path, *, count: int, image_size: int) -> Images:
@@ -122,33 +135,57 @@ def compare(reference: Predictor, exported: Predictor, images: Images, *, checkp
     """
     if exported.info != reference.info:
         raise ExportError(f"{checkpoint}: is {reference.info}, but its ONNX export says {exported.info}; export again")
-    worst, same = np.zeros(4), 0
+    worst: dict[str, float] = {}
+    same = 0
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
         expected, found = reference.raw(batch), exported.raw(batch)
         _require_finite(expected, f"{checkpoint}: the network gives", "training diverged, lower train.phase2.lr")
         _require_finite(found, f"{checkpoint}: only its ONNX export gives", "try another export.opset")
-        worst = np.maximum(worst, _differences(expected, found, reference.info))
+        for name, value in _differences(expected, found, reference.info).items():
+            worst[name] = max(worst.get(name, 0.0), value)
         same += _count_same(expected, found, batch, reference.info)
-    mask, score, edge, state = (float(value) for value in worst)
-    return Parity(len(images), mask, score, edge, state, same)
+    return Parity(
+        len(images),
+        worst.get("mask_probability"),
+        worst.get("box_score"),
+        worst.get("box_edge_px"),
+        worst.get("state_probability"),
+        same,
+    )
 
 
-def _differences(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> FloatArray:
-    """Largest difference of mask probability, box score, box edge and state probability, (4,)."""
-    scores = [_scores(outputs) for outputs in (expected, found)]  # (N, P, K) each
-    reportable = _reportable(scores, info)  # (N, P)
-    # (N, P, 4) pixels each, level after level
+def _differences(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> dict[str, float]:
+    """Largest difference of each figure that the models' tasks have; both models' outputs are finite."""
+    pairs: dict[str, tuple[FloatArray, FloatArray]] = {}
+    if expected.mask_logits is not None and found.mask_logits is not None:
+        pairs["mask_probability"] = _sigmoid(expected.mask_logits), _sigmoid(found.mask_logits)
+    one, other = _boxes(expected, info), _boxes(found, info)
+    if one is not None and other is not None:
+        reportable = _reportable([one.scores, other.scores], info)  # (N, P)
+        pairs["box_score"] = one.scores, other.scores
+        pairs["box_edge_px"] = one.edges[reportable], other.edges[reportable]
+    if expected.state_logits is not None and found.state_logits is not None:
+        pairs["state_probability"] = _softmax(expected.state_logits), _softmax(found.state_logits)
+    return {name: float(np.abs(first - second).max(initial=0.0)) for name, (first, second) in pairs.items()}
+
+
+class _Boxes(NamedTuple):
+    """What boxes are ranked by, (N, P, K), and distances to their edges in pixels, (N, P, 4)."""
+
+    scores: FloatArray
+    edges: FloatArray
+
+
+def _boxes(outputs: RawOutputs, info: ModelInfo) -> _Boxes | None:
+    """Scores and edges at every point; None without detection."""
+    if outputs.class_logits is None or outputs.ltrb is None or outputs.centerness is None:
+        return None
+    scores = np.sqrt(_sigmoid(outputs.class_logits) * _sigmoid(outputs.centerness)[:, :, None])
+    # (N, P, 4) pixels, level after level
     places = [(info.image_size // stride) ** 2 for stride in info.strides]
     strides = np.repeat(np.array(info.strides, np.float64), places)[:, None]
-    edges = [np.minimum(outputs.ltrb * strides, info.image_size) for outputs in (expected, found)]
-    pairs = (
-        [_sigmoid(outputs.mask_logits) for outputs in (expected, found)],
-        scores,
-        [edge[reportable] for edge in edges],
-        [_softmax(outputs.state_logits) for outputs in (expected, found)],
-    )
-    return np.array([np.abs(one - other).max(initial=0.0) for one, other in pairs])
+    return _Boxes(scores, np.minimum(outputs.ltrb * strides, info.image_size))
 
 
 def _reportable(scores: Sequence[FloatArray], info: ModelInfo) -> npt.NDArray[np.bool_]:
@@ -164,8 +201,8 @@ def _count_same(expected: RawOutputs, found: RawOutputs, images: Images, info: M
     """Pictures with as many boxes, the same labels and the same state in both models' decoded answers."""
     answers = [Predictor(_Played(info, outputs)).predict_batch(list(images)) for outputs in (expected, found)]
     return sum(
-        one["detection"]["labels"] == other["detection"]["labels"]
-        and one["classification"]["class_idx"] == other["classification"]["class_idx"]
+        ("detection" not in one or one["detection"]["labels"] == other["detection"]["labels"])
+        and ("classification" not in one or one["classification"]["class_idx"] == other["classification"]["class_idx"])
         for one, other in zip(*answers, strict=True)
     )
 
@@ -183,14 +220,10 @@ class _Played:
 
 
 def _require_finite(outputs: RawOutputs, what: str, remedy: str) -> None:
-    broken = [name for name, values in outputs._asdict().items() if not np.isfinite(values).all()]
+    given = {name: values for name, values in outputs._asdict().items() if values is not None}
+    broken = [name for name, values in given.items() if not np.isfinite(values).all()]
     if broken:
         raise ExportError(f"{what} NaN or infinity in {', '.join(broken)}; {remedy}")
-
-
-def _scores(outputs: RawOutputs) -> FloatArray:
-    """What boxes are ranked by, (N, P, K)."""
-    return np.sqrt(_sigmoid(outputs.class_logits) * _sigmoid(outputs.centerness)[:, :, None])
 
 
 def _sigmoid(logits: npt.NDArray[np.float32]) -> FloatArray:

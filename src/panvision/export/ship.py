@@ -78,6 +78,7 @@ def shipped_config(metadata: Mapping[str, Any], info: ModelInfo, settings: Expor
     trained = metadata.get("config") or {}
     return {
         **{name: trained[name] for name in TRAINED_SECTIONS if name in trained},
+        "tasks": list(info.tasks),
         "model": metadata["model"],
         "data": {"image_size": info.image_size},
         "detection": {

@@ -33,8 +33,9 @@ class ConfigLike(Protocol):
 
 
 class CheckpointInfo(TypedDict):
-    """What a model file knows: counts and names of its classes."""
+    """What a model file knows: its tasks, counts and names of its classes (none for a task that it has not)."""
 
+    tasks: list[str]
     num_det_classes: int
     num_cls_classes: int
     det_class_names: list[str]
@@ -60,6 +61,7 @@ def load_model(
     """
     model = _configured(Predictor.load(checkpoint_path, device), None, config)
     return model, {
+        "tasks": list(model.tasks),
         "num_det_classes": len(model.det_class_names),
         "num_cls_classes": len(model.cls_class_names),
         "det_class_names": model.det_class_names,
@@ -76,7 +78,7 @@ def infer_image(
     score_threshold: float | None = None,
     nms_threshold: float | None = None,
 ) -> Result:
-    """Mask, boxes and state of one picture, in its own pixels.
+    """Mask, boxes and state of one picture, in its own pixels; what the model was not trained for is absent.
 
     Args:
         model: what `load_model` gave.

@@ -1,6 +1,7 @@
 """What every model file can do, whatever runs it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
@@ -15,6 +16,14 @@ METADATA_VERSION = 1
 
 FloatArray = npt.NDArray[np.float32]
 
+# Outputs of each task, in the order in which they stand in a file.
+OUTPUTS_OF = {
+    "segmentation": ("mask_logits",),
+    "detection": ("class_logits", "ltrb", "centerness"),
+    "classification": ("state_logits",),
+}
+TASKS = tuple(OUTPUTS_OF)
+
 
 class PredictorError(ValueError):
     """A model file or an input that cannot be used; the message names it, the reason and the remedy."""
@@ -22,6 +31,8 @@ class PredictorError(ValueError):
 
 class RawOutputs(NamedTuple):
     """What the network gives for N pictures, undecoded; all float32, P points over all detection levels.
+
+    Outputs of tasks that the model has not are None.
 
     Attributes:
         mask_logits: (N, S, S).
@@ -31,11 +42,11 @@ class RawOutputs(NamedTuple):
         state_logits: (N, C).
     """
 
-    mask_logits: FloatArray
-    class_logits: FloatArray
-    ltrb: FloatArray
-    centerness: FloatArray
-    state_logits: FloatArray
+    mask_logits: FloatArray | None = None
+    class_logits: FloatArray | None = None
+    ltrb: FloatArray | None = None
+    centerness: FloatArray | None = None
+    state_logits: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -45,9 +56,10 @@ class ModelInfo:
     Attributes:
         image_size: side S of the model's square input in pixels.
         strides: detection levels, pixels per cell.
-        det_class_names: what the boxes are called, K names.
-        cls_class_names: what the states are called, C names.
+        det_class_names: what the boxes are called, K names; none without detection.
+        cls_class_names: what the states are called, C names; none without classification.
         thresholds: which boxes are reported unless the caller says otherwise.
+        tasks: what the model answers, some of TASKS in their order.
     """
 
     image_size: int
@@ -55,11 +67,18 @@ class ModelInfo:
     det_class_names: tuple[str, ...]
     cls_class_names: tuple[str, ...]
     thresholds: Thresholds
+    tasks: tuple[str, ...] = TASKS
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs of the model's tasks, in the order in which they stand in a file."""
+        return tuple(name for task in self.tasks for name in OUTPUTS_OF[task])
 
     def to_metadata(self) -> str:
         """The JSON that an ONNX file carries under the key `panvision`."""
         values = {
             "version": METADATA_VERSION,
+            "tasks": list(self.tasks),
             "image_size": self.image_size,
             "strides": list(self.strides),
             "det_class_names": list(self.det_class_names),
@@ -91,6 +110,8 @@ class ModelInfo:
                         nms=float(values["nms_threshold"]),
                         max_detections=int(values["max_detections"]),
                     ),
+                    # Files from before models could have fewer heads do not name them.
+                    tasks=_known_tasks(values.get("tasks", TASKS)),
                 )
         except (KeyError, TypeError, ValueError) as error:
             raise PredictorError(f"{path}: its panvision metadata is damaged ({error!r}); export it again") from error
@@ -98,6 +119,14 @@ class ModelInfo:
             f"{path}: panvision metadata of version {version!r}, but this panvision reads {METADATA_VERSION}; "
             "export it again or install the panvision that wrote it"
         )
+
+
+def _known_tasks(names: Sequence[str]) -> tuple[str, ...]:
+    """The tasks that a file names, in the order of TASKS; ValueError if there is none, or an unknown one."""
+    tasks = tuple(task for task in TASKS if task in names)
+    if not tasks or len(tasks) != len(names):
+        raise ValueError(f"tasks {names!r}")
+    return tasks
 
 
 class Backend(Protocol):

@@ -15,7 +15,7 @@ from panvision.inference.backend import PredictorError
 from panvision.inference.drawing import draw_result
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
-from panvision.pixels import IMAGE_SUFFIXES, ImageError, read_image
+from panvision.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def predict_directory(
     """Predict every picture of a folder and write what was found.
 
     `output_dir` receives predictions.json (boxes, states, names of the masks, failed files), `<stem>_mask.png`
-    per picture and, with `visualize`, `<stem>_pred.png`. Of pictures that share a stem (a.jpg, a.png) the whole
-    name stands in its place (a.jpg_mask.png).
+    per picture (if the model makes masks) and, with `visualize`, `<stem>_pred.png`. Of pictures that share a stem
+    (a.jpg, a.png) the whole name stands in its place (a.jpg_mask.png).
 
     Args:
         predictor: the model with its thresholds.
@@ -72,8 +72,9 @@ def predict_directory(
         result = predictor.predict(image)
         result["image_name"], result["image_path"] = path.name, str(path)
         if output_dir is not None:
-            _write_png(Path(output_dir) / f"{name}_mask.png", result["segmentation"]["mask"])
-            entries.append(_entry(result, f"{name}_mask.png"))
+            if "segmentation" in result:
+                _write_png(Path(output_dir) / f"{name}_mask.png", result["segmentation"]["mask"])
+            entries.append(_entry(result, image, f"{name}_mask.png"))
             if visualize:
                 _write_png(Path(output_dir) / f"{name}_pred.png", draw_result(image, result))
         if on_result is not None:
@@ -131,17 +132,17 @@ def _check_output(image_dir: Path, output_dir: str | Path | None, *, visualize: 
         raise PredictorError(f"{output_dir}: is a file; give a folder to write to")
 
 
-def _entry(result: Result, mask_name: str) -> dict[str, Any]:
+def _entry(result: Result, image: RgbArray, mask_name: str) -> dict[str, Any]:
     """A result as predictions.json has it: the mask by its file's name."""
-    height, width = result["segmentation"]["mask"].shape
-    return {
-        "image_name": result["image_name"],
-        "width": width,
-        "height": height,
-        "segmentation": {"mask": mask_name},
-        "detection": result["detection"],
-        "classification": result["classification"],
-    }
+    height, width = image.shape[:2]
+    entry: dict[str, Any] = {"image_name": result["image_name"], "width": width, "height": height}
+    if "segmentation" in result:
+        entry["segmentation"] = {"mask": mask_name}
+    if "detection" in result:
+        entry["detection"] = result["detection"]
+    if "classification" in result:
+        entry["classification"] = result["classification"]
+    return entry
 
 
 def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:

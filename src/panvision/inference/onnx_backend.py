@@ -47,9 +47,9 @@ class OnnxBackend:
             )
         self.info = ModelInfo.from_metadata(metadata[METADATA_KEY], path)
         names = {output.name for output in self._session.get_outputs()}
-        missing = [name for name in RawOutputs._fields if name not in names]
-        if missing or [one.name for one in self._session.get_inputs()] != ["images"]:
-            raise PredictorError(f"{path}: needs the input `images` and the outputs {', '.join(RawOutputs._fields)}")
+        needed = self.info.output_names
+        if not names.issuperset(needed) or [one.name for one in self._session.get_inputs()] != ["images"]:
+            raise PredictorError(f"{path}: needs the input `images` and the outputs {', '.join(needed)}")
         self._path = path
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
@@ -59,12 +59,13 @@ class OnnxBackend:
             PredictorError: the file's graph cannot take them.
         """
         try:
-            outputs = self._session.run(list(RawOutputs._fields), {"images": images})
+            outputs = self._session.run(list(self.info.output_names), {"images": images})
         except ORT_ERRORS as error:
             raise PredictorError(
                 f"{self._path}: ONNX Runtime cannot run {len(images)} pictures: {_one_line(error)}"
             ) from error
-        return RawOutputs(*(np.asarray(output, dtype=np.float32) for output in outputs))
+        arrays = (np.asarray(output, dtype=np.float32) for output in outputs)
+        return RawOutputs(**dict(zip(self.info.output_names, arrays, strict=True)))
 
 
 def _one_line(error: Exception) -> str:

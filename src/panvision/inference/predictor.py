@@ -55,6 +55,11 @@ class Predictor:
         return self.info.image_size
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the model answers, of segmentation, detection and classification in this order."""
+        return self.info.tasks
+
+    @property
     def det_class_names(self) -> list[str]:
         """What boxes are called, by class index."""
         return list(self.info.det_class_names)
@@ -116,14 +121,15 @@ class Predictor:
             raise PredictorError(f"expected (N, {size}, {size}, 3) uint8 pictures, found {images.shape} {images.dtype}")
         outputs = self.backend.run(images)
         count, places = len(images), len(self._points[0])
-        expected = (
-            (count, size, size),
-            (count, places, len(self.info.det_class_names)),
-            (count, places, 4),
-            (count, places),
-            (count, len(self.info.cls_class_names)),
-        )
-        shapes = tuple(output.shape for output in outputs)
+        every = {
+            "mask_logits": (count, size, size),
+            "class_logits": (count, places, len(self.info.det_class_names)),
+            "ltrb": (count, places, 4),
+            "centerness": (count, places),
+            "state_logits": (count, len(self.info.cls_class_names)),
+        }
+        expected = {name: every[name] for name in self.info.output_names}
+        shapes = {name: output.shape for name, output in outputs._asdict().items() if output is not None}
         if shapes != expected:
             raise PredictorError(
                 f"the model's outputs have shapes {shapes}, its metadata say {expected}; export it again"
@@ -143,7 +149,8 @@ class Predictor:
 
         Returns:
             ``{"segmentation": {"mask"}, "detection": {"boxes", "labels", "scores", "class_names"},
-            "classification": {"class_idx", "class_name", "probabilities"}}``.
+            "classification": {"class_idx", "class_name", "probabilities"}}``, without the keys of tasks that the
+            model was not trained for (`tasks`).
 
         Raises:
             ImageError: the picture cannot be read, or has no pixels.

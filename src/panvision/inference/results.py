@@ -1,5 +1,6 @@
 """What inference says about one picture, as plain Python values (the mask excepted)."""
 
+from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -36,11 +37,14 @@ class StateResult(TypedDict):
 
 
 class Result(TypedDict):
-    """One picture. `image_name` and `image_path` are there when it was a file of a folder."""
+    """One picture. A task that the model was not trained for is absent.
 
-    segmentation: MaskResult
-    detection: BoxResult
-    classification: StateResult
+    `image_name` and `image_path` are there when it was a file of a folder.
+    """
+
+    segmentation: NotRequired[MaskResult]
+    detection: NotRequired[BoxResult]
+    classification: NotRequired[StateResult]
     image_name: NotRequired[str]
     image_path: NotRequired[str]
 
@@ -57,28 +61,36 @@ def decode(
         points: what `level_points` gives for the model.
         width, height: the picture's own size in pixels.
     """
-    found = select(
-        outputs.class_logits[row],
-        outputs.ltrb[row],
-        outputs.centerness[row],
-        points=points,
-        image_size=info.image_size,
-        thresholds=info.thresholds,
-    )
-    labels: list[int] = found.labels.tolist()
-    probabilities: list[float] = softmax(outputs.state_logits[row]).tolist()
-    best = int(np.argmax(probabilities))
-    return {
-        "segmentation": {"mask": mask_from_logits(outputs.mask_logits[row], width, height)},
-        "detection": {
+    result: Result = {}
+    if outputs.mask_logits is not None:
+        result["segmentation"] = {"mask": mask_from_logits(outputs.mask_logits[row], width, height)}
+    if outputs.class_logits is not None and outputs.ltrb is not None and outputs.centerness is not None:
+        found = select(
+            outputs.class_logits[row],
+            outputs.ltrb[row],
+            outputs.centerness[row],
+            points=points,
+            image_size=info.image_size,
+            thresholds=info.thresholds,
+        )
+        labels: list[int] = found.labels.tolist()
+        result["detection"] = {
             "boxes": scale_boxes(found.boxes, info.image_size, width, height).tolist(),
             "labels": labels,
             "scores": found.scores.tolist(),
             "class_names": [info.det_class_names[label] for label in labels],
-        },
-        "classification": {
-            "class_idx": best,
-            "class_name": info.cls_class_names[best],
-            "probabilities": dict(zip(info.cls_class_names, probabilities, strict=True)),
-        },
+        }
+    if outputs.state_logits is not None:
+        result["classification"] = _state(outputs.state_logits[row], info.cls_class_names)
+    return result
+
+
+def _state(logits: FloatArray, names: Sequence[str]) -> StateResult:
+    """State logits (C,) as the likeliest state and every state's probability."""
+    probabilities: list[float] = softmax(logits).tolist()
+    best = int(np.argmax(probabilities))
+    return {
+        "class_idx": best,
+        "class_name": names[best],
+        "probabilities": dict(zip(names, probabilities, strict=True)),
     }

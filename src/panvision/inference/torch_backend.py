@@ -45,6 +45,7 @@ class TorchBackend:
             det_class_names=tuple(model.det_classes),
             cls_class_names=tuple(model.cls_classes),
             thresholds=Thresholds(settings.score_threshold, settings.nms_threshold, settings.max_detections),
+            tasks=model.tasks,
         )
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
@@ -54,4 +55,5 @@ class TorchBackend:
         with torch.inference_mode(), exact:
             # A copy: PyTorch does not take read-only arrays.
             outputs = self._flat(torch.tensor(images, device=self._device))
-        return RawOutputs(*(output.cpu().numpy() for output in outputs))
+        arrays = (output.cpu().numpy() for output in outputs)
+        return RawOutputs(**dict(zip(self._flat.output_names, arrays, strict=True)))

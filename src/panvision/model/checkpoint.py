@@ -10,7 +10,7 @@ import torch
 from panvision.files import replacing
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
-from panvision.params import ParamsError
+from panvision.params import TASKS
 
 FORMAT = "panvision"
 VERSION = 1
@@ -40,6 +40,7 @@ def save_checkpoint(path: str | Path, model: MultiTaskModel, *, meta: Mapping[st
     metadata = {
         **(meta or {}),
         "model": model.settings.model_dump(mode="json"),
+        "tasks": model.tasks,
         "image_size": model.image_size,
         "num_det_classes": len(model.det_classes),
         "num_cls_classes": len(model.cls_classes),
@@ -79,9 +80,11 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
             image_size=metadata["image_size"],
             det_classes=metadata["det_class_names"],
             cls_classes=metadata["cls_class_names"],
+            # Checkpoints from before models could have fewer heads do not name them.
+            tasks=metadata.get("tasks", TASKS),
         )
         model.load_state_dict(document["state_dict"])
-    except (KeyError, TypeError, RuntimeError, ParamsError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its weights do not fit the model that it describes: {error}") from error
     return model.to(device).eval(), metadata
 

@@ -1,4 +1,4 @@
-"""The model as a deployed runtime sees it: uint8 pictures in, five plain arrays out."""
+"""The model as a deployed runtime sees it: uint8 pictures in, plain arrays out, five with all three tasks."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,12 @@ from torch import Tensor, nn
 from panvision.model.multitask import MultiTaskModel
 
 INPUT_NAME = "images"
-OUTPUT_NAMES = ("mask_logits", "class_logits", "ltrb", "centerness", "state_logits")
+# Outputs of each task, in the order in which they stand in a file.
+OUTPUTS_OF = {
+    "segmentation": ("mask_logits",),
+    "detection": ("class_logits", "ltrb", "centerness"),
+    "classification": ("state_logits",),
+}
 
 
 class FlatModel(nn.Module):
@@ -16,25 +21,33 @@ class FlatModel(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Run all three heads.
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What `forward` gives, by name."""
+        return tuple(name for task in self.model.tasks for name in OUTPUTS_OF[task])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Run all the model's heads.
 
         Args:
             images: (N, S, S, 3) uint8 RGB.
 
         Returns:
-            mask_logits (N, S, S); class_logits (N, P, K), ltrb (N, P, 4) in units of stride and centerness (N, P)
-            over the P points of all levels, finest level first, row by row; state_logits (N, C). All float32.
+            Those of `output_names`, all float32: mask_logits (N, S, S); class_logits (N, P, K), ltrb (N, P, 4) in units
+            of stride and centerness (N, P) over the P points of all levels, finest level first, row by row;
+            state_logits (N, C).
         """
         outputs = self.model(images.permute(0, 3, 1, 2).float())
-        detection = outputs["detection"]
-        return (
-            outputs["segmentation"][:, 0].float(),
-            join_levels(detection.class_logits).float(),
-            join_levels(detection.ltrb).float(),
-            join_levels(detection.centerness)[..., 0].float(),
-            outputs["classification"].float(),
-        )
+        flat: list[Tensor] = []
+        if "segmentation" in outputs:
+            flat.append(outputs["segmentation"][:, 0])
+        if "detection" in outputs:
+            detection = outputs["detection"]
+            flat += [join_levels(detection.class_logits), join_levels(detection.ltrb)]
+            flat.append(join_levels(detection.centerness)[..., 0])
+        if "classification" in outputs:
+            flat.append(outputs["classification"])
+        return tuple(output.float() for output in flat)
 
 
 def join_levels(levels: list[Tensor]) -> Tensor:

@@ -10,8 +10,7 @@ from panvision.model.backbone import Backbone
 from panvision.model.fpn import FeaturePyramid
 from panvision.model.heads import ClassificationHead, DetectionHead, DetectionOutput, SegmentationHead
 from panvision.model.settings import ModelSettings
-
-TASKS = ("segmentation", "detection", "classification")
+from panvision.params import TASKS
 
 # ImageNet's statistics, which torchvision's weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -19,7 +18,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Outputs(TypedDict, total=False):
-    """Outputs by task; a task that was not asked for is absent."""
+    """Outputs by task; a task that was not asked for, or that the model has no head for, is absent."""
 
     segmentation: Tensor  # (N, 1, S, S) logits
     detection: DetectionOutput
@@ -32,8 +31,12 @@ class MultiTaskModel(nn.Module):
     Args:
         settings: architecture.
         image_size: side S of the square input in pixels, a multiple of 32.
-        det_classes: names of the detection classes, K of them.
-        cls_classes: names of the states, C of them.
+        det_classes: names of the detection classes, K of them; without detection the model has none.
+        cls_classes: names of the states, C of them; likewise.
+        tasks: which heads it has, at least one; without segmentation and detection it has no pyramid either.
+
+    Attributes:
+        tasks: the same, in the order of TASKS.
     """
 
     pixel_mean: Tensor
@@ -46,41 +49,66 @@ class MultiTaskModel(nn.Module):
         image_size: int,
         det_classes: Sequence[str],
         cls_classes: Sequence[str],
+        tasks: Collection[str] = TASKS,
     ) -> None:
         super().__init__()
+        if not tasks or not set(tasks) <= set(TASKS):
+            raise ValueError(f"tasks must be some of {', '.join(TASKS)}, found {list(tasks)}")
+        self.tasks = tuple(task for task in TASKS if task in tasks)
         self.settings = settings
         self.image_size = image_size
-        self.det_classes = list(det_classes)
-        self.cls_classes = list(cls_classes)
+        self.det_classes = list(det_classes) if "detection" in tasks else []
+        self.cls_classes = list(cls_classes) if "classification" in tasks else []
         self.backbone = Backbone(settings.backbone)
         self.fpn = FeaturePyramid(self.backbone.channels, settings.fpn_channels)
         self.segmentation = SegmentationHead(settings.fpn_channels, settings.seg_channels)
+        # Without names the task is absent and its head let go below; PyTorch warns of layers without outputs.
+        boxes, states = max(len(det_classes), 1), max(len(cls_classes), 1)
         self.detection = DetectionHead(
-            settings.fpn_channels, len(det_classes), num_levels=len(settings.strides), num_convs=settings.head_convs
+            settings.fpn_channels, boxes, num_levels=len(settings.strides), num_convs=settings.head_convs
         )
         self.classification = ClassificationHead(
-            self.backbone.channels[-1], len(cls_classes), hidden=settings.cls_hidden, dropout=settings.dropout
+            self.backbone.channels[-1], states, hidden=settings.cls_hidden, dropout=settings.dropout
         )
+        self._drop_parts()
         self.detection_levels = tuple(stride.bit_length() - 1 for stride in settings.strides)  # stride 8 → P3
         # Constants of the input format, not learned: they stay out of the state dict.
         self.register_buffer("pixel_mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
+    def _drop_parts(self) -> None:
+        """Let go of the parts that no task of this model needs.
+
+        They were made like the others, so that a part's first weights do not depend on which others there are: a
+        single-task baseline starts from the shared model's weights.
+        """
+        unneeded: list[str] = [task for task in TASKS if task not in self.tasks]
+        if self.tasks == ("classification",):
+            unneeded.append("fpn")
+        for name in unneeded:
+            delattr(self, name)
+
     def forward(
-        self, images: Tensor, tasks: Collection[str] = TASKS, counts: Mapping[str, int] | None = None
+        self, images: Tensor, tasks: Collection[str] | None = None, counts: Mapping[str, int] | None = None
     ) -> Outputs:
         """Run the tasks asked for.
 
         Args:
             images: (N, 3, S, S) RGB in 0..255, uint8 or float.
-            tasks: which of TASKS to compute.
+            tasks: which of the model's tasks to compute; by default all of them.
             counts: in training, how many images belong to each task: the batch is then the tasks' batches one
                 behind the other in the order of TASKS, passes the backbone once, and each head sees its own slice
                 (classification's samples never enter the pyramid). Without it every task sees every image.
 
         Returns:
             Outputs of the tasks asked for.
+
+        Raises:
+            ValueError: the model has no head for a task, or `counts` do not add up to the batch.
         """
+        tasks = self.tasks if tasks is None else tasks
+        if not set(tasks) <= set(self.tasks):
+            raise ValueError(f"the model's tasks are {', '.join(self.tasks)}, asked for were {', '.join(tasks)}")
         features = self.backbone((images.float() - self.pixel_mean) / self.pixel_std)
         # Not len(images): the ONNX exporter would take it for a constant.
         slices = _slices(images.shape[0], tasks, counts)
@@ -111,7 +139,8 @@ def _slices(total: int, tasks: Collection[str], counts: Mapping[str, int] | None
     """Rows of the batch that belong to each task."""
     if counts is None:
         return {task: slice(0, total) for task in tasks}
-    rows, start = {}, 0
+    rows: dict[str, slice] = {}
+    start = 0
     for task in TASKS:
         if task in tasks:
             rows[task] = slice(start, start + counts[task])

@@ -34,9 +34,12 @@ class Interval(_Figures):
 
 
 class _Scores(_Figures):
-    """What the three tasks' metrics have in common: test images, and intervals of some figures by name."""
+    """What the three tasks' metrics have in common: test images, and intervals of some figures by name.
 
-    images: Count
+    Of a task that the model has not been trained for, the number of images is None, as every other figure is.
+    """
+
+    images: Count | None
     ci95: dict[str, Interval | None] = {}
 
 
@@ -94,11 +97,39 @@ class ExportMetrics(RootModel[dict[str, JsonValue]]):
     """metrics/export.json: whatever export measured, by name."""
 
 
+class Comparison(_Figures):
+    """One figure of the shared model and of the single-task one; `difference` is shared less alone."""
+
+    shared: Fraction
+    alone: Fraction
+    difference: float | None
+
+
+class Baseline(_Figures):
+    """One task's single-task model: its experiment, its figures by key, and params and deps that differ too."""
+
+    experiment: str
+    also_differs: list[str]
+    figures: dict[str, Comparison]
+
+
+class BaselineMetrics(_Figures):
+    """metrics/baselines.json: the run of the shared model, and the baselines by task; `{}` where there is none."""
+
+    shared: str = ""
+    tasks: dict[str, Baseline] = {}
+
+
 FiguresT = TypeVar("FiguresT", bound=BaseModel)
 
 
-def read_metrics(path: Path, schema: type[FiguresT]) -> FiguresT:
+def read_metrics(path: Path, schema: type[FiguresT], *, maker: str = "dvc repro") -> FiguresT:
     """Read a metrics file.
+
+    Args:
+        path: the file.
+        schema: what it must hold.
+        maker: the command that writes it.
 
     Raises:
         ReportError: it cannot be read, is not JSON, or has not these figures.
@@ -106,11 +137,11 @@ def read_metrics(path: Path, schema: type[FiguresT]) -> FiguresT:
     try:
         return schema.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ReportError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
+        raise ReportError(f"{path}: cannot be read: {error.strerror}; run `{maker}`") from error
     except ValidationError as error:
         fault = error.errors()[0]
         place = "".join(f"{step}: " for step in fault["loc"])
-        raise ReportError(f"{path}: {place}{fault['msg']}; run `dvc repro` again") from error
+        raise ReportError(f"{path}: {place}{fault['msg']}; run `{maker}` again") from error
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

@@ -1,8 +1,9 @@
 """The report: what the pipeline made, as one HTML page that needs nothing else."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -18,12 +19,14 @@ from panvision.report.inputs import (
     DataMetrics,
     DetectionMetrics,
     ExportMetrics,
+    ReportError,
     SegmentationMetrics,
     read_metrics,
 )
 from panvision.report.plots import read_confusion, read_precision_recall, read_training
 from panvision.report.rendering import render
 from panvision.report.settings import ReportSettings
+from panvision.report.sharing import read_baselines, read_sharing
 
 TEMPLATE = "page.html.jinja"
 
@@ -35,7 +38,7 @@ class RunFiles:
     Attributes:
         prepared: folder of `prepare`'s outputs, one subfolder per task.
         splits, problems: the splits.csv and problems.csv that `validate` wrote.
-        metrics: folder of data.json, <task>.json and export.json.
+        metrics: folder of data.json, <task>.json, export.json and baselines.json.
         reports: folder of curves/phase{1,2}.csv and plots/{precision_recall,confusion}.csv.
     """
 
@@ -56,25 +59,29 @@ def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, s
         settings: how many pictures are drawn, and how wide.
 
     Raises:
-        ReportError: metrics, curves, plots or problems are missing or damaged, or raw data changed since they were
-            prepared.
+        ReportError: metrics, curves, plots or problems are missing or damaged, metrics are those of a model with
+            other tasks, or raw data changed since they were prepared.
         PackedError: the packed sets or the splits cannot be used.
         ImageError: a raw picture or mask cannot be read.
     """
     metrics, reports = files.metrics, files.reports
-    detection = read_metrics(metrics / "detection.json", DetectionMetrics)
+    scores = _read_scores(metrics, predictor.tasks)
     figures = read_metrics(metrics / "data.json", DataMetrics)
     context = {
         "predictor": predictor,
-        "segmentation": read_metrics(metrics / "segmentation.json", SegmentationMetrics),
-        "detection": detection,
-        "classification": read_metrics(metrics / "classification.json", ClassificationMetrics),
+        "segmentation": scores.segmentation,
+        "detection": scores.detection,
+        "classification": scores.classification,
         "data": figures,
         "problems": problem_rows(figures.problems),
         "export": export_tables(read_metrics(metrics / "export.json", ExportMetrics).root),
-        "training": read_training(reports / "curves"),
+        "training": read_training(reports / "curves", predictor.tasks),
+        "sharing": read_sharing(
+            read_baselines(metrics / "baselines.json"),
+            {task: own.model_dump(exclude={"ci95"}) for task, own in scores._asdict().items()},
+        ),
         "precision_recall": read_precision_recall(
-            reports / "plots/precision_recall.csv", detection.ap50, predictor.det_class_names
+            reports / "plots/precision_recall.csv", scores.detection.ap50, predictor.det_class_names
         ),
         "confusion": read_confusion(reports / "plots/confusion.csv", predictor.cls_class_names),
         # Drawn last: it takes longest, and what is missing above shows at once.
@@ -84,9 +91,29 @@ def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, s
                 predictor, task, prepared=files.prepared, splits=files.splits, data=data, settings=settings
             )
             for task in TASKS
+            if task in predictor.tasks
         },
     }
     return render(TEMPLATE, context)
+
+
+class _Scores(NamedTuple):
+    segmentation: SegmentationMetrics
+    detection: DetectionMetrics
+    classification: ClassificationMetrics
+
+
+def _read_scores(metrics: Path, tasks: Sequence[str]) -> _Scores:
+    """The three tasks' metrics, held to be those of a model of these tasks."""
+    scores = _Scores(
+        read_metrics(metrics / "segmentation.json", SegmentationMetrics),
+        read_metrics(metrics / "detection.json", DetectionMetrics),
+        read_metrics(metrics / "classification.json", ClassificationMetrics),
+    )
+    for task, own in scores._asdict().items():
+        if (own.images is not None) != (task in tasks):
+            raise ReportError(f"{metrics / task}.json: scores of a model with other tasks; run `dvc repro` again")
+    return scores
 
 
 def _findings(files: RunFiles, data: DataSettings, settings: ReportSettings) -> list[Finding]:

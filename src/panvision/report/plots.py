@@ -2,10 +2,11 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from panvision.ingest.packed import TASKS
 from panvision.report.charts import Chart, Point, Series, line_chart
 from panvision.report.inputs import CURVE_COLUMNS, Numbers, ReportError, read_numbers, read_table
 
@@ -16,6 +17,15 @@ LOSS_TITLES = {
     "cls": "Classification loss",
 }
 METRIC_NAMES = {"miou": "mIoU", "map50": "mAP@0.5", "accuracy": "accuracy"}
+# Columns of a single task → the task.
+TASK_OF = {
+    "seg": "segmentation",
+    "det": "detection",
+    "cls": "classification",
+    "miou": "segmentation",
+    "map50": "detection",
+    "accuracy": "classification",
+}
 # Numbers of page.css's colours.
 TRAINING, VALIDATION, RATE = 6, 8, 6
 METRIC_COLORS = {"miou": 8, "map50": 2, "accuracy": 5}
@@ -28,6 +38,7 @@ class Training:
     Attributes:
         epochs: epochs of phase 1 and of phase 2.
         charts: total loss, each task's loss, validation metrics, learning rate; epochs are counted on over the phases.
+            What belongs to a task that the model has not is left out.
     """
 
     epochs: tuple[int, int]
@@ -50,8 +61,8 @@ class Confusion:
     rows: list[list[Cell]]
 
 
-def read_training(curves: Path) -> Training:
-    """Read `<curves>/phase1.csv` and `<curves>/phase2.csv` and lay them out.
+def read_training(curves: Path, tasks: Collection[str] = TASKS) -> Training:
+    """Read `<curves>/phase1.csv` and `<curves>/phase2.csv` and lay out what the model's tasks have.
 
     Raises:
         ReportError: a file is missing or damaged.
@@ -66,10 +77,15 @@ def read_training(curves: Path) -> Training:
         divider=first + 0.5 if first and second else None,
     )
     charts = []
-    for task, title in LOSS_TITLES.items():
-        training = _series("training", phases, f"train_{task}", color=TRAINING)
-        charts.append(draw(title, [training, _series("validation", phases, f"val_{task}", color=VALIDATION)]))
-    metrics = [_series(name, phases, key, color=METRIC_COLORS[key]) for key, name in METRIC_NAMES.items()]
+    for loss, title in LOSS_TITLES.items():
+        if loss == "total" or TASK_OF[loss] in tasks:
+            training = _series("training", phases, f"train_{loss}", color=TRAINING)
+            charts.append(draw(title, [training, _series("validation", phases, f"val_{loss}", color=VALIDATION)]))
+    metrics = [
+        _series(name, phases, key, color=METRIC_COLORS[key])
+        for key, name in METRIC_NAMES.items()
+        if TASK_OF[key] in tasks
+    ]
     charts.append(draw("Validation metrics", metrics, y_range=(0.0, 1.0)))
     charts.append(draw("Learning rate", [_series("learning rate", phases, "lr", color=RATE)]))
     return Training((first, second), charts)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from panvision.data.sets import Sets
 from panvision.data.settings import AugmentSettings
 from panvision.data.stream import Batch, TrainingStream, training_batches
-from panvision.model.multitask import TASKS, MultiTaskModel
+from panvision.model.multitask import MultiTaskModel
 from panvision.training.curves import LOSSES, Row
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.optimisation import Precision, make_average, make_optimizer, make_schedule
@@ -71,7 +71,7 @@ class Phase:
     ) -> None:
         self._model, self._sets, self._plan, self._loss, self._train = model, sets, plan, loss, train
         self._device = model.pixel_mean.device
-        rows = sets.split("train")
+        rows = sets.split("train", model.tasks)
         largest = max(len(of_task) for of_task in rows.values())
         self._epoch_steps = train.epoch_steps or math.ceil(largest / train.batch_size)
         self._stream = TrainingStream(sets.packed, rows, augment, batch_size=train.batch_size, seed=plan.seed)
@@ -131,15 +131,18 @@ class Phase:
                 if step % REFRESH == 0 or step == self._epoch_steps:
                     means = {name: float(value) / step for name, value in sums.items()}
                     self._check(means, epoch, step)
-                    bar.set_postfix_str(" ".join(f"{name} {means[name]:.3f}" for name in ("seg", "det", "cls")))
+                    bar.set_postfix_str(
+                        " ".join(f"{name} {means[name]:.3f}" for name in ("seg", "det", "cls") if name in means)
+                    )
                     bar.update(step - bar.n)
         return means | {"lr": lr}
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         """One optimiser step over one batch of each task, through the backbone once; losses stay on the device."""
-        images = torch.cat([batch.images[task] for task in TASKS])
+        tasks = self._model.tasks
+        images = torch.cat([batch.images[task] for task in tasks])
         with self._precision.autocast():
-            outputs = self._model(images, TASKS, {task: len(batch.images[task]) for task in TASKS})
+            outputs = self._model(images, tasks, {task: len(batch.images[task]) for task in tasks})
         losses = task_losses(batch_terms(outputs, batch, self._points, self._loss), self._loss)
         scaler = self._precision.scaler
         self._optimizer.zero_grad(set_to_none=True)
@@ -171,9 +174,10 @@ class Phase:
 
     def _check(self, means: dict[str, float], epoch: int, step: int) -> None:
         """Stop at losses that are not finite: sums that met one NaN stay NaN."""
-        if all(math.isfinite(means[name]) for name in LOSSES):
+        found = {name: means[name] for name in LOSSES if name in means}
+        if all(map(math.isfinite, found.values())):
             return
-        listed = ", ".join(f"{name} {means[name]:.4g}" for name in LOSSES)
+        listed = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
         raise TrainingError(
             f"{self._plan.name}, epoch {epoch}: a loss is not finite within {REFRESH} steps before step {step} "
             f"({listed}); lower train.{self._plan.name}.lr or train.grad_clip"
@@ -182,8 +186,9 @@ class Phase:
 
 def _row(epoch: int, learned: dict[str, float], validation: Validation) -> Row:
     row: Row = {"epoch": epoch, "lr": learned["lr"], "grad_norm": learned["grad_norm"]}
-    row |= {f"train_{name}": learned[name] for name in LOSSES}
-    row |= {f"val_{name}": validation.losses[name] for name in LOSSES}
+    # A loss of a task that is not trained is undefined.
+    row |= {f"train_{name}": learned.get(name) for name in LOSSES}
+    row |= {f"val_{name}": validation.losses.get(name) for name in LOSSES}
     return row | {"miou": validation.miou, "map50": validation.map50, "accuracy": validation.accuracy}
 
 

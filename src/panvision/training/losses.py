@@ -134,7 +134,7 @@ def batch_terms(outputs: Outputs, batch: Batch, points: Points, settings: LossSe
 def task_losses(terms: Terms, settings: LossSettings) -> dict[str, Tensor]:
     """Mean of every term, the detection loss `det` as the sum of its parts, and `total` = L.
 
-    L = seg · L_seg + det · L_det + cls · L_cls.
+    L = seg · L_seg + det · L_det + cls · L_cls, over the tasks that have terms.
     """
     losses = {name: term.mean() for name, term in terms.items()}
     if DETECTION_PARTS[0] in losses:

@@ -1,6 +1,6 @@
 """The two phases: heads on a frozen backbone, then everything, each leaving its best model behind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 from panvision.model.weights import initialise_backbone
-from panvision.params import Settings
+from panvision.params import TASKS, Settings
 from panvision.training.curves import Row, write_curves
 from panvision.training.loop import Phase, Plan, TrainingError
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
@@ -63,6 +63,7 @@ def train_phase1(
     config: TrainingConfig,
     model_settings: ModelSettings,
     *,
+    tasks: Collection[str] = TASKS,
     checkpoint: str | Path,
     curves: str | Path,
     device: torch.device | None = None,
@@ -73,6 +74,7 @@ def train_phase1(
         sets: packed sets and splits.
         config: how to train.
         model_settings: architecture and first weights.
+        tasks: which heads the model has; the sets of other tasks are not looked at.
         checkpoint: receives the best model.
         curves: receives one CSV row per epoch.
         device: by default the GPU if there is one.
@@ -83,12 +85,17 @@ def train_phase1(
     """
     torch.manual_seed(config.seed)
     model = MultiTaskModel(
-        model_settings, image_size=sets.image_size, det_classes=sets.det_classes, cls_classes=sets.cls_classes
+        model_settings,
+        image_size=sets.image_size,
+        det_classes=sets.det_classes,
+        cls_classes=sets.cls_classes,
+        tasks=tasks,
     )
     print(initialise_backbone(model.backbone, model_settings), flush=True)
     model.backbone.freeze(weights=True, batch_norm=True)
     train = config.train
-    described = _described(config, without=("phase2", "batch_norm")) | {"model": model_settings.model_dump(mode="json")}
+    described = _described(config, without=("phase2", "batch_norm"))
+    described |= {"model": model_settings.model_dump(mode="json"), "tasks": list(model.tasks)}
     plan = Plan("phase1", train.phase1.epochs, train.phase1.lr, _phase_seed(config.seed, 1))
     _train(model, sets, config, _Run(plan, described, checkpoint, curves), device)
 
@@ -102,7 +109,7 @@ def train_phase2(
     curves: str | Path,
     device: torch.device | None = None,
 ) -> None:
-    """Train phase 1's best model end to end; arguments and errors as for `train_phase1`.
+    """Train phase 1's best model end to end, with the tasks it has; arguments and errors as for `train_phase1`.
 
     Args:
         start: the checkpoint that phase 1 left.
@@ -173,7 +180,9 @@ def _described(config: TrainingConfig, *, without: tuple[str, ...]) -> dict[str,
 
 def _check_fits(model: MultiTaskModel, sets: Sets, path: str | Path) -> None:
     made_for = (model.image_size, model.det_classes, model.cls_classes)
-    found = (sets.image_size, sets.det_classes, sets.cls_classes)
+    # A model has no names for tasks that it has not.
+    boxes = sets.det_classes if "detection" in model.tasks else []
+    found = (sets.image_size, boxes, sets.cls_classes if "classification" in model.tasks else [])
     if made_for != found:
         raise TrainingError(f"{path}: made for {made_for}, the data have {found}; run `python stages/train.py phase1`")
 

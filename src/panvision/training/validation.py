@@ -37,8 +37,8 @@ class Validation:
     """How good a model is on the validation split.
 
     Attributes:
-        losses: by term; `total` is what the best model is chosen by.
-        miou, map50, accuracy: fractions, on packed images; None where undefined.
+        losses: by term, of the model's tasks; `total` is what the best model is chosen by.
+        miou, map50, accuracy: fractions, on packed images; None where undefined, as without the task.
     """
 
     losses: dict[str, float]
@@ -49,7 +49,7 @@ class Validation:
 
 @dataclass
 class _Collected:
-    """What the batches of all three sets added up to."""
+    """What the batches of all sets added up to."""
 
     terms: Terms = field(default_factory=dict)
     pixels: list[Counts] = field(default_factory=list)
@@ -87,7 +87,7 @@ def validate(
     places = level_points(model.image_size, model.settings.strides)
     model.eval()
     with torch.inference_mode():
-        for task, rows in sets.split("val").items():
+        for task, rows in sets.split("val", model.tasks).items():
             for batch in labelled_batches(sets.packed[task], rows, batch_size):
                 with autocast():
                     outputs = model(batch.images.to(device), (task,))

@@ -21,7 +21,7 @@ def record(folder: Path) -> None:
 
     written: set[str] = set()
     given_out: dict[int, tuple[str, params.Settings]] = {}  # kept alive, so that an id stays one object's
-    read_sections, read_seed = params.read_sections, params.read_seed
+    read_sections, read_seed, read_tasks = params.read_sections, params.read_seed, params.read_tasks
 
     def write(key: str) -> None:
         if key not in written:
@@ -46,6 +46,10 @@ def record(folder: Path) -> None:
         write("seed")
         return read_seed(*args, **kwargs)
 
+    def watched_tasks(*args: object, **kwargs: object) -> tuple:
+        write("tasks")
+        return read_tasks(*args, **kwargs)
+
     def watched_attribute(settings: params.Settings, name: str) -> object:
         path = given_out[id(settings)][0] if id(settings) in given_out else None
         if path is not None:
@@ -59,7 +63,7 @@ def record(folder: Path) -> None:
         files = {str(getattr(module, "__file__", "")) for name, module in sys.modules.items() if _ours(name)}
         (folder / "modules").write_text("".join(f"{file}\n" for file in sorted(files)))
 
-    params.read_sections, params.read_seed = watched_sections, watched_seed
+    params.read_sections, params.read_seed, params.read_tasks = watched_sections, watched_seed, watched_tasks
     params.Settings.__getattribute__ = watched_attribute
     atexit.register(write_modules)
 

@@ -1,0 +1,83 @@
+"""What sharing a backbone costs or gains: the shared model's figures beside those of single-task baselines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from panvision.report.inputs import BaselineMetrics, read_metrics
+
+# Metrics file, key in it, the figure's name.
+FIGURES = (
+    ("segmentation", "miou", "mIoU"),
+    ("segmentation", "dice", "Dice"),
+    ("detection", "map50", "mAP@0.5"),
+    ("detection", "map50_95", "mAP@[.5:.95]"),
+    ("classification", "accuracy", "accuracy"),
+    ("classification", "balanced_accuracy", "balanced accuracy"),
+)
+
+
+@dataclass(frozen=True)
+class SharingRow:
+    """One figure of both models, fractions; None is undefined.
+
+    Attributes:
+        task: whose figure it is.
+        name: what it is called.
+        shared: of the model of several tasks.
+        alone: of the model of this task alone.
+        difference: shared less alone: above 0, sharing helps.
+    """
+
+    task: str
+    name: str
+    shared: float | None
+    alone: float | None
+    difference: float | None
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """The comparison as it is shown.
+
+    Attributes:
+        rows: one per figure of the tasks that have a baseline.
+        remarks: what a reader must know beside the figures.
+    """
+
+    rows: list[SharingRow]
+    remarks: list[str]
+
+
+def read_baselines(path: Path) -> BaselineMetrics:
+    """metrics/baselines.json; a missing file is an empty one.
+
+    Raises:
+        ReportError: it is damaged.
+    """
+    return read_metrics(path, BaselineMetrics, maker="panvision baselines") if path.exists() else BaselineMetrics()
+
+
+def read_sharing(baselines: BaselineMetrics, current: Mapping[str, Mapping[str, float | None]]) -> Sharing | None:
+    """The comparison for a table; None where no baseline was measured.
+
+    Args:
+        baselines: what `panvision baselines` wrote.
+        current: figures of the run that the comparison is shown with, by metrics file and key.
+    """
+    rows = []
+    for task, key, name in FIGURES:
+        if task in baselines.tasks and key in (figures := baselines.tasks[task].figures):
+            found = figures[key]
+            rows.append(SharingRow(task, name, found.shared, found.alone, found.difference))
+    if not rows:
+        return None
+    remarks = [
+        f"{task}: {baseline.experiment} also differs in {', '.join(baseline.also_differs)}."
+        for task, baseline in sorted(baselines.tasks.items())
+        if baseline.also_differs
+    ]
+    shared = {(task, key): found.shared for task, own in baselines.tasks.items() for key, found in own.figures.items()}
+    if any(value != current.get(task, {}).get(key) for (task, key), value in shared.items()):
+        remarks.append(f"The shared figures are those of {baselines.shared}, not of the present run.")
+    return Sharing(rows, remarks)
