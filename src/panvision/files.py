@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import glob
 import io
 import json
 import os
@@ -12,10 +13,14 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """A scratch path in the target's folder that becomes the target when the block ends without an error.
 
     The target's folder is made if missing. After an error, or a kill, the target is as it was.
+
+    Args:
+        path: the target.
+        durable: wait until the disk has it, so that a loss of power leaves the old file or the whole new one.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -26,14 +31,36 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield scratch
         # mkstemp makes private files; what the pipeline ships is readable as any other file.
         scratch.chmod(0o644)
+        if durable:
+            _wait_for_disk(scratch)
         scratch.replace(target)
+        if durable:
+            _wait_for_disk(target.parent)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text with Unix line ends, whole or not at all."""
-    with replacing(path) as scratch:
+def remove_partials(path: str | Path) -> None:
+    """Remove what killed writers of a target left beside it; nobody may be writing it now."""
+    target = Path(path)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        left.unlink(missing_ok=True)
+
+
+def _wait_for_disk(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    if path.is_dir() and os.name != "posix":  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: str | Path, text: str, *, durable: bool = False) -> None:
+    """Write UTF-8 text with Unix line ends, whole or not at all; `durable` as for `replacing`."""
+    with replacing(path, durable=durable) as scratch:
         scratch.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -46,10 +73,15 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_rows(path: str | Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV file: strings quoted where needed, floats in their shortest exact form, None as empty."""
+def write_rows(
+    path: str | Path, header: Sequence[str], rows: Sequence[Sequence[object]], *, durable: bool = False
+) -> None:
+    """Write a CSV file: strings quoted where needed, floats in their shortest exact form, None as empty.
+
+    `durable` as for `replacing`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), durable=durable)

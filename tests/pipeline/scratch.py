@@ -49,6 +49,7 @@ TINY = {
     "train.phase1.epochs": 1,
     "train.phase2.epochs": 1,
     "train.workers": 0,
+    "train.save_steps": 1,
     "export.parity_images": 1,
     "report.images": 1,
     "report.width": 64,

@@ -1,6 +1,7 @@
 """`panvision train`: three labelled sets in, best_model.pth and its configuration out, without DVC."""
 
 import argparse
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -32,13 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; returns 0, or 1 after an error."""
+    """Train; returns 0, 1 after an error, or 75 after a signal: the same command then goes on."""
     # Here rather than above, so that `--help` answers at once.
     from panvision.ingest.packed import PackedError
     from panvision.ingest.problems import IngestError
     from panvision.model.checkpoint import CheckpointError
     from panvision.model.weights import WeightsError
     from panvision.params import ParamsError
+    from panvision.training.keeping import EXIT_INTERRUPTED, Interrupted
     from panvision.training.loop import TrainingError
 
     try:
@@ -47,6 +49,9 @@ def run(args: argparse.Namespace) -> int:
     except (ParamsError, IngestError, PackedError, WeightsError, CheckpointError, TrainingError, OSError) as error:
         print(f"panvision train: {error}", file=sys.stderr)
         return 1
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return EXIT_INTERRUPTED
     return 0
 
 
@@ -59,6 +64,7 @@ def _train(config: "Config", pins: "Pins", folder: Path, device_name: str | None
     from panvision.ingest.validate import judge, write_verdict
     from panvision.model.weights import check_weights
     from panvision.training.phases import TrainingConfig, pick_device, train_phase1, train_phase2
+    from panvision.training.scratch import scratch_below
 
     device = pick_device(device_name)
     check_weights(config.model)
@@ -73,9 +79,19 @@ def _train(config: "Config", pins: "Pins", folder: Path, device_name: str | None
     sets = open_sets(build / "prepared", build / "splits.csv")
     settings = TrainingConfig(config.seed, config.augment, config.loss, config.train, config.tracking)
     start, best = build / "phase1" / "best_model.pth", folder / "best_model.pth"
+    scratch = scratch_below(build / "scratch", os.environ)
     first, second = folder / "curves/phase1.csv", folder / "curves/phase2.csv"
-    train_phase1(sets, settings, config.model, tasks=config.tasks, checkpoint=start, curves=first, device=device)
-    train_phase2(sets, settings, start=start, checkpoint=best, curves=second, device=device)
+    train_phase1(
+        sets,
+        settings,
+        config.model,
+        tasks=config.tasks,
+        checkpoint=start,
+        curves=first,
+        scratch=scratch,
+        device=device,
+    )
+    train_phase2(sets, settings, start=start, checkpoint=best, curves=second, scratch=scratch, device=device)
     name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
     config.save(name)
     print(f"best model: {best}\nits configuration: {name}")

@@ -1,9 +1,10 @@
 """Checkpoints: tensors and plain metadata only, loaded without executing anything."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -25,12 +26,23 @@ class UnreadableError(ValueError):
 
 
 def save_checkpoint(path: str | Path, model: MultiTaskModel, *, meta: Mapping[str, Any] | None = None) -> None:
-    """Write a model's weights with what is needed to rebuild it, whole or not at all.
+    """Write `pack_checkpoint`'s bytes, whole or not at all.
+
+    Raises:
+        TypeError: as `pack_checkpoint`.
+        OSError: the file cannot be written.
+    """
+    packed = pack_checkpoint(model, meta=meta)
+    with replacing(path, durable=True) as scratch:
+        scratch.write_bytes(packed)
+
+
+def pack_checkpoint(model: MultiTaskModel, *, meta: Mapping[str, Any] | None = None) -> bytes:
+    """A model's weights with what is needed to rebuild it, as the bytes of a checkpoint file.
 
     The same weights and metadata give the same bytes.
 
     Args:
-        path: where to.
         model: the model.
         meta: further plain values to keep (numbers, strings, lists, dicts).
 
@@ -55,9 +67,10 @@ def save_checkpoint(path: str | Path, model: MultiTaskModel, *, meta: Mapping[st
     # By way of JSON: NumPy's numbers become plain ones, and what could not be loaded again is refused now.
     plain = json.loads(json.dumps(metadata))
     document = {"format": FORMAT, "version": VERSION, "state_dict": weights, "metadata": plain}
-    # Through a file object: given a path, torch.save names the archive inside the file after the scratch file.
-    with replacing(path) as scratch, scratch.open("wb") as stream:
-        torch.save(document, stream)
+    # Given a path, torch.save names the archive inside the file after it, and a full disk is no OSError.
+    packed = io.BytesIO()
+    torch.save(document, packed)
+    return packed.getvalue()
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tuple[MultiTaskModel, dict[str, Any]]:
@@ -89,8 +102,8 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
     return model.to(device).eval(), metadata
 
 
-def read_plain(path: str | Path) -> Any:
-    """What `torch.save` wrote to a file, if it is tensors and plain values only; nothing in it is executed.
+def read_plain(path: str | Path | IO[bytes]) -> Any:
+    """What `torch.save` wrote to a file or stream, if it is tensors and plain values only; nothing in it is executed.
 
     Raises:
         FileNotFoundError: no such file.

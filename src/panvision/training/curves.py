@@ -22,4 +22,4 @@ Row = dict[str, float | None]
 def write_curves(path: str | Path, rows: list[Row]) -> None:
     """Write rows as CSV: six significant digits, an undefined figure is an empty cell."""
     table = [["" if row[name] is None else f"{row[name]:.6g}" for name in COLUMNS] for row in rows]
-    write_rows(path, COLUMNS, table)
+    write_rows(path, COLUMNS, table, durable=True)

@@ -14,8 +14,11 @@ from panvision.data.settings import AugmentSettings
 from panvision.data.stream import Batch, TrainingStream, training_batches
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.curves import LOSSES, Row
+from panvision.training.keeping import Keeper, NoKeeper
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.optimisation import Precision, make_average, make_optimizer, make_schedule
+from panvision.training.progress import Progress, Stateful
+from panvision.training.repeat import random_state, restore_random_state
 from panvision.training.settings import LossSettings, TrainSettings
 from panvision.training.targets import Points, make_points
 from panvision.training.validation import Validation, validate
@@ -80,62 +83,100 @@ class Phase:
         self._schedule = make_schedule(self._optimizer, train, plan.lr, max(1, plan.epochs * self._epoch_steps))
         self._precision = Precision(self._device, train.amp)
         self._average = make_average(model, train.ema_decay)
+        self.progress = Progress()
+        self._random: dict[str, Any] | None = None
+        # By name, everything else that a step changes.
+        self._stateful: dict[str, Stateful] = {
+            "model": model,
+            "optimizer": self._optimizer,
+            "schedule": self._schedule,
+            "scaler": self._precision.scaler,
+        }
+        if self._average is not None:
+            self._stateful["average"] = self._average
 
-    def run(self, *, save: SaveModel, log: Callable[[Row], None]) -> None:
+    @property
+    def device(self) -> torch.device:
+        """Where the phase computes."""
+        return self._device
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the phase depends on, as tensors and plain values."""
+        return {
+            "progress": self.progress.state_dict(),
+            "objects": {name: value.state_dict() for name, value in self._stateful.items()},
+            "random": random_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Stand as `state_dict` was taken; `run` goes on from there."""
+        self.progress.load_state_dict(state["progress"], self._device)
+        for name, value in self._stateful.items():
+            value.load_state_dict(state["objects"][name])
+        self._random = state["random"]
+
+    def run(self, *, save: SaveModel, log: Callable[[Row], None], keeper: Keeper | None = None) -> None:
         """Train until the last epoch, or until `patience` epochs brought no better validation loss.
 
         Args:
             save: called with the model, its epoch and its validation whenever it is the best so far.
             log: called with every epoch's figures.
+            keeper: told where the state can be saved; by default nobody.
 
         Raises:
             TrainingError: a loss is not finite.
         """
+        keeper = keeper or NoKeeper()
         if self._plan.epochs == 0:
             save(self._model, 0, self._validate(self._model))
             return
         batches = training_batches(
             self._stream,
-            start=0,
+            start=self.progress.step,
             stop=self._plan.epochs * self._epoch_steps,
             workers=self._train.workers,
             pin_memory=self._device.type == "cuda",
         )
-        best, stale = math.inf, 0
-        for epoch in range(1, self._plan.epochs + 1):
-            learned = self._epoch(epoch, batches)
+        if self._random is not None:
+            # After the loader was made: it draws a number itself.
+            restore_random_state(self._random)
+        while self.progress.epoch < self._plan.epochs and self.progress.stale < self._train.patience:
+            epoch = self.progress.epoch + 1
+            learned = self._epoch(epoch, batches, keeper)
             current = self._shipped()
-            validation = self._validate(current)
-            better = validation.losses["total"] < best
+            with keeper.validating():
+                validation = self._validate(current)
+            better = self.progress.end_epoch(validation.losses["total"])
             log(_row(epoch, learned, validation))
             print(_line(self._plan, epoch, learned, validation, better=better), flush=True)
             if better:
-                best, stale = validation.losses["total"], 0
                 save(current, epoch, validation)
-            else:
-                stale += 1
-            if stale >= self._train.patience:
-                print(f"{self._plan.name}: {stale} epochs without a better validation loss; stopped", flush=True)
-                return
+            keeper.after_epoch()
+        if self.progress.stale >= self._train.patience:
+            stale = self.progress.stale
+            print(f"{self._plan.name}: {stale} epochs without a better validation loss; stopped", flush=True)
 
-    def _epoch(self, epoch: int, batches: Iterator[Batch]) -> dict[str, float]:
-        """One epoch's optimiser steps → mean losses, mean gradient norm and last learning rate."""
+    def _epoch(self, epoch: int, batches: Iterator[Batch], keeper: Keeper) -> dict[str, float]:
+        """The steps that an epoch still lacks → its mean losses, mean gradient norm and last learning rate."""
         self._model.train()
-        sums: dict[str, Tensor] = {}
+        first = (epoch - 1) * self._epoch_steps
         title = f"{self._plan.name} {epoch}/{self._plan.epochs}"
-        with tqdm(total=self._epoch_steps, desc=title, leave=False, disable=None, dynamic_ncols=True) as bar:
-            for step in range(1, self._epoch_steps + 1):
+        done = self.progress.step - first
+        with tqdm(
+            total=self._epoch_steps, initial=done, desc=title, leave=False, disable=None, dynamic_ncols=True
+        ) as bar:
+            for step in range(done + 1, self._epoch_steps + 1):
                 lr = float(self._schedule.get_last_lr()[0])
-                for name, value in self._step(next(batches).to(self._device)).items():
-                    sums[name] = sums[name] + value if name in sums else value
+                self.progress.add(self._step(next(batches).to(self._device)), lr)
                 if step % REFRESH == 0 or step == self._epoch_steps:
-                    means = {name: float(value) / step for name, value in sums.items()}
+                    means = self.progress.means(step)
                     self._check(means, epoch, step)
                     bar.set_postfix_str(
                         " ".join(f"{name} {means[name]:.3f}" for name in ("seg", "det", "cls") if name in means)
                     )
                     bar.update(step - bar.n)
-        return means | {"lr": lr}
+                keeper.after_step()
+        return self.progress.means(self._epoch_steps) | {"lr": self.progress.lr}
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         """One optimiser step over one batch of each task, through the backbone once; losses stay on the device."""

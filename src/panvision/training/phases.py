@@ -1,7 +1,11 @@
 """The two phases: heads on a frozen backbone, then everything, each leaving its best model behind."""
 
+import contextlib
+import hashlib
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +14,58 @@ import torch
 
 from panvision.data.sets import Sets
 from panvision.data.settings import AugmentSettings
-from panvision.model.checkpoint import load_checkpoint, save_checkpoint
+from panvision.model.checkpoint import load_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 from panvision.model.weights import initialise_backbone
 from panvision.params import TASKS, Settings
-from panvision.training.curves import Row, write_curves
+from panvision.training.curves import Row
+from panvision.training.fingerprint import fingerprint
+from panvision.training.keeping import StateKeeper, Stop
 from panvision.training.loop import Phase, Plan, TrainingError
+from panvision.training.outcome import Outcome, write_outputs
+from panvision.training.progress import Progress
+from panvision.training.repeat import describe_machine, deterministic
+from panvision.training.scratch import VARIABLE, Scratch
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
+from panvision.training.state import BusyError, Document, StateFolder
 from panvision.training.tracking import make_tracker
-from panvision.training.validation import Validation
+
+# Settings of `train` that change how long a phase takes and what an interruption costs, and no bit of the result.
+WITHOUT_EFFECT = ("workers", "save_steps", "save_minutes")
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One phase's plan, what it is described with, and where it writes to."""
+    """One phase's plan, what it is described with, what it starts from, and where it writes to and computes."""
 
     plan: Plan
     described: dict[str, Any]
+    start: str | Path | None
     checkpoint: str | Path
     curves: str | Path
+    scratch: Scratch | None
+    device: torch.device | None
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """Where states go to, and the signals that ask for one."""
+
+    states: StateFolder
+    stop: Stop
+
+    def keeper(
+        self, name: str, progress: Progress, document: Callable[[], Document], train: TrainSettings
+    ) -> StateKeeper:
+        return StateKeeper(
+            name,
+            self.states,
+            document,
+            progress=progress,
+            stop=self.stop,
+            settings=train,
+        )
 
 
 @dataclass(frozen=True)
@@ -66,6 +102,7 @@ def train_phase1(
     tasks: Collection[str] = TASKS,
     checkpoint: str | Path,
     curves: str | Path,
+    scratch: Scratch | None = None,
     device: torch.device | None = None,
 ) -> None:
     """Build the model and train all but its backbone.
@@ -75,13 +112,16 @@ def train_phase1(
         config: how to train.
         model_settings: architecture and first weights.
         tasks: which heads the model has; the sets of other tasks are not looked at.
-        checkpoint: receives the best model.
-        curves: receives one CSV row per epoch.
+        checkpoint: receives the best model when the phase ends.
+        curves: receives one CSV row per epoch, likewise.
+        scratch: where states are saved, from which the same call goes on after an interruption; None: nowhere.
         device: by default the GPU if there is one.
 
     Raises:
         WeightsError: `model.weights` cannot be had.
-        TrainingError: a loss is not finite, or the GPU's memory does not suffice.
+        TrainingError: a loss is not finite, the GPU's memory does not suffice, another process trains the same, or
+            the outputs cannot be written.
+        Interrupted: SIGTERM or SIGINT came; the state is saved.
     """
     torch.manual_seed(config.seed)
     model = MultiTaskModel(
@@ -97,7 +137,7 @@ def train_phase1(
     described = _described(config, without=("phase2", "batch_norm"))
     described |= {"model": model_settings.model_dump(mode="json"), "tasks": list(model.tasks)}
     plan = Plan("phase1", train.phase1.epochs, train.phase1.lr, _phase_seed(config.seed, 1))
-    _train(model, sets, config, _Run(plan, described, checkpoint, curves), device)
+    _train(model, sets, config, _Run(plan, described, None, checkpoint, curves, scratch, device))
 
 
 def train_phase2(
@@ -107,6 +147,7 @@ def train_phase2(
     start: str | Path,
     checkpoint: str | Path,
     curves: str | Path,
+    scratch: Scratch | None = None,
     device: torch.device | None = None,
 ) -> None:
     """Train phase 1's best model end to end, with the tasks it has; arguments and errors as for `train_phase1`.
@@ -116,8 +157,7 @@ def train_phase2(
 
     Raises:
         CheckpointError: `start` cannot be used.
-        TrainingError: it was made for other classes or another image size, a loss is not finite, or the GPU's
-            memory does not suffice.
+        TrainingError: it was made for other classes or another image size, or as for `train_phase1`.
     """
     model, metadata = load_checkpoint(start)
     _check_fits(model, sets, start)
@@ -128,46 +168,142 @@ def train_phase2(
     seed = _phase_seed(config.seed, 2)
     torch.manual_seed(seed)
     plan = Plan("phase2", train.phase2.epochs, train.phase2.lr, seed)
-    _train(model, sets, config, _Run(plan, described, checkpoint, curves), device)
+    _train(model, sets, config, _Run(plan, described, start, checkpoint, curves, scratch, device))
 
 
-def _train(model: MultiTaskModel, sets: Sets, config: TrainingConfig, run: _Run, device: torch.device | None) -> None:
-    model.to(device or pick_device()).to(memory_format=torch.channels_last)
-    tracker = make_tracker(config.tracking, run.plan.name, run.described)
-    rows: list[Row] = []
-    write_curves(run.curves, rows)
+def _train(model: MultiTaskModel, sets: Sets, config: TrainingConfig, run: _Run) -> None:
+    """Train a phase, or what an interrupted run of it left to train, and write its outputs."""
+    device = run.device or pick_device()
+    outcome = Outcome(run.plan.name)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(deterministic(device))
+        model.to(device).to(memory_format=torch.channels_last)
+        states = None if run.scratch is None else _open_states(stack, run, run.scratch, _key(model, sets, run, device))
+        found = None if states is None else _newest(states, run)
+        if found is not None:
+            outcome.load_state_dict(found["outcome"])
+        if found is None or not found["finished"]:
+            keeping = None if states is None else _Keeping(states, stack.enter_context(Stop()))
+            phase = Phase(model, sets, run.plan, augment=config.augment, loss=config.loss, train=config.train)
+            _learn(phase, config, run, outcome=outcome, keeping=keeping, found=found)
+        _finish(outcome.pack(model, run.described), outcome, run, states)
+
+
+def _learn(
+    phase: Phase,
+    config: TrainingConfig,
+    run: _Run,
+    *,
+    outcome: Outcome,
+    keeping: _Keeping | None,
+    found: Document | None,
+) -> None:
+    """The steps that are left, from the state `found` if there is one."""
+    run_id = None
+    if found is not None:
+        phase.load_state_dict(found["phase"])
+        run_id = found["run_id"]
+        print(_resumed(run.plan.name, phase, found), flush=True)
+    tracker = make_tracker(config.tracking, run.plan.name, run.described, run_id=run_id)
+    if run_id is None:
+        for row in outcome.rows:  # tracking was turned on only now
+            tracker.log(row)
 
     def log(row: Row) -> None:
-        rows.append(row)
-        write_curves(run.curves, rows)
+        outcome.rows.append(row)
         tracker.log(row)
 
-    phase = Phase(model, sets, run.plan, augment=config.augment, loss=config.loss, train=config.train)
+    def document() -> Document:
+        now = {"finished": False, "saved": _now(), "machine": describe_machine(phase.device), "run_id": tracker.run_id}
+        return {**now, "phase": phase.state_dict(), "outcome": outcome.state_dict()}
+
+    train = config.train
+    keeper = None if keeping is None else keeping.keeper(run.plan.name, phase.progress, document, train)
     try:
-        phase.run(save=_saver(run), log=log)
+        phase.run(save=outcome.keep, log=log, keeper=keeper)
     except torch.cuda.OutOfMemoryError as error:
         raise TrainingError(
             f"{run.plan.name}: the GPU's memory does not suffice; lower train.batch_size (now "
-            f"{config.train.batch_size} per task) or data.image_size"
+            f"{train.batch_size} per task) or data.image_size"
         ) from error
     finally:
         tracker.finish()
 
 
-def _saver(run: _Run) -> Callable[[MultiTaskModel, int, Validation], None]:
-    def save(model: MultiTaskModel, epoch: int, validation: Validation) -> None:
-        metrics = {"miou": validation.miou, "map50": validation.map50, "accuracy": validation.accuracy}
-        meta = {"phase": run.plan.name, "epoch": epoch, "validation": {**metrics, "losses": validation.losses}}
-        save_checkpoint(run.checkpoint, model, meta={**meta, "config": run.described})
+def _key(model: MultiTaskModel, sets: Sets, run: _Run, device: torch.device) -> str:
+    described = {**run.described, "phase": run.plan.name}
+    return fingerprint(described, sets, model, start=run.start, device=device)
 
-    return save
+
+def _open_states(stack: contextlib.ExitStack, run: _Run, scratch: Scratch, key: str) -> StateFolder | None:
+    """The states of this very training; None, with a warning, where they cannot be written."""
+    name = f"{run.plan.name}-{key[:16]}"
+    scratch.prune(name)
+    try:
+        return stack.enter_context(StateFolder(scratch.folder / name, key))
+    except BusyError as error:
+        raise TrainingError(f"{run.plan.name}: {error}; wait for it or stop it, then run this again") from error
+    except OSError as error:
+        print(
+            f"{run.plan.name}: warning: {scratch.folder / name}: {error.strerror}; an interruption will cost the whole "
+            f"training; set {VARIABLE} to a folder that can be written",
+            file=sys.stderr,
+            flush=True,
+        )
+        return None
+
+
+def _newest(states: StateFolder, run: _Run) -> Document | None:
+    """The state to go on from."""
+    found = states.newest()
+    if found is None or not found["finished"]:
+        return found
+    if run.scratch is not None and run.scratch.stored(found["md5"]):
+        # DVC has the result and asks for it once more: somebody wants to see it trained again.
+        states.clear()
+        return None
+    print(f"{run.plan.name}: trained to the end at {found['saved']}; its outputs are written again", flush=True)
+    return found
+
+
+def _finish(packed: bytes, outcome: Outcome, run: _Run, states: StateFolder | None) -> None:
+    """Write the outputs; until somebody has stored them away, the best model alone stays as the state."""
+    if states is not None:
+        md5 = hashlib.md5(packed, usedforsecurity=False).hexdigest()
+        last = {"finished": True, "saved": _now(), "md5": md5, "outcome": outcome.state_dict()}
+        # On a full disk the states before it remain, and the last of them leads here again.
+        with contextlib.suppress(OSError):
+            states.finish(last)
+    try:
+        write_outputs(packed, outcome.rows, checkpoint=run.checkpoint, curves=run.curves)
+    except OSError as error:
+        kept = "" if states is None else f"; the training is kept in {states.folder}, the same command writes them then"
+        raise TrainingError(
+            f"{run.plan.name}: {run.checkpoint}, {run.curves}: cannot be written ({error.strerror}): "
+            f"make room or mend the folders{kept}"
+        ) from error
+    if states is not None and run.scratch is not None and run.scratch.lock is None:
+        states.remove()
+
+
+def _resumed(name: str, phase: Phase, found: Document) -> str:
+    step, epoch = phase.progress.step, phase.progress.epoch + 1
+    line = f"{name}: resumed from step {step} (epoch {epoch}) saved at {found['saved']}"
+    here = describe_machine(phase.device)
+    if here == found["machine"]:
+        return line
+    return f"{line}\n{name}: saved on {found['machine']}, this is {here}: the last bits of the result may differ"
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _described(config: TrainingConfig, *, without: tuple[str, ...]) -> dict[str, Any]:
-    """The settings as plain values, but those of `train` that this phase does not read."""
+    """The settings as plain values, but those of `train` that this phase does not read or that change no result."""
     train: dict[str, Any] = {}
     for name in type(config.train).model_fields:
-        if name not in without:
+        if name not in (*without, *WITHOUT_EFFECT):
             value = getattr(config.train, name)
             train[name] = value.model_dump(mode="json") if isinstance(value, Settings) else value
     return {

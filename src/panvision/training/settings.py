@@ -64,6 +64,9 @@ class TrainSettings(Settings):
         ema_decay: decay per step of the averaged weights that are validated and kept; 0 is off.
         amp: mixed precision: `auto` is bfloat16 or float16 on CUDA and float32 on a CPU, `off` is float32.
         workers: loader processes per task; 0 loads in the training process.
+        save_steps: optimiser steps between two states that an interrupted phase goes on from; `null` is no such
+            limit. A state is saved at the end of every epoch in any case.
+        save_minutes: minutes between two states, likewise.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
@@ -78,6 +81,8 @@ class TrainSettings(Settings):
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     amp: Literal["auto", "off"] = "auto"
     workers: Annotated[int, Field(ge=0, le=64)] = 0
+    save_steps: Annotated[int, Field(ge=1)] | None = None
+    save_minutes: Annotated[float, Field(gt=0.0)] | None = 5.0
 
 
 class WandbSettings(Settings):

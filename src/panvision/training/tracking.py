@@ -10,7 +10,13 @@ from panvision.training.settings import TrackingSettings
 
 
 class Tracker(Protocol):
-    """Where an epoch's figures go besides the curves."""
+    """Where an epoch's figures go besides the curves.
+
+    Attributes:
+        run_id: what an interrupted phase goes on with; None where there is nothing to go on with.
+    """
+
+    run_id: str | None
 
     def log(self, row: Row) -> None:
         """Log one epoch; undefined figures are left out."""
@@ -24,6 +30,8 @@ class Tracker(Protocol):
 class NoTracker:
     """Tracking is off."""
 
+    run_id: str | None = None
+
     def log(self, row: Row) -> None:
         """Do nothing."""
 
@@ -34,7 +42,15 @@ class NoTracker:
 class WandbTracker:
     """One W&B run per phase; `WANDB_MODE=offline` needs no network and no account."""
 
-    def __init__(self, wandb: ModuleType, settings: TrackingSettings, phase: str, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        wandb: ModuleType,
+        settings: TrackingSettings,
+        phase: str,
+        config: Mapping[str, Any],
+        *,
+        run_id: str | None = None,
+    ) -> None:
         self._phase = phase
         self._run = wandb.init(
             project=settings.wandb.project,
@@ -42,25 +58,34 @@ class WandbTracker:
             name=phase,
             job_type=phase,
             config=dict(config),
+            id=run_id,
+            resume="allow",
         )
+        self.run_id: str | None = self._run.id
 
     def log(self, row: Row) -> None:
-        """Log an epoch under the phase's name, for example `phase2/val_total`."""
+        """Log an epoch under the phase's name, for example `phase2/val_total`.
+
+        The epoch is W&B's step: one that was logged before an interruption and trained again stays there once.
+        """
         figures = {f"{self._phase}/{name}": value for name, value in row.items() if value is not None}
-        self._run.log(figures)
+        self._run.log(figures, step=row["epoch"])
 
     def finish(self) -> None:
         """Close the run."""
         self._run.finish()
 
 
-def make_tracker(settings: TrackingSettings, phase: str, config: Mapping[str, Any]) -> Tracker:
+def make_tracker(
+    settings: TrackingSettings, phase: str, config: Mapping[str, Any], *, run_id: str | None = None
+) -> Tracker:
     """The tracker that params.yaml asks for.
 
     Args:
         settings: the `tracking` section.
         phase: `phase1` or `phase2`.
         config: what the run is described with.
+        run_id: the W&B run to go on with; by default a new one.
 
     Raises:
         ParamsError: W&B is asked for and not installed.
@@ -74,4 +99,4 @@ def make_tracker(settings: TrackingSettings, phase: str, config: Mapping[str, An
             "tracking.wandb.enabled: the package wandb is not installed; `pip install 'panvision[wandb]'`, "
             "or set it to false"
         ) from error
-    return WandbTracker(wandb, settings, phase, config)
+    return WandbTracker(wandb, settings, phase, config, run_id=run_id)

@@ -7,10 +7,13 @@ Below `$PANVISION_RECORD`, in a folder named after the script and its arguments:
 A value counts as used when the attribute of the settings object that `read_sections` gave out is read; reading the
 object as a whole (dumping, copying, hashing or pickling it) uses all its keys. Checking values while they are parsed
 does not count, nor do settings that came from elsewhere, a checkpoint for example.
+
+With `$PANVISION_KILL` (`phase2 3 SIGKILL`), the training of that phase gets that signal after so many of its steps.
 """
 
 import atexit
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -68,6 +71,21 @@ def record(folder: Path) -> None:
     atexit.register(write_modules)
 
 
+def kill_after(steps: int, number: signal.Signals) -> None:
+    """Send this process a signal when its training has taken so many steps."""
+    from panvision.training.loop import Phase
+
+    step = Phase._step
+
+    def counted(phase: Phase, batch: object) -> dict:
+        figures = step(phase, batch)
+        if phase.progress.step + 1 == steps:
+            os.kill(os.getpid(), number)
+        return figures
+
+    Phase._step = counted
+
+
 def _ours(name: str) -> bool:
     return name == "panvision" or name.startswith("panvision.")
 
@@ -78,6 +96,9 @@ def _start() -> None:
         folder = Path(os.environ["PANVISION_RECORD"]) / " ".join(command).replace("/", " ")
         folder.mkdir(parents=True, exist_ok=True)
         record(folder)
+    phase, step, name = os.environ.get("PANVISION_KILL", "- 0 -").split()
+    if command == ["stages/train.py", phase]:
+        kill_after(int(step), signal.Signals[name])
 
 
 _start()
