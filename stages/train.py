@@ -9,7 +9,7 @@ from panvision.model.checkpoint import CheckpointError
 from panvision.model.settings import ModelSettings
 from panvision.model.weights import WeightsError
 from panvision.params import ParamsError, read_sections, read_seed
-from panvision.training.loop import TrainingError
+from panvision.training.errors import TrainingError
 from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from panvision.model.checkpoint import CheckpointError
     from panvision.model.weights import WeightsError
     from panvision.params import ParamsError
-    from panvision.training.loop import TrainingError
+    from panvision.training.errors import TrainingError
 
     try:
         config = read_configuration(args)

@@ -16,7 +16,8 @@ from panvision.model.settings import ModelSettings
 from panvision.model.weights import initialise_backbone
 from panvision.params import Settings
 from panvision.training.curves import Row, write_curves
-from panvision.training.loop import Phase, Plan, TrainingError
+from panvision.training.errors import TrainingError
+from panvision.training.loop import Phase, Plan
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 from panvision.training.tracking import make_tracker
 from panvision.training.validation import Validation
@@ -120,7 +121,7 @@ def train_phase2(
     described["train"] = {**metadata.get("config", {}).get("train", {}), **described["train"]}
     seed = _phase_seed(config.seed, 2)
     torch.manual_seed(seed)
-    plan = Plan("phase2", train.phase2.epochs, train.phase2.lr, seed)
+    plan = Plan("phase2", train.phase2.epochs, train.phase2.lr, seed, backbone_lr=train.phase2.backbone_lr)
     _train(model, sets, config, _Run(plan, described, checkpoint, curves), device)
 
 
@@ -135,16 +136,25 @@ def _train(model: MultiTaskModel, sets: Sets, config: TrainingConfig, run: _Run,
         write_curves(run.curves, rows)
         tracker.log(row)
 
-    phase = Phase(model, sets, run.plan, augment=config.augment, loss=config.loss, train=config.train)
     try:
+        phase = Phase(model, sets, run.plan, augment=config.augment, loss=config.loss, train=config.train)
         phase.run(save=_saver(run), log=log)
-    except torch.cuda.OutOfMemoryError as error:
-        raise TrainingError(
-            f"{run.plan.name}: the GPU's memory does not suffice; lower train.batch_size (now "
-            f"{config.train.batch_size} per task) or data.image_size"
-        ) from error
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(_out_of_memory(run.plan.name, config.train, sets.image_size)) from error
     finally:
         tracker.finish()
+
+
+def _out_of_memory(phase: str, train: TrainSettings, image_size: int) -> str:
+    """What to turn where a batch does not fit."""
+    remedies = [
+        f"lower train.batch_size (now {train.batch_size} per task) and raise train.accumulate (now {train.accumulate})",
+        "  by as much: the gradient stays that of the whole batch",
+        f"or lower data.image_size (now {image_size})",
+    ]
+    if train.amp == "off":
+        remedies.append("or set train.amp to auto: half precision needs about half the memory")
+    return "\n".join([f"{phase}: the batch does not fit the GPU's memory;", *remedies])
 
 
 def _saver(run: _Run) -> Callable[[MultiTaskModel, int, Validation], None]:
