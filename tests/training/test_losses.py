@@ -144,7 +144,7 @@ def test_total_is_the_weighted_sum_and_detection_the_sum_of_its_parts():
 
 
 def test_what_parts_add_to_the_whole_adds_up_to_it():
-    """Two of the parts have no positive point in common with the mean of means: their counts differ."""
+    """The parts count different numbers of points, so the mean of their means is not the mean of the whole."""
     sets = small_sets()
     model = small_model(sets).eval()
     stream = TrainingStream(sets.packed, sets.split("train"), STILL, batch_size=2, seed=1)

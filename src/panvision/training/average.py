@@ -36,7 +36,7 @@ class MovingAverage:
             *zip(self.module.buffers(), model.buffers(), strict=True),
         ]
         for average, value in pairs:
-            if rate and average.is_floating_point():
+            if average.is_floating_point():
                 average.lerp_(value, 1 - rate)
             else:
                 average.copy_(value)
