@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 
 from panvision.data.sets import open_sets
 from panvision.data.settings import AugmentSettings
@@ -10,8 +11,8 @@ from panvision.model.checkpoint import CheckpointError
 from panvision.model.settings import ModelSettings
 from panvision.model.weights import WeightsError
 from panvision.params import ParamsError, read_sections, read_seed, read_tasks
+from panvision.training.errors import TrainingError
 from panvision.training.keeping import EXIT_INTERRUPTED, Interrupted
-from panvision.training.loop import TrainingError
 from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
 from panvision.training.scratch import Scratch
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
@@ -27,12 +28,12 @@ def main() -> None:
     schemas = {"augment": AugmentSettings, "loss": LossSettings, "train": TrainSettings, "tracking": TrackingSettings}
     curves, scratch = f"reports/curves/{phase}.csv", Scratch.of_stage(os.environ)
     try:
-        config = TrainingConfig(seed=read_seed(), **read_sections(schemas))
+        config = TrainingConfig(read_seed(), **read_sections(schemas))
         if phase == "phase1":
             model: ModelSettings = read_sections({"model": ModelSettings})["model"]
-            tasks = read_tasks()
+            config = replace(config, tasks=read_tasks())
             sets = open_sets("build/prepared", "build/splits.csv")
-            train_phase1(sets, config, model, tasks=tasks, checkpoint=PHASE1, curves=curves, scratch=scratch)
+            train_phase1(sets, config, model, checkpoint=PHASE1, curves=curves, scratch=scratch)
         else:
             sets = open_sets("build/prepared", "build/splits.csv")
             train_phase2(sets, config, start=PHASE1, checkpoint=PHASE2, curves=curves, scratch=scratch)

@@ -47,7 +47,8 @@ def test_the_plots_and_the_artifact_that_dvc_yaml_names_are_there(scratch):
         assert "error" not in source
     scratch.dvc("plots", "show", "--out", str(scratch.record / "plots"))
     page = (scratch.record / "plots/index.html").read_text()
-    assert all(column in page for column in ("val_total", "miou", "map50", "accuracy", "predicted", "precision"))
+    columns = ("val_total", "miou", "map50", "accuracy", "predicted", "precision", "grad_norm", "seen_detection")
+    assert all(column in page for column in (*columns, "backbone_lr", "weight_cls"))
 
 
 def test_what_a_stage_imported_is_what_the_import_walk_found(scratch):

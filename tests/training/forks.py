@@ -61,8 +61,8 @@ def answer(job):
 
 def guarded(job, moments):
     """The exit status of a stage script."""
+    from panvision.training.errors import TrainingError
     from panvision.training.keeping import EXIT_INTERRUPTED, Interrupted
-    from panvision.training.loop import TrainingError
 
     status = 0
     try:

@@ -1,4 +1,8 @@
 import csv
+from pathlib import Path
+
+import pytest
+import yaml
 
 from panvision.training.curves import COLUMNS, write_curves
 
@@ -12,3 +16,21 @@ def test_undefined_figures_are_empty_cells_and_a_phase_without_epochs_is_a_heade
     with path.open() as stream:
         read = next(csv.DictReader(stream))
     assert read["epoch"] == "3" and read["map50"] == "" and read["miou"] == "0.123457"
+
+
+@pytest.mark.parametrize(
+    ("phase", "left_out"),
+    [
+        # The backbone is frozen, and of the parts of the detection loss only validation's are shown.
+        ("phase1", {"backbone_lr", "train_det_class", "train_det_box", "train_det_centerness"}),
+        ("phase2", set()),
+    ],
+)
+def test_dvc_plots_every_column_of_both_phases(phase, left_out):
+    plots = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["plots"]
+    shown = set()
+    for plot in plots:
+        for settings in plot.values():
+            columns = settings["y"].get(f"reports/curves/{phase}.csv", [])
+            shown |= {columns} if isinstance(columns, str) else set(columns)
+    assert shown == set(COLUMNS) - {"epoch"} - left_out

@@ -236,7 +236,7 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from tests.training.forks import train
-from panvision.training.loop import TrainingError
+from panvision.training.errors import TrainingError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 limit = int(sys.argv[2])

@@ -6,17 +6,21 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.data.stream import NO_OBJECT
+from panvision.data.stream import NO_OBJECT, TrainingStream
 from panvision.model.heads import DetectionOutput
 from panvision.training.losses import (
     Term,
+    batch_terms,
     classification_terms,
     detection_terms,
     segmentation_terms,
     task_losses,
+    whole_counts,
 )
 from panvision.training.settings import LossSettings
 from panvision.training.targets import assign_targets, make_points
+from tests.data.packed_sets import STILL
+from tests.training.small import small_model, small_sets
 
 SIZE, STRIDES, CLASSES = 64, (8, 16, 32), 3
 POINTS = make_points(SIZE, STRIDES)
@@ -137,3 +141,30 @@ def test_total_is_the_weighted_sum_and_detection_the_sum_of_its_parts():
     assert float(losses["det"]) == 15
     assert float(losses["total"]) == 1.5 * 2 + 0.5 * 15 + 2.0 * 11
     assert float(task_losses({"seg": terms["seg"]}, LossSettings())["total"]) == 2
+
+
+def test_what_parts_add_to_the_whole_adds_up_to_it():
+    """The parts count different numbers of points, so the mean of their means is not the mean of the whole."""
+    sets = small_sets()
+    model = small_model(sets).eval()
+    stream = TrainingStream(sets.packed, sets.split("train"), STILL, batch_size=2, seed=1)
+    batches = [stream[step] for step in range(3)]
+    # A part without a positive point.
+    batches[1].labels.fill_(NO_OBJECT)
+    settings = LossSettings()
+    with torch.no_grad():
+        parts = []
+        for batch in batches:
+            images = torch.cat(list(batch.images.values()))
+            outputs = model(images, tuple(batch.images), dict.fromkeys(batch.images, 2))
+            parts.append(batch_terms(outputs, batch, POINTS, settings))
+    whole = {name: parts[0][name] + parts[1][name] + parts[2][name] for name in parts[0]}
+    counts = whole_counts(batches, POINTS, settings)
+    assert {name: float(count) for name, count in counts.items()} == pytest.approx(
+        {name: float(term.count) for name, term in whole.items()}
+    )
+    shares = [task_losses(part, settings, counts) for part in parts]
+    for name, value in task_losses(whole, settings).items():
+        assert sum(float(share[name]) for share in shares) == pytest.approx(float(value))
+    means = [float(task_losses(part, settings)["det_class"]) for part in parts]
+    assert sum(means) / 3 != pytest.approx(float(task_losses(whole, settings)["det_class"]), rel=0.01)

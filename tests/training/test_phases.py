@@ -1,5 +1,6 @@
 import csv
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ from panvision.config import Config
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.weights import WeightsError
 from panvision.params import TASKS, ParamsError
-from panvision.training.loop import TrainingError
+from panvision.training.errors import TrainingError
 from panvision.training.phases import _phase_seed, pick_device, train_phase1, train_phase2
-from panvision.training.settings import Phase1Settings, TrackingSettings, WandbSettings
+from panvision.training.settings import Phase1Settings, Phase2Settings, TrackingSettings, WandbSettings
 from tests.training.small import MODEL, config, small_sets
 
 
 def both(folder, sets=None, settings=None, model=MODEL, tasks=TASKS):
     sets, settings = sets or small_sets(), settings or config()
-    train_phase1(sets, settings, model, tasks=tasks, checkpoint=folder / "1.pth", curves=folder / "1.csv")
+    train_phase1(
+        sets, replace(settings, tasks=tuple(tasks)), model, checkpoint=folder / "1.pth", curves=folder / "1.csv"
+    )
     train_phase2(sets, settings, start=folder / "1.pth", checkpoint=folder / "2.pth", curves=folder / "2.csv")
     return folder
 
@@ -127,13 +130,42 @@ def test_weights_that_cannot_be_had_stop_before_the_first_step(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_gpu_without_enough_memory_names_the_params_to_turn(tmp_path, monkeypatch):
+@pytest.mark.parametrize("amp", ["auto", "off"])
+def test_a_gpu_without_enough_memory_names_the_params_to_turn(tmp_path, monkeypatch, amp):
     def full(*args, **kwargs):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("panvision.training.loop.Phase._step", full)
-    with pytest.raises(TrainingError, match=r"lower train.batch_size \(now 2 per task\) or data.image_size"):
-        train_phase1(small_sets(), config(), MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")
+    monkeypatch.setattr("panvision.model.multitask.MultiTaskModel.forward", full)
+    settings_ = config(amp=amp, accumulate=3)
+    with pytest.raises(TrainingError) as error:
+        train_phase1(small_sets(), settings_, MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")
+    told = str(error.value)
+    assert told.startswith("phase1: the batch does not fit the GPU's memory")
+    assert "train.batch_size (now 2 per task)" in told and "train.accumulate (now 3)" in told
+    assert "data.image_size (now 64)" in told and ("train.amp" in told) is (amp == "off")
+    assert all(len(line) <= 80 for line in told.splitlines())
+    assert not (tmp_path / "1.pth").exists()
+
+
+def test_the_backbone_of_phase_two_may_have_a_rate_of_its_own(trained, tmp_path):
+    settings_ = config(phase2=Phase2Settings(epochs=1, lr=1e-3, backbone_lr=1e-5))
+    train_phase2(
+        small_sets(), settings_, start=trained / "1.pth", checkpoint=tmp_path / "2.pth", curves=tmp_path / "2.csv"
+    )
+    (row,) = rows(tmp_path / "2.csv")
+    assert (row["lr"], row["backbone_lr"]) == ("0.001", "1e-05")
+    before, after = weights(trained / "1.pth"), weights(tmp_path / "2.pth")
+
+    def moved(name):
+        return float((after[name] - before[name]).abs().max())
+
+    # AdamW moves a weight by about its learning rate a step.
+    assert 0 < moved("backbone.layer4.0.conv1.weight") < 1e-4 < moved("classification.layers.0.weight")
+
+
+def test_in_phase_one_the_backbone_has_no_rate(trained):
+    assert {row["backbone_lr"] for row in rows(trained / "1.csv")} == {""}
+    assert {row["backbone_lr"] for row in rows(trained / "2.csv")} == {"0.001"}
 
 
 def test_an_unknown_device_is_one_line():

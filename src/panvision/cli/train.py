@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from panvision.model.checkpoint import CheckpointError
     from panvision.model.weights import WeightsError
     from panvision.params import ParamsError
+    from panvision.training.errors import TrainingError
     from panvision.training.keeping import EXIT_INTERRUPTED, Interrupted
-    from panvision.training.loop import TrainingError
 
     try:
         config = read_configuration(args)
@@ -77,20 +77,13 @@ def _train(config: "Config", pins: "Pins", folder: Path, device_name: str | None
     write_verdict(verdict, build / "splits.csv", build / "problems.csv", build / "data.json")
     print(verdict.table(), flush=True)
     sets = open_sets(build / "prepared", build / "splits.csv")
-    settings = TrainingConfig(config.seed, config.augment, config.loss, config.train, config.tracking)
+    settings = TrainingConfig(
+        config.seed, config.augment, config.loss, config.train, config.tracking, tasks=config.tasks
+    )
     start, best = build / "phase1" / "best_model.pth", folder / "best_model.pth"
     scratch = scratch_below(build / "scratch", os.environ)
     first, second = folder / "curves/phase1.csv", folder / "curves/phase2.csv"
-    train_phase1(
-        sets,
-        settings,
-        config.model,
-        tasks=config.tasks,
-        checkpoint=start,
-        curves=first,
-        scratch=scratch,
-        device=device,
-    )
+    train_phase1(sets, settings, config.model, checkpoint=start, curves=first, scratch=scratch, device=device)
     train_phase2(sets, settings, start=start, checkpoint=best, curves=second, scratch=scratch, device=device)
     name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
     config.save(name)

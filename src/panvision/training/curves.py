@@ -5,15 +5,22 @@ from pathlib import Path
 from panvision.files import write_rows
 
 LOSSES = ("seg", "det", "det_class", "det_box", "det_centerness", "cls", "total")
+# What each task's loss counts at the end of the epoch.
+WEIGHTS = ("weight_seg", "weight_det", "weight_cls")
+# How often each training sample was seen so far, on average over the task.
+SEEN = ("seen_segmentation", "seen_detection", "seen_classification")
 COLUMNS = (
     "epoch",
     "lr",
+    "backbone_lr",
     *(f"train_{name}" for name in LOSSES),
     *(f"val_{name}" for name in LOSSES),
     "miou",
     "map50",
     "accuracy",
     "grad_norm",
+    *WEIGHTS,
+    *SEEN,
 )
 
 Row = dict[str, float | None]

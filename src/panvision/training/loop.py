@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,24 +13,25 @@ from panvision.data.sets import Sets
 from panvision.data.settings import AugmentSettings
 from panvision.data.stream import Batch, TrainingStream, training_batches
 from panvision.model.multitask import MultiTaskModel
-from panvision.training.curves import LOSSES, Row
+from panvision.training.average import MovingAverage
+from panvision.training.curves import LOSSES, SEEN, WEIGHTS, Row
+from panvision.training.errors import TrainingError
+from panvision.training.finite import FiniteWatch, describe
 from panvision.training.keeping import Keeper, NoKeeper
-from panvision.training.losses import batch_terms, task_losses
-from panvision.training.optimisation import Precision, make_average, make_optimizer, make_schedule
+from panvision.training.losses import batch_terms, task_losses, whole_counts
+from panvision.training.optimisation import Precision, make_optimizer, trained_weights
 from panvision.training.progress import Progress, Stateful
 from panvision.training.repeat import random_state, restore_random_state
+from panvision.training.schedule import Schedule
 from panvision.training.settings import LossSettings, TrainSettings
 from panvision.training.targets import Points, make_points
 from panvision.training.validation import Validation, validate
+from panvision.training.weighting import TaskWeights
 
 # Steps between two looks at the losses: each look makes a GPU wait.
 REFRESH = 10
 
 SaveModel = Callable[[MultiTaskModel, int, Validation], None]
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says what happened and what to turn."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class Plan:
         epochs: at most so many.
         lr: peak learning rate.
         seed: decides the batches.
+        backbone_lr: the backbone's peak learning rate, None is `lr`.
     """
 
     name: str
     epochs: int
     lr: float
     seed: int
+    backbone_lr: float | None = None
 
 
 class Phase:
@@ -60,6 +63,9 @@ class Phase:
         augment: changes of the training images.
         loss: forms and weights of the losses.
         train: batch size and everything else of the `train` section that both phases read.
+
+    Raises:
+        TrainingError: the phase is shorter than its warm-up.
     """
 
     def __init__(
@@ -75,14 +81,32 @@ class Phase:
         self._model, self._sets, self._plan, self._loss, self._train = model, sets, plan, loss, train
         self._device = model.pixel_mean.device
         rows = sets.split("train", model.tasks)
-        largest = max(len(of_task) for of_task in rows.values())
-        self._epoch_steps = train.epoch_steps or math.ceil(largest / train.batch_size)
+        self._set_sizes = {task: len(of_task) for task, of_task in rows.items()}
+        step_images = train.batch_size * train.accumulate
+        self._epoch_steps = train.epoch_steps or math.ceil(max(self._set_sizes.values()) / step_images)
+        steps = plan.epochs * self._epoch_steps
+        if plan.epochs and train.warmup_steps >= steps:
+            raise TrainingError(
+                f"{plan.name}: train.warmup_steps is {train.warmup_steps}, but the phase has {steps} optimiser steps; "
+                f"lower it, or raise train.{plan.name}.epochs"
+            )
         self._stream = TrainingStream(sets.packed, rows, augment, batch_size=train.batch_size, seed=plan.seed)
         self._points: Points = make_points(model.image_size, model.settings.strides).to(self._device)
-        self._optimizer = make_optimizer(model, plan.lr, train.weight_decay)
-        self._schedule = make_schedule(self._optimizer, train, plan.lr, max(1, plan.epochs * self._epoch_steps))
+        self._trained = trained_weights(model)
+        self._weights = TaskWeights(loss).to(self._device)
+        self._optimizer = make_optimizer(
+            model,
+            plan.lr,
+            train.weight_decay,
+            backbone_lr=plan.backbone_lr,
+            loss_weights=self._weights.parameters(),
+        )
+        self._schedule = Schedule(self._optimizer, train, plan.lr, max(1, steps))
         self._precision = Precision(self._device, train.amp)
-        self._average = make_average(model, train.ema_decay)
+        self._average = MovingAverage(model, train.ema_decay) if train.ema_decay else None
+        self._watch = FiniteWatch()
+        # A CPU has nothing to wait for.
+        self._look_every = 1 if self._device.type == "cpu" else REFRESH
         self.progress = Progress()
         self._random: dict[str, Any] | None = None
         # By name, everything else that a step changes.
@@ -91,9 +115,15 @@ class Phase:
             "optimizer": self._optimizer,
             "schedule": self._schedule,
             "scaler": self._precision.scaler,
+            "loss_weights": self._weights,
         }
         if self._average is not None:
             self._stateful["average"] = self._average
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self._model.image_size
 
     @property
     def device(self) -> torch.device:
@@ -101,7 +131,12 @@ class Phase:
         return self._device
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the phase depends on, as tensors and plain values."""
+        """All that the rest of the phase depends on, as tensors and plain values.
+
+        Raises:
+            TrainingError: a figure of a step before was not finite; such a state is not worth keeping.
+        """
+        self._check()
         return {
             "progress": self.progress.state_dict(),
             "objects": {name: value.state_dict() for name, value in self._stateful.items()},
@@ -124,7 +159,7 @@ class Phase:
             keeper: told where the state can be saved; by default nobody.
 
         Raises:
-            TrainingError: a loss is not finite.
+            TrainingError: a loss or a gradient is not finite; the message names the batch's files.
         """
         keeper = keeper or NoKeeper()
         if self._plan.epochs == 0:
@@ -132,8 +167,8 @@ class Phase:
             return
         batches = training_batches(
             self._stream,
-            start=self.progress.step,
-            stop=self._plan.epochs * self._epoch_steps,
+            start=self.progress.step * self._train.accumulate,
+            stop=self._plan.epochs * self._epoch_steps * self._train.accumulate,
             workers=self._train.workers,
             pin_memory=self._device.type == "cuda",
         )
@@ -157,54 +192,71 @@ class Phase:
             print(f"{self._plan.name}: {stale} epochs without a better validation loss; stopped", flush=True)
 
     def _epoch(self, epoch: int, batches: Iterator[Batch], keeper: Keeper) -> dict[str, float]:
-        """The steps that an epoch still lacks → its mean losses, mean gradient norm and last learning rate."""
+        """The steps that an epoch still lacks → its mean losses and gradient norm, last rates, loss weights, passes."""
         self._model.train()
-        first = (epoch - 1) * self._epoch_steps
+        excused = self._excused()
+        progress = self.progress
+        done = progress.step - (epoch - 1) * self._epoch_steps
         title = f"{self._plan.name} {epoch}/{self._plan.epochs}"
-        done = self.progress.step - first
         with tqdm(
             total=self._epoch_steps, initial=done, desc=title, leave=False, disable=None, dynamic_ncols=True
         ) as bar:
             for step in range(done + 1, self._epoch_steps + 1):
-                lr = float(self._schedule.get_last_lr()[0])
-                self.progress.add(self._step(next(batches).to(self._device)), lr)
+                rates = self._schedule.rates()
+                values = self._step(*(next(batches).to(self._device) for _ in range(self._train.accumulate)))
+                self._watch.note(progress.step, values, excused=excused)
+                progress.add(values, rates)
+                if step % self._look_every == 0 or step == self._epoch_steps:
+                    self._check()
+                    excused = self._excused()
                 if step % REFRESH == 0 or step == self._epoch_steps:
-                    means = self.progress.means(step)
-                    self._check(means, epoch, step)
+                    learned = progress.means.read()
                     bar.set_postfix_str(
-                        " ".join(f"{name} {means[name]:.3f}" for name in ("seg", "det", "cls") if name in means)
+                        " ".join(f"{name} {learned[name]:.3f}" for name in ("seg", "det", "cls") if name in learned)
                     )
                     bar.update(step - bar.n)
                 keeper.after_step()
-        return self.progress.means(self._epoch_steps) | {"lr": self.progress.lr}
+        learned = progress.means.read()
+        return learned | progress.rates | self._weights.current(learned) | self._passes(epoch)
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
-        """One optimiser step over one batch of each task, through the backbone once; losses stay on the device."""
-        tasks = self._model.tasks
-        images = torch.cat([batch.images[task] for task in tasks])
-        with self._precision.autocast():
-            outputs = self._model(images, tasks, {task: len(batch.images[task]) for task in tasks})
-        losses = task_losses(batch_terms(outputs, batch, self._points, self._loss), self._loss)
+    def _step(self, *batches: Batch) -> dict[str, Tensor]:
+        """One optimiser step over batches of each task; losses and gradient norm stay on the device."""
         scaler = self._precision.scaler
         self._optimizer.zero_grad(set_to_none=True)
-        scaler.scale(losses["total"]).backward()
+        losses = self._backward(batches)
         scaler.unscale_(self._optimizer)
-        trained = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         limit = math.inf if self._train.grad_clip is None else self._train.grad_clip
-        grad_norm = torch.nn.utils.clip_grad_norm_(trained, limit)
+        grad_norm = torch.nn.utils.clip_grad_norm_(self._trained, limit)
         scaler.step(self._optimizer)
         scaler.update()
         self._schedule.step()
         if self._average is not None:
-            self._average.update_parameters(self._model)
-        return {name: value.detach() for name, value in losses.items()} | {"grad_norm": grad_norm.detach()}
+            self._average.update(self._model)
+        return losses | {"grad_norm": grad_norm.detach()}
+
+    def _backward(self, batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        """Gradients and losses of all batches as if they were one; each passes the backbone once, tasks together."""
+        tasks = self._model.tasks
+        counts = whole_counts(batches, self._points, self._loss) if len(batches) > 1 else None
+        sums: dict[str, Tensor] = {}
+        for batch in batches:
+            images = torch.cat([batch.images[task] for task in tasks])
+            with self._precision.autocast():
+                outputs = self._model(images, tasks, {task: len(batch.images[task]) for task in tasks})
+            losses = task_losses(batch_terms(outputs, batch, self._points, self._loss), self._loss, counts)
+            objective = self._weights.objective(losses, parts=len(batches))
+            self._precision.scaler.scale(objective).backward()
+            for name, value in losses.items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+        return sums
 
     def _shipped(self) -> MultiTaskModel:
         """The averaged model where there is one: what is validated is what is kept."""
-        return self._model if self._average is None else cast(MultiTaskModel, self._average.module)
+        return self._model if self._average is None else self._average.module
 
     def _validate(self, model: MultiTaskModel) -> Validation:
-        return validate(
+        """Its total has the fixed weights even where weights are learned, or epochs could not be compared by it."""
+        validation = validate(
             model,
             self._sets,
             self._loss,
@@ -212,22 +264,52 @@ class Phase:
             batch_size=2 * self._train.batch_size,
             autocast=self._precision.autocast,
         )
+        if not math.isfinite(validation.losses["total"]):
+            raise TrainingError(
+                f"{self._plan.name}: the validation loss is not finite\n"
+                f"{describe(validation.losses, {})}\n{self._remedy()}"
+            )
+        return validation
 
-    def _check(self, means: dict[str, float], epoch: int, step: int) -> None:
-        """Stop at losses that are not finite: sums that met one NaN stay NaN."""
-        found = {name: means[name] for name in LOSSES if name in means}
-        if all(map(math.isfinite, found.values())):
+    def _excused(self) -> tuple[str, ...]:
+        """Figures that need not be finite now."""
+        return ("grad_norm",) if self._precision.explains_overflow() else ()
+
+    def _check(self) -> None:
+        """Stop if a figure of a step since the last look was not finite, and name that step's files."""
+        bad = self._watch.look()
+        if bad is None:
             return
-        listed = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+        epoch, step = divmod(bad.step, self._epoch_steps)
+        first = bad.step * self._train.accumulate
+        batches = [self._stream[index] for index in range(first, first + self._train.accumulate)]
+        files = {
+            task: [self._sets.packed[task].files[row] for batch in batches for row in batch.rows[task]]
+            for task in batches[0].rows
+        }
+        finite = all(math.isfinite(bad.values[name]) for name in LOSSES if name in bad.values)
+        what = "the gradient" if finite else "a loss"
         raise TrainingError(
-            f"{self._plan.name}, epoch {epoch}: a loss is not finite within {REFRESH} steps before step {step} "
-            f"({listed}); lower train.{self._plan.name}.lr or train.grad_clip"
+            f"{self._plan.name}, epoch {epoch + 1}, step {step + 1} of {self._epoch_steps}: {what} is not finite\n"
+            f"{describe(bad.values, files)}\n{self._remedy()}; look at these files and their labels"
         )
+
+    def _remedy(self) -> str:
+        return f"lower train.{self._plan.name}.lr or train.grad_clip"
+
+    def _passes(self, epoch: int) -> dict[str, float]:
+        """How often each training sample was seen up to an epoch's end, on average over its task.
+
+        Every pass over a set ends before its next begins, so each sample's own count is this rounded up or down.
+        """
+        drawn = epoch * self._epoch_steps * self._train.accumulate * self._train.batch_size
+        return {f"seen_{task}": drawn / size for task, size in self._set_sizes.items()}
 
 
 def _row(epoch: int, learned: dict[str, float], validation: Validation) -> Row:
-    row: Row = {"epoch": epoch, "lr": learned["lr"], "grad_norm": learned["grad_norm"]}
-    # A loss of a task that is not trained is undefined.
+    row: Row = {"epoch": epoch, "lr": learned["lr"]}
+    # None where the backbone is frozen, where float16's scaler skipped every step, and for tasks that are not trained.
+    row |= {name: learned.get(name) for name in ("backbone_lr", "grad_norm", *WEIGHTS, *SEEN)}
     row |= {f"train_{name}": learned.get(name) for name in LOSSES}
     row |= {f"val_{name}": validation.losses.get(name) for name in LOSSES}
     return row | {"miou": validation.miou, "map50": validation.map50, "accuracy": validation.accuracy}

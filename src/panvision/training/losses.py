@@ -1,5 +1,6 @@
 """Losses of the three tasks. Each term is a sum and what it is divided by, so that batches add up exactly."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from panvision.model.flat import join_levels
 from panvision.model.heads import DetectionOutput
 from panvision.model.multitask import Outputs
 from panvision.training.settings import LossSettings
-from panvision.training.targets import Points, assign_targets
+from panvision.training.targets import Points, Targets, assign_targets
 
 # Smooth L1 turns from quadratic to linear at this distance, in strides.
 SMOOTH_L1_BETA = 1.0
@@ -32,7 +33,11 @@ class Term:
 
     def mean(self) -> Tensor:
         """() float32; a term without anything to count is 0 and still has a gradient."""
-        return self.total / self.count.clamp(min=1.0)
+        return self.share(self.count)
+
+    def share(self, count: Tensor) -> Tensor:
+        """() float32, what this part adds to the mean over a whole that counts `count`."""
+        return self.total / count.clamp(min=1.0)
 
     def __add__(self, other: "Term") -> "Term":
         return Term(self.total + other.total, self.count + other.count)
@@ -92,7 +97,7 @@ def detection_terms(
     centerness = join_levels(output.centerness)[..., 0].float()  # (B, P)
     targets = assign_targets(points, boxes, labels, center_radius=settings.center_radius)
     positive = targets.labels != NO_OBJECT  # (B, P)
-    positives = positive.sum().float()
+    counts = _detection_counts(targets)
 
     # (B, P, K): background is a row of zeros.
     wanted = (targets.labels[..., None] == torch.arange(class_logits.shape[-1], device=labels.device)).float()
@@ -104,9 +109,20 @@ def detection_terms(
     box_losses = _box_losses(ltrb, targets.ltrb.where(positive[..., None], ltrb.detach()), settings)  # (B, P)
     centerness_losses = F.binary_cross_entropy_with_logits(centerness, targets.centerness, reduction="none")
     return {
-        "det_class": Term(class_total, positives),
-        "det_box": Term((box_losses * weights).sum(), weights.sum()),
-        "det_centerness": Term((centerness_losses * positive).sum(), positives),
+        "det_class": Term(class_total, counts["det_class"]),
+        "det_box": Term((box_losses * weights).sum(), counts["det_box"]),
+        "det_centerness": Term((centerness_losses * positive).sum(), counts["det_centerness"]),
+    }
+
+
+def _detection_counts(targets: Targets) -> dict[str, Tensor]:
+    """What the detection terms are divided by: positive points, the box loss their weights."""
+    positive = targets.labels != NO_OBJECT  # (B, P)
+    positives = positive.sum().float()
+    return {
+        "det_class": positives,
+        "det_box": (targets.centerness * positive).sum(),
+        "det_centerness": positives,
     }
 
 
@@ -131,12 +147,40 @@ def batch_terms(outputs: Outputs, batch: Batch, points: Points, settings: LossSe
     return terms
 
 
-def task_losses(terms: Terms, settings: LossSettings) -> dict[str, Tensor]:
+def whole_counts(batches: Sequence[Batch], points: Points, settings: LossSettings) -> dict[str, Tensor]:
+    """The counts of all terms over several batches together; they follow from the labels alone, without a model.
+
+    Args:
+        batches: all on the device of `points`.
+        points: where the predictions stand.
+        settings: `center_radius`.
+    """
+    counts: dict[str, Tensor] = {}
+    for batch in batches:
+        found: dict[str, Tensor] = {}
+        if "segmentation" in batch.images:
+            found["seg"] = _count(batch.masks.numel(), points.xy)
+        if "detection" in batch.images:
+            radius = settings.center_radius
+            found |= _detection_counts(assign_targets(points, batch.boxes, batch.labels, center_radius=radius))
+        if "classification" in batch.images:
+            found["cls"] = _count(len(batch.states), points.xy)
+        counts = {name: counts[name] + count if name in counts else count for name, count in found.items()}
+    return counts
+
+
+def task_losses(terms: Terms, settings: LossSettings, counts: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Mean of every term, the detection loss `det` as the sum of its parts, and `total` = L.
 
     L = seg · L_seg + det · L_det + cls · L_cls, over the tasks that have terms.
+
+    Args:
+        terms: of one batch, or of several added up.
+        settings: the weights.
+        counts: if the terms are those of a part, the counts of the whole (`whole_counts`): the losses are then what
+            the part adds to the whole's. Means of parts would weigh a positive point by how many others its part has.
     """
-    losses = {name: term.mean() for name, term in terms.items()}
+    losses = {name: term.mean() if counts is None else term.share(counts[name]) for name, term in terms.items()}
     if DETECTION_PARTS[0] in losses:
         losses["det"] = torch.stack([losses[name] for name in DETECTION_PARTS]).sum()
     weights = {"seg": settings.seg, "det": settings.det, "cls": settings.cls}

@@ -1,39 +1,53 @@
-"""What turns gradients into weights: optimiser, learning rate schedule, precision, averaged weights."""
+"""What turns gradients into weights: optimiser and precision."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
-from torch.optim.swa_utils import AveragedModel
 
-from panvision.model.multitask import MultiTaskModel
-from panvision.training.settings import TrainSettings
-
-# Cosine ends at this share of the peak learning rate.
-COSINE_FLOOR = 0.01
+from panvision.training.schedule import BACKBONE, PART
 
 
-def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> Optimizer:
-    """AdamW over what may be trained; biases, normalisation and scales (one dimension or none) do not decay."""
+def make_optimizer(
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    *,
+    backbone_lr: float | None = None,
+    loss_weights: Iterable[nn.Parameter] = (),
+) -> Optimizer:
+    """AdamW over what may be trained; biases, normalisation and scales (one dimension or none) do not decay.
+
+    Args:
+        model: whose `backbone`, if it has one, gets parameter groups of its own.
+        lr: peak learning rate.
+        weight_decay: of the weights with two or more dimensions.
+        backbone_lr: the backbone's, None is `lr`.
+        loss_weights: what is learned besides the model; it does not decay.
+    """
+    groups: list[dict[str, Any]] = []
+    for part, part_lr in (("", lr), (BACKBONE, lr if backbone_lr is None else backbone_lr)):
+        trained = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and name.startswith("backbone.") is (part == BACKBONE)
+        ]
+        decaying = [parameter for parameter in trained if parameter.ndim >= 2]
+        rest = [parameter for parameter in trained if parameter.ndim < 2]
+        groups.append({"params": decaying, "lr": part_lr, "weight_decay": weight_decay, PART: part})
+        groups.append({"params": rest, "lr": part_lr, "weight_decay": 0.0, PART: part})
+    groups.append({"params": list(loss_weights), "lr": lr, "weight_decay": 0.0, PART: "loss"})
+    # One kernel for all weights, on a CPU too.
+    return AdamW([group for group in groups if group["params"]], lr=lr, fused=True)
+
+
+def trained_weights(model: nn.Module) -> list[nn.Parameter]:
+    """What of the model may be trained, in the order in which its gradient's norm is added up."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=lr, fused=True)  # one kernel for all weights, on a CPU too
-
-
-def make_schedule(optimizer: Optimizer, settings: TrainSettings, lr: float, steps: int) -> LRScheduler:
-    """The learning rate over `steps` optimiser steps; `lr` is its peak."""
-    if settings.schedule == "one_cycle":
-        return OneCycleLR(optimizer, max_lr=lr, total_steps=steps, cycle_momentum=False)
-    if settings.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=steps, eta_min=lr * COSINE_FLOOR)
-    return ConstantLR(optimizer, factor=1.0)
+    return sorted(trained, key=lambda parameter: parameter.ndim < 2)
 
 
 class Precision:
@@ -57,23 +71,10 @@ class Precision:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, dtype=self._dtype)
 
+    def explains_overflow(self) -> bool:
+        """Whether float16's scale explains a gradient that is not finite; waits for the device.
 
-def make_average(model: MultiTaskModel, decay: float) -> AveragedModel | None:
-    """An exponential moving average of weights and buffers, None where `decay` is 0."""
-    if not decay:
-        return None
-    return AveragedModel(model, multi_avg_fn=_moving_average(decay), use_buffers=True)
-
-
-def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    @torch.no_grad()
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        # A young average follows faster, or the random first weights would stay in it for 1 / (1 - decay) steps.
-        rate = min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, value in zip(averaged, current, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - rate)
-            else:
-                average.copy_(value)
-
-    return update
+        The scaler begins with a large scale, skips the steps whose scaled gradient overflows and halves the scale.
+        Below 1 it makes gradients smaller, so what is not finite then was so without it.
+        """
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1.0

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +20,10 @@ from panvision.model.settings import ModelSettings
 from panvision.model.weights import initialise_backbone
 from panvision.params import TASKS, Settings
 from panvision.training.curves import Row
+from panvision.training.errors import TrainingError
 from panvision.training.fingerprint import fingerprint
 from panvision.training.keeping import StateKeeper, Stop
-from panvision.training.loop import Phase, Plan, TrainingError
+from panvision.training.loop import Phase, Plan
 from panvision.training.outcome import Outcome, write_outputs
 from panvision.training.progress import Progress
 from panvision.training.repeat import describe_machine, deterministic
@@ -70,13 +71,19 @@ class _Keeping:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The settings that both phases read, and the seed."""
+    """The settings that both phases read, and the seed.
+
+    Attributes:
+        tasks: which heads phase 1 gives the model; the sets of other tasks are not looked at. Phase 2 has the tasks
+            of its checkpoint.
+    """
 
     seed: int
     augment: AugmentSettings
     loss: LossSettings
     train: TrainSettings
     tracking: TrackingSettings
+    tasks: tuple[str, ...] = TASKS
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -99,7 +106,6 @@ def train_phase1(
     config: TrainingConfig,
     model_settings: ModelSettings,
     *,
-    tasks: Collection[str] = TASKS,
     checkpoint: str | Path,
     curves: str | Path,
     scratch: Scratch | None = None,
@@ -111,7 +117,6 @@ def train_phase1(
         sets: packed sets and splits.
         config: how to train.
         model_settings: architecture and first weights.
-        tasks: which heads the model has; the sets of other tasks are not looked at.
         checkpoint: receives the best model when the phase ends.
         curves: receives one CSV row per epoch, likewise.
         scratch: where states are saved, from which the same call goes on after an interruption; None: nowhere.
@@ -129,7 +134,7 @@ def train_phase1(
         image_size=sets.image_size,
         det_classes=sets.det_classes,
         cls_classes=sets.cls_classes,
-        tasks=tasks,
+        tasks=config.tasks,
     )
     print(initialise_backbone(model.backbone, model_settings), flush=True)
     model.backbone.freeze(weights=True, batch_norm=True)
@@ -167,7 +172,7 @@ def train_phase2(
     described["train"] = {**metadata.get("config", {}).get("train", {}), **described["train"]}
     seed = _phase_seed(config.seed, 2)
     torch.manual_seed(seed)
-    plan = Plan("phase2", train.phase2.epochs, train.phase2.lr, seed)
+    plan = Plan("phase2", train.phase2.epochs, train.phase2.lr, seed, backbone_lr=train.phase2.backbone_lr)
     _train(model, sets, config, _Run(plan, described, start, checkpoint, curves, scratch, device))
 
 
@@ -221,13 +226,22 @@ def _learn(
     keeper = None if keeping is None else keeping.keeper(run.plan.name, phase.progress, document, train)
     try:
         phase.run(save=outcome.keep, log=log, keeper=keeper)
-    except torch.cuda.OutOfMemoryError as error:
-        raise TrainingError(
-            f"{run.plan.name}: the GPU's memory does not suffice; lower train.batch_size (now "
-            f"{train.batch_size} per task) or data.image_size"
-        ) from error
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(_out_of_memory(run.plan.name, train, phase.image_size)) from error
     finally:
         tracker.finish()
+
+
+def _out_of_memory(phase: str, train: TrainSettings, image_size: int) -> str:
+    """What to turn where a batch does not fit."""
+    remedies = [
+        f"lower train.batch_size (now {train.batch_size} per task) and raise train.accumulate (now {train.accumulate})",
+        "  by as much: the gradient stays that of the whole batch",
+        f"or lower data.image_size (now {image_size})",
+    ]
+    if train.amp == "off":
+        remedies.append("or set train.amp to auto: half precision needs about half the memory")
+    return "\n".join([f"{phase}: the batch does not fit the GPU's memory;", *remedies])
 
 
 def _key(model: MultiTaskModel, sets: Sets, run: _Run, device: torch.device) -> str:

@@ -14,6 +14,8 @@ class LossSettings(Settings):
     """L = seg · L_seg + det · L_det + cls · L_cls.
 
     Attributes:
+        weighting: `fixed` is the sum above, `uncertainty` learns a factor for each task besides its weight (Kendall
+            et al. 2018; weighting.py says how). The best model is chosen by the sum above either way.
         seg, det, cls: weights of the three tasks. Under AdamW a head that shares no trained weight barely
             feels its weight, so `cls` acts through the shared backbone: in phase 2.
         focal_gamma, focal_alpha: of the focal loss (Lin et al. 2017), for boxes' classes and the state.
@@ -23,6 +25,7 @@ class LossSettings(Settings):
         center_radius: centre sampling radius in strides (FCOS, Tian et al. 2020).
     """
 
+    weighting: Literal["fixed", "uncertainty"] = "fixed"
     seg: Weight = 1.0
     det: Weight = 1.0
     cls: Weight = 2.0
@@ -42,20 +45,27 @@ class Phase1Settings(Settings):
 
 
 class Phase2Settings(Settings):
-    """Everything trained."""
+    """Everything trained; `backbone_lr` is the backbone's own peak learning rate, `null` is `lr`."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     lr: LearningRate = 1e-4
+    backbone_lr: LearningRate | None = None
 
 
 class TrainSettings(Settings):
     """The two phases.
 
     Attributes:
-        batch_size: images per task in one optimiser step.
+        batch_size: images per task in one pass through the model.
+        accumulate: such batches in one optimiser step. The gradient is that of one batch with all their images,
+            but that BatchNorm which is trained sees them batch by batch.
         epoch_steps: optimiser steps in an epoch; `null` is one pass over the largest set, smaller ones cycle.
         phase1, phase2: epochs and peak learning rate.
-        schedule: learning rate over a phase: `constant`, `cosine` (down to 1 % of the peak) or `one_cycle`.
+        schedule: learning rate over a phase: `constant`, `cosine` or `exponential` (down to `final_lr`), or
+            `one_cycle` (Smith and Topin 2019, as PyTorch has it: up from 1/25 of the peak, then down to nearly 0).
+        final_lr: share of the peak learning rate at which `cosine` and `exponential` end.
+        warmup_steps: optimiser steps at the start of each phase over which the learning rate rises linearly to what
+            the schedule says; 0 is off.
         weight_decay: AdamW's, on weights with two or more dimensions.
         grad_clip: largest norm of the gradient; `null` is unlimited.
         patience: epochs without a better validation loss after which a phase stops.
@@ -70,10 +80,13 @@ class TrainSettings(Settings):
     """
 
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
     epoch_steps: Annotated[int, Field(ge=1)] | None = None
     phase1: Phase1Settings = Phase1Settings()
     phase2: Phase2Settings = Phase2Settings()
-    schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
+    schedule: Literal["constant", "cosine", "exponential", "one_cycle"] = "cosine"
+    final_lr: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-4
     grad_clip: Annotated[float, Field(gt=0.0)] | None = 1.0
     patience: Annotated[int, Field(ge=1)] = 5
