@@ -2,6 +2,7 @@ import json
 import struct
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -79,3 +80,36 @@ def test_off_by_default_and_then_not_even_imported():
     code = "import sys, panvision.training.phases; sys.exit('wandb' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert WandbSettings().enabled is False
+
+
+class FakeWandb(types.ModuleType):
+    """Takes what `wandb.init` is called with, and logs."""
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.calls, self.logged, self.id = [], [], "run1"
+
+    def init(self, **given):
+        self.calls.append(given)
+        self.id = given["id"] or self.id
+        return self
+
+    def log(self, figures, step):
+        self.logged.append(step)
+
+    def finish(self):
+        pass
+
+
+def test_an_interrupted_phase_goes_on_in_its_run(monkeypatch):
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    settings = TrackingSettings(wandb=WandbSettings(enabled=True))
+    first = make_tracker(settings, "phase1", {})
+    assert first.run_id == "run1" and fake.calls[0]["id"] is None
+    again = make_tracker(settings, "phase1", {}, run_id="run7")
+    assert again.run_id == "run7"
+    assert (fake.calls[1]["id"], fake.calls[1]["resume"]) == ("run7", "allow")
+    for row in ROWS:
+        again.log(row)
+    assert fake.logged == [1, 2], "the epoch is the step, so that a repeated one does not stand there twice"
