@@ -4,6 +4,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import source  # noqa: F401 -- first, so that panvision is this checkout's
+
 from panvision.ingest.pack import prepare
 from panvision.ingest.packed import TASKS
 from panvision.ingest.problems import IngestError

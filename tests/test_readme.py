@@ -49,7 +49,8 @@ def test_the_python_snippet_runs(project):
 
 def test_the_stage_scripts_are_those_that_exist():
     named = {line.split()[1] for line in LINES if line.startswith("python stages/")}
-    assert named == {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").glob("*.py")}
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").glob("*.py")}
+    assert named == there - {"stages/source.py"}  # which the others import
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("panvision ")])
