@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": "predict every picture of a folder",
     "params": "check params.yaml as a whole",
     "summary": "show the metrics of the pipeline's last run",
+    "folds": "mean and spread of the metrics of k-fold experiments",
 }
 
 EPILOG = """\
