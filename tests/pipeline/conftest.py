@@ -9,7 +9,7 @@ from dvc.repo import Repo
 from tests.pipeline.readme import block
 from tests.pipeline.scratch import Scratch
 
-SECONDS = 300  # in which the queue must be through
+SECONDS = 1200  # in which the queue must be through, on a machine busy with other things
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def queued(scratch, tmp_path_factory) -> Iterator[Scratch]:
     lab.dvc("add", "--quiet", "photos")
     lab.commit("own photos")
     try:
-        folds, start, _ = block("split.folds=5", "dvc queue start").splitlines()
+        folds, start, _ = block("panvision folds").splitlines()
         lab.run("sh", "-c", folds.replace("folds=5", "folds=3").replace("0,1,2,3,4", "0,1,2"))
         for name, root in (("outside", outside), ("added", "photos")):
             lab.dvc("exp", "run", "--queue", "--name", name, "-S", f"data.root={root}", "prepare@detection")

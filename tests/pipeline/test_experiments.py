@@ -53,7 +53,7 @@ def test_every_photo_is_a_test_photo_in_one_fold(folds):
 
 
 def test_the_readmes_command_collects_the_folds_scores(queued, folds):
-    rows = [line.split() for line in queued.run("sh", "-c", block("dvc queue start").splitlines()[-1]).splitlines()]
+    rows = [line.split() for line in queued.run("sh", "-c", block("panvision folds").splitlines()[-1]).splitlines()]
     (miou,) = (row for row in rows if "mIoU" in row)
     assert rows[0][:4] == ["3", "of", "3", "folds"]
     assert miou[2] == f"{fmean(metrics['segmentation']['miou'] for _, metrics in folds.values()):.3f}"
