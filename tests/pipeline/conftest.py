@@ -25,7 +25,7 @@ def scratch(tmp_path_factory) -> Scratch:
 def queued(scratch, tmp_path_factory) -> Iterator[Scratch]:
     """A clone in which DVC's queue ran the README's cross-validation, three folds of it, and two sets of own photos.
 
-    While the queue ran, the workspace's code could not even be imported.
+    It shares its data through a folder, as the README sets that up, and its `origin` is a bare repository beside it. While the queue ran, the workspace's code could not even be imported.
     """
     lab = scratch.clone(tmp_path_factory.mktemp("lab"), shared_cache=True)
     lab.dvc("checkout", "--quiet")
@@ -34,6 +34,9 @@ def queued(scratch, tmp_path_factory) -> Iterator[Scratch]:
         lab.run("cp", "-r", "data/demo", str(photos))
     lab.dvc("add", "--quiet", "photos")
     lab.commit("own photos")
+    lab.has_origin(lab.folder.parent / "origin")
+    share = block("dvc remote add", "/mnt/team").replace("/mnt/team", str(lab.folder.parent / "team"))
+    lab.run("sh", "-e", "-c", share)
     try:
         folds, start, _ = block("panvision folds").splitlines()
         lab.run("sh", "-c", folds.replace("folds=5", "folds=3").replace("0,1,2,3,4", "0,1,2"))

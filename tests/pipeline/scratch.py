@@ -125,6 +125,12 @@ class Scratch:
                 clone.dvc("config", "--local", "cache.dir", repo.cache.local_cache_dir)
         return clone
 
+    def has_origin(self, folder: Path) -> None:
+        """Make a bare repository that is the git remote `origin`, with this one's commits."""
+        self.run("git", "init", "--quiet", "--bare", str(folder))
+        self.run("git", "remote", "set-url", "origin", str(folder))
+        self.run("git", "push", "--quiet", "--set-upstream", "origin", "HEAD")
+
     def run(self, *command: str) -> str:
         """Run a command in the repository, get its standard output; its failure is the test's, with all it said."""
         done = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)

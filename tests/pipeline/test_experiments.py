@@ -9,31 +9,42 @@ import pytest
 from dvc.repo import Repo
 
 from tests.pipeline.readme import block
+from tests.pipeline.scratch import Scratch, read_yaml
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 
 TASKS = ("segmentation", "detection", "classification")
 
 
-@pytest.fixture(scope="module")
-def experiments(queued) -> dict[str, dict]:
+def experiments_of(repository: Scratch) -> dict[str, dict]:
     """Name → what `dvc exp show` has of each experiment."""
-    commits = json.loads(queued.dvc("exp", "show", "--json"))
+    commits = json.loads(repository.dvc("exp", "show", "--json"))
     (found,) = (commit["experiments"] for commit in commits if commit["experiments"])
     return {experiment["name"]: experiment for experiment in found}
 
 
-@pytest.fixture(scope="module")
-def folds(experiments) -> dict[int, tuple[str, dict]]:
-    """Fold → name of its experiment, and its metrics by the file's stem."""
+def folds_of(experiments: dict[str, dict]) -> dict[int, tuple[str, dict[str, dict]]]:
+    """Fold → name of its experiment, and its metrics by the file's stem, without export's, which was not made."""
     found = {}
     for name, experiment in experiments.items():
         data = experiment["revs"][0]["data"]
         split = data["params"]["params.yaml"]["data"]["split"]
         if split["folds"]:
-            metrics = {path[8:-5]: values["data"] for path, values in data["metrics"].items()}
-            found[split["fold"]] = name, metrics
+            found[split["fold"]] = (
+                name,
+                {stem: data["metrics"][f"metrics/{stem}.json"]["data"] for stem in ("data", *TASKS)},
+            )
     return found
+
+
+@pytest.fixture(scope="module")
+def experiments(queued) -> dict[str, dict]:
+    return experiments_of(queued)
+
+
+@pytest.fixture(scope="module")
+def folds(experiments) -> dict[int, tuple[str, dict[str, dict]]]:
+    return folds_of(experiments)
 
 
 def test_every_experiment_of_the_queue_finishes(queued, experiments, folds):
@@ -61,12 +72,10 @@ def test_the_readmes_command_collects_the_folds_scores(queued, folds):
 
 
 def test_own_photos_outside_or_added_to_dvc_are_prepared_as_the_demo_sets_are(queued, experiments):
-    with Repo(str(queued.folder)) as repo:
-        (stage,) = repo.stage.collect("prepare@detection")
-        made = stage.outs[0].hash_info.value
+    (made,) = read_yaml(queued.folder / "dvc.lock")["stages"]["prepare@detection"]["outs"]
     for name in ("outside", "added"):
         data = experiments[name]["revs"][0]["data"]
-        assert data["outs"]["build/prepared/detection"]["hash"] == made
+        assert data["outs"]["build/prepared/detection"]["hash"] == made["md5"]
         assert any(path.endswith("photos/detection") for path in data["deps"])
 
 
