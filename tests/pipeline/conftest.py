@@ -25,7 +25,8 @@ def scratch(tmp_path_factory) -> Scratch:
 def queued(scratch, tmp_path_factory) -> Iterator[Scratch]:
     """A clone in which DVC's queue ran the README's cross-validation, three folds of it, and two sets of own photos.
 
-    It shares its data through a folder, as the README sets that up, and its `origin` is a bare repository beside it. While the queue ran, the workspace's code could not even be imported.
+    It shares its data through a folder, as the README sets that up, and its `origin` is a bare repository beside it.
+    While the queue ran, the workspace's code could not even be imported.
     """
     lab = scratch.clone(tmp_path_factory.mktemp("lab"), shared_cache=True)
     lab.dvc("checkout", "--quiet")

@@ -124,7 +124,7 @@ def test_an_experiment_is_pulled_and_applied_with_its_models(shared, made, tmp_p
 
 
 def test_no_credentials_reach_git(shared):
-    config = shared.pushed.run("git", "show", "origin/master:.dvc/config")
+    config = shared.pushed.run("git", "show", "@{upstream}:.dvc/config")
     assert "shared" in config
     assert not [value for value in KEYS.values() if value in config]
 
