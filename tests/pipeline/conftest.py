@@ -1,3 +1,4 @@
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 from dvc.repo import Repo
+from dvc.repo.experiments.queue.celery import LocalCeleryQueue
 
 from tests.pipeline.readme import block
 from tests.pipeline.scratch import Scratch
@@ -46,7 +48,9 @@ def queued(scratch, tmp_path_factory) -> Iterator[Scratch]:
         package = lab.folder / "src/panvision/__init__.py"
         code = package.read_text(encoding="utf-8")
         package.write_text("raise SystemExit('the code of the workspace, not of the experiment')", encoding="utf-8")
-        assert "Started '2' new" in lab.run("sh", "-c", start)
+        # The workers keep the command's output open as long as they live: a pipe would be read until they end.
+        lab.run("sh", "-c", f"{start} > ../started 2>&1")
+        assert "Started '2' new" in (lab.folder.parent / "started").read_text()
         wait_for_queue(lab.folder)
         package.write_text(code, encoding="utf-8")
         yield lab
@@ -58,17 +62,27 @@ def wait_for_queue(folder: Path) -> None:
     """Return when no experiment waits or runs any more; each look at the workers takes DVC a second."""
     end = time.monotonic() + SECONDS
     with Repo(str(folder)) as repo:
-        queue = repo.experiments.celery_queue
-        while any(queue.worker_status().values()) or {"Queued", "Running"} & {row["status"] for row in queue.status()}:
-            assert time.monotonic() < end, queue.status()
+        while is_busy(repo.experiments.celery_queue):
+            assert time.monotonic() < end, "the queue is not through"
+
+
+def is_busy(queue: LocalCeleryQueue) -> bool:
+    try:
+        busy = any(queue.worker_status().values())
+        return busy or not {"Queued", "Running"}.isdisjoint(row["status"] for row in queue.status())
+    except json.JSONDecodeError:
+        return True  # DVC read a worker's message while it was being written
 
 
 def stop_queue(lab: Scratch) -> None:
     """End the queue's workers and whatever they started."""
-    lab.dvc("queue", "stop", "--kill")
-    _, alive = psutil.wait_procs(processes_of(lab), timeout=30)
-    for process in alive:
-        process.kill()
+    alive = []
+    try:
+        lab.dvc("queue", "stop", "--kill")
+        _, alive = psutil.wait_procs(processes_of(lab), timeout=120)
+    finally:
+        for process in processes_of(lab):
+            process.kill()
     assert not alive, "outlived `dvc queue stop --kill`"
 
 
