@@ -2,6 +2,8 @@
 
 import sys
 
+import source  # noqa: F401 -- first, so that panvision is this checkout's
+
 from panvision.decoding.settings import DetectionSettings
 from panvision.export.errors import ExportError
 from panvision.export.settings import ExportSettings

@@ -5,6 +5,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import source  # noqa: F401 -- first, so that panvision is this checkout's
+
 # NumPy's threads would stand idle here, and a process without threads starts others in no time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import source  # noqa: F401 -- first, so that panvision is this checkout's
+
 from panvision.decoding.settings import DetectionSettings
 from panvision.files import write_text
 from panvision.inference.backend import PredictorError

@@ -4,6 +4,8 @@ import os
 import sys
 from dataclasses import replace
 
+import source  # noqa: F401 -- first, so that panvision is this checkout's
+
 from panvision.data.sets import open_sets
 from panvision.data.settings import AugmentSettings
 from panvision.ingest.packed import PackedError

@@ -2,6 +2,8 @@
 
 import sys
 
+import source  # noqa: F401 -- first, so that panvision is this checkout's
+
 from panvision.ingest.packed import PackedError
 from panvision.ingest.pins import read_pins
 from panvision.ingest.problems import IngestError

@@ -8,7 +8,7 @@ PACKAGE = "panvision"
 
 
 def reached_files(script: Path, source_root: Path, package: str = PACKAGE) -> set[Path]:
-    """Every file of `package` that `script` can come to read, and the script itself.
+    """Every file of `package` that `script` can come to read, the script itself and scripts beside it that it imports.
 
     Followed are the imports of modules and of functions (a lazy import is one too), the `__init__.py` of every
     package on the way, and files that lie beside a reached module and that it names in a string (templates).
@@ -33,6 +33,8 @@ def reached_files(script: Path, source_root: Path, package: str = PACKAGE) -> se
         for name in _imported_names(tree, module, is_package=path.name == "__init__.py"):
             if name.split(".")[0] == package:
                 waiting.extend(_files_of(name, source_root))
+            elif module is None:
+                waiting.extend(_files_of(name, path.parent))
         if module is not None:
             waiting.extend(_named_files(tree, path.parent))
     return reached

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +111,27 @@ class Scratch:
         scratch.run("git", "init", "--quiet")
         scratch.commit("tiny settings")
         return scratch
+
+    def clone(self, folder: Path, *, shared_cache: bool = False, **variables: str) -> "Scratch":
+        """What a colleague has after `git clone`: nothing that git ignores, and an empty DVC cache or this one's.
+
+        Stages are not recorded there. `variables` are added to the environment of its commands.
+        """
+        env = {**environment(folder), "PYTHONPATH": str(folder / "repo/src"), **variables}
+        clone = Scratch(
+            folder / "repo", folder / "record", {key: env[key] for key in env.keys() - {"PANVISION_RECORD"}}
+        )
+        self.run("git", "clone", "--quiet", str(self.folder), str(clone.folder))
+        if shared_cache:
+            with Repo(str(self.folder)) as repo:
+                clone.dvc("config", "--local", "cache.dir", repo.cache.local_cache_dir)
+        return clone
+
+    def has_origin(self, folder: Path) -> None:
+        """Make a bare repository that is the git remote `origin`, with this one's commits."""
+        self.run("git", "init", "--quiet", "--bare", str(folder))
+        self.run("git", "remote", "set-url", "origin", str(folder))
+        self.run("git", "push", "--quiet", "--set-upstream", "origin", "HEAD")
 
     def run(self, *command: str) -> str:
         """Run a command in the repository, get its standard output; its failure is the test's, with all it said."""

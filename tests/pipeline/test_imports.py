@@ -79,6 +79,12 @@ def test_a_file_beside_a_module_that_names_it_is_reached(tmp_path):
     assert reached(tmp_path, "import shop.room.a", files) == ALWAYS | expected
 
 
+def test_a_script_beside_the_script_is_reached_and_only_from_there(tmp_path):
+    tree(tmp_path, {"beside.py": "import shop.b", "other.py": "", "os.pyi": ""})
+    expected = {"beside.py", "src/shop/a.py", "src/shop/b.py"}
+    assert reached(tmp_path, "import beside\nimport shop.a", {"a.py": "import other", "b.py": ""}) == ALWAYS | expected
+
+
 def test_an_import_with_a_computed_name_is_refused(tmp_path):
     with pytest.raises(ValueError, match="line 2"):
         reached(tmp_path, "import shop.a", {"a.py": "import importlib\nimportlib.import_module(name)"})

@@ -1,0 +1,25 @@
+"""stages/source.py: a stage script runs the code beside it, whichever panvision is installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.pipeline.scratch import ROOT
+
+SCRIPTS = sorted(path.name for path in (ROOT / "stages").glob("*.py") if path.name != "source.py")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_stage_imports_panvision_from_its_own_checkout(tmp_path, name):
+    shutil.copytree(ROOT / "stages", tmp_path / "copy/stages")
+    package = tmp_path / "copy/src/panvision"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('the code beside the script')")
+    (tmp_path / "elsewhere").mkdir()
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, str(tmp_path / "copy/stages" / name)]
+    done = subprocess.run(command, cwd=tmp_path / "elsewhere", env=env, capture_output=True, text=True, check=False)
+    assert done.stderr == "the code beside the script\n"
