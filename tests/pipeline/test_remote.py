@@ -16,6 +16,7 @@ from tests.pipeline.test_repro import stages_run
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 
+METRICS = ("data", *TASKS)
 FOLD = ("-S", "split.folds=3", "-S", "split.fold=1", "evaluate")
 KEYS = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret"}
 NO_KEYS = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
@@ -38,8 +39,11 @@ class Shared:
 
 @pytest.fixture(scope="module")
 def made(queued) -> tuple[str, dict[str, dict]]:
-    """Name and metrics of the experiment that the queue made of FOLD."""
-    return folds_of(experiments_of(queued))[1]
+    """Name and metrics of the experiment that the queue made of FOLD, the metrics as they stand in its commit."""
+    experiments = experiments_of(queued)
+    name, _ = folds_of(experiments)[1]
+    commit = experiments[name]["revs"][0]["rev"]
+    return name, {stem: json.loads(queued.run("git", "show", f"{commit}:metrics/{stem}.json")) for stem in METRICS}
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +134,7 @@ def test_no_credentials_reach_git(shared):
 
 
 def metrics(clone: Scratch) -> dict[str, dict]:
-    return {name: json.loads((clone.folder / f"metrics/{name}.json").read_text()) for name in ("data", *TASKS)}
+    return {name: json.loads((clone.folder / f"metrics/{name}.json").read_text()) for name in METRICS}
 
 
 def exp(command: str, name: str) -> str:
