@@ -46,6 +46,22 @@ def test_kept_boxes_lie_inside_and_have_area(boxes, width, height):
         assert left == np.clip(boxes[label][0], 0, width) and top == np.clip(boxes[label][1], 0, height)
 
 
+@given(
+    boxes=st.lists(st.tuples(*[st.floats(0, 40) | st.integers(0, 40)] * 4), max_size=4),
+    size=st.none() | st.sampled_from([(40, 30), (30, 40), (80, 60)]),
+    orientation=st.integers(1, 8),
+)
+@settings(max_examples=400)
+def test_the_short_way_for_boxes_inside_gives_what_the_long_one_gives(boxes, size, orientation):
+    short, problems = place(boxes, 40, 30, size=size, orientation=orientation)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("panvision.ingest.boxes._all_inside", lambda *_: False)
+        long, faults = place(boxes, 40, 30, size=size, orientation=orientation)
+    assert problems == faults
+    assert short.xyxy.tolist() == long.xyxy.tolist() and short.labels.tolist() == long.labels.tolist()
+    assert (short.xyxy.dtype, short.labels.dtype) == (long.xyxy.dtype, long.labels.dtype)
+
+
 anything = (
     st.floats(allow_nan=True, allow_infinity=True) | st.floats(-50, 50) | st.sampled_from([1e308, -1e308, 5e-324])
 )

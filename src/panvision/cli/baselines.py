@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panvision.cli.experiments import finished, leaves
 from panvision.cli.summary import sharing_lines
 from panvision.files import write_json
 from panvision.params import TASKS
@@ -95,26 +96,21 @@ def read_runs(text: str) -> list[Run]:
     try:
         for state in json.loads(text):
             if state["rev"] == WORKSPACE:
-                workspace += _runs(state, WORKSPACE)
+                workspace += _runs(state["data"], WORKSPACE)
             else:
-                commits += _runs(state, f"commit {state['rev'][:7]}")
-            for branch in state.get("experiments") or []:
-                # One that is queued, running or failed shows figures of the run before it, or none.
-                if (branch.get("executor") or {}).get("state", "success") == "success":
-                    last = branch["revs"][0]
-                    found = _runs(last, branch["name"] or last["rev"][:7])
-                    experiments += [(last["data"]["timestamp"] or "", each.name, each) for each in found]
+                commits += _runs(state["data"], f"commit {state['rev'][:7]}")
+            for name, data in finished(state):
+                experiments += [(data["timestamp"] or "", name, each) for each in _runs(data, name)]
     except (json.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise BaselinesError(f"`dvc exp show --json` printed something unknown ({error!r}); DVC 3 is needed") from error
     return [*commits, *(each for _, _, each in sorted(experiments, key=lambda one: one[:2], reverse=True)), *workspace]
 
 
-def _runs(state: Mapping[str, Any], name: str) -> list[Run]:
+def _runs(data: Mapping[str, Any] | None, name: str) -> list[Run]:
     """The run of one state that DVC lists; none if it has no figures."""
-    data = state["data"]
     if not data:
         return []
-    params = {key: value for file in data["params"].values() for key, value in _leaves(file.get("data") or {}).items()}
+    params = {key: value for file in data["params"].values() for key, value in leaves(file.get("data") or {})}
     tasks = params.pop("tasks", TASKS)
     sources = {path: dep["hash"] for path, dep in data["deps"].items() if path not in data["outs"]}
     # Of no influence on any figure, and changed by this very command.
@@ -125,13 +121,6 @@ def _runs(state: Mapping[str, Any], name: str) -> list[Run]:
         if task in tasks and value is not None:
             figures.setdefault(task, {})[key] = value
     return [Run(name, tuple(tasks), {**params, **sources}, figures)] if figures else []
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
 
 
 def compare(runs: Sequence[Run], shared: str | None = None) -> dict[str, Any]:

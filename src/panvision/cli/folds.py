@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from panvision.cli.experiments import finished, leaves
 from panvision.cli.summary import FIGURES
 
 USAGE = "dvc exp show --json | panvision folds"
@@ -78,7 +79,7 @@ def cross_validations(shown: str) -> list[list[Fold]]:
                 fold = _fold(data, commit["rev"])
                 if fold is not None:
                     groups.setdefault(fold.setting, {})[fold.number] = fold
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (json.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
         raise FoldsError(f"not the output of `dvc exp show --json` ({error!r}); run `{USAGE}`") from error
     if not groups:
         raise FoldsError(
@@ -92,30 +93,18 @@ def _finished(commit: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Params and metrics of a commit and of its finished experiments; the workspace is no result yet."""
     if commit["rev"] != "workspace" and not commit["error"]:
         yield commit["data"]
-    for experiment in commit["experiments"] or ():
-        state = (experiment["executor"] or {}).get("state")
-        newest = experiment["revs"][0]
-        if state in (None, "success") and not newest["error"]:
-            yield newest["data"]
+    yield from (data for _, data in finished(commit))
 
 
 def _fold(data: dict[str, Any], rev: str) -> Fold | None:
     """The fold that an experiment was, None if it was none."""
     params = data["params"].get("params.yaml", {}).get("data") or {}
-    setting = {"commit": rev[:7], **dict(_leaves(params))}
+    setting = {"commit": rev[:7], **{key: json.dumps(value) for key, value in leaves(params)}}
     total, number = int(setting.get("split.folds", "0")), int(setting.pop("split.fold", "0"))
     if total == 0:
         return None
     metrics = {Path(path).stem: found.get("data") or {} for path, found in data["metrics"].items()}
     return Fold(number, total, tuple(sorted(setting.items())), metrics)
-
-
-def _leaves(params: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in params.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, json.dumps(value)
 
 
 def missing(folds: list[Fold]) -> list[int]:
