@@ -109,7 +109,15 @@ def test_a_signal_on_a_full_disk_says_so(capsys):
             take_steps(made, progress, 1)
 
 
-def test_a_second_sigint_is_taken_at_its_word():
+@pytest.fixture
+def python_takes_sigint():
+    # A shell that runs the tests in the background has them ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_sigint_is_taken_at_its_word(python_takes_sigint):
     with Stop() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.requested == "SIGINT"
