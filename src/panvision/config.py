@@ -8,7 +8,7 @@ from pydantic import Field
 
 from panvision.data.settings import AugmentSettings
 from panvision.decoding.settings import DetectionSettings
-from panvision.evaluation.settings import EvaluationSettings
+from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
 from panvision.export.settings import ExportSettings
 from panvision.files import write_json
 from panvision.ingest.settings import DataSettings, SplitSettings
@@ -33,6 +33,7 @@ class Config(Settings):
     train: TrainSettings = TrainSettings()
     tracking: TrackingSettings = TrackingSettings()
     detection: DetectionSettings = DetectionSettings()
+    classification: ClassificationSettings = ClassificationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     export: ExportSettings = ExportSettings()
     report: ReportSettings = ReportSettings()
