@@ -166,7 +166,7 @@ def parse_results(text: str, name: str) -> Results:
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ResultsError(f"{name}: no per-image results ({error!r}); evaluate again: `dvc repro evaluate`") from error
     if version != FORMAT:
-        raise ResultsError(f"{name}: results of format {version}, this version reads {FORMAT}; evaluate again with this one")
+        raise ResultsError(f"{name}: has format {version}, this version reads {FORMAT}; evaluate again with this one")
     try:
         return Results(**values)
     except TypeError as error:
