@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision predict`."""
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="model file: .pth, .pt or .onnx")
     parser.add_argument("--input_dir", required=True, metavar="DIR", help="folder of pictures")
     parser.add_argument(
         "--output_dir",
@@ -20,21 +19,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="receives predictions.json, a mask per picture and the drawn pictures (default: %(default)s)",
     )
+    parser.add_argument("--visualize", action="store_true", help="draw mask, boxes and state on each picture")
+    add_model_arguments(parser)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say which model predicts, and how."""
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="model file: .pth, .pt or .onnx")
     parser.add_argument(
         "--config",
         metavar="FILE",
         help="JSON configuration with the thresholds (default: the newest beside the model file, if any)",
     )
-    parser.add_argument("--visualize", action="store_true", help="draw mask, boxes and state on each picture")
     parser.add_argument(
         "--score_threshold",
-        type=_fraction,
+        type=fraction,
         metavar="X",
         help="report boxes scoring at least this, 0 to 1 (default: the configuration's, else the model's)",
     )
     parser.add_argument(
         "--nms_threshold",
-        type=_fraction,
+        type=fraction,
         metavar="X",
         help="of two boxes of a class with a larger IoU, report the better one, 0 to 1 (default: likewise)",
     )
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{result['image_name']}: {_in_words(result)}")
 
     try:
-        predictor = _load(args)
+        predictor = load_predictor(args)
         failures = predict_directory(
             predictor, args.input_dir, args.output_dir, visualize=args.visualize, on_result=report
         )
@@ -68,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     return 3 if failures else 0
 
 
-def _load(args: argparse.Namespace) -> "Predictor":
+def load_predictor(args: argparse.Namespace) -> "Predictor":
     """The model with the thresholds of the options, the configuration or the file, in this order."""
     from panvision.config import Config
     from panvision.inference import load_model
@@ -91,7 +96,8 @@ def _in_words(result: "Result") -> str:
     return ", ".join(words) or "mask"
 
 
-def _fraction(text: str) -> float:
+def fraction(text: str) -> float:
+    """An option's number from 0 to 1."""
     try:
         value = float(text)
     except ValueError as error:
