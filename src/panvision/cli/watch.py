@@ -131,8 +131,11 @@ def _options(args: argparse.Namespace, states: list[str]) -> "MonitorOptions":
 
 def _watch(args: argparse.Namespace, source: "Source", monitor: "Monitor", clock: Any, stop: threading.Event) -> None:
     """Watch an opened source, print what happens, and in the end what it came to."""
+    from panvision.monitor.sources import SourceError
     from panvision.monitor.watch import open_feed, watch
 
+    if args.video is not None and args.video.resolve() == Path(args.source).resolve():
+        raise SourceError(f"{args.video}: is the video that is watched; give another name for the drawn one")
     feed = open_feed(source, clock, stop)
     show = _Screen(feed, json_lines=args.json, every_frame=args.every_frame, wall=source.live and not source.recorded)
     with contextlib.ExitStack() as stack:

@@ -29,8 +29,8 @@ class MonitorOptions:
     Attributes:
         half_life: seconds after which evidence for a state counts half, 0.01 to 3600. Longer is calmer and later.
         margin: by how much smoothed probability the new state must exceed the old one before it is taken, 0 to 0.9.
-        strong: with an order, the smoothed probability of a state further away at which it is taken at once, 0.5 to 1; 1
-            never does.
+        strong: with an order, the smoothed probability of a state further away at which it is taken at once, 0.5 to
+            1 (never).
         order: names of the states in the order in which they follow each other; empty: they have none.
         box_half_life: likewise in seconds for boxes, 0 to 3600; 0 reports them as they come. A box that has moved far
             is followed at once.

@@ -12,6 +12,9 @@ import cv2
 from panvision.monitor.sources import SourceError
 from panvision.pixels import RgbArray
 
+# FFmpeg's complaints would stand beside the one error that is raised here; who wants them sets another level.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
 # FFmpeg would wait half a minute on a stream that has fallen silent.
 TIMEOUT_MS = 5000
 LIVE_FPS = 10.0
@@ -80,7 +83,7 @@ def open_file(path: str | Path) -> VideoCapture:
 
 
 def _open(name: str, question: str, *arguments: object) -> VideoCapture:
-    # OpenCV's own complaints, several lines each, would stand beside the one that is raised here.
+    # OpenCV's own complaints, likewise.
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
