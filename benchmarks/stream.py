@@ -128,7 +128,7 @@ def delays(states: Sequence[str], truth: Sequence[str | None]) -> list[tuple[flo
 def state_table(told: dict[str, list[Told]], truths: list[list[str | None]]) -> None:
     """Flicker, accuracy and delay of each way."""
     minutes = len(truths) * SCRIPT.seconds / 60
-    print(f"\n{'states':10}{'flicker/min':>12}{'right':>8}{'first, s':>10}{'stays, s':>10}{'worst, s':>10}{'never':>7}")
+    print(f"\n{'states':12}{'flicker/min':>12}{'right':>8}{'first, s':>10}{'stays, s':>10}{'worst, s':>10}{'never':>7}")
     for way, clips in told.items():
         changes = [sum(a != b for a, b in itertools.pairwise(clip.states)) for clip in clips]
         pairs = [
@@ -139,23 +139,24 @@ def state_table(told: dict[str, list[Told]], truths: list[list[str | None]]) -> 
         ]
         found = [one for clip, truth in zip(clips, truths, strict=True) for one in delays(clip.states, truth)]
         known = [one for one in found if one is not None]
-        print(
-            f"{way:10}{(sum(changes) - 4 * len(clips)) / minutes:>12.1f}"
-            f"{sum(said == true for said, true in pairs) / len(pairs):>8.3f}"
-            f"{statistics.mean(one[0] for one in known):>10.2f}{statistics.mean(one[1] for one in known):>10.2f}"
-            f"{max(one[1] for one in known):>10.2f}{len(found) - len(known):>7}"
-        )
+        flicker = (sum(changes) - 4 * len(clips)) / minutes
+        right = sum(said == true for said, true in pairs) / len(pairs)
+        # First and last of each change that came at all; the worst of the last.
+        figures = [statistics.mean(one[0] for one in known), statistics.mean(one[1] for one in known)] if known else []
+        figures += [max(one[1] for one in known)] if known else []
+        late = "".join(f"{figure:>10.2f}" for figure in figures) or f"{'':>30}"
+        print(f"{way:12}{flicker:>12.1f}{right:>8.3f}{late}{len(found) - len(known):>7}")
 
 
 def thing_table(told: dict[str, list[Told]]) -> None:
     """Masks and boxes of each way."""
     minutes = len(told["argmax"]) * SCRIPT.seconds / 60
-    print(f"\n{'things':10}{'mask IoU':>10}{'box IoU':>9}{'boxes come and go/min':>23}")
+    print(f"\n{'things':12}{'mask IoU':>10}{'box IoU':>9}{'boxes come and go/min':>23}")
     for way, clips in told.items():
         masks = [value for clip in clips for value in clip.masks] or [float("nan")]
         boxes = [value for clip in clips for value in clip.boxes] or [float("nan")]
         blinks = sum(clip.blinks for clip in clips) / minutes
-        print(f"{way:10}{statistics.mean(masks):>10.3f}{statistics.mean(boxes):>9.3f}{blinks:>23.1f}")
+        print(f"{way:12}{statistics.mean(masks):>10.3f}{statistics.mean(boxes):>9.3f}{blinks:>23.1f}")
 
 
 def event_table(clips: list[Told]) -> None:
