@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from panvision.cli.predict import add_model_arguments, fraction, load_predictor
+from panvision.cli.predict import add_model_arguments, counting_number, fraction, load_predictor
 
 if TYPE_CHECKING:
     from panvision.monitor.events import Event
@@ -51,7 +51,9 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="play a video file at its own pace, as if it were a camera: frames are dropped where the model is slower",
     )
-    parser.add_argument("--max_frames", type=_count, metavar="N", help="stop after so many frames (default: never)")
+    parser.add_argument(
+        "--max_frames", type=counting_number, metavar="N", help="stop after so many frames (default: never)"
+    )
 
 
 def _add_monitor_arguments(parser: argparse.ArgumentParser) -> None:
@@ -250,9 +252,3 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 def _names(text: str) -> tuple[str, ...]:
     """Names between commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, found {text}")
-    return int(text)
