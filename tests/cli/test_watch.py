@@ -1,3 +1,6 @@
+import contextlib
+import http.server
+import io
 import json
 import os
 import signal
@@ -168,3 +171,42 @@ def test_a_signal_stops_it_cleanly_with_a_whole_video(model, tmp_path, number):
     assert [path.name for path in tmp_path.iterdir() if path != folder] == ["drawn.avi"]
     capture = cv2.VideoCapture(str(drawn))
     assert capture.read()[0]
+
+
+class Camera(http.server.BaseHTTPRequestHandler):
+    """A network camera: it gives ten frames, refuses the next two who ask, and then works again."""
+
+    asked = 0
+
+    def do_GET(self):
+        type(self).asked += 1
+        if type(self).asked in (2, 3):
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        image = io.BytesIO()
+        Image.fromarray(picture(320, 240)).save(image, "JPEG")
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image.getvalue())}\r\n\r\n".encode()
+        with contextlib.suppress(OSError):  # whoever watched has gone
+            for _ in range(10 if type(self).asked == 1 else 1000):
+                self.wfile.write(head + image.getvalue() + b"\r\n")
+                time.sleep(0.02)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_network_camera_that_is_lost_is_found_again(model, capfd):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://me:secret@127.0.0.1:{server.server_address[1]}/live"
+        options = ["--json", "--lost_after", "1.5", "--expected", "", "--half_life", "60"]
+        code = main(["watch", address, "--checkpoint", str(model), "--max_frames", "16", *options])
+        server.shutdown()
+    text = capfd.readouterr()
+    assert code == 0 and Camera.asked == 4
+    assert [json.loads(line)["event"] for line in text.out.splitlines()] == ["source lost", "source returned"]
+    assert abs(json.loads(text.out.splitlines()[0])["time"] - time.time()) < 60
+    assert "secret" not in text.err + text.out and len(text.err.splitlines()) == 1
