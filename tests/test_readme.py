@@ -38,12 +38,14 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_python_snippet_runs(project):
-    (snippet,) = (text for kind, text in BLOCKS if kind == "python")
+def test_the_python_snippets_run(project):
+    """One after the other: the later ones use what the first has loaded."""
     names: dict = {}
-    exec(compile(snippet, "README.md", "exec"), names)  # noqa: S102 -- our own README
+    for snippet in (text for kind, text in BLOCKS if kind == "python"):
+        exec(compile(snippet, "README.md", "exec"), names)  # noqa: S102 -- our own README
     assert names["result"]["segmentation"]["mask"].shape == (48, 64)
     assert len(names["results"]) == 2
+    assert names["reading"].result["segmentation"]["mask"].shape == (48, 64)
     assert (project / "outputs/predictions.json").is_file() and (project / "outputs/a_pred.png").is_file()
 
 

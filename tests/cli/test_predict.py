@@ -26,10 +26,11 @@ def boxes(tmp_path) -> int:
 
 def test_a_folder_is_predicted(tmp_path, arguments, capsys) -> None:
     assert main([*arguments, "--visualize"]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [
         "a_mask.png",
         "a_pred.png",
         "predictions.json",
+        "predictions.jsonl",
     ]
     text = capsys.readouterr()
     assert text.out.splitlines() == ["a.png: frozen 98%, 1 box", f"1 picture predicted, written to {tmp_path}/out"]
@@ -94,3 +95,35 @@ def test_an_error_is_one_line(arguments, capsys, option, value, message) -> None
     text = capsys.readouterr().err
     assert message in text
     assert len(text.splitlines()) == 1
+
+
+def test_results_are_lines_of_json_for_programs(tmp_path, arguments, capsys) -> None:
+    assert main([*arguments, "--json", "--coco"]) == 0
+    text = capsys.readouterr()
+    (line,) = text.out.splitlines()
+    assert json.loads(line)["classification"]["class_name"] == "frozen" and set(json.loads(line)) == {
+        "image_name",
+        "detection",
+        "classification",
+    }
+    assert text.err == f"1 picture predicted, written to {tmp_path}/out\n"
+    assert (tmp_path / "out" / "predictions.coco.json").is_file()
+
+
+def test_a_resumed_run_predicts_what_is_left(tmp_path, arguments, capsys) -> None:
+    assert main(arguments) == 0
+    Image.fromarray(picture()).save(tmp_path / "in" / "b.png")
+    capsys.readouterr()
+    assert main([*arguments, "--resume"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "b.png: frozen 98%, 1 box",
+        f"1 picture predicted, 1 before, written to {tmp_path}/out",
+    ]
+    assert main([*arguments, "--resume", "--score_threshold", "0.999"]) == 1
+    assert "other settings; call it with those again" in capsys.readouterr().err
+
+
+def test_a_bar_shows_the_progress_on_a_terminal(arguments, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert main(arguments) == 0
+    assert f"[{'#' * 40}] 1 of 1" in capsys.readouterr().err

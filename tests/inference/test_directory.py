@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from panvision.inference.backend import PredictorError
-from panvision.inference.directory import list_images, output_names, predict_directory
+from panvision.inference.directory import DirectoryOptions, list_images, output_names, predict_directory
 from panvision.inference.predictor import Predictor
 from tests.tiny import SUBSETS, ColourBackend, PartBackend, picture
 
@@ -37,7 +37,7 @@ def test_what_is_written(predictor, folder, tmp_path) -> None:
     out = tmp_path / "out"
     failures = predict_directory(predictor, folder, out, visualize=True)
     assert [failure.name for failure in failures] == ["broken.jpg"]
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert sorted(path.name for path in out.glob("[!.]*")) == [
         "B_mask.png",
         "B_pred.png",
         "a.bmp_mask.png",
@@ -45,6 +45,7 @@ def test_what_is_written(predictor, folder, tmp_path) -> None:
         "a.png_mask.png",
         "a.png_pred.png",
         "predictions.json",
+        "predictions.jsonl",
     ]
     written = json.loads((out / "predictions.json").read_text())
     assert [one["image_name"] for one in written["images"]] == ["B.PNG", "a.bmp", "a.png"]
@@ -111,3 +112,181 @@ def test_output_names_never_meet(names) -> None:
 def test_a_stem_of_its_own_is_the_name() -> None:
     paths = [Path("a.jpg"), Path("a.png"), Path("b.jpg")]
     assert output_names(paths) == ["a.jpg", "a.png", "b"]
+
+
+def whole(out):
+    return json.loads((out / "predictions.json").read_text())
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Twenty pictures, of which two are broken."""
+    pictures = tmp_path / "many"
+    pictures.mkdir()
+    for number in range(20):
+        path = pictures / f"{number:02}.png"
+        Image.fromarray(picture(colour=(0, 0, 80 + number), box=(4, 4, 30 + number, 30))).save(path)
+    for name in ("07.png", "16.png"):
+        (pictures / name).write_bytes(b"broken")
+    return pictures
+
+
+@pytest.mark.parametrize("options", [DirectoryOptions(1, 1), DirectoryOptions(6, 3), DirectoryOptions(50, 2)])
+def test_batches_and_threads_change_nothing_of_what_is_found(predictor, many, tmp_path, options) -> None:
+    given, progress = [], []
+    failures = predict_directory(
+        predictor,
+        many,
+        tmp_path / "out",
+        options=options,
+        on_result=given.append,
+        on_progress=lambda *done: progress.append(done),
+    )
+    good = [f"{number:02}.png" for number in range(20) if number not in (7, 16)]
+    assert [failure.name for failure in failures] == ["07.png", "16.png"]
+    assert [result["image_name"] for result in given] == good
+    assert progress[0] == (0, 20) and progress[-1] == (20, 20)
+    for result in given:
+        alone = predictor.predict(many / result["image_name"])
+        assert np.array_equal(result["segmentation"]["mask"], alone["segmentation"]["mask"])
+        assert result["detection"] == alone["detection"] and result["classification"] == alone["classification"]
+    batches = [size for size in predictor.backend.batches[1:] if size > 1]  # the first is the probe
+    assert max(batches, default=1) <= options.batch_size
+    assert (options.batch_size > 1) is bool(batches)
+
+
+def test_the_whole_file_is_as_json_dumps_writes_it(predictor, many, tmp_path) -> None:
+    predict_directory(predictor, many, tmp_path / "out", options=DirectoryOptions(3))
+    text = (tmp_path / "out/predictions.json").read_text()
+    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
+    assert [one["image_name"] for one in whole(tmp_path / "out")["failed"]] == ["07.png", "16.png"]
+    assert [line for line in lines(tmp_path / "out") if "failed" not in line] == whole(tmp_path / "out")["images"]
+
+
+def test_lines_come_while_it_runs_and_never_before_their_mask(predictor, many, tmp_path) -> None:
+    out, seen = tmp_path / "out", []
+
+    def look(done, total):
+        there = lines(out)
+        assert len(there) == done and all(
+            "failed" in one or (out / one["segmentation"]["mask"]).is_file() for one in there
+        )
+        seen.append(done)
+
+    predict_directory(predictor, many, out, options=DirectoryOptions(4), on_progress=look)
+    assert len(set(seen)) > 4
+
+
+class StoppedError(Exception):
+    pass
+
+
+def interrupt_after(count):
+    def look(done, total):
+        if done >= count:
+            raise StoppedError
+
+    return look
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(many, tmp_path) -> None:
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    options = DirectoryOptions(4, coco=True)
+    predict_directory(Predictor(ColourBackend()), many, straight, visualize=True, options=options)
+    with pytest.raises(StoppedError):
+        predict_directory(
+            Predictor(ColourBackend()), many, broken, visualize=True, options=options, on_progress=interrupt_after(8)
+        )
+    # As a kill in the middle of a write leaves it.
+    with (broken / "predictions.jsonl").open("a") as file:
+        file.write('{"image_name": "08.p')
+    assert not (broken / "predictions.json").exists()
+    given = []
+    failures = predict_directory(
+        Predictor(ColourBackend()),
+        many,
+        broken,
+        visualize=True,
+        options=DirectoryOptions(4, resume=True, coco=True),
+        on_result=given.append,
+    )
+    assert given[0]["image_name"] == "08.png" and len(given) == 11
+    assert [failure.name for failure in failures] == ["07.png", "16.png"]  # the first once more
+    for path in straight.iterdir():
+        if path.name != "predictions.jsonl":
+            assert path.read_bytes() == (broken / path.name).read_bytes(), path.name
+    again = []
+    predict_directory(
+        Predictor(ColourBackend()),
+        many,
+        broken,
+        visualize=True,
+        options=DirectoryOptions(resume=True),
+        on_result=again.append,
+    )
+    assert again == []
+
+
+def test_another_models_or_other_settings_results_are_not_gone_on_with(predictor, many, tmp_path) -> None:
+    predict_directory(predictor, many, tmp_path / "out")
+    resumed = {"options": DirectoryOptions(resume=True)}
+    for other, drawn in (
+        (predictor.with_thresholds(0.9), False),
+        (Predictor(ColourBackend(box_logit=1.0)), False),
+        (predictor, True),
+    ):
+        if other is not predictor and other.backend is not predictor.backend:
+            other.backend.run = lambda images, run=other.backend.run: run(255 - images)
+        with pytest.raises(PredictorError, match="another model or with other settings"):
+            predict_directory(other, many, tmp_path / "out", visualize=drawn, **resumed)
+    predict_directory(predictor.with_thresholds(0.9), many, tmp_path / "out")  # anew
+    assert whole(tmp_path / "out")["images"][0]["detection"]["boxes"]
+
+
+def test_coco_names_every_box_with_ids_from_1(predictor, many, tmp_path) -> None:
+    predict_directory(predictor, many, tmp_path / "out", options=DirectoryOptions(coco=True))
+    written = json.loads((tmp_path / "out/predictions.coco.json").read_text())
+    assert [one["name"] for one in written["categories"]] == ["lid", "stirrer"]
+    assert [one["id"] for one in written["images"]] == list(range(1, 19))
+    assert written["images"][0] == {"id": 1, "file_name": "00.png", "width": 96, "height": 48, "state": "browned"}
+    first, entry = written["annotations"][0], whole(tmp_path / "out")["images"][0]
+    x1, y1, x2, y2 = entry["detection"]["boxes"][0]
+    assert (first["id"], first["image_id"], first["category_id"]) == (1, 1, 2)
+    assert first["bbox"] == [x1, y1, x2 - x1, y2 - y1] and first["score"] == entry["detection"]["scores"][0]
+
+
+def test_what_a_disk_refuses_ends_the_run_with_its_error(predictor, many, tmp_path, monkeypatch) -> None:
+    def full(path, pixels):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("panvision.inference.directory._write_png", full)
+    with pytest.raises(OSError, match="No space"):
+        predict_directory(predictor, many, tmp_path / "out", options=DirectoryOptions(4))
+    assert lines(tmp_path / "out") == []
+
+
+def test_few_pictures_are_in_memory_at_a_time(many, tmp_path, monkeypatch) -> None:
+    """However fast they are decoded: no more than the batches in work and two ahead."""
+    from panvision.inference import directory
+
+    decoded, most = [], []
+    read = directory.read_image
+    monkeypatch.setattr(directory, "read_image", lambda path: decoded.append(1) or read(path))
+    predict_directory(
+        Predictor(ColourBackend()),
+        many,
+        options=DirectoryOptions(2, 1),
+        on_result=lambda result: most.append(len(decoded)),
+    )
+    assert max(count - number for number, count in enumerate(most)) <= 2 * 2 + 1 + 2 * 2 + 3
+
+
+def test_options_that_make_no_sense_are_refused(predictor, many) -> None:
+    with pytest.raises(PredictorError, match="batch_size must be at least 1 and workers at least 0, found 0 and -1"):
+        predict_directory(predictor, many, options=DirectoryOptions(0, -1))
+    with pytest.raises(PredictorError, match="resume and coco needs output_dir"):
+        predict_directory(predictor, many, options=DirectoryOptions(resume=True, coco=True))

@@ -1,8 +1,12 @@
-"""A folder of pictures through the predictor, one at a time, so that its size does not matter."""
+"""A folder of pictures through the predictor, batch by batch, so that its size does not matter."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.files import replacing, write_json
+from panvision.files import replacing
 from panvision.inference.backend import PredictorError
 from panvision.inference.drawing import draw_result
 from panvision.inference.predictor import Predictor
+from panvision.inference.records import Records, entry_of, write_coco, write_whole
 from panvision.inference.results import Result
-from panvision.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
+from panvision.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image, resize_rgb
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,39 @@ class Failure:
     name: str
     reason: str
 
+    @property
+    def entry(self) -> dict[str, Any]:
+        """As the lines have it."""
+        return {"image_name": self.name, "failed": self.reason}
+
+
+@dataclass(frozen=True)
+class DirectoryOptions:
+    """How a folder is gone through.
+
+    Attributes:
+        batch_size: pictures in one pass through the network, at least 1.
+        workers: threads that decode pictures and write masks; 0: one for each core.
+        resume: leave out what an interrupted run has finished.
+        coco: write predictions.coco.json too.
+    """
+
+    batch_size: int = 8
+    workers: int = 0
+    resume: bool = False
+    coco: bool = False
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A picture on its way: what the network sees, its own size, and its pixels if they are to be drawn on."""
+
+    path: Path
+    name: str
+    square: RgbArray
+    size: tuple[int, int]
+    image: RgbArray | None
+
 
 def predict_directory(
     predictor: Predictor,
@@ -37,52 +75,156 @@ def predict_directory(
     output_dir: str | Path | None = None,
     *,
     visualize: bool = False,
+    options: DirectoryOptions | None = None,
     on_result: Callable[[Result], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Failure]:
     """Predict every picture of a folder and write what was found.
 
-    `output_dir` receives predictions.json (boxes, states, names of the masks, failed files), `<stem>_mask.png`
-    per picture (if the model makes masks) and, with `visualize`, `<stem>_pred.png`. Of pictures that share a stem
-    (a.jpg, a.png) the whole name stands in its place (a.jpg_mask.png).
+    Pictures are decoded by several threads and predicted in batches; however many there are, only some batches are in
+    memory. `output_dir` receives predictions.jsonl, a line per picture as it is finished; predictions.json in the end
+    (boxes, states, names of the masks, failed files); `<stem>_mask.png` per picture (if the model makes masks) and,
+    with `visualize`, `<stem>_pred.png`. Of pictures that share a stem (a.jpg, a.png) the whole name stands in its
+    place (a.jpg_mask.png).
 
     Args:
         predictor: the model with its thresholds.
         image_dir: the folder; its subfolders are not read.
         output_dir: where to write to; None writes nothing.
         visualize: write the drawn pictures too.
-        on_result: called with each result, in the order of the names.
+        options: batches, threads, what is done about an interrupted run.
+        on_result: called with each result of this run, in the order of the names.
+        on_progress: called with how many pictures are done, and how many there are; first with those of before.
 
     Returns:
         The pictures that could not be read.
 
     Raises:
-        PredictorError: no such folder, no picture in it, or an output folder that does not fit.
+        PredictorError: no such folder, no picture in it, an output folder that does not fit, or one to be resumed
+            that was made by another model or with other settings.
     """
+    options = options or DirectoryOptions()
     paths = list_images(image_dir)
-    _check_output(Path(image_dir), output_dir, visualize=visualize)
-    names = output_names(paths)
-    entries: list[dict[str, Any]] = []
+    _check_output(Path(image_dir), output_dir, visualize=visualize, options=options)
+    plan = _Plan(predictor, None if output_dir is None else Path(output_dir), visualize, options)
+    named = list(zip(paths, output_names(paths), strict=True))
     failures: list[Failure] = []
-    for path, name in zip(paths, names, strict=True):
+    with contextlib.ExitStack() as stack:
+        records = None if plan.folder is None else stack.enter_context(plan.records())
+        todo = [pair for pair in named if records is None or pair[0].name not in records]
+        done = len(named) - len(todo)
+        report = on_progress or (lambda done, total: None)
+        report(done, len(named))
+        for batch in _batches(plan, todo):
+            failures += [found for found in batch if isinstance(found, Failure)]
+            if records is not None:
+                records.add(found.entry for found in batch)
+            for found in batch:
+                if on_result is not None and not isinstance(found, Failure):
+                    on_result(found.result)
+            done += len(batch)
+            report(done, len(named))
+        if plan.folder is not None and records is not None:
+            order = [path.name for path in paths]
+            write_whole(plan.folder, records, order)
+            if options.coco:
+                write_coco(plan.folder, records, order, predictor.det_class_names)
+    return failures
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is done with every picture."""
+
+    predictor: Predictor
+    folder: Path | None
+    visualize: bool
+    options: DirectoryOptions
+
+    def records(self) -> Records:
+        """The lines in the output folder."""
+        if self.folder is None:
+            raise PredictorError("records need an output folder")
+        return Records(self.folder, self.predictor, visualize=self.visualize, resume=self.options.resume)
+
+    def read(self, path: Path, name: str) -> "_Decoded | Failure":
+        """Decode a picture, and shrink it as the network wants it."""
         try:
             image = read_image(path)
         except ImageError as error:
-            failures.append(Failure(path.name, str(error).removeprefix(f"{path}: ")))
-            continue
-        result = predictor.predict(image)
-        result["image_name"], result["image_path"] = path.name, str(path)
-        if output_dir is not None:
-            if "segmentation" in result:
-                _write_png(Path(output_dir) / f"{name}_mask.png", result["segmentation"]["mask"])
-            entries.append(_entry(result, image, f"{name}_mask.png"))
-            if visualize:
-                _write_png(Path(output_dir) / f"{name}_pred.png", draw_result(image, result))
-        if on_result is not None:
-            on_result(result)
-    if output_dir is not None:
-        failed = [{"image_name": failure.name, "reason": failure.reason} for failure in failures]
-        write_json(Path(output_dir) / "predictions.json", {"images": entries, "failed": failed})
-    return failures
+            return Failure(path.name, str(error).removeprefix(f"{path}: "))
+        square = resize_rgb(image, self.predictor.image_size)
+        size = image.shape[1], image.shape[0]
+        return _Decoded(path, name, square, size, image if self.visualize else None)
+
+    def predict(self, decoded: Sequence[_Decoded]) -> list[Result]:
+        """The results of some pictures in one pass through the network."""
+        if not decoded:
+            return []
+        squares = np.stack([picture.square for picture in decoded])
+        results = self.predictor.predict_squares(squares, [picture.size for picture in decoded])
+        for picture, result in zip(decoded, results, strict=True):
+            result["image_name"], result["image_path"] = picture.path.name, str(picture.path)
+        return results
+
+    def write(self, picture: _Decoded, result: Result) -> None:
+        """Write a picture's mask and drawing."""
+        if self.folder is None:
+            return
+        if "segmentation" in result:
+            _write_png(self.folder / f"{picture.name}_mask.png", result["segmentation"]["mask"])
+        if picture.image is not None:
+            _write_png(self.folder / f"{picture.name}_pred.png", draw_result(picture.image, result))
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A picture of which everything but its line is written."""
+
+    result: Result
+    entry: dict[str, Any]
+
+
+def _batches(plan: _Plan, todo: Sequence[tuple[Path, str]]) -> Iterator[list[_Finished | Failure]]:
+    """Batch after batch, in order. While one is predicted, the next is decoded and the last one written."""
+    workers, size = plan.options.workers or _cores(), plan.options.batch_size
+    with ThreadPoolExecutor(workers, thread_name_prefix="panvision-picture") as pool:
+        try:
+            waiting: deque[Future[_Decoded | Failure]] = deque()
+            left = iter(todo)
+            written: tuple[list[_Finished | Failure], list[Future[None]]] = ([], [])
+            while True:
+                waiting.extend(
+                    pool.submit(plan.read, *pair) for pair in islice(left, 2 * size + workers - len(waiting))
+                )
+                if not waiting:
+                    break
+                batch = [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
+                results = iter(plan.predict([picture for picture in batch if isinstance(picture, _Decoded)]))
+                yield _waited_for(*written)
+                written = [], []
+                for picture in batch:
+                    if isinstance(picture, Failure):
+                        written[0].append(picture)
+                        continue
+                    result = next(results)
+                    written[1].append(pool.submit(plan.write, picture, result))
+                    written[0].append(_Finished(result, entry_of(result, *picture.size, f"{picture.name}_mask.png")))
+            yield _waited_for(*written)
+        finally:
+            # After an error, or when the caller has had enough, what has not begun is not done.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _waited_for(found: list[_Finished | Failure], jobs: list[Future[None]]) -> list[_Finished | Failure]:
+    for job in jobs:
+        job.result()
+    return found
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def list_images(image_dir: str | Path) -> list[Path]:
@@ -121,28 +263,22 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _check_output(image_dir: Path, output_dir: str | Path | None, *, visualize: bool) -> None:
+def _check_output(
+    image_dir: Path, output_dir: str | Path | None, *, visualize: bool, options: DirectoryOptions
+) -> None:
+    if options.batch_size < 1 or options.workers < 0:
+        raise PredictorError(
+            f"batch_size must be at least 1 and workers at least 0, found {options.batch_size} and {options.workers}"
+        )
     if output_dir is None:
-        if visualize:
-            raise PredictorError("visualize needs output_dir, the folder to write the drawn pictures to")
+        asked = {"visualize": visualize, "resume": options.resume, "coco": options.coco}
+        if any(asked.values()):
+            raise PredictorError(f"{' and '.join(key for key in asked if asked[key])} needs output_dir, to write to")
         return
     if Path(output_dir).resolve() == image_dir.resolve():
         raise PredictorError(f"{output_dir}: the output folder must not be the folder of the pictures")
     if Path(output_dir).exists() and not Path(output_dir).is_dir():
         raise PredictorError(f"{output_dir}: is a file; give a folder to write to")
-
-
-def _entry(result: Result, image: RgbArray, mask_name: str) -> dict[str, Any]:
-    """A result as predictions.json has it: the mask by its file's name."""
-    height, width = image.shape[:2]
-    entry: dict[str, Any] = {"image_name": result["image_name"], "width": width, "height": height}
-    if "segmentation" in result:
-        entry["segmentation"] = {"mask": mask_name}
-    if "detection" in result:
-        entry["detection"] = result["detection"]
-    if "classification" in result:
-        entry["classification"] = result["classification"]
-    return entry
 
 
 def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:

@@ -169,17 +169,20 @@ class Predictor:
         pictures = [to_rgb(image) for image in images]
         if not pictures:
             return []
-        outputs = self.raw(np.stack([resize_rgb(picture, self.image_size) for picture in pictures]))
+        squares = np.stack([resize_rgb(picture, self.image_size) for picture in pictures])
+        return configured.predict_squares(squares, [(picture.shape[1], picture.shape[0]) for picture in pictures])
+
+    def predict_squares(self, squares: npt.NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[Result]:
+        """As `predict_batch`, of pictures that already have the model's size (`panvision.pixels.resize_rgb`).
+
+        Args:
+            squares: (N, S, S, 3) uint8 RGB, N ≥ 1.
+            sizes: width and height of each picture in its own pixels, in which the results are.
+        """
+        outputs = self.raw(squares)
         return [
-            decode(
-                outputs,
-                row,
-                configured.info,
-                points=self._points,
-                width=picture.shape[1],
-                height=picture.shape[0],
-            )
-            for row, picture in enumerate(pictures)
+            decode(outputs, row, self.info, points=self._points, width=width, height=height)
+            for row, (width, height) in enumerate(sizes)
         ]
 
 

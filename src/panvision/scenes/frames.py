@@ -29,7 +29,7 @@ from panvision.scenes.draw import (
     translation,
     warp,
 )
-from panvision.scenes.onions import Opening, draw_doneness, draw_fond, draw_pieces, serve, stick
+from panvision.scenes.onions import Opening, Serving, draw_doneness, draw_fond, draw_pieces, serve, stick
 from panvision.scenes.photo import take_photo
 from panvision.scenes.tools import pipe_shapes, stirrer_shapes
 from panvision.scenes.units import Raster, Unit
@@ -81,12 +81,77 @@ def draw_presence(rng: np.random.Generator, unit: Unit, *, pan_may_lack: bool) -
     return Presence(pan, stirrer, pipes)
 
 
+@dataclass(frozen=True)
+class Tool:
+    """A tool in a frame: its shapes, and where food lies on it, if any, in units."""
+
+    category: str
+    shapes: list[Shape]
+    food: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How things lie in a frame before they are drawn.
+
+    Attributes:
+        view: matrix from units to canvas pixels.
+        pan_view: matrix from the pan's own units to canvas pixels.
+        serving: the onions.
+        tools: stirrer and pipes, as far as they are present.
+        pan: whether the pan is there.
+    """
+
+    view: Matrix
+    pan_view: Matrix
+    serving: Serving
+    tools: list[Tool]
+    pan: bool
+
+
 def render_frame(rng: np.random.Generator, unit: Unit, *, state: str, presence: Presence, difficulty: float) -> Frame:
     """Render a photo of a unit whose onions are in a state."""
-    raster = unit.raster
-    view = _camera(rng, raster)
+    return draw_frame(rng, unit, arrange(rng, unit, state=state, presence=presence), difficulty=difficulty)
+
+
+def arrange(rng: np.random.Generator, unit: Unit, *, state: str, presence: Presence, turn: float = 0.0) -> Arrangement:
+    """Draw by lot how things lie in a frame; `turn` is how far the stirrer has gone on from there, radians.
+
+    The same draws, in number and in order, whatever is present and whatever the state.
+    """
+    view = _camera(rng, unit.raster)
     spot = np.array(unit.place) + rng.normal(0, 0.018, 2)
     pan_view = view @ translation(*spot) @ rotation(rng.normal(0, 0.09)) @ scaling(*np.full(2, rng.normal(1, 0.012)))
+    serving = serve(
+        rng,
+        doneness=draw_doneness(rng, state),
+        floor=unit.form.radius * unit.form.floor,
+        cut=unit.cut,
+        amount=rng.uniform(0.8, 1.35),
+    )
+    return Arrangement(view, pan_view, serving, _tools(rng, unit, spot, presence, turn), presence.pan)
+
+
+def draw_frame(
+    rng: np.random.Generator,
+    unit: Unit,
+    arranged: Arrangement,
+    *,
+    difficulty: float,
+    light: np.random.Generator | None = None,
+    grain: np.random.Generator | None = None,
+) -> Frame:
+    """Draw an arrangement and photograph it.
+
+    Args:
+        rng: of all that the drawing leaves to chance.
+        unit: what is drawn.
+        arranged: how it lies.
+        difficulty: 0 to 1.
+        light: of the photograph's light, steam and blur; by default `rng`.
+        grain: of its noise; by default `light`.
+    """
+    raster, view, pan_view = unit.raster, arranged.view, arranged.pan_view
     to_surface = unit.surface_matrix @ np.linalg.inv(view)
     canvas = cv2.warpAffine(
         unit.surface,
@@ -95,37 +160,29 @@ def render_frame(rng: np.random.Generator, unit: Unit, *, state: str, presence: 
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT,
     )
-    doneness = draw_doneness(rng, state)
-    serving = serve(
-        rng,
-        doneness=doneness,
-        floor=unit.form.radius * unit.form.floor,
-        cut=unit.cut,
-        amount=rng.uniform(0.8, 1.35),
-    )
-    tools = _tools(rng, unit, spot, presence)
     silhouettes = []
     opening = None
-    if presence.pan:
+    if arranged.pan:
         silhouettes.append(("pan", _lay_pan(canvas, unit, pan_view)))
         outline = transform(pan_view, unit.form.inside)
         opening = Opening.of(canvas, outline, pan_view @ unit.form.level(0.0))
-        draw_fond(rng, opening, doneness)
-        draw_pieces(rng, opening, serving)
-    _shade_under(canvas, [shape for tool in tools for shape in tool.shapes], view)
-    for tool in tools:
+        draw_fond(rng, opening, arranged.serving.doneness)
+        draw_pieces(rng, opening, arranged.serving)
+    _shade_under(canvas, [shape for tool in arranged.tools for shape in tool.shapes], view)
+    for tool in arranged.tools:
         paint(canvas, tool.shapes, view)
         silhouettes.append((tool.category, silhouette(raster.canvas, tool.shapes, view)))
         if opening is not None and tool.food is not None:
             place = transform(np.linalg.inv(pan_view @ unit.form.level(0.0)) @ view, tool.food)
-            draw_pieces(rng, opening, stick(rng, serving, place, int(rng.integers(3, 9))), layers=1)
+            draw_pieces(rng, opening, stick(rng, arranged.serving, place, int(rng.integers(3, 9))), layers=1)
     photo = take_photo(
-        rng,
+        light or rng,
         _shrink(canvas, raster),
         difficulty=difficulty,
         warmth=unit.warmth,
         lamp=unit.lamp,
-        pan=_steaming(raster, unit, pan_view) if presence.pan else None,
+        pan=_steaming(raster, unit, pan_view) if arranged.pan else None,
+        grain=grain,
     )
     masks = [(category, _shrink(cover, raster) >= 128) for category, cover in silhouettes]
     return Frame(photo, tuple(Thing(category, mask) for category, mask in masks if mask.sum() >= MIN_PIXELS))
@@ -150,20 +207,11 @@ def _lay_pan(canvas: Canvas, unit: Unit, pan_view: Matrix) -> Canvas:
     return warp(unit.pan.body, matrix, size)
 
 
-@dataclass(frozen=True)
-class _Tool:
-    """A tool in a frame: its shapes, and where food lies on it, if any, in units."""
-
-    category: str
-    shapes: list[Shape]
-    food: Floats | None = None
-
-
-def _tools(rng: np.random.Generator, unit: Unit, spot: Floats, presence: Presence) -> list[_Tool]:
+def _tools(rng: np.random.Generator, unit: Unit, spot: Floats, presence: Presence, turn: float) -> list[Tool]:
     """Stirrer and pipes where they are in this frame. Draws its random numbers for absent tools too."""
     tools = []
     style = unit.stirrer
-    angle, lean = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.4)
+    angle, lean = rng.uniform(0, 2 * np.pi) + turn, rng.normal(0, 0.4)
     tip = spot + direction(angle) * unit.form.radius * rng.uniform(0.15, 0.55)
     shapes = stirrer_shapes(
         replace(style, beam=style.beam + rng.normal(0, 0.04)),
@@ -173,13 +221,13 @@ def _tools(rng: np.random.Generator, unit: Unit, spot: Floats, presence: Presenc
     )
     if presence.stirrer:
         food = None if style.kind == "paddle" else tip - direction(angle + lean) * style.length * 0.42
-        tools.append(_Tool("stirrer", shapes, food))
+        tools.append(Tool("stirrer", shapes, food))
     for pipe, present in zip(unit.pipes, presence.pipes, strict=True):
         entry = pipe.angle + rng.normal(0, 0.06)
         mouth = np.array(unit.place) + direction(entry) * unit.form.radius * pipe.reach + rng.normal(0, 0.012, 2)
         shapes = pipe_shapes(pipe, tip=mouth, angle=entry)
         if present:
-            tools.append(_Tool("inlet_pipe", shapes))
+            tools.append(Tool("inlet_pipe", shapes))
     return tools
 
 

@@ -22,6 +22,7 @@ def take_photo(
     warmth: float,
     lamp: float,
     pan: tuple[float, float, float] | None,
+    grain: Rng | None = None,
 ) -> Canvas:
     """Photograph a drawing.
 
@@ -32,6 +33,7 @@ def take_photo(
         warmth: of the unit's lamp, -1 to 1.
         lamp: direction of its light, radians.
         pan: centre x, y and radius in pixels of what steams, or None.
+        grain: where the noise of the pixels comes from; by default `rng`.
 
     Returns:
         (H, W, 3) uint8.
@@ -50,8 +52,8 @@ def take_photo(
     photo = _expose(rng, photo, difficulty)
     photo = _soften(rng, photo, difficulty)
     strength = 0.8 + 7.0 * difficulty * rng.random()
-    grain = rng.standard_normal((height, width, 3), dtype=np.float32)
-    photo += grain * np.float32(strength * 0.6) + grain[..., :1] * np.float32(strength * 0.5)
+    speckle = (grain or rng).standard_normal((height, width, 3), dtype=np.float32)
+    photo += speckle * np.float32(strength * 0.6) + speckle[..., :1] * np.float32(strength * 0.5)
     return np.clip(np.rint(photo), 0, 255).astype(np.uint8)
 
 

@@ -1,0 +1,254 @@
+"""`panvision watch`: a pan through a camera, a video or a growing folder; events as they happen."""
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from panvision.cli.predict import add_model_arguments, counting_number, fraction, load_predictor
+
+if TYPE_CHECKING:
+    from panvision.monitor.events import Event
+    from panvision.monitor.feeds import LiveFeed, RecordingFeed
+    from panvision.monitor.monitor import Monitor, Reading
+    from panvision.monitor.options import MonitorOptions
+    from panvision.monitor.sources import Shot, Source
+
+# Between two lines of progress.
+PROGRESS_SECONDS = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `panvision watch`."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a camera's number (0, 1 …), a video file, an address (rtsp://…), or a folder into which pictures are "
+        "written",
+    )
+    add_model_arguments(parser)
+    _add_output_arguments(parser)
+    _add_monitor_arguments(parser)
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print events as lines of JSON, for programs")
+    parser.add_argument(
+        "--every_frame", action="store_true", help="print a line for each frame too: state, probabilities, boxes"
+    )
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE", help="write a video with mask, boxes and state drawn (.mp4, .avi, .mkv)"
+    )
+    parser.add_argument(
+        "--realtime",
+        action="store_true",
+        help="play a video file at its own pace, as if it were a camera: frames are dropped where the model is slower",
+    )
+    parser.add_argument(
+        "--max_frames", type=counting_number, metavar="N", help="stop after so many frames (default: never)"
+    )
+
+
+def _add_monitor_arguments(parser: argparse.ArgumentParser) -> None:
+    # The numbers are checked, and have their defaults, where they belong: in panvision.monitor.options.
+    seconds: dict[str, Any] = {"type": float, "metavar": "SECONDS"}
+    parser.add_argument(
+        "--half_life", help="after which evidence for a state counts half; 0.01 to 3600 (default: 0.7)", **seconds
+    )
+    parser.add_argument(
+        "--margin",
+        type=fraction,
+        metavar="X",
+        help="smoothed probability that a new state must be ahead, 0 to 0.9 (default: 0.2)",
+    )
+    parser.add_argument(
+        "--strong",
+        type=fraction,
+        metavar="X",
+        help="smoothed probability at which an ordered state leaps over others, 0.5 to 1 (default: 0.75)",
+    )
+    order = parser.add_mutually_exclusive_group()
+    order.add_argument(
+        "--order", type=_names, metavar="A,B,…", help="all states in their order: they then change step by step"
+    )
+    order.add_argument("--ordered", action="store_true", help="the same, in the order in which the model has them")
+    parser.add_argument(
+        "--box_half_life", help="of the steadying of boxes; 0 reports them as they come (default: 0.2)", **seconds
+    )
+    parser.add_argument("--mask_half_life", help="of the steadying of the mask, likewise (default: 0.2)", **seconds)
+    parser.add_argument(
+        "--expected",
+        type=_names,
+        metavar="A,B,…",
+        help="classes of boxes whose absence is reported (default: stirrer); '' for none",
+    )
+    parser.add_argument(
+        "--missing_after", help="absence, of these or the pan, after which it is reported (default: 2)", **seconds
+    )
+    parser.add_argument(
+        "--lost_after", help="without a frame, after which the source counts as lost (default: 5)", **seconds
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch; returns 0 at the source's end or when stopped by Ctrl-C or SIGTERM, else 1."""
+    # Here rather than above, so that `--help` answers at once.
+    from panvision.inference.backend import PredictorError
+    from panvision.monitor.monitor import Monitor
+    from panvision.monitor.options import MonitorError
+    from panvision.monitor.sources import SourceError, SystemClock, find_source
+    from panvision.params import ParamsError
+
+    stop = threading.Event()
+    clock = SystemClock(stop)
+    try:
+        source = find_source(args.source, clock, stop, realtime=args.realtime)
+        predictor = load_predictor(args)
+        monitor = Monitor(predictor, _options(args, predictor.cls_class_names))
+        with _stopped_by_signals(stop):
+            _watch(args, source, monitor, clock, stop)
+    except (PredictorError, ParamsError, MonitorError, SourceError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        print(f"panvision watch: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _options(args: argparse.Namespace, states: list[str]) -> "MonitorOptions":
+    """The monitor's options: what was given, and defaults for the rest."""
+    from panvision.monitor.options import RANGES, MonitorOptions
+
+    names = [name for name in (*RANGES, "order", "expected") if getattr(args, name, None) is not None]
+    given = {name: getattr(args, name) for name in names}
+    return MonitorOptions(**given | ({"order": tuple(states)} if args.ordered else {}))
+
+
+def _watch(args: argparse.Namespace, source: "Source", monitor: "Monitor", clock: Any, stop: threading.Event) -> None:
+    """Watch an opened source, print what happens, and in the end what it came to."""
+    from panvision.monitor.sources import SourceError
+    from panvision.monitor.watch import open_feed, watch
+
+    if args.video is not None and args.video.resolve() == Path(args.source).resolve():
+        raise SourceError(f"{args.video}: is the video that is watched; give another name for the drawn one")
+    feed = open_feed(source, clock, stop)
+    show = _Screen(feed, json_lines=args.json, every_frame=args.every_frame, wall=source.live and not source.recorded)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(feed)
+        if args.video is not None:
+            from panvision.monitor.sources import video_module
+
+            fps = feed.fps or video_module().LIVE_FPS
+            show.video = stack.enter_context(video_module().VideoFile(args.video, fps))
+        watched = watch(feed, monitor, stop, on_reading=show.reading, on_event=show.event, max_frames=args.max_frames)
+    show.end(watched.frames, watched.dropped)
+
+
+class _Screen:
+    """What the user sees: events and readings on stdout, progress on stderr, and the drawn video."""
+
+    def __init__(self, feed: "LiveFeed | RecordingFeed", *, json_lines: bool, every_frame: bool, wall: bool) -> None:
+        self._feed, self._json, self._every, self._wall = feed, json_lines, every_frame, wall
+        self.video: Any = None
+        self._frames = 0
+        self._start = self._shown = time.monotonic()
+
+    def event(self, event: "Event") -> None:
+        self._wipe()
+        words = f"{self._clock(event.time)}  {event.in_words()}"
+        print(json.dumps(event.to_json(), ensure_ascii=False) if self._json else words, flush=True)
+
+    def reading(self, shot: "Shot", reading: "Reading") -> None:
+        from panvision.inference.drawing import draw_result
+
+        self._frames += 1
+        if self._every:
+            self._wipe()
+            print(
+                _frame_line(reading) if self._json else f"{self._clock(reading.time)}  {_in_words(reading)}", flush=True
+            )
+        if self.video is not None:
+            self.video.write(draw_result(shot.image, reading.result), reading.time)
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - self._shown >= PROGRESS_SECONDS:
+            self._shown = now
+            print(
+                f"\r\x1b[K{self._clock(reading.time)}  {_in_words(reading)}  {self._so_far(self._feed.dropped)}",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def end(self, frames: int, dropped: int) -> None:
+        self._wipe()
+        self._frames = frames
+        print(f"panvision watch: {self._so_far(dropped)}", file=sys.stderr)
+
+    def _so_far(self, dropped: int) -> str:
+        rate = self._frames / max(time.monotonic() - self._start, 1e-9)
+        return f"{self._frames} frames watched, {dropped} passed over, {rate:.1f} frames/s"
+
+    def _clock(self, seconds: float) -> str:
+        return time.strftime("%H:%M:%S", time.localtime(seconds)) if self._wall else f"{seconds:8.2f} s"
+
+    def _wipe(self) -> None:
+        """Clear the line of progress."""
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _frame_line(reading: "Reading") -> str:
+    """A frame as a line of JSON; the mask is left out."""
+    line: dict[str, Any] = {"time": round(reading.time, 3), "state": reading.state}
+    if "classification" in reading.result:
+        probabilities = reading.result["classification"]["probabilities"]
+        line["probabilities"] = {name: round(value, 4) for name, value in probabilities.items()}
+    if "detection" in reading.result:
+        found = reading.result["detection"]
+        line["boxes"] = [
+            {"class_name": name, "score": round(score, 4), "box": [round(edge, 1) for edge in box]}
+            for name, score, box in zip(found["class_names"], found["scores"], found["boxes"], strict=True)
+        ]
+    return json.dumps(line, ensure_ascii=False)
+
+
+def _in_words(reading: "Reading") -> str:
+    """State and boxes of a frame, as far as the model has them."""
+    words = []
+    if "classification" in reading.result:
+        state = reading.result["classification"]
+        words.append(f"{reading.state or '(undecided)'} {state['probabilities'][state['class_name']]:.0%}")
+    if "detection" in reading.result:
+        words.append(", ".join(sorted(reading.result["detection"]["class_names"])) or "no boxes")
+    return ", ".join(words) or "mask"
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask for a stop; a second one ends at once, as before."""
+    before: dict[signal.Signals, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        before.update({kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)})
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,0 +1,44 @@
+"""What a monitor reports when it happens."""
+
+from dataclasses import dataclass
+from typing import Any
+
+STATE_CHANGED = "state changed"
+PAN_REMOVED = "pan removed"
+PAN_RETURNED = "pan returned"
+SOURCE_LOST = "source lost"
+SOURCE_RETURNED = "source returned"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    Attributes:
+        event: `state changed`, `pan removed`, `source lost`, `<class> missing`, and for each of the last three its end:
+            `pan returned`, `source returned`, `<class> returned`.
+        time: seconds, on the clock of the frames.
+        confidence: 0 to 1: the smoothed probability of the new state, or of the thing's being there or away; 1 for the
+            source.
+        before, after: the states of `state changed`; `before` is None for the first.
+    """
+
+    event: str
+    time: float
+    confidence: float
+    before: str | None = None
+    after: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As one line of JSON has it: `event`, `time`, `confidence`, and `from` and `to` of a change of state."""
+        line: dict[str, Any] = {
+            "event": self.event,
+            "time": round(self.time, 3),
+            "confidence": round(self.confidence, 4),
+        }
+        return line | ({"from": self.before, "to": self.after} if self.event == STATE_CHANGED else {})
+
+    def in_words(self) -> str:
+        """As a person reads it."""
+        change = f" from {self.before or 'nothing'} to {self.after}" if self.event == STATE_CHANGED else ""
+        return f"{self.event}{change} ({self.confidence:.0%})"

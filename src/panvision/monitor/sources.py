@@ -1,0 +1,256 @@
+"""Where frames come from: a growing folder here, cameras and videos in `video`; and what to do when they are late."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+from panvision.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
+
+POLL_SECONDS = 0.2
+BACK_OFF_SECONDS = (0.5, 30.0)  # the first and the longest wait before a lost source is opened again
+
+
+TRIES = 5  # of reading a new picture: a file system's clock is too coarse to show that the last bytes have come
+
+_Key = tuple[int, str]  # time of change in nanoseconds, and name
+
+
+class SourceError(ValueError):
+    """A source that cannot be opened; the message names it, the reason and the remedy."""
+
+
+class Clock(Protocol):
+    """Tells the time and waits; tests have one that does not sleep."""
+
+    def time(self) -> float:
+        """Seconds since 1970; never goes back."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until the watching is to stop."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock as it was at the start, gone on with steadily: corrections of the clock do not touch it.
+
+    Args:
+        stop: ends a wait when it is set.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._offset = time.time() - time.monotonic()
+
+    def time(self) -> float:
+        """Seconds since 1970."""
+        return self._offset + time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until `stop` is set."""
+        self._stop.wait(seconds)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A frame (H, W, 3) uint8 RGB, and when it was taken, in seconds."""
+
+    image: RgbArray
+    time: float
+
+
+class Capture(Protocol):
+    """An opened source.
+
+    Attributes:
+        fps: its frames per second; 0 where it has no even pace.
+    """
+
+    fps: float
+
+    @property
+    def skipped(self) -> int:
+        """Frames passed over so far because newer ones were there."""
+        ...
+
+    def read(self) -> tuple[RgbArray, float] | None:
+        """Wait for the next frame (H, W, 3) uint8 RGB and its time in the source; None: it has ended or is lost."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """What can be watched.
+
+    Attributes:
+        name: for messages.
+        live: frames come whether or not anybody takes them.
+        open: opens it; raises SourceError.
+        recorded: it has an end, and its frames have their own times; else it is opened again when it is lost.
+    """
+
+    name: str
+    live: bool
+    open: Callable[[], Capture]
+    recorded: bool = False
+
+
+def find_source(text: str, clock: Clock, stop: threading.Event, *, realtime: bool = False) -> Source:
+    """What the user means: a camera's number, a folder, a video file or the address of a stream.
+
+    Args:
+        text: what the user wrote.
+        clock: of live sources.
+        stop: ends the wait for a new picture in a folder.
+        realtime: play a video file at its own pace, as if it were a camera.
+
+    Raises:
+        SourceError: none of these.
+    """
+    if Path(text).is_dir():
+        return Source(text, live=True, open=lambda: DirectoryCapture(text, clock, stop))
+    # The package for videos is imported only for them.
+    if text.isdecimal():
+        return Source(f"camera {int(text)}", live=True, open=lambda: video_module().open_camera(int(text)))
+    if "://" in text:
+        name = re.sub(r"//[^/@]*@", "//", text)  # without name and password
+        return Source(name, live=True, open=lambda: video_module().open_stream(text, name))
+    if not Path(text).is_file():
+        raise SourceError(
+            f"{text}: no such file or folder; give a camera's number, a video file, a folder, or an address like "
+            "rtsp://camera/stream"
+        )
+    if realtime:
+        return Source(text, live=True, open=lambda: PacedCapture(video_module().open_file(text), clock), recorded=True)
+    return Source(text, live=False, open=lambda: video_module().open_file(text), recorded=True)
+
+
+def video_module() -> ModuleType:
+    """`panvision.monitor.video`, which needs OpenCV.
+
+    Raises:
+        SourceError: OpenCV is not installed.
+    """
+    try:
+        from panvision.monitor import video
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"cameras and videos need the package {error.name}, which is not installed; "
+            "`pip install 'panvision[video]'` (a folder of pictures is watched without it)"
+        ) from error
+    return video
+
+
+class DirectoryCapture:
+    """A folder into which somebody writes pictures: always the newest that has not been seen.
+
+    Newest by the time of the file's last change of any kind, so that a picture counts as new when it is moved or
+    copied here with an old date. A picture that is still being written cannot be decoded yet; it is looked at again
+    when it changes. What is kept does not grow with the folder.
+
+    Args:
+        path: the folder; its subfolders and hidden files are not read.
+        clock: waits between two looks at the folder.
+        stop: ends the wait for a picture.
+
+    Raises:
+        SourceError: no such folder.
+    """
+
+    def __init__(self, path: str | Path, clock: Clock, stop: threading.Event) -> None:
+        self._path, self._clock, self._stop = Path(path), clock, stop
+        if not self._path.is_dir():
+            raise SourceError(f"{path}: no such folder")
+        self._last: _Key | None = None
+        self._unreadable: tuple[_Key, int] | None = None
+        self.skipped = 0
+        self.fps = 0.0
+
+    def read(self) -> tuple[RgbArray, float] | None:
+        """The newest picture; None when the folder has gone, or the watching is to stop."""
+        while not self._stop.is_set():
+            try:
+                fresh = self._fresh()
+            except OSError:
+                return None
+            # At the start the newest alone counts; the folder may hold years of pictures.
+            passed = len(fresh) - 1 if self._last is not None else 0
+            for number, (key, path) in enumerate(fresh):
+                try:
+                    image = read_image(path)
+                except ImageError:
+                    continue  # half-written or broken
+                self._last = key
+                self.skipped += max(0, passed - number)
+                return image, key[0] / 1e9
+            if fresh:
+                self._give_up_some_time(fresh[0][0])
+            self._clock.wait(POLL_SECONDS)
+        return None
+
+    def _give_up_some_time(self, newest: _Key) -> None:
+        """None of the new pictures can be read as it is; after some tries they are passed over."""
+        tries = self._unreadable[1] + 1 if self._unreadable and self._unreadable[0] == newest else 1
+        self._unreadable = (newest, tries)
+        if tries >= TRIES:
+            self._last = newest
+
+    def _fresh(self) -> list[tuple[_Key, Path]]:
+        """Pictures changed since the last one was taken, the newest first."""
+        found = []
+        with os.scandir(self._path) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
+                    continue
+                try:
+                    key = (entry.stat().st_ctime_ns, entry.name)
+                except FileNotFoundError:
+                    continue  # removed just now
+                if self._last is None or key > self._last:
+                    found.append((key, Path(entry.path)))
+        return sorted(found, reverse=True)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class PacedCapture:
+    """A recording played at its own pace.
+
+    Args:
+        recording: an opened video file.
+        clock: keeps the pace.
+    """
+
+    skipped = 0
+
+    def __init__(self, recording: Capture, clock: Clock) -> None:
+        self._recording, self._clock = recording, clock
+        self.fps = recording.fps
+        self._start: float | None = None
+
+    def read(self) -> tuple[RgbArray, float] | None:
+        """The next frame, when its time has come."""
+        found = self._recording.read()
+        if found is None:
+            return None
+        if self._start is None:
+            self._start = self._clock.time() - found[1]
+        early = self._start + found[1] - self._clock.time()
+        if early > 0:
+            self._clock.wait(early)
+        return found
+
+    def close(self) -> None:
+        """Close the recording."""
+        self._recording.close()

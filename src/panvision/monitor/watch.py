@@ -1,0 +1,72 @@
+"""The loop: frames from a feed through a monitor, until the source ends or the watching is to stop."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from panvision.monitor.events import Event
+from panvision.monitor.feeds import Feed, LiveFeed, RecordingFeed
+from panvision.monitor.monitor import Monitor, Reading
+from panvision.monitor.sources import Clock, Shot, Source
+
+# How soon a stop or a lost source is noticed.
+WAIT_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a watching came to.
+
+    Attributes:
+        frames: how many were looked at.
+        dropped: how many were passed over because newer ones were there.
+    """
+
+    frames: int
+    dropped: int
+
+
+def open_feed(source: Source, clock: Clock, stop: threading.Event) -> LiveFeed | RecordingFeed:
+    """The feed that suits a source; use it as a context.
+
+    Raises:
+        SourceError: the source cannot be opened.
+    """
+    if not source.live:
+        return RecordingFeed(source.open())
+    return LiveFeed(source, clock, stop, reopen=not source.recorded, own_time=source.recorded)
+
+
+def watch(
+    feed: Feed,
+    monitor: Monitor,
+    stop: threading.Event,
+    *,
+    on_reading: Callable[[Shot, Reading], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    max_frames: int | None = None,
+) -> Watched:
+    """Watch until the feed ends, `stop` is set, or so many frames are seen. Keeps nothing of what it has seen.
+
+    Args:
+        feed: an opened feed.
+        monitor: takes the frames.
+        stop: set by whoever wants an end, from another thread or a signal's handler.
+        on_reading: called with each frame and what the monitor made of it.
+        on_event: called with each event, before `on_reading`.
+        max_frames: None: no limit.
+    """
+    frames = 0
+    while not stop.is_set() and not feed.ended and (max_frames is None or frames < max_frames):
+        shot = feed.next(WAIT_SECONDS)
+        if shot is None:
+            events: tuple[Event, ...] = () if feed.ended else monitor.idle(feed.now())
+        else:
+            reading = monitor.see(shot.image, shot.time)
+            events, frames = reading.events, frames + 1
+        for event in events:
+            if on_event is not None:
+                on_event(event)
+        if shot is not None and on_reading is not None:
+            on_reading(shot, reading)
+    return Watched(frames, feed.dropped)
