@@ -58,6 +58,8 @@ def test_what_a_checkpoint_knows(checkpoint) -> None:
         "num_cls_classes": 3,
         "det_class_names": list(BOX_NAMES),
         "cls_idx_to_class": dict(enumerate(STATE_NAMES)),
+        "params_sha256": params_hash(load_checkpoint(checkpoint)[1]),
+        "data_sha256": None,
     }
     assert (model.score_threshold, model.nms_threshold, model.max_detections) == (0.3, 0.5, 100)
 

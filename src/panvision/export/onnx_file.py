@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,9 +37,7 @@ def write_onnx(path: str | Path, model: MultiTaskModel, info: ModelInfo, *, opse
         ExportError: PyTorch cannot express the model in this operator set.
     """
     proto = _to_proto(FlatModel(model).eval(), info.image_size, opset)
-    _strip(proto)
-    proto.producer_name, proto.producer_version = "panvision", __version__
-    proto.metadata_props.add(key=METADATA_KEY, value=info.to_metadata())
+    finish(proto, [onnx.StringStringEntryProto(key=METADATA_KEY, value=info.to_metadata())])
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -80,6 +78,13 @@ def _to_proto(model: FlatModel, image_size: int, opset: int) -> onnx.ModelProto:
             "take sizes from `tensor.shape`, not from `len(tensor)` or `int(…)`"
         )
     return proto
+
+
+def finish(proto: onnx.ModelProto, metadata: Iterable[onnx.StringStringEntryProto]) -> None:
+    """Take out of a model what describes how and where it was made, and put in whose it is and its metadata."""
+    _strip(proto)
+    proto.producer_name, proto.producer_version = "panvision", __version__
+    proto.metadata_props.extend(metadata)
 
 
 def _strip(message: Any) -> None:

@@ -33,6 +33,10 @@ class OnnxBackend:
     """
 
     def __init__(self, path: Path, device: str | None = None) -> None:
+        if path.stat().st_size == 0:
+            raise PredictorError(
+                f"{path}: is empty; the pipeline leaves it so where export.int8 in params.yaml is false"
+            )
         providers = ["CPUExecutionProvider"]
         if str(device).startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, "CUDAExecutionProvider")
