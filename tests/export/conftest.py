@@ -32,9 +32,10 @@ class Packed:
     def __init__(self, root: Path) -> None:
         self.prepared, self.splits, self.raw = root / "prepared", root / "splits.csv", root / "raw"
         self.split_rows: list[tuple[str, str, str, str]] = []
-        self.photo, self.mask = root / "photo.png", root / "mask.png"
+        self.photo, self.blue, self.mask = root / "photo.png", root / "blue.png", root / "mask.png"
         root.mkdir()
         Image.fromarray(picture(box=(10, 8, 40, 40))).save(self.photo)
+        Image.fromarray(picture()).save(self.blue)
         Image.fromarray(np.repeat(np.uint8([0, 255]), 48)[None].repeat(48, axis=0)).save(self.mask)
 
     def add(self, task: str, splits: list[str], images: np.ndarray | None = None, size: int = SIZE) -> None:

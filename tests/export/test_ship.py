@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from panvision.cli.main import main
 from panvision.config import Config
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import OUTPUTS_OF, TASKS, PredictorError
@@ -35,7 +36,8 @@ WITHOUT_INT8 = PARAMS.replace("opset: 21", "opset: 18, int8: false")
 @pytest.fixture
 def project(tmp_path, monkeypatch, packed, trained, pictures) -> Path:
     """A folder as the stage finds it."""
-    packed.add("segmentation", ["test"] * len(pictures), images=pictures)
+    splits = ["test"] * len(pictures) + ["train"] * 2
+    packed.add("segmentation", splits, images=np.concatenate([pictures, pictures[:2]]))
     (tmp_path / "models").mkdir()
     shutil.copy(trained.path, tmp_path / "models/best_model.pth")
     (tmp_path / "params.yaml").write_text(PARAMS)
@@ -48,6 +50,17 @@ def leave_old_files(folder: Path) -> None:
     for name in WRITTEN:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("{}")
+
+
+def as_if_exported(exported: Path):
+    """In place of `write_onnx`: a file that is there already, with the metadata that were asked for."""
+
+    def write(path, model, info, *, opset) -> None:
+        proto = onnx.load(exported)
+        proto.metadata_props[0].value = info.to_metadata()
+        onnx.save(proto, path)
+
+    return write
 
 
 def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> None:
@@ -78,6 +91,10 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     assert found["labels"]
     assert found["labels"] == trained.predictor.predict(pictures[0])["detection"]["labels"]
     assert onnx.load("models/panvision.onnx").opset_import[0].version == 21
+    predicted = ("--checkpoint", "models/panvision.int8.onnx", "--input_dir", "build/raw/detection/images")
+    assert main(["predict", *predicted]) == 0
+    assert f"params sha256 {shipped.info.params_sha256[:16]}" in capfd.readouterr().out
+    assert len(json.loads(Path("outputs/predictions.json").read_text())["images"]) == 6
     written = {name: (project / name).read_bytes() for name in WRITTEN}
     config = Config.load("models/config.json")
     assert (config.seed, config.loss.cls, config.train.phase1.epochs, config.augment.hue) == (7, 4.0, 1, 0.1)
@@ -125,7 +142,7 @@ def test_a_model_of_fewer_tasks_ships_with_their_outputs_alone(project, pictures
 
 def test_the_stage_fails_and_leaves_nothing_when_the_models_differ(project, exported, monkeypatch) -> None:
     leave_old_files(project)
-    monkeypatch.setattr(ship_module, "write_onnx", lambda path, *rest, **named: shutil.copy(exported, path))
+    monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
     (project / "params.yaml").write_text(WITHOUT_INT8.replace("opset: 18", "max_probability_error: 1.0e-12"))
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(STAGE), run_name="__main__")
@@ -162,12 +179,7 @@ class TestInt8:
 
     @pytest.fixture(autouse=True)
     def short(self, project, exported, trained, monkeypatch) -> None:
-        def write(path, model, info, *, opset):
-            proto = onnx.load(exported)
-            proto.metadata_props[0].value = info.to_metadata()
-            onnx.save(proto, path)
-
-        monkeypatch.setattr(ship_module, "write_onnx", write)
+        monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
 
     def run(self) -> dict:
         runpy.run_path(str(STAGE), run_name="__main__")

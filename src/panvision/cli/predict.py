@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from panvision.inference.backend import ModelInfo
     from panvision.inference.predictor import Predictor
     from panvision.inference.results import Result
 
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"panvision predict: {error}", file=sys.stderr)
         return 1
     print(f"{len(counted)} {_plural('picture', len(counted))} predicted, written to {args.output_dir}")
+    if predictor.info.params_sha256 or predictor.info.data_sha256:
+        print(f"{args.checkpoint}: {_origin(predictor.info)}")
     for failure in failures:
         print(f"panvision predict: could not be read: {failure.name}: {failure.reason}", file=sys.stderr)
     return 3 if failures else 0
@@ -89,6 +92,12 @@ def _in_words(result: "Result") -> str:
         boxes = len(result["detection"]["boxes"])
         words.append(f"{boxes} {_plural('box', boxes)}")
     return ", ".join(words) or "mask"
+
+
+def _origin(info: "ModelInfo") -> str:
+    """The hashes of what made the model, as the model card has them in full."""
+    hashes = {"params": info.params_sha256, "data": info.data_sha256}
+    return ", ".join(f"{name} sha256 {value[:16]}" for name, value in hashes.items() if value)
 
 
 def _fraction(text: str) -> float:

@@ -132,7 +132,7 @@ def _int8_verdict(export: Mapping[str, Any], max_drop: float) -> str:
     verdict = export["int8"]
     if verdict is None:
         return "There is no INT8 file: `export.int8` was off."
-    limit = f"{100 * max_drop:g} points (`export.max_drop`)"
+    limit = f"{100 * max_drop:g} {'point' if max_drop == 0.01 else 'points'} (`export.max_drop`)"
     if verdict["accepted"] is None:
         return "INT8 is **not judged**: the test split has no photo that could be scored."
     defined = {name: drop for name, drop in verdict["drop"].items() if drop is not None}
