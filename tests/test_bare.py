@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -22,7 +23,7 @@ from panvision.inference import infer_image, load_model, run_inference
 
 model, info = load_model(sys.argv[1], Config(), Config().DEVICE)
 result = infer_image(model, sys.argv[2] + "/a.png", info)
-modules = sorted({name.partition(".")[0] for name, module in sys.modules.items() if module.__spec__})
+modules = sorted({name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__spec__", None)})
 print(json.dumps({"state": result["classification"]["class_name"], "boxes": result["detection"]["class_names"],
     "folder": len(run_inference(model, sys.argv[2], info)), "modules": modules,
     "torch": importlib.util.find_spec("torch") is not None}))
@@ -70,15 +71,26 @@ def arguments(tmp_path) -> tuple[str, str]:
     return str(write_onnx(tmp_path / "m.onnx")), str(tmp_path / "in")
 
 
-def run(*command: object) -> str:
-    """Run a command without this process's PYTHONPATH; its standard output."""
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(bare, tmp_path):
+    """Runs the bare Python with a home and a folder for temporary files in which nothing may be left."""
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def runner(*arguments: object) -> str:
+        env = {"HOME": str(home), "TMPDIR": str(home), "PATH": os.environ["PATH"]}
+        command = [str(bare), "-I", *map(str, arguments)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        # ONNX Runtime's telemetry keeps an identifier there.
+        assert not list(home.iterdir())
+        return done.stdout
+
+    return runner
 
 
-def test_the_python_api_runs_and_imports_nothing_else(bare, arguments) -> None:
-    found = json.loads(run(bare, "-I", "-c", API, *arguments))
+def test_the_python_api_runs_and_imports_nothing_else(run, arguments) -> None:
+    found = json.loads(run("-c", API, *arguments))
     assert (found["state"], found["boxes"], found["folder"], found["torch"]) == ("frozen", ["lid"], 1, False)
     ours = {name.removesuffix(".py") for one in declared().values() for name in top_level(one)} | {"panvision"}
     assert {"numpy", "onnxruntime", "PIL", "pydantic", "yaml"} <= ours
@@ -86,10 +98,10 @@ def test_the_python_api_runs_and_imports_nothing_else(bare, arguments) -> None:
     assert not {name for name in others if not name.startswith("_")}
 
 
-def test_the_command_predicts_a_folder(bare, arguments, tmp_path) -> None:
+def test_the_command_predicts_a_folder(run, arguments, tmp_path) -> None:
     model, photos = arguments
     command = ("predict", "--checkpoint", model, "--input_dir", photos, "--output_dir", tmp_path / "out", "--visualize")
-    said = run(bare, "-I", "-m", "panvision.cli.main", *command)
+    said = run("-m", "panvision.cli.main", *command)
     assert "a.png: frozen 98%, 1 box" in said
     (image,) = json.loads((tmp_path / "out/predictions.json").read_text())["images"]
     assert image["detection"]["class_names"] == ["lid"]

@@ -86,7 +86,7 @@ def test_the_same_bytes_come_from_another_process_and_folder(rounded, exported, 
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
     assert (tmp_path / "a.onnx").read_bytes() == rounded.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "images.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "images.npy"]  # nothing temporary is left
     for text in (tmp_path.name, "uuid", "quant.pre_process", "augmented"):
         assert text.encode() not in rounded.read_bytes()
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+import panvision.inference.onnx_backend  # noqa: F401 -- silences ONNX Runtime's telemetry before it is imported
 from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.onnx_file import finish
 from panvision.files import replacing
@@ -57,7 +58,7 @@ def write_int8(path: str | Path, exported: str | Path, images: npt.NDArray[np.ui
 
 def _quantise(exported: Path, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
     """The file's graph with its QuantizeLinear and DequantizeLinear pairs."""
-    # Here, for it takes a second and a half that the float export need not wait.
+    # Here, for it takes a second that an export without it need not wait.
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
