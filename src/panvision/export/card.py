@@ -138,6 +138,8 @@ def _int8_verdict(export: Mapping[str, Any], max_drop: float) -> str:
     defined = {name: drop for name, drop in verdict["drop"].items() if drop is not None}
     worst = max(defined, key=lambda name: defined[name])
     told = f"the figure that loses most is {_NAMES[worst]}, {_points(defined[worst])} points"
+    if defined[worst] <= 0.0:
+        told = "none loses anything"
     if verdict["accepted"]:
         return f"INT8 is **accepted**: no headline figure loses more than {limit}; {told}."
     return f"INT8 is **not accepted**: a headline figure loses more than {limit}; {told}. Use the float file."

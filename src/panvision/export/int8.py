@@ -19,9 +19,8 @@ import onnx
 
 import panvision.inference.onnx_backend  # noqa: F401 -- silences ONNX Runtime's telemetry before it is imported
 from panvision.export.errors import INT8_REMEDY, ExportError
-from panvision.export.onnx_file import finish
+from panvision.export.graph import finish
 from panvision.files import replacing
-from panvision.model.flat import INPUT_NAME
 
 # Pictures per pass of the calibration.
 _BATCH = 8
@@ -66,13 +65,14 @@ def _quantise(exported: Path, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
         prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         # Symbolic shapes are for transformers, and need another package.
         quant_pre_process(str(exported), str(prepared), skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
         quantize_static(
             str(prepared),
             str(quantised),
-            _Calibration(images),
+            _Calibration(graph.input[0].name, images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTISED),
-            nodes_to_quantize=quantised_nodes(onnx.load(prepared).graph),
+            nodes_to_quantize=quantised_nodes(graph),
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
@@ -129,7 +129,8 @@ def _last_layers(graph: onnx.GraphProto) -> set[str]:
 class _Calibration:
     """The pictures as ONNX Runtime's calibration asks for them, batch by batch."""
 
-    def __init__(self, images: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, name: str, images: npt.NDArray[np.uint8]) -> None:
+        self._name = name
         self._batches: Iterator[npt.NDArray[np.uint8]] = (
             images[start : start + _BATCH] for start in range(0, len(images), _BATCH)
         )
@@ -137,4 +138,4 @@ class _Calibration:
     def get_next(self) -> dict[str, Any] | None:
         """The model's inputs for the next batch; None after the last."""
         batch = next(self._batches, None)
-        return None if batch is None else {INPUT_NAME: batch}
+        return None if batch is None else {self._name: batch}

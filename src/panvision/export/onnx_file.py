@@ -3,15 +3,15 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import onnx
 import torch
 
-from panvision import __version__
 from panvision.export.errors import ExportError
+from panvision.export.graph import finish
 from panvision.files import replacing
 from panvision.inference.backend import METADATA_KEY, ModelInfo
 from panvision.model.flat import INPUT_NAME, FlatModel
@@ -78,24 +78,6 @@ def _to_proto(model: FlatModel, image_size: int, opset: int) -> onnx.ModelProto:
             "take sizes from `tensor.shape`, not from `len(tensor)` or `int(…)`"
         )
     return proto
-
-
-def finish(proto: onnx.ModelProto, metadata: Iterable[onnx.StringStringEntryProto]) -> None:
-    """Take out of a model what describes how and where it was made, and put in whose it is and its metadata."""
-    _strip(proto)
-    proto.producer_name, proto.producer_version = "panvision", __version__
-    proto.metadata_props.extend(metadata)
-
-
-def _strip(message: Any) -> None:
-    """Clear what describes the machine and not the model: doc strings, stack traces, source files, scopes."""
-    for name in ("doc_string", "metadata_props"):
-        if name in message.DESCRIPTOR.fields_by_name:
-            message.ClearField(name)
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in [value] if hasattr(value, "ListFields") else value:
-                _strip(part)
 
 
 @contextlib.contextmanager
