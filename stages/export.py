@@ -1,41 +1,54 @@
-"""Stage `export`: the checkpoint as one ONNX file, held to the checkpoint on test pictures."""
+"""Stage `export`: the checkpoint as ONNX and INT8, held to the checkpoint and scored, with a model card."""
 
 import sys
+from pathlib import Path
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.decoding.settings import DetectionSettings
+from panvision.evaluation.score import EvaluationError
+from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.errors import ExportError
+from panvision.export.scores import HeldOut
 from panvision.export.settings import ExportSettings
 from panvision.export.ship import ship
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import PackedError
+from panvision.ingest.settings import DataSettings
 from panvision.model.checkpoint import CheckpointError
 from panvision.params import ParamsError, read_sections
+from panvision.pixels import ImageError
 
 CHECKPOINT = "models/best_model.pth"
+SCHEMAS = {
+    "data": DataSettings,
+    "detection": DetectionSettings,
+    "evaluation": EvaluationSettings,
+    "export": ExportSettings,
+}
 
 
 def main() -> None:
-    """Read models/best_model.pth and test pictures; write the ONNX file, its configuration and metrics/export.json."""
+    """Read the checkpoint, the data and metrics/; write both ONNX files, their card and metrics/export.json."""
     try:
-        settings = read_sections({"detection": DetectionSettings, "export": ExportSettings})
+        settings = read_sections(SCHEMAS)
         detection = settings["detection"]
         # On the CPU: the same figures on every machine's next run, with or without a GPU.
         reference = Predictor.load(CHECKPOINT, "cpu").with_thresholds(
             detection.score_threshold, detection.nms_threshold, detection.max_detections
         )
-        ship(
-            CHECKPOINT,
-            reference,
-            settings["export"],
-            prepared="build/prepared",
-            splits="build/splits.csv",
-            models="models",
-            metrics="metrics",
-        )
-    except (ParamsError, PackedError, CheckpointError, PredictorError, ExportError) as error:
+        held_out = HeldOut(Path("build/prepared"), Path("build/splits.csv"), settings["data"], settings["evaluation"])
+        ship(CHECKPOINT, reference, settings["export"], held_out, models="models", metrics="metrics")
+    except (
+        ParamsError,
+        PackedError,
+        ImageError,
+        CheckpointError,
+        PredictorError,
+        EvaluationError,
+        ExportError,
+    ) as error:
         sys.exit(str(error))
 
 

@@ -7,7 +7,7 @@ from panvision.cli.main import main
 from panvision.config import Config
 from panvision.decoding.settings import DetectionSettings
 from panvision.inference.predictor import Predictor
-from tests.tiny import PartBackend, picture, write_onnx
+from tests.tiny import PartBackend, changed_metadata, picture, write_onnx
 
 
 @pytest.fixture
@@ -35,6 +35,14 @@ def test_a_folder_is_predicted(tmp_path, arguments, capsys) -> None:
     text = capsys.readouterr()
     assert text.out.splitlines() == ["a.png: frozen 98%, 1 box", f"1 picture predicted, written to {tmp_path}/out"]
     assert text.err == ""
+
+
+def test_a_model_that_knows_what_made_it_says_so(tmp_path, arguments, capsys) -> None:
+    metadata = changed_metadata(params_sha256="ab" * 32, data_sha256="cd" * 32)
+    model = write_onnx(tmp_path / "model" / "m.onnx", metadata=metadata)
+    assert main(arguments) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"{model}: params sha256 abababababababab, data sha256 cdcdcdcdcdcdcdcd"
 
 
 @pytest.mark.parametrize(

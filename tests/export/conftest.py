@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from panvision.files import write_json, write_rows
 from panvision.inference.predictor import Predictor
@@ -11,16 +12,31 @@ from panvision.ingest.packed import TASKS
 from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, picture
 
 CLASSES = {"segmentation": ["background", "pan"], "detection": list(BOX_NAMES), "classification": list(STATE_NAMES)}
+# What evaluate and validate wrote of the test split, as far as the model card reads it.
+FIGURES = {
+    "data": {task: {"train": 2, "val": 2, "test": 2, "classes": {}} for task in TASKS},
+    "segmentation": {"images": 2, "miou": 0.5},
+    "detection": {"images": 2, "map50": 0.5, "map50_95": 0.25},
+    "classification": {"images": 2, "accuracy": 0.5},
+}
 LABELS = {"segmentation": ("mask", "m.png"), "detection": ("boxes", 0), "classification": ("label", STATE_NAMES[0])}
 TRAINED = {"seed": 7, "loss": {"cls": 4.0}, "train": {"phase1": {"epochs": 1}}, "augment": {"hue": 0.1}}
 
 
 class Packed:
-    """What `prepare` and `validate` write, by hand; each picture of one value that says which it is."""
+    """What `prepare` and `validate` write, by hand; each packed picture of one value that says which it is.
+
+    Raw are a photo and a mask at every file's name, the same for all, 96 × 48 pixels.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.prepared, self.splits = root / "prepared", root / "splits.csv"
+        self.prepared, self.splits, self.raw = root / "prepared", root / "splits.csv", root / "raw"
         self.split_rows: list[tuple[str, str, str, str]] = []
+        self.photo, self.blue, self.mask = root / "photo.png", root / "blue.png", root / "mask.png"
+        root.mkdir()
+        Image.fromarray(picture(box=(10, 8, 40, 40))).save(self.photo)
+        Image.fromarray(picture()).save(self.blue)
+        Image.fromarray(np.repeat(np.uint8([0, 255]), 48)[None].repeat(48, axis=0)).save(self.mask)
 
     def add(self, task: str, splits: list[str], images: np.ndarray | None = None, size: int = SIZE) -> None:
         """One picture for each name in `splits`: 0, 1, 2 … of segmentation, 80 … of detection, 160 … of states."""
@@ -31,7 +47,13 @@ class Packed:
             ("file", "width", "height", column, "drawn"),
             [(file, 96, 48, label, "") for file in files],
         )
-        write_rows(folder / "boxes.csv", ("row", "x1", "y1", "x2", "y2", "label"), [])
+        boxes = [(row, 10, 8, 40, 40, 1) for row in range(len(files))] if task == "detection" else []
+        write_rows(folder / "boxes.csv", ("row", "x1", "y1", "x2", "y2", "label"), boxes)
+        (self.raw / task / "images").mkdir(parents=True, exist_ok=True)
+        for file in files:
+            (self.raw / task / file).unlink(missing_ok=True)
+            (self.raw / task / file).hardlink_to(self.photo)
+        (self.raw / task / "m.png").write_bytes(self.mask.read_bytes())
         write_json(folder / "classes.json", {"classes": CLASSES[task]})
         if images is None:
             values = 80 * TASKS.index(task) + np.arange(len(splits), dtype=np.uint8)
@@ -77,6 +99,13 @@ def save_model(path: str | Path, tasks: Sequence[str] = TASKS) -> None:
         # As confident as a trained one: some boxes are reported, some are not.
         torch.nn.init.normal_(model.detection.class_logits.weight, std=0.5)
     save_checkpoint(path, model, meta={"config": TRAINED, "epoch": 3})
+
+
+def save_figures(folder: Path, tasks: Sequence[str] = TASKS) -> None:
+    """Write FIGURES; those of tasks that the model has not are None."""
+    for name, figures in FIGURES.items():
+        absent = name in TASKS and name not in tasks
+        write_json(folder / f"{name}.json", dict.fromkeys(figures) if absent else figures)
 
 
 @pytest.fixture(scope="session")

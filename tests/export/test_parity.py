@@ -7,11 +7,11 @@ import pytest
 
 from panvision.decoding.boxes import Thresholds
 from panvision.export.errors import ExportError
-from panvision.export.parity import Parity, compare, parity_images
+from panvision.export.parity import Parity, compare
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import RawOutputs
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import TASKS, PackedError
+from tests.export.conftest import TRAINED
 from tests.tiny import INFO, PLACES, SIZE, ColourBackend, PartBackend
 
 FIGURES = ("mask_probability", "box_score", "box_edge_px", "state_probability")
@@ -177,43 +177,6 @@ def test_figures_are_rounded_up_to_a_hundredth_of_their_limit() -> None:
     assert json.dumps(SAME.to_json(ExportSettings())["box_edge_px"]) == "0.0"
 
 
-class TestPictures:
-    def chosen(self, packed, count: int) -> list[int]:
-        images = parity_images(packed.prepared, packed.splits, count=count, image_size=SIZE)
-        assert images.shape == (len(images), SIZE, SIZE, 3)
-        assert images.dtype == np.uint8
-        return images[:, 0, 0, 0].tolist()
-
-    def test_they_are_the_first_of_the_test_split_from_each_set_in_turn(self, packed) -> None:
-        assert self.chosen(packed, 100) == [2, 82, 162, 5, 85, 165]
-        assert self.chosen(packed, 4) == [2, 82, 162, 5]
-        assert self.chosen(packed, 1) == [2]
-
-    def test_sets_of_other_lengths_are_taken_to_their_end(self, packed) -> None:
-        packed.add("detection", ["train"])
-        packed.add("classification", ["test"] * 3)
-        assert self.chosen(packed, 100) == [2, 160, 5, 161, 162]
-
-    def test_without_test_pictures_others_are_taken(self, packed) -> None:
-        for task in TASKS:
-            packed.add(task, ["train", "val"])
-        assert self.chosen(packed, 100) == [1, 81, 161]
-        for task in TASKS:
-            packed.add(task, ["train"])
-        assert self.chosen(packed, 100) == [0, 80, 160]
-
-    def test_no_picture_at_all_is_an_error(self, packed) -> None:
-        for task in TASKS:
-            packed.add(task, [])
-        with pytest.raises(ExportError, match="prepared: holds no picture"):
-            self.chosen(packed, 1)
-
-    def test_pictures_of_another_size_are_an_error(self, packed) -> None:
-        packed.add("detection", ["test"], size=96)
-        with pytest.raises(PackedError, match="detection: packed at 96 pixels, but the checkpoint takes 64"):
-            self.chosen(packed, 1)
-
-
 def test_every_point_has_its_own_levels_stride() -> None:
     def last_of_each(outputs: RawOutputs) -> None:
         outputs.ltrb[[63, 79, PLACES - 1]] += np.array([[0.5], [0.125], [0.0625]], np.float32)
@@ -235,6 +198,6 @@ def test_a_changed_weight_is_noticed(trained, exported, pictures, tmp_path, part
     with torch.no_grad():
         for weight in getattr(model, part).parameters():
             weight.add_(0.01 * torch.randn_like(weight))
-    save_checkpoint(tmp_path / "a.pth", model)
+    save_checkpoint(tmp_path / "a.pth", model, meta={"config": TRAINED})
     with pytest.raises(ExportError, match="answers differently on 11 pictures"):
         check(Predictor.load(tmp_path / "a.pth", "cpu").with_thresholds(0.25, 0.4, 50))

@@ -1,16 +1,19 @@
 import json
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from panvision.cli.main import main
 from panvision.config import Config
 from panvision.export.settings import ExportSettings
-from panvision.inference.backend import OUTPUTS_OF, TASKS
+from panvision.inference.backend import OUTPUTS_OF, TASKS, PredictorError
 from panvision.inference.predictor import Predictor
-from tests.export.conftest import TRAINED, save_model
+from panvision.origin import params_hash
+from tests.export.conftest import TRAINED, save_figures, save_model
 from tests.tiny import SIZE, SUBSETS
 
 pytest.importorskip("torch")
@@ -20,17 +23,25 @@ from panvision.export import ship as ship_module  # noqa: E402 -- needs both
 from panvision.export.ship import shipped_config  # noqa: E402
 
 STAGE = Path(__file__).parents[2] / "stages/export.py"
-WRITTEN = ("models/panvision.onnx", "models/config.json", "metrics/export.json")
-PARAMS = "detection: {score_threshold: 0.25, nms_threshold: 0.4, max_detections: 50}\nexport: {opset: 21}\n"
+MODELS = ("models/panvision.onnx", "models/panvision.int8.onnx")
+WRITTEN = (*MODELS, "models/config.json", "models/MODEL_CARD.md", "metrics/export.json")
+PARAMS = """\
+data: {root: build/raw}
+detection: {score_threshold: 0.25, nms_threshold: 0.4, max_detections: 50}
+export: {opset: 21, calibration_images: 4, max_drop: 1.0}
+"""
+WITHOUT_INT8 = PARAMS.replace("opset: 21", "opset: 18, int8: false")
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch, packed, trained, pictures) -> Path:
     """A folder as the stage finds it."""
-    packed.add("segmentation", ["test"] * len(pictures), images=pictures)
+    splits = ["test"] * len(pictures) + ["train"] * 2
+    packed.add("segmentation", splits, images=np.concatenate([pictures, pictures[:2]]))
     (tmp_path / "models").mkdir()
     shutil.copy(trained.path, tmp_path / "models/best_model.pth")
     (tmp_path / "params.yaml").write_text(PARAMS)
+    save_figures(tmp_path / "metrics")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -41,38 +52,56 @@ def leave_old_files(folder: Path) -> None:
         (folder / name).write_text("{}")
 
 
+def as_if_exported(exported: Path):
+    """In place of `write_onnx`: a file that is there already, with the metadata that were asked for."""
+
+    def write(path, model, info, *, opset) -> None:
+        proto = onnx.load(exported)
+        proto.metadata_props[0].value = info.to_metadata()
+        onnx.save(proto, path)
+
+    return write
+
+
 def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> None:
     leave_old_files(project)
     runpy.run_path(str(STAGE), run_name="__main__")
     assert capfd.readouterr() == ("", "")
-    assert sorted(path.name for path in (project / "models").iterdir()) == [
-        "best_model.pth",
-        "config.json",
-        "panvision.onnx",
-    ]
+    assert {str(path) for path in Path("models").iterdir()} == {"models/best_model.pth", *WRITTEN} - {WRITTEN[-1]}
     metrics = json.loads((project / "metrics/export.json").read_text())
     parity = metrics.pop("parity")
     sizes = {
         name: round((project / path).stat().st_size / 1e6, 3)
-        for name, path in (("checkpoint", "models/best_model.pth"), ("onnx", "models/panvision.onnx"))
+        for name, path in zip(("checkpoint", "onnx", "int8"), ("models/best_model.pth", *MODELS), strict=True)
     }
-    assert metrics == {"size_mb": sizes}
+    assert metrics.pop("size_mb") == sizes and sizes["int8"] < sizes["onnx"] / 3
+    scores, int8 = metrics.pop("scores"), metrics.pop("int8")
+    assert metrics == {}
+    assert set(scores) == {"onnx", "int8"} and int8["accepted"] is True
+    for figure in ("miou", "map50", "map50_95", "accuracy"):
+        assert int8["drop"][figure] == round(scores["onnx"][figure] - scores["int8"][figure], 9)
     assert (parity.pop("images"), parity.pop("passed"), parity.pop("same_results")) == (15, True, 15)
     assert set(parity) == {"mask_probability", "box_score", "box_edge_px", "state_probability"}
     assert all(0.0 <= figure <= 0.05 for figure in parity.values())
     shipped = Predictor.load("models/panvision.onnx")
-    assert shipped.info == trained.predictor.info
+    assert replace(shipped.info, data_sha256=None) == trained.predictor.info
+    assert Predictor.load("models/panvision.int8.onnx").info == shipped.info
+    assert shipped.info.params_sha256 == params_hash(torch_metadata()) and len(shipped.info.data_sha256) == 64
     found = shipped.predict(pictures[0])["detection"]
     assert found["labels"]
     assert found["labels"] == trained.predictor.predict(pictures[0])["detection"]["labels"]
     assert onnx.load("models/panvision.onnx").opset_import[0].version == 21
+    predicted = ("--checkpoint", "models/panvision.int8.onnx", "--input_dir", "build/raw/detection/images")
+    assert main(["predict", *predicted]) == 0
+    assert f"params sha256 {shipped.info.params_sha256[:16]}" in capfd.readouterr().out
+    assert len(json.loads(Path("outputs/predictions.json").read_text())["images"]) == 6
     written = {name: (project / name).read_bytes() for name in WRITTEN}
     config = Config.load("models/config.json")
     assert (config.seed, config.loss.cls, config.train.phase1.epochs, config.augment.hue) == (7, 4.0, 1, 0.1)
     assert config.model == trained.model.settings and config.tasks == TASKS
     assert config.data.image_size == SIZE
     assert tuple(config.detection.model_dump().values()) == (0.25, 0.4, 50)
-    assert config.export == ExportSettings(opset=21)
+    assert config.export == ExportSettings(opset=21, calibration_images=4, max_drop=1.0)
     runpy.run_path(str(STAGE), run_name="__main__")
     assert {name: (project / name).read_bytes() for name in WRITTEN} == written
 
@@ -80,6 +109,7 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
 @pytest.mark.parametrize("tasks", [subset for subset in SUBSETS if len(subset) < 3])
 def test_a_model_of_fewer_tasks_ships_with_their_outputs_alone(project, pictures, tasks) -> None:
     save_model("models/best_model.pth", tasks)
+    save_figures(project / "metrics", tasks)
     runpy.run_path(str(STAGE), run_name="__main__")
     outputs = [output.name for output in onnx.load("models/panvision.onnx").graph.output]
     assert outputs == [name for task in tasks for name in OUTPUTS_OF[task]]
@@ -90,7 +120,14 @@ def test_a_model_of_fewer_tasks_ships_with_their_outputs_alone(project, pictures
         assert (output is None) == (expected is None) == (name not in outputs)
         if output is not None:
             np.testing.assert_allclose(output, expected, atol=1e-4, rtol=1e-4)
-    parity = json.loads((project / "metrics/export.json").read_text())["parity"]
+    rounded = Predictor.load("models/panvision.int8.onnx")
+    assert rounded.info == shipped.info and set(rounded.predict(pictures[0])) == set(tasks)
+    metrics = json.loads((project / "metrics/export.json").read_text())
+    parity = metrics["parity"]
+    headline = {"segmentation": {"miou"}, "detection": {"map50", "map50_95"}, "classification": {"accuracy"}}
+    defined = set().union(*(headline[task] for task in tasks))
+    for found in (*metrics["scores"].values(), metrics["int8"]["drop"]):
+        assert {name for name, value in found.items() if value is not None} == defined
     figures = {
         "segmentation": {"mask_probability"},
         "detection": {"box_score", "box_edge_px"},
@@ -105,8 +142,8 @@ def test_a_model_of_fewer_tasks_ships_with_their_outputs_alone(project, pictures
 
 def test_the_stage_fails_and_leaves_nothing_when_the_models_differ(project, exported, monkeypatch) -> None:
     leave_old_files(project)
-    monkeypatch.setattr(ship_module, "write_onnx", lambda path, *rest, **named: shutil.copy(exported, path))
-    (project / "params.yaml").write_text(PARAMS.replace("opset: 21", "max_probability_error: 1.0e-12"))
+    monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
+    (project / "params.yaml").write_text(WITHOUT_INT8.replace("opset: 18", "max_probability_error: 1.0e-12"))
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(STAGE), run_name="__main__")
     assert "models/best_model.pth: its ONNX export answers differently on 15 pictures" in caught.value.code
@@ -120,6 +157,7 @@ def test_the_stage_fails_and_leaves_nothing_when_the_models_differ(project, expo
         (lambda: Path("models/best_model.pth").unlink(), "models/best_model.pth: no such model file"),
         (lambda: Path("models/best_model.pth").write_bytes(b"x"), "models/best_model.pth: not a readable checkpoint"),
         (lambda: Path("build/splits.csv").unlink(), "build/splits.csv: missing"),
+        (lambda: Path("metrics/detection.json").unlink(), "metrics/detection.json: missing; run `python stages/eval"),
         (lambda: Path("params.yaml").write_text("export: {opset: 9}"), "export.opset: Input should be greater than"),
     ],
 )
@@ -128,6 +166,61 @@ def test_the_stage_names_what_it_lacks(project, broken, message) -> None:
     with pytest.raises(SystemExit, match=message):
         runpy.run_path(str(STAGE), run_name="__main__")
     assert not [name for name in WRITTEN if (project / name).exists()]
+
+
+def torch_metadata() -> dict:
+    from panvision.model.checkpoint import load_checkpoint
+
+    return load_checkpoint("models/best_model.pth")[1]
+
+
+class TestInt8:
+    """The stage with the float export of the session's model, so that only INT8 is made."""
+
+    @pytest.fixture(autouse=True)
+    def short(self, project, exported, trained, monkeypatch) -> None:
+        monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
+
+    def run(self) -> dict:
+        runpy.run_path(str(STAGE), run_name="__main__")
+        return json.loads(Path("metrics/export.json").read_text())
+
+    def test_what_loses_too_much_is_written_and_not_accepted(self, monkeypatch) -> None:
+        Path("params.yaml").write_text(PARAMS.replace("max_drop: 1.0", "max_drop: 0.01"))
+
+        def score(held_out, predictor):
+            good = "int8" not in str(predictor.backend._path)
+            return {"miou": 0.9, "map50": None, "map50_95": 0.5, "accuracy": 0.8 if good else 0.78}
+
+        monkeypatch.setattr(ship_module.HeldOut, "score", score)
+        assert self.run()["int8"] == {
+            "accepted": False,
+            "drop": {"miou": 0.0, "map50": None, "map50_95": 0.0, "accuracy": 0.02},
+        }
+        assert Predictor.load("models/panvision.int8.onnx")
+        assert "INT8 is **not accepted**" in Path("models/MODEL_CARD.md").read_text()
+
+    def test_without_int8_its_file_is_empty_and_nothing_is_claimed(self) -> None:
+        Path("params.yaml").write_text(WITHOUT_INT8)
+        metrics = self.run()
+        assert metrics["int8"] is None and metrics["scores"]["int8"] is None and metrics["size_mb"]["int8"] is None
+        assert Path("models/panvision.int8.onnx").read_bytes() == b""
+        with pytest.raises(PredictorError, match=r"export\.int8"):
+            Predictor.load("models/panvision.int8.onnx")
+
+    @pytest.mark.parametrize("fault", [NotImplementedError("no such\noperator"), KeyError("relu_1")])
+    def test_what_cannot_be_made_int8_is_an_error_with_its_remedy(self, monkeypatch, fault) -> None:
+        def fail(*args, **named):
+            raise fault
+
+        leave_old_files(Path.cwd())
+        save_figures(Path("metrics"))
+        monkeypatch.setattr("onnxruntime.quantization.quantize_static", fail)
+        with pytest.raises(SystemExit, match=r"cannot be made INT8: \w+: .*; set export\.int8: false") as caught:
+            self.run()
+        assert "\n" not in caught.value.code
+        assert not [name for name in WRITTEN if Path(name).exists()]
+        assert [path.name for path in Path("models").iterdir()] == ["best_model.pth"]
 
 
 class TestConfig:

@@ -50,6 +50,8 @@ def test_a_model_of_one_task_with_what_load_model_gave(tmp_path, folder, monkeyp
         "num_cls_classes": 0,
         "det_class_names": [],
         "cls_idx_to_class": {},
+        "params_sha256": None,
+        "data_sha256": None,
     }
     assert set(infer_image(model, folder / "b.png", info, Config())) == {"segmentation"}
     assert all("detection" not in one for one in run_inference(model, folder, info, output_dir=tmp_path / "out"))

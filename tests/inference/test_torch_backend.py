@@ -6,6 +6,7 @@ import pytest
 from panvision.inference.api import load_model
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
+from panvision.origin import params_hash
 from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, picture
 
 torch = pytest.importorskip("torch")
@@ -51,6 +52,8 @@ def test_a_checkpoint_predicts_without_a_warning(checkpoint) -> None:
 
 
 def test_what_a_checkpoint_knows(checkpoint) -> None:
+    from panvision.model.checkpoint import load_checkpoint
+
     model, info = load_model(checkpoint)
     assert info == {
         "tasks": ["segmentation", "detection", "classification"],
@@ -58,6 +61,8 @@ def test_what_a_checkpoint_knows(checkpoint) -> None:
         "num_cls_classes": 3,
         "det_class_names": list(BOX_NAMES),
         "cls_idx_to_class": dict(enumerate(STATE_NAMES)),
+        "params_sha256": params_hash(load_checkpoint(checkpoint)[1]),
+        "data_sha256": None,
     }
     assert (model.score_threshold, model.nms_threshold, model.max_detections) == (0.3, 0.5, 100)
 

@@ -52,6 +52,7 @@ TINY = {
     "train.workers": 0,
     "train.save_steps": 1,
     "export.parity_images": 1,
+    "export.calibration_images": 2,
     "report.images": 1,
     "report.width": 64,
 }

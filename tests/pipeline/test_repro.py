@@ -8,6 +8,8 @@ from dvc.repo import Repo
 
 from panvision.cli.main import main
 from panvision.evaluation.results import read_results
+from panvision.inference.backend import TASKS
+from panvision.inference.predictor import Predictor
 from tests.pipeline.imports import reached_files
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
@@ -38,7 +40,8 @@ def test_metrics_are_valid_json_with_what_the_contract_names(scratch):
     assert {"map50", "map50_95", "ap50", "map_small", "f1", "ci95"} <= set(metrics("detection"))
     assert {"accuracy", "balanced_accuracy", "recall", "ece", "mae_states", "ci95"} <= set(metrics("classification"))
     assert {"segmentation", "detection", "classification", "problems"} <= set(metrics("data"))
-    assert "parity" in metrics("export")
+    assert {"parity", "scores", "int8", "size_mb"} == set(metrics("export"))
+    assert set(metrics("export")["int8"]) == {"accepted", "drop"}
 
 
 def test_revisions_are_compared_from_the_cache_alone(scratch, capsys):
@@ -51,10 +54,24 @@ def test_revisions_are_compared_from_the_cache_alone(scratch, capsys):
     assert results.order == ["raw", "translucent", "golden", "browned", "burnt"]
 
 
-def test_the_plots_and_the_artifact_that_dvc_yaml_names_are_there(scratch):
+def test_a_device_fetches_the_artifacts_that_dvc_yaml_names_by_their_version(scratch, tmp_path):
+    with Repo(str(scratch.folder)) as repo:
+        (artifacts,) = repo.artifacts.read().values()
+        outs = {out.def_path for stage in repo.index.stages for out in stage.outs}
+    assert set(artifacts) == {"panvision", "panvision-int8", "panvision-checkpoint"}
+    for artifact in artifacts.values():
+        assert artifact.type == "model" and artifact.desc and artifact.labels and artifact.path in outs
+    for name in ("panvision", "panvision-int8"):
+        scratch.run("git", "tag", "--annotate", f"{name}@v1.0.0", "--message", "a version")
+        out = tmp_path / f"{name}.onnx"
+        scratch.dvc("artifacts", "get", str(scratch.folder), name, "--rev", "v1.0.0", "--out", str(out))
+        assert out.read_bytes() == (scratch.folder / artifacts[name].path).read_bytes()
+        assert Predictor.load(out).tasks == TASKS
+
+
+def test_the_plots_that_dvc_yaml_names_are_there(scratch):
     with Repo(str(scratch.folder)) as repo:
         shown = repo.plots.show()
-        assert (scratch.folder / repo.artifacts.read()["dvc.yaml"]["panvision"].path).is_file()
     for source in shown["workspace"]["sources"]["data"].values():
         assert "error" not in source
     scratch.dvc("plots", "show", "--out", str(scratch.record / "plots"))

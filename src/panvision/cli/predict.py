@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from panvision.cli.problem_text import printable
 
 if TYPE_CHECKING:
+    from panvision.inference.backend import ModelInfo
     from panvision.inference.predictor import Predictor
     from panvision.inference.results import Result
 
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     done = f"{screen.count} {_plural('picture', screen.count)} predicted{before}, written to {args.output_dir}"
     # With --json, stdout is for results alone.
     print(done, file=sys.stderr if args.json else sys.stdout)
+    if predictor.info.params_sha256 or predictor.info.data_sha256:
+        print(f"{args.checkpoint}: {_origin(predictor.info)}", file=sys.stderr if args.json else sys.stdout)
     for failure in failures:
         print(
             f"panvision predict: could not be read: {printable(failure.name)}: {printable(failure.reason)}",
@@ -155,6 +158,12 @@ def _in_words(result: "Result") -> str:
         boxes = len(result["detection"]["boxes"])
         words.append(f"{boxes} {_plural('box', boxes)}")
     return ", ".join(words) or "mask"
+
+
+def _origin(info: "ModelInfo") -> str:
+    """The hashes of what made the model, as the model card has them in full."""
+    hashes = {"params": info.params_sha256, "data": info.data_sha256}
+    return ", ".join(f"{name} sha256 {value[:16]}" for name, value in hashes.items() if value)
 
 
 def fraction(text: str) -> float:

@@ -13,6 +13,8 @@ from panvision.report.sharing import FIGURES, Sharing, read_baselines, read_shar
 RESULTS = (
     ("checkpoint", "models/best_model.pth"),
     ("ONNX model", "models/panvision.onnx"),
+    ("INT8 model", "models/panvision.int8.onnx"),
+    ("model card", "models/MODEL_CARD.md"),
     ("report", "reports/report.html"),
 )
 

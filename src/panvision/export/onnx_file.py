@@ -5,13 +5,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import onnx
 import torch
 
-from panvision import __version__
 from panvision.export.errors import ExportError
+from panvision.export.graph import finish
 from panvision.files import replacing
 from panvision.inference.backend import METADATA_KEY, ModelInfo
 from panvision.model.flat import INPUT_NAME, FlatModel
@@ -37,9 +37,7 @@ def write_onnx(path: str | Path, model: MultiTaskModel, info: ModelInfo, *, opse
         ExportError: PyTorch cannot express the model in this operator set.
     """
     proto = _to_proto(FlatModel(model).eval(), info.image_size, opset)
-    _strip(proto)
-    proto.producer_name, proto.producer_version = "panvision", __version__
-    proto.metadata_props.add(key=METADATA_KEY, value=info.to_metadata())
+    finish(proto, [onnx.StringStringEntryProto(key=METADATA_KEY, value=info.to_metadata())])
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -80,17 +78,6 @@ def _to_proto(model: FlatModel, image_size: int, opset: int) -> onnx.ModelProto:
             "take sizes from `tensor.shape`, not from `len(tensor)` or `int(…)`"
         )
     return proto
-
-
-def _strip(message: Any) -> None:
-    """Clear what describes the machine and not the model: doc strings, stack traces, source files, scopes."""
-    for name in ("doc_string", "metadata_props"):
-        if name in message.DESCRIPTOR.fields_by_name:
-            message.ClearField(name)
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in [value] if hasattr(value, "ListFields") else value:
-                _strip(part)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ box and a threshold lie closer together than the limits, and there neither model
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,18 +27,15 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.export.errors import ExportError
+from panvision.export.pictures import Images
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import ModelInfo, RawOutputs
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import TASKS, PackedError, Split, open_packed, read_splits
 
-Images = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
 
 # Pictures per forward pass: more than one, so that parity holds for batches too, and little memory.
 _BATCH = 8
-# Where the pictures come from: of these splits the first that has any.
-_SPLITS: tuple[Split, ...] = ("test", "val", "train")
 
 
 @dataclass(frozen=True)
@@ -87,38 +83,6 @@ class Parity:
             "state_probability": self.state_probability,
         }
         return {name: value for name, value in every.items() if value is not None}
-
-
-def parity_images(prepared: str | Path, splits: str | Path, *, count: int, image_size: int) -> Images:
-    """The first packed test pictures, the three sets in turn: one of each, the next of each, and so on.
-
-    Args:
-        prepared: folder of `prepare`'s outputs, one subfolder per task.
-        splits: the splits.csv that `validate` wrote.
-        count: how many; fewer if the split has fewer. Without any test picture those of val are taken, then train's.
-        image_size: side S of the model's square.
-
-    Returns:
-        (N, S, S, 3) uint8 RGB, 1 ≤ N ≤ count.
-
-    Raises:
-        PackedError: `prepared` or `splits` cannot be used, or the pictures were packed at another size.
-        ExportError: there is no picture at all.
-    """
-    sets = [open_packed(Path(prepared) / task, task) for task in TASKS]
-    for packed in sets:
-        if packed.image_size != image_size:
-            raise PackedError(
-                f"{packed.folder}: packed at {packed.image_size} pixels, but the checkpoint takes {image_size}; "
-                "train on these data first"
-            )
-    rows = [read_splits(splits, packed.task, packed.files) for packed in sets]
-    for split in _SPLITS:
-        turns = zip_longest(*(packed.images[found[split][:count]] for packed, found in zip(sets, rows, strict=True)))
-        chosen = [image for turn in turns for image in turn if image is not None][:count]
-        if chosen:
-            return np.stack(chosen)
-    raise ExportError(f"{prepared}: holds no picture to compare the models on; add images and run `dvc repro`")
 
 
 def compare(reference: Predictor, exported: Predictor, images: Images, *, checkpoint: str | Path) -> Parity:

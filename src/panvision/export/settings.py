@@ -8,16 +8,22 @@ from panvision.params import Settings
 
 
 class ExportSettings(Settings):
-    """The ONNX file and how close it must be to the checkpoint.
+    """The ONNX files, how close the float one must be to the checkpoint, and what INT8 may cost.
 
     Attributes:
         opset: ONNX operator set.
         parity_images: test images that both models must agree on.
         max_probability_error: largest allowed difference of any probability (mask, box score, state).
         max_box_error: largest allowed difference of any decoded box edge, in packed pixels.
+        int8: make the INT8 file, too.
+        calibration_images: training images on which the ranges of INT8 are measured.
+        max_drop: INT8 is not accepted where a headline metric (mIoU, mAP@0.5, mAP@[.5:.95], accuracy) loses more.
     """
 
     opset: Annotated[int, Field(ge=18, le=23)] = 18
     parity_images: Annotated[int, Field(ge=1)] = 16
     max_probability_error: Annotated[float, Field(gt=0.0, lt=1.0)] = 1e-3
     max_box_error: Annotated[float, Field(gt=0.0)] = 0.05
+    int8: bool = True
+    calibration_images: Annotated[int, Field(ge=1, le=100000)] = 128
+    max_drop: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01

@@ -1,69 +1,134 @@
-"""A checkpoint made ready to leave: as ONNX, proven to be the same model, with what it was trained with."""
+"""A checkpoint made ready to leave: as ONNX, proven to be the same model, as INT8, judged, with a card that says so."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from panvision.export.card import model_card, read_figures
+from panvision.export.errors import INT8_REMEDY, ExportError
+from panvision.export.int8 import write_int8
 from panvision.export.onnx_file import write_onnx
-from panvision.export.parity import Parity, compare, parity_images
+from panvision.export.parity import compare
+from panvision.export.pictures import calibration_images, parity_images
+from panvision.export.scores import HeldOut, judge
 from panvision.export.settings import ExportSettings
-from panvision.files import replacing, write_json
-from panvision.inference.backend import ModelInfo
+from panvision.files import replacing, write_json, write_text
+from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
 from panvision.inference.predictor import Predictor
 from panvision.model.checkpoint import load_checkpoint
+from panvision.origin import data_hash, params_hash
 
 # Sections of the configuration that training writes into a checkpoint's metadata.
 TRAINED_SECTIONS = ("seed", "augment", "loss", "train")
+
+
+class Shipped(NamedTuple):
+    """What export writes.
+
+    Attributes:
+        onnx: the float file.
+        int8: the INT8 file; empty where `export.int8` is off, for DVC wants every output of a stage to be there.
+        config: the configuration that ships.
+        card: the model card.
+        figures: what was measured.
+    """
+
+    onnx: Path
+    int8: Path
+    config: Path
+    card: Path
+    figures: Path
+
+    @classmethod
+    def below(cls, models: str | Path, metrics: str | Path) -> "Shipped":
+        """The files by the names that the pipeline gives them."""
+        models = Path(models)
+        return cls(
+            models / "panvision.onnx",
+            models / "panvision.int8.onnx",
+            models / "config.json",
+            models / "MODEL_CARD.md",
+            Path(metrics) / "export.json",
+        )
 
 
 def ship(
     checkpoint: str | Path,
     reference: Predictor,
     settings: ExportSettings,
+    held_out: HeldOut,
     *,
-    prepared: str | Path,
-    splits: str | Path,
     models: str | Path,
     metrics: str | Path,
-) -> Parity:
-    """Write `<models>/panvision.onnx`, `<models>/config.json` and `<metrics>/export.json`.
+) -> None:
+    """Write the files of `Shipped`.
 
     What lies there from before belongs to other weights, so it is removed first: after an error none of them is left.
 
     Args:
         checkpoint: the model's file.
         reference: the same file loaded, on the CPU, with the thresholds that are to ship.
-        settings: how to export, and how close the two must be.
-        prepared: folder of `prepare`'s outputs, one subfolder per task.
-        splits: the splits.csv that `validate` wrote.
-        models, metrics: folders to write into.
-
-    Returns:
-        The differences that were found, all within their limits.
+        settings: how to export, how close the two must be, and what INT8 may cost.
+        held_out: the packed sets, the splits and the raw test pictures.
+        models, metrics: folders to write into; the metrics that the card shows lie in the latter.
 
     Raises:
-        ExportError: the model cannot be exported, or its export answers differently.
+        ExportError: the model cannot be exported or quantised, its export answers differently, or metrics that the
+            card shows are missing or another model's.
         CheckpointError: the checkpoint cannot be used.
-        PackedError: the test pictures cannot be used.
+        PackedError, ImageError, EvaluationError: the packed sets, the splits or the raw test pictures cannot be used.
         PredictorError: ONNX Runtime cannot run the export.
     """
-    checkpoint, onnx = Path(checkpoint), Path(models) / "panvision.onnx"
-    config_file, metrics_file = Path(models) / "config.json", Path(metrics) / "export.json"
-    for old in (onnx, config_file, metrics_file):
+    checkpoint, shipped = Path(checkpoint), Shipped.below(models, metrics)
+    for old in shipped:
         old.unlink(missing_ok=True)
+    shown = read_figures(metrics, reference.tasks)
     model, metadata = load_checkpoint(checkpoint)
-    info = reference.info
-    images = parity_images(prepared, splits, count=settings.parity_images, image_size=info.image_size)
-    # The file gets its name only once parity is proven.
-    with replacing(onnx) as scratch:
-        write_onnx(scratch, model, info, opset=settings.opset)
-        parity = compare(reference, Predictor(OnnxBackend(scratch, "cpu")), images, checkpoint=checkpoint)
+    images = parity_images(
+        held_out.prepared, held_out.splits, count=settings.parity_images, image_size=reference.image_size
+    )
+    hashes = params_hash(metadata), data_hash(held_out.prepared, held_out.splits)
+    info = replace(reference.info, params_sha256=hashes[0], data_sha256=hashes[1])
+    # All get their names together, once everything is proven.
+    with ExitStack() as stack:
+        scratch = Shipped(*(stack.enter_context(replacing(path)) for path in shipped))
+        write_onnx(scratch.onnx, model, info, opset=settings.opset)
+        exported = Predictor(OnnxBackend(scratch.onnx, "cpu"))
+        parity = compare(Predictor(reference.backend, info), exported, images, checkpoint=checkpoint)
         parity.check(settings, checkpoint)
-    sizes = {"checkpoint": _megabytes(checkpoint), "onnx": _megabytes(onnx)}
-    write_json(config_file, shipped_config(metadata, info, settings))
-    write_json(metrics_file, {"parity": parity.to_json(settings), "size_mb": sizes})
-    return parity
+        figures = {"parity": parity.to_json(settings), **_measure(exported, settings, held_out, scratch)}
+        figures["size_mb"]["checkpoint"] = _megabytes(checkpoint)
+        write_json(scratch.config, shipped_config(metadata, info, settings))
+        write_json(scratch.figures, figures)
+        write_text(scratch.card, model_card(info, {**shown, "export": figures}, max_drop=settings.max_drop))
+
+
+def _measure(exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped) -> dict[str, Any]:
+    """What both files score and how large they are; the INT8 file is written first."""
+    scores = held_out.score(exported)
+    if not settings.int8:
+        sizes = {"onnx": _megabytes(scratch.onnx), "int8": None}
+        return {"scores": {"onnx": scores, "int8": None}, "int8": None, "size_mb": sizes}
+    images = calibration_images(
+        held_out.prepared,
+        held_out.splits,
+        count=settings.calibration_images,
+        image_size=exported.image_size,
+        tasks=exported.tasks,
+    )
+    write_int8(scratch.int8, scratch.onnx, images)
+    try:
+        rounded = held_out.score(Predictor(OnnxBackend(scratch.int8, "cpu")))
+    except PredictorError as error:
+        raise ExportError(f"the INT8 model cannot be run: {error}; {INT8_REMEDY}") from error
+    return {
+        "scores": {"onnx": scores, "int8": rounded},
+        "int8": judge(scores, rounded, settings.max_drop).to_json(),
+        "size_mb": {"onnx": _megabytes(scratch.onnx), "int8": _megabytes(scratch.int8)},
+    }
 
 
 def shipped_config(metadata: Mapping[str, Any], info: ModelInfo, settings: ExportSettings) -> dict[str, Any]:

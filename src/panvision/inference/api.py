@@ -33,13 +33,18 @@ class ConfigLike(Protocol):
 
 
 class CheckpointInfo(TypedDict):
-    """What a model file knows: its tasks, counts and names of its classes (none for a task that it has not)."""
+    """What a model file knows: its tasks, counts and names of its classes (none for a task that it has not).
+
+    The hashes are those of `panvision.origin`, of what made the model; None where the file does not know.
+    """
 
     tasks: list[str]
     num_det_classes: int
     num_cls_classes: int
     det_class_names: list[str]
     cls_idx_to_class: dict[int, str]
+    params_sha256: str | None
+    data_sha256: str | None
 
 
 def load_model(
@@ -66,6 +71,8 @@ def load_model(
         "num_cls_classes": len(model.cls_class_names),
         "det_class_names": model.det_class_names,
         "cls_idx_to_class": dict(enumerate(model.cls_class_names)),
+        "params_sha256": model.info.params_sha256,
+        "data_sha256": model.info.data_sha256,
     }
 
 

@@ -60,6 +60,8 @@ class ModelInfo:
         cls_class_names: what the states are called, C names; none without classification.
         thresholds: which boxes are reported unless the caller says otherwise.
         tasks: what the model answers, some of TASKS in their order.
+        params_sha256: of the settings that it was trained with (`panvision.origin`); None where nobody knows.
+        data_sha256: of the data that it has seen; likewise.
     """
 
     image_size: int
@@ -68,6 +70,8 @@ class ModelInfo:
     cls_class_names: tuple[str, ...]
     thresholds: Thresholds
     tasks: tuple[str, ...] = TASKS
+    params_sha256: str | None = None
+    data_sha256: str | None = None
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -86,6 +90,8 @@ class ModelInfo:
             "score_threshold": self.thresholds.score,
             "nms_threshold": self.thresholds.nms,
             "max_detections": self.thresholds.max_detections,
+            "params_sha256": self.params_sha256,
+            "data_sha256": self.data_sha256,
         }
         return json.dumps(values, sort_keys=True)
 
@@ -112,6 +118,9 @@ class ModelInfo:
                     ),
                     # Files from before models could have fewer heads do not name them.
                     tasks=_known_tasks(values.get("tasks", TASKS)),
+                    # Likewise, before they had hashes.
+                    params_sha256=_hash_or_none(values.get("params_sha256")),
+                    data_sha256=_hash_or_none(values.get("data_sha256")),
                 )
         except (KeyError, TypeError, ValueError) as error:
             raise PredictorError(f"{path}: its panvision metadata is damaged ({error!r}); export it again") from error
@@ -127,6 +136,10 @@ def _known_tasks(names: Sequence[str]) -> tuple[str, ...]:
     if not tasks or len(tasks) != len(names):
         raise ValueError(f"tasks {names!r}")
     return tasks
+
+
+def _hash_or_none(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 class Backend(Protocol):

@@ -1,13 +1,19 @@
 """An exported model on ONNX Runtime: NumPy, Pillow and onnxruntime are all it needs."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, RawOutputs
+
+# Since 1.29 its builds report what they run to Microsoft unless told not to before they are imported. What a camera's
+# computer does stays there; `ORT_DISABLE_TELEMETRY=0` in the environment is left alone.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 # They share no base class of their own.
 ORT_ERRORS = (
@@ -33,6 +39,10 @@ class OnnxBackend:
     """
 
     def __init__(self, path: Path, device: str | None = None) -> None:
+        if path.stat().st_size == 0:
+            raise PredictorError(
+                f"{path}: is empty; the pipeline leaves it so where export.int8 in params.yaml is false"
+            )
         providers = ["CPUExecutionProvider"]
         if str(device).startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, "CUDAExecutionProvider")

@@ -11,6 +11,7 @@ from panvision.decoding.settings import DetectionSettings
 from panvision.inference.backend import ModelInfo, PredictorError, RawOutputs
 from panvision.model.checkpoint import CheckpointError, load_checkpoint
 from panvision.model.flat import FlatModel
+from panvision.origin import params_hash
 
 
 class TorchBackend:
@@ -33,7 +34,7 @@ class TorchBackend:
             reason = str(error).splitlines()[0]
             raise PredictorError(f"device {device!r} cannot be used: {reason}") from error
         try:
-            model, _ = load_checkpoint(path, self._device)
+            model, metadata = load_checkpoint(path, self._device)
         except CheckpointError as error:
             raise PredictorError(str(error)) from error
         self._flat = FlatModel(model).eval()
@@ -46,6 +47,8 @@ class TorchBackend:
             cls_class_names=tuple(model.cls_classes),
             thresholds=Thresholds(settings.score_threshold, settings.nms_threshold, settings.max_detections),
             tasks=model.tasks,
+            # Not those of the data: a checkpoint does not know which they were.
+            params_sha256=params_hash(metadata),
         )
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:

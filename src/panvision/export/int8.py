@@ -1,0 +1,141 @@
+"""An ONNX file in eight bits: static quantisation as QuantizeLinear and DequantizeLinear pairs, by ONNX Runtime.
+
+What becomes INT8 are the convolutions, and what lies between them and only passes values on: residual sums, ReLU, max
+pooling, nearest upsampling. What stays in float: the cast and the normalisation of the input, GroupNorm, transposed
+convolutions, for which ONNX Runtime has no INT8 code, and the last layer before each output, whose rounding nothing
+behind it could even out (leaving such layers out: Wu et al. 2020, Integer Quantization for Deep Learning Inference).
+Weights are rounded per output channel, and to seven bits: the sum of two products of eight-bit numbers overflows in
+x86 processors without VNNI, and a file should answer alike everywhere.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+import panvision.inference.onnx_backend  # noqa: F401 -- silences ONNX Runtime's telemetry before it is imported
+from panvision.export.errors import INT8_REMEDY, ExportError
+from panvision.export.graph import finish
+from panvision.files import replacing
+
+# Pictures per pass of the calibration.
+_BATCH = 8
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "Resize")
+
+
+def write_int8(path: str | Path, exported: str | Path, images: npt.NDArray[np.uint8]) -> None:
+    """Write an exported model in INT8, whole or not at all; the same model and pictures give the same bytes.
+
+    Args:
+        path: where to.
+        exported: the ONNX file that `write_onnx` made; its metadata are taken over.
+        images: training pictures, (N, S, S, 3) uint8 RGB, N ≥ 1, on which the ranges of all values are measured.
+
+    Raises:
+        ExportError: ONNX Runtime's quantiser cannot do it.
+        OSError: the file cannot be written.
+    """
+    try:
+        proto = _quantise(Path(exported), images)
+        _tidy(proto)
+        finish(proto, onnx.load(exported, load_external_data=False).metadata_props)
+        onnx.checker.check_model(proto, full_check=True)
+    except OSError:
+        raise
+    except Exception as error:
+        # The quantiser has no errors of its own: what it cannot do ends in any of Python's.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ExportError(f"the model cannot be made INT8: {reason}; {INT8_REMEDY}") from error
+    with replacing(path) as scratch:
+        scratch.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _quantise(exported: Path, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
+    """The file's graph with its QuantizeLinear and DequantizeLinear pairs."""
+    # Here, for it takes a second that an export without it need not wait.
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        # Symbolic shapes are for transformers, and need another package.
+        quant_pre_process(str(exported), str(prepared), skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
+        quantize_static(
+            str(prepared),
+            str(quantised),
+            _Calibration(graph.input[0].name, images),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTISED),
+            nodes_to_quantize=quantised_nodes(graph),
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load(quantised)
+
+
+def _tidy(proto: onnx.ModelProto) -> None:
+    """Without the operator sets and shapes that ONNX Runtime notes down and no node needs."""
+    used = {node.domain for node in proto.graph.node}
+    kept = [entry for entry in proto.opset_import if entry.domain in used]
+    del proto.opset_import[:], proto.graph.value_info[:]
+    proto.opset_import.extend(kept)
+
+
+def quantised_nodes(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes that become INT8, in the graph's order.
+
+    Raises:
+        ValueError: there is none.
+    """
+    last, constants = _last_layers(graph), {tensor.name for tensor in graph.initializer}
+    names = [
+        node.name
+        for node in graph.node
+        if node.op_type in _QUANTISED
+        and node.name not in last
+        # A sum with a constant belongs to a normalisation.
+        and not (node.op_type == "Add" and constants.intersection(node.input))
+    ]
+    if not names:
+        raise ValueError("no layer of it is known to the quantiser")
+    return names
+
+
+def _last_layers(graph: onnx.GraphProto) -> set[str]:
+    """Names of the layers with weights from which an output is reached without passing another."""
+    makers = {name: node for node in graph.node for name in node.output}
+    found, seen = set(), set()
+    ahead = [output.name for output in graph.output]
+    while ahead:
+        node = makers.get(ahead.pop())
+        if node is None or node.name in seen:
+            continue
+        seen.add(node.name)
+        if node.op_type in _WEIGHTED:
+            found.add(node.name)
+        else:
+            ahead.extend(node.input)
+    return found
+
+
+class _Calibration:
+    """The pictures as ONNX Runtime's calibration asks for them, batch by batch."""
+
+    def __init__(self, name: str, images: npt.NDArray[np.uint8]) -> None:
+        self._name = name
+        self._batches: Iterator[npt.NDArray[np.uint8]] = (
+            images[start : start + _BATCH] for start in range(0, len(images), _BATCH)
+        )
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The model's inputs for the next batch; None after the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else {self._name: batch}

@@ -1,0 +1,115 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from panvision.export.errors import ExportError
+from panvision.inference.predictor import Predictor
+
+onnx = pytest.importorskip("onnx")
+
+from panvision.export.int8 import quantised_nodes, write_int8  # noqa: E402 -- needs it
+
+WRITE = """
+import sys
+import numpy as np
+from panvision.export.int8 import write_int8
+write_int8(sys.argv[1], sys.argv[2], np.load(sys.argv[3]))
+"""
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def rounded(exported, images, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("rounded") / "panvision.int8.onnx"
+    write_int8(path, exported, images)
+    return path
+
+
+def test_it_is_one_small_valid_file_that_says_the_same_of_itself(rounded, exported) -> None:
+    assert [path.name for path in rounded.parent.iterdir()] == ["panvision.int8.onnx"]
+    onnx.checker.check_model(str(rounded), full_check=True)
+    proto = onnx.load(rounded)
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 18)]
+    assert [entry.key for entry in proto.metadata_props] == ["panvision"]
+    assert Predictor.load(rounded).info == Predictor.load(exported).info
+    assert rounded.stat().st_size < exported.stat().st_size / 3
+    assert proto.graph.input == onnx.load(exported).graph.input
+
+
+def test_its_answers_are_near_those_of_the_float_file(rounded, exported, images) -> None:
+    found, expected = Predictor.load(rounded).raw(images), Predictor.load(exported).raw(images)
+    for name, output, reference in zip(found._fields, found, expected, strict=True):
+        assert 0.0 < np.abs(output - reference).max() < 0.25 * np.ptp(reference), name
+
+
+def test_convolutions_are_int8_and_input_norms_and_last_layers_float(rounded) -> None:
+    graph = onnx.load(rounded).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+
+    def is_rounded(node) -> bool:
+        return all(name in makers and makers[name].op_type == "DequantizeLinear" for name in node.input[:2])
+
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    floats = {node.input[1] for node in convolutions if not is_rounded(node)}
+    layers = ("detection.class_logits", "detection.ltrb", "detection.centerness", "segmentation.layers.6")
+    assert all(any(layer in name for layer in layers) for name in floats) and len(floats) >= 3
+    assert len([node for node in convolutions if is_rounded(node)]) > 20
+    for kind in ("Gemm", "ConvTranspose", "InstanceNormalization"):
+        assert not [node for node in graph.node if node.op_type == kind and is_rounded(node)]
+    scales = [node.input[1] for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in weights]
+    kernels = [tensor for tensor in weights.values() if tensor.name.endswith("_quantized") and len(tensor.dims) == 4]
+    assert {len(weights[name].dims) for name in scales} <= {0, 1} and len(kernels) > 10
+    for kernel in kernels:
+        values = onnx.numpy_helper.to_array(kernel)
+        assert values.dtype == np.int8 and np.abs(values.astype(int)).max() <= 64  # seven bits
+        assert weights[kernel.name.removesuffix("quantized") + "scale"].dims == [len(values)]  # per channel
+
+
+def test_the_first_node_casts_the_input_as_tensorrt_wants_it(exported, rounded) -> None:
+    for path in (exported, rounded):
+        assert {node.op_type for node in onnx.load(path).graph.node if "images" in node.input} == {"Cast"}
+
+
+def test_the_same_bytes_come_from_another_process_and_folder(rounded, exported, images, tmp_path) -> None:
+    np.save(tmp_path / "images.npy", images)
+    env = {**os.environ, "PYTHONHASHSEED": "17", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", WRITE, tmp_path / "a.onnx", exported, tmp_path / "images.npy"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert (tmp_path / "a.onnx").read_bytes() == rounded.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "images.npy"]  # nothing temporary is left
+    for text in (tmp_path.name, "uuid", "quant.pre_process", "augmented"):
+        assert text.encode() not in rounded.read_bytes()
+
+
+def test_a_model_without_a_layer_for_the_quantiser_is_refused(tmp_path, images) -> None:
+    from tests.tiny import write_onnx
+
+    with pytest.raises(ExportError, match=r"cannot be made INT8: ValueError: no layer .*; set export\.int8: false"):
+        write_int8(tmp_path / "a.onnx", write_onnx(tmp_path / "m.onnx"), images)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_sums_with_constants_and_last_layers_are_left_out() -> None:
+    node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], "first"),
+        node("Add", ["a", "c"], ["b"], "norm"),
+        node("Add", ["b", "a"], ["d"], "residual"),
+        node("Conv", ["d", "w"], ["e"], "one"),
+        node("Conv", ["d", "w"], ["f"], "other"),
+        node("Exp", ["e"], ["g"], "exp"),
+        node("Concat", ["g", "f"], ["y"], "joined", axis=1),
+    ]
+    constants = [onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, (1,), [0.0]) for name in ("w", "c")]
+    y = [info("y", onnx.TensorProto.FLOAT, None)]
+    assert quantised_nodes(onnx.helper.make_graph(nodes, "g", [], y, constants)) == ["first", "residual"]

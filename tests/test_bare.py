@@ -1,0 +1,108 @@
+"""What `pip install panvision` brings, and nothing else, runs an exported model."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from PIL import Image
+
+from tests.tiny import picture, write_onnx
+
+ROOT = Path(__file__).parents[1]
+API = """
+import importlib.util, json, sys
+from panvision.config import Config
+from panvision.inference import infer_image, load_model, run_inference
+
+model, info = load_model(sys.argv[1], Config(), Config().DEVICE)
+result = infer_image(model, sys.argv[2] + "/a.png", info)
+modules = sorted({name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__spec__", None)})
+print(json.dumps({"state": result["classification"]["class_name"], "boxes": result["detection"]["class_names"],
+    "folder": len(run_inference(model, sys.argv[2], info)), "modules": modules,
+    "torch": importlib.util.find_spec("torch") is not None}))
+"""
+
+
+def declared() -> dict[str, importlib.metadata.Distribution]:
+    """Distributions that the base dependencies need, and what these need in turn."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found: dict[str, importlib.metadata.Distribution] = {}
+    ahead = list(project["dependencies"])
+    while ahead:
+        requirement = Requirement(ahead.pop())
+        needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if needed and requirement.name not in found:
+            found[requirement.name] = importlib.metadata.distribution(requirement.name)
+            ahead += found[requirement.name].requires or []
+    return found
+
+
+def top_level(distribution: importlib.metadata.Distribution) -> set[str]:
+    """Files and folders of a distribution that lie directly in site-packages."""
+    names = {file.parts[0] for file in distribution.files or ()}
+    return {name for name in names if name not in {"..", "__pycache__"}}
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Path:
+    """The Python of a virtual environment with links to the declared packages and to panvision, and no others."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    (site,) = (folder / "venv").glob("[Ll]ib/python*/site-packages")
+    for distribution in declared().values():
+        for name in top_level(distribution):
+            if not (site / name).exists():  # `google` belongs to several
+                (site / name).symlink_to(distribution.locate_file(name))
+    (site / "panvision").symlink_to(ROOT / "src/panvision")
+    return folder / "venv/bin/python"
+
+
+@pytest.fixture
+def arguments(tmp_path) -> tuple[str, str]:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture()).save(tmp_path / "in/a.png")
+    return str(write_onnx(tmp_path / "m.onnx")), str(tmp_path / "in")
+
+
+@pytest.fixture
+def run(bare, tmp_path):
+    """Runs the bare Python with a home and a folder for temporary files in which nothing may be left."""
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def runner(*arguments: object) -> str:
+        env = {"HOME": str(home), "TMPDIR": str(home), "PATH": os.environ["PATH"]}
+        command = [str(bare), "-I", *map(str, arguments)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        # ONNX Runtime's telemetry keeps an identifier there.
+        assert not list(home.iterdir())
+        return done.stdout
+
+    return runner
+
+
+def test_the_python_api_runs_and_imports_nothing_else(run, arguments) -> None:
+    found = json.loads(run("-c", API, *arguments))
+    assert (found["state"], found["boxes"], found["folder"], found["torch"]) == ("frozen", ["lid"], 1, False)
+    ours = {name.removesuffix(".py") for one in declared().values() for name in top_level(one)} | {"panvision"}
+    assert {"numpy", "onnxruntime", "PIL", "pydantic", "yaml"} <= ours
+    others = set(found["modules"]) - ours - set(sys.stdlib_module_names)
+    assert not {name for name in others if not name.startswith("_")}
+
+
+def test_the_command_predicts_a_folder(run, arguments, tmp_path) -> None:
+    model, photos = arguments
+    command = ("predict", "--checkpoint", model, "--input_dir", photos, "--output_dir", tmp_path / "out", "--visualize")
+    said = run("-m", "panvision.cli.main", *command)
+    assert "a.png: frozen 98%, 1 box" in said
+    (image,) = json.loads((tmp_path / "out/predictions.json").read_text())["images"]
+    assert image["detection"]["class_names"] == ["lid"]
+    assert (tmp_path / "out/a_pred.png").is_file() and (tmp_path / "out/a_mask.png").is_file()
