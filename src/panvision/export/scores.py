@@ -47,7 +47,9 @@ class HeldOut:
             splits=self.splits,
             data=self.data,
             # No figure here has an interval, or depends on what is chosen on the validation split.
-            settings=self.settings.model_copy(update={"resamples": 0}),
+            settings=EvaluationSettings(
+                min_score=self.settings.min_score, batch_size=self.settings.batch_size, resamples=0
+            ),
             choices=Choices(),
         )
         return {figure: getattr(found, task)[figure] for figure, task in HEADLINE.items()}
