@@ -124,8 +124,9 @@ def read_picture(path: str | Path, *, max_pixels: int = 100_000_000, content: by
         max_pixels: larger pictures are refused before they are decoded.
         content: the file's bytes, where they are at hand.
     """
-    with decode_errors(str(path)):
-        content = Path(path).read_bytes() if content is None else content
+    if content is None:
+        with decode_errors(str(path)):
+            content = Path(path).read_bytes()
     with open_image(content, name=str(path)) as image:
         stored_size, mode = image.size, _stored_mode(image)
         upright = _to_rgb(image, name=str(path), max_pixels=max_pixels)
