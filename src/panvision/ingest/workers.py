@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
+from panvision.ingest.cores import count_cores
 from panvision.ingest.layout import Sample
 from panvision.ingest.load import Loaded, load_sample
 from panvision.ingest.problems import IngestError
@@ -48,7 +49,7 @@ def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings, 
         IngestError: a process died over one of some images, which are named.
         Exception: what `keep` raises.
     """
-    others = _cores() - 1
+    others = count_cores() - 1
     if others == 0 or len(samples) < _WORTH_IT:
         for first, chunk in _cut(samples, 1):
             yield from _load_chunk(first, chunk, root, settings, keep)
@@ -87,10 +88,6 @@ def _cut(samples: Sequence[Sample], processes: int) -> Iterator[tuple[int, Seque
         count = min(max((len(samples) - first) // (4 * processes), _SMALLEST), _CHUNK)
         yield first, samples[first : first + count]
         first += count
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _load_chunk(
