@@ -219,6 +219,25 @@ def test_rows_keep_their_order_with_many_threads(tmp_path, monkeypatch):
         ).all()
 
 
+def test_pictures_left_out_shift_the_others_whoever_writes_them(tmp_path, monkeypatch):
+    """Enough pictures for several processes, some of them empty files."""
+    root = segmentation_set(tmp_path, 110)
+    images = sorted((root / "images").iterdir())
+    for number in (0, 3, 4, 40, 77, 109):
+        images[number].write_bytes(b"")
+    folders = []
+    for cores in (1, 3):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: range(cores))
+        folders.append(tmp_path / f"with{cores}")
+        assert pack(tmp_path, "segmentation", folders[-1]).images == 104
+    one, several = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert one == several
+    packed = open_packed(folders[1], "segmentation")
+    assert [row for row, file in enumerate(packed.files) if file.endswith(images[41].name)] == [37]
+    assert (packed.images[37] == resize_rgb(read_image(images[41]), SIDE)).all()
+    assert (packed.images[103] == resize_rgb(read_image(images[108]), SIDE)).all()
+
+
 def test_an_array_refuses_other_rows_and_can_be_empty(tmp_path):
     with ArrayFile(tmp_path / "a.npy", (2, 2)) as array:
         with pytest.raises(ValueError, match=r"expected uint8 \(2, 2\)"):

@@ -42,7 +42,7 @@ class ArrayFile:
         """
         if row.shape != self._row_shape or row.dtype != np.uint8:
             raise ValueError(f"{self._path}: expected uint8 {self._row_shape}, got {row.dtype} {row.shape}")
-        self._put(number, memoryview(np.ascontiguousarray(row).reshape(-1)))
+        self._put(number, np.ascontiguousarray(row).reshape(-1).data)
 
     def finish(self, kept: Sequence[int]) -> None:
         """Move the rows that are kept to the front, in their order, and write the header.

@@ -65,6 +65,7 @@ class _Table:
         order: rows of the descriptors by key, then by `tie`.
         starts: (2^16,) where each key begins in `order`.
         counts: (2^16,) how many have it.
+        taken: (2^16,) bool, whether any has.
         within: the values of `tie` in this order.
     """
 
@@ -74,6 +75,7 @@ class _Table:
     order: Integers
     starts: Integers
     counts: Integers
+    taken: npt.NDArray[np.bool_]
     within: Floats
 
 
@@ -134,7 +136,8 @@ class _Index:
         keys = _keys(self._base[:, columns] - centre[columns])
         order = np.lexsort((self._base[:, tie], keys))
         counts = np.bincount(keys, minlength=2**_KEY_BITS)
-        return _Table(columns, centre[columns], tie, order, np.cumsum(counts) - counts, counts, self._base[order, tie])
+        starts = np.cumsum(counts) - counts
+        return _Table(columns, centre[columns], tie, order, starts, counts, counts > 0, self._base[order, tie])
 
     def ask(self, first: int, variants: Floats) -> tuple[Integers, Floats]:
         """Pairs for some looks from number `first` on, by their (B, V, 63) variants: rows (M, 3) and cosines (M,)."""
@@ -157,12 +160,11 @@ class _Index:
 
     def _matches(self, table: _Table, flat: Floats, signs: npt.NDArray[np.uint64]) -> tuple[Integers, Integers]:
         """Queries (rows of `flat`) and the looks filed under one of their keys, those of similar signs."""
-        probes = _probes(flat[:, table.columns] - table.centre)  # (Q, P)
-        found = table.counts[probes.ravel()]
+        probes = _probes(flat[:, table.columns] - table.centre).ravel()
         # Most keys are nobody's.
-        some = np.flatnonzero(found)
-        query, keys, counts = some // probes.shape[1], probes.ravel()[some], found[some]
-        start = table.starts[keys]
+        some = np.flatnonzero(table.taken[probes])
+        query, keys = some % len(flat), probes[some]
+        start, counts = table.starts[keys], table.counts[keys]
         full = counts > _MOST
         if full.any():
             start[full] = _around(table, start[full], start[full] + counts[full], flat[query[full], table.tie])
@@ -202,12 +204,13 @@ _BITS = _keys(np.eye(_KEY_BITS))
 
 
 def _probes(values: Floats) -> Keys:
-    """The keys of (Q, 16) values with up to _TURNED of their least certain bits turned, (Q, P) uint16."""
-    uncertain = _BITS[np.argpartition(np.abs(values), _UNCERTAIN, axis=1)[:, :_UNCERTAIN]]
-    probes = np.repeat(_keys(values)[:, None], len(_TURNS), axis=1)
+    """The keys of (Q, 16) values with up to _TURNED of their least certain bits turned, (P, Q) uint16."""
+    uncertain = np.argpartition(np.abs(values), _UNCERTAIN, axis=1)[:, :_UNCERTAIN]
+    bits = _BITS[np.ascontiguousarray(uncertain.T)]  # (6, Q)
+    probes = np.repeat(_keys(values)[None], len(_TURNS), axis=0)
     for number, places in enumerate(_TURNS):
         for place in places:
-            probes[:, number] ^= uncertain[:, place]
+            probes[number] ^= bits[place]
     return probes
 
 
