@@ -1,8 +1,12 @@
 """Stage validate: the three packed sets judged together and split. `python stages/validate.py`."""
 
+import os
 import sys
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
+
+# The search for copies has a thread a core of its own; NumPy's would stand in their way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from panvision.ingest.packed import PackedError
 from panvision.ingest.pins import read_pins

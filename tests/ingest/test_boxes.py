@@ -33,7 +33,7 @@ length = st.floats(0, 1e7, allow_nan=False)
     width=st.integers(1, 5000),
     height=st.integers(1, 5000),
 )
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_kept_boxes_lie_inside_and_have_area(boxes, width, height):
     placed, problems = place(boxes, width, height)
     narrow = placed.xyxy.astype(np.float32)
@@ -51,7 +51,7 @@ def test_kept_boxes_lie_inside_and_have_area(boxes, width, height):
     size=st.none() | st.sampled_from([(40, 30), (30, 40), (80, 60)]),
     orientation=st.integers(1, 8),
 )
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_the_short_way_for_boxes_inside_gives_what_the_long_one_gives(boxes, size, orientation):
     short, problems = place(boxes, 40, 30, size=size, orientation=orientation)
     with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +77,7 @@ anything = (
     relative=st.booleans(),
     zero_area=st.sampled_from(["drop", "refuse"]),
 )
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_any_numbers_end_in_boxes_inside_or_in_problems(boxes, size, orientation, relative, zero_area):
     placed, problems = place(boxes, 40, 30, size=size, orientation=orientation, relative=relative, zero_area=zero_area)
     assert np.isfinite(placed.xyxy).all() and len(placed.labels) == len(placed.xyxy)
@@ -98,6 +98,7 @@ def test_any_numbers_end_in_boxes_inside_or_in_problems(boxes, size, orientation
     height=st.integers(1, 4000),
     orientation=st.integers(1, 8),
 )
+@settings(deadline=None)
 def test_fractions_are_of_the_upright_picture(box, width, height, orientation):
     x, y, w, h = box
     in_pixels = (x * width, y * height, w * width, h * height)
@@ -121,6 +122,7 @@ def test_fractions_of_a_stated_size_turn_with_the_picture():
     h=st.integers(1, 30),
     orientation=st.integers(1, 8),
 )
+@settings(deadline=None)
 def test_boxes_and_masks_turn_as_pillow_turns_pictures(x, y, w, h, orientation):
     mask = np.zeros((30, 40), np.uint8)
     mask[y : y + h, x : x + w] = 255

@@ -334,7 +334,17 @@ NOT_PERMITTED = [
 @pytest.mark.parametrize(("task", "part", "images"), NOT_PERMITTED)
 def test_what_may_not_be_read(tmp_path, monkeypatch, task, part, images):
     small_set(tmp_path, task)
-    refuse(monkeypatch, "read_bytes" if part.endswith(".png") else "iterdir", f"{task}/{part}")
+    if part.endswith(".png"):
+        real = open
+
+        def guarded(path, *args, **kwargs):
+            if str(path).endswith(f"{task}/{part}"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *args, **kwargs)
+
+        monkeypatch.setattr("builtins.open", guarded)
+    else:
+        refuse(monkeypatch, "iterdir", f"{task}/{part}")
     result = check(tmp_path, task)
     assert ("not_permitted", "error", part) in [(found.code, found.severity, found.file) for found in result.problems]
     assert result.images == images
@@ -356,6 +366,8 @@ def test_what_the_file_system_forbids_to_read(tmp_path, task, part, images):
 
 def test_a_folder_whose_files_may_not_be_looked_at(tmp_path, monkeypatch):
     small_set(tmp_path, "classification")
+    # As in a folder that may be listed, but not entered.
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("raw"))
     refuse(monkeypatch, "stat", "c201.png")
     result = check(tmp_path, "classification")
     assert [(found.code, found.file) for found in result.problems] == [("not_permitted", "images/raw/c201.png")]

@@ -84,7 +84,7 @@ def test_a_full_disk(tmp_path, script):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from panvision.ingest.arrays import ArrayWriter
+from panvision.ingest.arrays import ArrayFile
 
 moment = int(sys.argv[4])
 count = 0
@@ -98,8 +98,8 @@ def counted(function):
         return function(*given, **named)
     return call
 
-ArrayWriter.append = counted(ArrayWriter.append)
-ArrayWriter._write_header = counted(ArrayWriter._write_header)
+ArrayFile.write = counted(ArrayFile.write)
+ArrayFile.finish = counted(ArrayFile.finish)
 Path.rename = counted(Path.rename)
 Path.open = counted(Path.open)
 """
@@ -141,10 +141,13 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path, script):
             from panvision.ingest.settings import DataSettings
             from panvision.ingest.workers import load_samples
 
+            def everything(first, samples):
+                return list(samples)
+
             if __name__ == "__main__":
                 root = Path(sys.argv[1]) / "classification"
                 settings = DataSettings(root=sys.argv[1], image_size=64, min_side=16)
-                next(iter(load_samples(read_set("classification", root).samples, root, settings)))
+                next(iter(load_samples(read_set("classification", root).samples, root, settings, everything)))
                 os.kill(os.getpid(), signal.SIGKILL)
             """
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panvision.ingest.arrays import ArrayWriter
+from panvision.ingest.arrays import ArrayFile
 from panvision.ingest.pack import prepare
 from panvision.ingest.packed import open_packed
 from panvision.ingest.problems import IngestError
@@ -111,10 +111,10 @@ def test_a_run_that_fails_leaves_the_old_arrays_and_nothing_else(tmp_path, monke
     folder = tmp_path / "prepared" / "segmentation"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def full_disk(self, row):
+    def full_disk(self, number, row):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ArrayWriter, "append", full_disk)
+    monkeypatch.setattr(ArrayFile, "write", full_disk)
     with pytest.raises(OSError, match="No space left"):
         pack(tmp_path, "segmentation")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -219,15 +219,47 @@ def test_rows_keep_their_order_with_many_threads(tmp_path, monkeypatch):
         ).all()
 
 
-def test_array_writer_refuses_other_rows_and_can_be_empty(tmp_path):
-    with ArrayWriter(tmp_path / "a.npy", (2, 2)) as writer, pytest.raises(ValueError, match=r"expected uint8 \(2, 2\)"):
-        writer.append(np.zeros((2, 3), np.uint8))
+def test_pictures_left_out_shift_the_others_whoever_writes_them(tmp_path, monkeypatch):
+    """Enough pictures for several processes, some of them empty files."""
+    root = segmentation_set(tmp_path, 110)
+    images = sorted((root / "images").iterdir())
+    for number in (0, 3, 4, 40, 77, 109):
+        images[number].write_bytes(b"")
+    folders = []
+    for cores in (1, 3):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: range(cores))
+        folders.append(tmp_path / f"with{cores}")
+        assert pack(tmp_path, "segmentation", folders[-1]).images == 104
+    one, several = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert one == several
+    packed = open_packed(folders[1], "segmentation")
+    assert [row for row, file in enumerate(packed.files) if file.endswith(images[41].name)] == [37]
+    assert (packed.images[37] == resize_rgb(read_image(images[41]), SIDE)).all()
+    assert (packed.images[103] == resize_rgb(read_image(images[108]), SIDE)).all()
+
+
+def test_an_array_refuses_other_rows_and_can_be_empty(tmp_path):
+    with ArrayFile(tmp_path / "a.npy", (2, 2)) as array:
+        with pytest.raises(ValueError, match=r"expected uint8 \(2, 2\)"):
+            array.write(0, np.zeros((2, 3), np.uint8))
+        array.finish([])
     assert np.load(tmp_path / "a.npy").shape == (0, 2, 2)
 
 
-def test_array_writer_header_has_room_for_any_length(tmp_path):
-    with ArrayWriter(tmp_path / "a.npy", (1,)) as writer:
-        for number in range(1200):
-            writer.append(np.array([number % 256], np.uint8))
-    read = np.load(tmp_path / "a.npy", mmap_mode="r")
-    assert read.shape == (1200, 1) and read[1199, 0] == 1199 % 256
+@pytest.mark.parametrize("moved", [1, 64, 1 << 22])
+@pytest.mark.parametrize(
+    "kept", [range(1200), range(3, 1200), [*range(500), *range(501, 1200)], range(0, 1200, 7), [1199], range(1100), []]
+)
+def test_rows_that_are_not_kept_leave_no_gap(tmp_path, monkeypatch, moved, kept):
+    """Whatever the order in which rows are written, and however many are moved at a time."""
+    monkeypatch.setattr("panvision.ingest.arrays._MOVED_BYTES", moved)
+    rows = np.random.default_rng(0).integers(0, 255, (1200, 2, 3), np.uint8)
+    for numbers in (range(1199, -1, -2), range(0, 1200, 2)):
+        with ArrayFile(tmp_path / "a.npy", (2, 3)) as array:
+            for number in numbers:
+                array.write(number, rows[number])
+    with ArrayFile(tmp_path / "a.npy", (2, 3)) as array:
+        array.finish(kept)
+    np.save(tmp_path / "expected.npy", rows[list(kept)])
+    assert np.array_equal(np.load(tmp_path / "a.npy", mmap_mode="r"), rows[list(kept)])
+    assert (tmp_path / "a.npy").stat().st_size == (tmp_path / "expected.npy").stat().st_size

@@ -20,17 +20,31 @@ def given(tmp_path):
 def test_processes_give_what_one_process_gives_in_order(given, monkeypatch):
     samples, root, settings = given
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(3))
-    together = list(load_samples(samples, root, settings))
+    together = list(load_samples(samples, root, settings, everything))
     monkeypatch.setattr(workers, "_WORTH_IT", 10**6)
-    alone = list(load_samples(samples, root, settings))
+    alone = list(load_samples(samples, root, settings, everything))
     assert [one.index for one in together] == [one.index for one in alone]
     assert [one.index[0] for one in alone] == [sample.file for sample in samples]
     assert all((one.image == other.image).all() for one, other in zip(together, alone, strict=True))
 
 
+@pytest.mark.parametrize("cores", [1, 4])
+def test_every_chunk_is_kept_under_its_number(given, monkeypatch, cores):
+    """Also where the process that hands out, the others, or none of them is quicker."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores))
+    samples, root, settings = given
+    assert list(load_samples(samples, root, settings, numbered)) == [
+        (number, sample.file) for number, sample in enumerate(samples)
+    ]
+
+
+def numbered(first, samples):
+    return [(number, loaded.index[0]) for number, loaded in enumerate(samples, first)]
+
+
 def test_stopping_early_ends_the_processes(given, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
-    loading = load_samples(*given)
+    loading = load_samples(*given, everything)
     next(loading)
     loading.close()
 
@@ -39,10 +53,14 @@ def test_a_process_that_dies_is_an_error_that_names_files(given, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
     monkeypatch.setattr(workers, "_load_chunk", die_elsewhere)
     with pytest.raises(IngestError, match=r"process that loads images died.*images/burnt/c12[0-9]{2}\.png.*max_pixels"):
-        list(load_samples(*given))
+        list(load_samples(*given, everything))
 
 
-def die_elsewhere(samples, root, settings):
+def everything(first, samples):
+    return list(samples)
+
+
+def die_elsewhere(first, samples, root, settings, keep):
     if multiprocessing.parent_process() is not None:
         os._exit(1)
-    return [load_sample(sample, root, settings) for sample in samples]
+    return keep(first, [load_sample(sample, root, settings) for sample in samples])

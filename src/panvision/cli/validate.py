@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from panvision.cli.problem_text import FEW, by_severity, count_line, count_sever
 
 if TYPE_CHECKING:
     from panvision.config import Config
+    from panvision.ingest.load import Loaded
     from panvision.ingest.packed import Task
     from panvision.ingest.problems import Problem
     from panvision.ingest.units import Pins
@@ -187,12 +188,17 @@ def _unusable(task: "Task", config: "Config", error: Exception) -> "list[Problem
         reading = read_set(task, root)
         problems += [_below(found, task) for found in reading.problems]
         try:
-            for loaded in load_samples(reading.samples, root, config.data):
-                problems += [_below(found, task) for found in loaded.problems]
+            for found in load_samples(reading.samples, root, config.data, _problems):
+                problems.append(_below(found, task))
         except IngestError:
             # It is what `error` says.
             pass
     return problems
+
+
+def _problems(_first: int, samples: "Iterable[Loaded]") -> "list[Problem]":
+    """What is kept of samples of which only the faults are told."""
+    return [found for loaded in samples for found in loaded.problems]
 
 
 def _below(found: "Problem", task: "Task") -> "Problem":

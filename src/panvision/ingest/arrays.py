@@ -1,51 +1,90 @@
-""".npy files written row by row: flat memory, and an error instead of a crash when the disk is full."""
+""".npy files that several processes fill row by row: flat memory, and an error instead of a crash on a full disk."""
 
+import io
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+# What is moved at a time when gaps are closed.
+_MOVED_BYTES = 1 << 22
 
-class ArrayWriter:
-    """Appends uint8 rows of one shape to a .npy file whose length is known only at the end.
 
-    A memory map would have to know the length first, and dies by a signal when the disk is full.
+class ArrayFile:
+    """A .npy file of uint8 rows of one shape, whose length is known only at the end.
+
+    A memory map dies by a signal when the disk is full. Where a row goes is known by its number alone, so processes
+    that each write other rows need not know of each other: `with ArrayFile(path, shape) as array: array.write(7, row)`.
     """
 
     def __init__(self, path: Path, row_shape: tuple[int, ...]) -> None:
-        self._path, self._row_shape, self._rows = path, row_shape, 0
-        self._stream = path.open("wb")
-        self._write_header()
-        self._data_start = self._stream.tell()
+        self._path, self._row_shape = path, row_shape
+        self._row_bytes = int(np.prod(row_shape))
+        self._data_start = len(_header((0, *row_shape)))
 
-    def append(self, row: npt.NDArray[np.uint8]) -> None:
-        """Write one row.
+    def __enter__(self) -> Self:
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        self._stream = os.fdopen(handle, "r+b", buffering=0)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+
+    def write(self, number: int, row: npt.NDArray[np.uint8]) -> None:
+        """Write the row of a number, 0 or more; what stood there is replaced.
 
         Raises:
-            ValueError: another shape or type than the first rows.
+            ValueError: another shape or type than the file's.
             OSError: the disk is full.
         """
         if row.shape != self._row_shape or row.dtype != np.uint8:
             raise ValueError(f"{self._path}: expected uint8 {self._row_shape}, got {row.dtype} {row.shape}")
-        self._stream.write(np.ascontiguousarray(row).data)
-        self._rows += 1
+        self._put(number, np.ascontiguousarray(row).reshape(-1).data)
 
-    def _write_header(self) -> None:
-        # numpy pads headers so that the first dimension may grow in place.
-        header = {"descr": "|u1", "fortran_order": False, "shape": (self._rows, *self._row_shape)}
-        np.lib.format.write_array_header_1_0(self._stream, header)
+    def finish(self, kept: Sequence[int]) -> None:
+        """Move the rows that are kept to the front, in their order, and write the header.
 
-    def __enter__(self) -> Self:
-        return self
+        Args:
+            kept: rising numbers of the rows that were written and hold.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._stream:
-            if error is None:
-                self._stream.seek(0)
-                self._write_header()
-                if self._stream.tell() != self._data_start:
-                    raise OSError(f"{self._path}: the header outgrew its place")
+        Raises:
+            OSError: the disk is full, or the header outgrew its place.
+        """
+        header = _header((len(kept), *self._row_shape))
+        if len(header) != self._data_start:
+            raise OSError(f"{self._path}: the header outgrew its place")
+        self._close_gaps(np.asarray(kept, np.int64))
+        self._stream.truncate(self._data_start + len(kept) * self._row_bytes)
+        self._stream.seek(0)
+        _write_all(self._stream, memoryview(header))
+
+    def _close_gaps(self, kept: npt.NDArray[np.int64]) -> None:
+        at_once = max(1, _MOVED_BYTES // self._row_bytes)
+        # Up to the first gap all rows are where they belong.
+        target = int(np.count_nonzero(kept == np.arange(len(kept))))
+        while target < len(kept):
+            ahead = kept[target : target + at_once] - kept[target]
+            count = int(np.count_nonzero(ahead == np.arange(len(ahead))))
+            self._stream.seek(self._data_start + int(kept[target]) * self._row_bytes)
+            self._put(target, memoryview(self._stream.read(count * self._row_bytes)))
+            target += count
+
+    def _put(self, number: int, content: memoryview) -> None:
+        self._stream.seek(self._data_start + number * self._row_bytes)
+        _write_all(self._stream, content)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    # numpy pads headers so that the first dimension may grow in place.
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def _write_all(stream: io.FileIO, content: memoryview) -> None:
+    """Write all of it: a file without a buffer may take a part only, where the disk is nearly full."""
+    while content:
+        content = content[stream.write(content) or 0 :]

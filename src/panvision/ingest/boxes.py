@@ -41,8 +41,8 @@ def place_boxes(
     """
     labels = np.array(given.labels, np.int64)
     if _all_inside(given, picture):
-        xywh = np.array(given.xywh, np.float64).reshape(-1, 4)
-        return PlacedBoxes(np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]), labels), []
+        corners = [(x, y, x + width, y + height) for x, y, width, height in given.xywh]
+        return PlacedBoxes(np.array(corners, np.float64).reshape(-1, 4), labels), []
     xywh = _in_pixels(given, picture)
     finite: Flags = np.asarray(np.isfinite(xywh).all(axis=1))
     negative: Flags = finite & (xywh[:, 2:] < 0).any(axis=1)

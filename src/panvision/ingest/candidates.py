@@ -14,9 +14,11 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from panvision.ingest.cores import in_threads
 from panvision.ingest.looks import LENGTH, VARIANTS, Floats, LookStack, describe, describe_variants
 
 Integers = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint16]
 
 # Descriptors of copies have at least this cosine at the nearest variant; few others have.
 _COSINE = 0.84
@@ -25,6 +27,7 @@ _SIGNS = 20
 _KEY_BITS = 16
 _UNCERTAIN = 6
 _TURNED = 2
+_TURNS = [places for count in range(_TURNED + 1) for places in combinations(range(_UNCERTAIN), count)]
 # Of the entries under one key, a query meets at most so many: those nearest in a 17th frequency. Where a camera does
 # not move, all its pictures have one key, and the work would grow with their square.
 _MOST = 48
@@ -60,7 +63,9 @@ class _Table:
         columns, centre: which 16 frequencies the key is made of, and what they are measured from.
         tie: the frequency that orders what has one key.
         order: rows of the descriptors by key, then by `tie`.
-        starts: (2^16 + 1,) where each key begins in `order`.
+        starts: (2^16,) where each key begins in `order`.
+        counts: (2^16,) how many have it.
+        taken: (2^16,) bool, whether any has.
         within: the values of `tie` in this order.
     """
 
@@ -69,6 +74,8 @@ class _Table:
     tie: int
     order: Integers
     starts: Integers
+    counts: Integers
+    taken: npt.NDArray[np.bool_]
     within: Floats
 
 
@@ -80,10 +87,11 @@ def find_candidates(looks: LookStack, rows: Integers) -> Candidates:
         rows: (N,) which of them are compared; none of these is plain.
     """
     index = _Index(looks, rows)
-    blocks = [
-        index.ask(start, describe_variants(looks.take(rows[start : start + _BLOCK])))
-        for start in range(0, len(rows), _BLOCK)
-    ]
+
+    def ask(start: int) -> tuple[Integers, Floats]:
+        return index.ask(start, describe_variants(looks.take(rows[start : start + _BLOCK])))
+
+    blocks = in_threads(ask, range(0, len(rows), _BLOCK))
     if not blocks:
         empty = np.zeros(0, np.int64)
         return Candidates(empty, empty, empty, np.zeros(0, np.float32))
@@ -127,8 +135,9 @@ class _Index:
     def _file(self, columns: Integers, centre: Floats, tie: int) -> _Table:
         keys = _keys(self._base[:, columns] - centre[columns])
         order = np.lexsort((self._base[:, tie], keys))
-        starts = np.searchsorted(keys[order], np.arange(2**_KEY_BITS + 1))
-        return _Table(columns, centre[columns], tie, order, starts, self._base[order, tie])
+        counts = np.bincount(keys, minlength=2**_KEY_BITS)
+        starts = np.cumsum(counts) - counts
+        return _Table(columns, centre[columns], tie, order, starts, counts, counts > 0, self._base[order, tie])
 
     def ask(self, first: int, variants: Floats) -> tuple[Integers, Floats]:
         """Pairs for some looks from number `first` on, by their (B, V, 63) variants: rows (M, 3) and cosines (M,)."""
@@ -151,23 +160,23 @@ class _Index:
 
     def _matches(self, table: _Table, flat: Floats, signs: npt.NDArray[np.uint64]) -> tuple[Integers, Integers]:
         """Queries (rows of `flat`) and the looks filed under one of their keys, those of similar signs."""
-        probes = _probes(flat[:, table.columns] - table.centre)  # (Q, P)
-        query = np.repeat(np.arange(len(flat)), probes.shape[1])
-        start, stop = table.starts[probes.ravel()], table.starts[probes.ravel() + 1]
-        full = stop - start > _MOST
+        probes = _probes(flat[:, table.columns] - table.centre).ravel()
+        # Most keys are nobody's.
+        some = np.flatnonzero(table.taken[probes])
+        query, keys = some % len(flat), probes[some]
+        start, counts = table.starts[keys], table.counts[keys]
+        full = counts > _MOST
         if full.any():
-            start[full], stop[full] = _around(table, start[full], stop[full], flat[query[full], table.tie])
-        counts = stop - start
-        some = counts > 0
-        query, start, counts = query[some], start[some], counts[some]
+            start[full] = _around(table, start[full], start[full] + counts[full], flat[query[full], table.tie])
+            counts[full] = _MOST
         place = np.repeat(start - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
         query, target = np.repeat(query, counts), table.order[place]
         close = np.bitwise_count(signs[query] ^ self._signs[target]) <= _SIGNS
         return query[close], target[close]
 
 
-def _around(table: _Table, start: Integers, stop: Integers, value: Floats) -> tuple[Integers, Integers]:
-    """The part of each key's entries, of length _MOST, that lies around a value of the tie's frequency."""
+def _around(table: _Table, start: Integers, stop: Integers, value: Floats) -> Integers:
+    """Where the part of each key's entries, of length _MOST, begins that lies around a value of the tie's frequency."""
     low, high = start.copy(), stop.copy()
     # Binary search in all the ranges at once.
     while (searching := low < high).any():
@@ -175,8 +184,7 @@ def _around(table: _Table, start: Integers, stop: Integers, value: Floats) -> tu
         below = searching & (table.within[np.minimum(middle, len(table.within) - 1)] < value)
         low = np.where(below, middle + 1, low)
         high = np.where(searching & ~below, middle, high)
-    first = np.clip(low - _MOST // 2, start, stop - _MOST)
-    return first, first + _MOST
+    return np.asarray(np.clip(low - _MOST // 2, start, stop - _MOST))
 
 
 def _signs(vectors: Floats) -> npt.NDArray[np.uint64]:
@@ -186,21 +194,24 @@ def _signs(vectors: Floats) -> npt.NDArray[np.uint64]:
     return np.ascontiguousarray(np.packbits(padded, axis=1)).view(np.uint64)[:, 0]
 
 
-def _keys(values: Floats) -> Integers:
-    """The signs of (M, 16) values as (M,) int64."""
-    return np.asarray((values > 0) @ (1 << np.arange(_KEY_BITS)), np.int64)
+def _keys(values: Floats) -> Keys:
+    """The signs of (M, 16) values as (M,) uint16."""
+    return np.ascontiguousarray(np.packbits(values > 0, axis=1)).view(np.uint16)[:, 0]
 
 
-def _probes(values: Floats) -> Integers:
-    """The keys of (Q, 16) values with up to _TURNED of their least certain bits turned, (Q, P) int64."""
-    uncertain = 1 << np.argpartition(np.abs(values), _UNCERTAIN, axis=1)[:, :_UNCERTAIN]
-    keys = _keys(values)
-    turned = [
-        sum((uncertain[:, place] for place in places), np.zeros(len(values), np.int64))
-        for count in range(_TURNED + 1)
-        for places in combinations(range(_UNCERTAIN), count)
-    ]
-    return np.stack([keys ^ bits for bits in turned], axis=1)
+# The bit of each of the 16 values in a key.
+_BITS = _keys(np.eye(_KEY_BITS))
+
+
+def _probes(values: Floats) -> Keys:
+    """The keys of (Q, 16) values with up to _TURNED of their least certain bits turned, (P, Q) uint16."""
+    uncertain = np.argpartition(np.abs(values), _UNCERTAIN, axis=1)[:, :_UNCERTAIN]
+    bits = _BITS[np.ascontiguousarray(uncertain.T)]  # (6, Q)
+    probes = np.repeat(_keys(values)[None], len(_TURNS), axis=0)
+    for number, places in enumerate(_TURNS):
+        for place in places:
+            probes[number] ^= bits[place]
+    return probes
 
 
 def _distinct(query: Integers, target: Integers, count: int) -> tuple[Integers, Integers]:

@@ -238,12 +238,12 @@ def _document(path: Path, base: Path, root: Path) -> Document:
 
 
 def _key(path: Path, base: Path) -> str:
-    return _nfc(path.relative_to(base).with_suffix("").as_posix())
+    return _nfc(posixpath.splitext(relative(path, base))[0])
 
 
 def _nfc(text: str) -> str:
     """One form for names that systems write in two (macOS decomposes letters with accents)."""
-    return unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _inner_split(path: Path, images: Path) -> str:

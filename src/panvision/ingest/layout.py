@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from panvision.ingest.packed import Task
 from panvision.ingest.problems import Problem, problem
@@ -158,6 +159,7 @@ def list_folder(folder: Path, root: Path) -> Listing:
         return listing
     try:
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
+        kinds = _kinds(folder)
     except OSError as error:
         reason = f"cannot be listed: {error.strerror or type(error).__name__}"
         listing.problems.append(problem("not_permitted", relative(folder, root), reason))
@@ -170,10 +172,28 @@ def list_folder(folder: Path, root: Path) -> Listing:
                 listing.problems.append(
                     problem("hidden_file", relative(path, root), "is hidden or litter, and not read")
                 )
+        elif (kind := kinds.get(path.name)) is not None:
+            (listing.folders if kind == "folder" else listing.files).append(path)
         else:
             _sort_in(path, root, listing)
     listing.problems.extend(_clashes([*listing.folders, *listing.files], root))
     return listing
+
+
+def _kinds(folder: Path) -> dict[str, Literal["folder", "file"]]:
+    """The kind of each plain folder and file in a folder, by name, as the system tells it without being asked for each.
+
+    Links and other things are left out, and everything in a folder whose files may not be looked at.
+    """
+    kinds: dict[str, Literal["folder", "file"]] = {}
+    if os.access(folder, os.X_OK):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    kinds[entry.name] = "file"
+                elif entry.is_dir(follow_symlinks=False):
+                    kinds[entry.name] = "folder"
+    return kinds
 
 
 def _sort_in(path: Path, root: Path, listing: Listing) -> None:
@@ -291,6 +311,8 @@ def is_link(path: Path) -> bool:
 
 def fold_name(name: str) -> str:
     """A form that is equal for names that differ in case or in Unicode form only (NFC, then case folding)."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -312,10 +334,15 @@ def _folders_of(folder: Path, names: Iterable[str]) -> Iterator[Path]:
 def relative(path: Path, root: Path) -> str:
     """A path below `root` with forward slashes."""
     # As `Path.relative_to` has it, but for the time: every file is asked several times.
-    below, start = str(path), os.path.join(root, "")  # noqa: PTH118 -- pathlib drops the slash at the end
+    below, start = str(path), _start(str(root))
     if below.startswith(start):
         return below.removeprefix(start).replace(os.sep, "/")
     return path.relative_to(root).as_posix()
+
+
+@functools.lru_cache(maxsize=16)
+def _start(root: str) -> str:
+    return os.path.join(root, "")  # noqa: PTH118 -- pathlib drops the slash at the end
 
 
 def is_readable(path: Path) -> bool:

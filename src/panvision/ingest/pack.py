@@ -1,8 +1,9 @@
 """Raw images and labels in, packed arrays out: the work of the prepare stage."""
 
 import csv
+import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Self
 from PIL import Image
 
 from panvision.files import write_json
-from panvision.ingest.arrays import ArrayWriter
+from panvision.ingest.arrays import ArrayFile
 from panvision.ingest.layout import ACCEPTED, Reading
 from panvision.ingest.load import INDEX_COLUMNS, LABEL_COLUMNS, Loaded
 from panvision.ingest.looks import SIDE
@@ -77,31 +78,96 @@ def _expected(task: Task) -> str:
 def _pack(task: Task, reading: Reading, root: Path, settings: DataSettings, folder: Path) -> PackResult:
     """Decode every sample once, and stream the arrays and tables into `folder`."""
     problems = list(reading.problems)
-    with _Writers(task, settings.image_size, folder) as writers:
-        for loaded in load_samples(reading.samples, root, settings):
-            problems += loaded.problems
-            writers.append(loaded)
+    arrays = _Arrays(task, settings.image_size, folder)
+    with _Tables(task, folder) as tables:
+        for number, packed in enumerate(load_samples(reading.samples, root, settings, arrays)):
+            problems += packed.problems
+            if packed.index:
+                tables.append(number, packed)
+    arrays.finish(tables.rows)
     write_json(folder / "classes.json", {"classes": reading.classes})
     write_problems(folder / "problems.csv", problems)
-    return PackResult(writers.rows, sorted(set(problems)))
+    return PackResult(len(tables.rows), sorted(set(problems)))
 
 
-@dataclass
-class _Writers:
-    """The open files of a packed set; rows go out as they come, so that memory does not grow with them."""
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """What is left of a sample once its pixels are in the arrays; without `index` it cannot be used.
+
+    Attributes:
+        problems, index: as `Loaded` has them.
+        boxes: x1, y1, x2, y2 and the label of each box.
+        drawn: the PNG file of a mask that was drawn from outlines, at the picture's own size.
+    """
+
+    problems: list[Problem]
+    index: tuple[object, ...] = ()
+    boxes: tuple[tuple[object, ...], ...] = ()
+    drawn: bytes = b""
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """The arrays of a packed set. Called with some samples, it writes their pixels: each at its number's place."""
 
     task: Task
     side: int
     folder: Path
-    rows: int = 0
+
+    def __call__(self, first: int, samples: Iterable[Loaded]) -> list[_Packed]:
+        packed: list[_Packed] = []
+        with ExitStack() as stack:
+            files = [stack.enter_context(file) for file in self._files()]
+            for number, loaded in enumerate(samples, first):
+                for kind, file in zip(self._kinds(), files, strict=True):
+                    if (row := getattr(loaded, kind)) is not None:
+                        file.write(number, row)
+                packed.append(_without_pixels(loaded))
+        return packed
+
+    def finish(self, rows: Sequence[int]) -> None:
+        """Keep these of the samples, in their order, and complete the files."""
+        for file in self._files():
+            with file:
+                file.finish(rows)
+
+    def _kinds(self) -> tuple[str, ...]:
+        return ("image", "look", "mask") if self.task == "segmentation" else ("image", "look")
+
+    def _files(self) -> list[ArrayFile]:
+        square = (self.side, self.side)
+        shapes = {"image": (*square, 3), "look": (SIDE, SIDE), "mask": square}
+        return [ArrayFile(self.folder / f"{kind}s.npy", shapes[kind]) for kind in self._kinds()]
+
+
+def _without_pixels(loaded: Loaded) -> _Packed:
+    if loaded.image is None:
+        return _Packed(loaded.problems)
+    boxes: tuple[tuple[object, ...], ...] = ()
+    if loaded.boxes is not None:
+        pairs = zip(loaded.boxes.xyxy.tolist(), loaded.boxes.labels.tolist(), strict=True)
+        boxes = tuple((*box, label) for box, label in pairs)
+    drawn = io.BytesIO()
+    if loaded.full_mask is not None:
+        Image.fromarray(loaded.full_mask * 255).save(drawn, "PNG")
+    return _Packed(loaded.problems, loaded.index, boxes, drawn.getvalue())
+
+
+@dataclass
+class _Tables:
+    """The open tables of a packed set; lines go out as they come, so that memory does not grow with them.
+
+    Attributes:
+        rows: the numbers of the samples that were written.
+    """
+
+    task: Task
+    folder: Path
+    rows: list[int] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
-        self._images = self._array("images.npy", (self.side, self.side, 3))
-        self._looks = self._array("looks.npy", (SIDE, SIDE))
         self._index = self._table("index.csv", (*INDEX_COLUMNS, *LABEL_COLUMNS[self.task]))
-        if self.task == "segmentation":
-            self._masks = self._array("masks.npy", (self.side, self.side))
         if self.task == "detection":
             self._boxes = self._table("boxes.csv", BOX_COLUMNS)
         return self
@@ -109,40 +175,25 @@ class _Writers:
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    def append(self, loaded: Loaded) -> None:
-        """Write one sample, unless it cannot be used."""
-        if loaded.image is None or loaded.look is None:
-            return
-        self._images.append(loaded.image)
-        self._looks.append(loaded.look)
-        if loaded.mask is not None:
-            self._masks.append(loaded.mask)
-        mask_file = self._save_drawn(loaded)
-        self._index.writerow((*loaded.index, *((mask_file,) if self.task == "segmentation" else ())))
-        if loaded.boxes is not None:
-            self._boxes.writerows(_box_rows(self.rows, loaded))
-        self.rows += 1
+    def append(self, number: int, packed: _Packed) -> None:
+        """Write one sample that can be used."""
+        mask_file = self._save_drawn(packed)
+        self._index.writerow((*packed.index, *((mask_file,) if self.task == "segmentation" else ())))
+        if self.task == "detection":
+            self._boxes.writerows((len(self.rows), *box) for box in packed.boxes)
+        self.rows.append(number)
 
-    def _save_drawn(self, loaded: Loaded) -> str:
+    def _save_drawn(self, packed: _Packed) -> str:
         """Keep a mask that was drawn from outlines at the picture's own size, for it has no file to be read again."""
-        if loaded.full_mask is None:
+        if not packed.drawn:
             return ""
-        name = f"drawn/{self.rows:06}.png"
-        (self.folder / name).parent.mkdir(exist_ok=True)
-        Image.fromarray(loaded.full_mask * 255).save(self.folder / name)
-        return name
-
-    def _array(self, name: str, shape: tuple[int, ...]) -> ArrayWriter:
-        return self._stack.enter_context(ArrayWriter(self.folder / name, shape))
+        path = self.folder / "drawn" / f"{len(self.rows):06}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(packed.drawn)
+        return path.relative_to(self.folder).as_posix()
 
     def _table(self, name: str, columns: tuple[str, ...]) -> Any:
         stream = self._stack.enter_context((self.folder / name).open("w", encoding="utf-8", newline=""))
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         return writer
-
-
-def _box_rows(row: int, loaded: Loaded) -> Iterator[tuple[object, ...]]:
-    if loaded.boxes is not None:
-        for box, label in zip(loaded.boxes.xyxy.tolist(), loaded.boxes.labels.tolist(), strict=True):
-            yield (row, *box, label)

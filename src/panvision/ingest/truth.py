@@ -69,7 +69,7 @@ def load_mask(folder: str | Path, mask_file: str, image_file: str | None = None)
 
 
 def read_mask(
-    path: Path,
+    path: str | Path,
     *,
     stored_size: tuple[int, int],
     orientation: int,
@@ -82,7 +82,7 @@ def read_mask(
     size of the image's file before EXIF rotation is turned with the image.
 
     Args:
-        path: the mask.
+        path: the mask, and its name in messages.
         stored_size: width and height of the image's file, before EXIF rotation.
         orientation: the image's EXIF orientation, 1 to 8.
         max_pixels: larger masks are refused before they are decoded.
@@ -169,10 +169,11 @@ def _brightest(channels: Values) -> Values:
     return np.asarray(channels.max(axis=2))
 
 
-def _channels(path: Path, max_pixels: int, content: bytes | None = None) -> Values:
+def _channels(path: str | Path, max_pixels: int, content: bytes | None = None) -> Values:
     """A mask file's values as they lie, colours instead of palette indexes."""
-    with decode_errors(str(path)):
-        content = path.read_bytes() if content is None else content
+    if content is None:
+        with decode_errors(str(path)):
+            content = Path(path).read_bytes()
     with open_image(content, name=str(path)) as image:
         if image.width * image.height > max_pixels:
             raise ImageTooLargeError(f"{path}: {image.width}x{image.height} is more than {max_pixels} pixels")
@@ -180,7 +181,9 @@ def _channels(path: Path, max_pixels: int, content: bytes | None = None) -> Valu
             return _palette_values(image)
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8)
-        if image.mode in ("L", "LA", "RGB", "RGBA", "F") or image.mode.startswith("I"):
+        if image.mode in ("L", "LA", "RGB", "RGBA"):
+            return np.asarray(image)
+        if image.mode == "F" or image.mode.startswith("I"):
             return np.nan_to_num(np.asarray(image))
         return np.asarray(image.convert("RGB"))
 

@@ -1,29 +1,37 @@
-"""Samples loaded side by side in processes, in order, with few of them waiting at a time."""
+"""Samples loaded side by side in processes, in order; what becomes of their pixels is done where they were loaded."""
 
 import multiprocessing
 import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TypeVar
 
+from panvision.ingest.cores import count_cores
 from panvision.ingest.layout import Sample
 from panvision.ingest.load import Loaded, load_sample
 from panvision.ingest.problems import IngestError
 from panvision.ingest.settings import DataSettings
 
-# Samples handed to a process at once: what they weigh (a few hundred kB each) outweighs the handing over.
-_CHUNK = 8
+Kept = TypeVar("Kept")
+Keep = Callable[[int, Iterable[Loaded]], Sequence[Kept]]
+
+# Samples handed to a process at once: handing over takes as long as loading a third of one. The last chunks are
+# smaller, so that no process is left alone with much.
+_CHUNK, _SMALLEST = 32, 4
 # Chunks that each process has before it, so that it need not wait for this one to hand out more.
 _QUEUED = 2
+# Chunks of which the results wait for those before them: enough to go on alone while the others start.
+_WAITING = 64
 # Starting processes takes as long as loading so many samples.
 _WORTH_IT = 96
 
 
-def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings) -> Iterator[Loaded]:
+def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings, keep: Keep[Kept]) -> Iterator[Kept]:
     """Load samples in their order, each decoded once.
 
     This process loads some of them itself: all of a small set, and of a larger one what the others have not got round
@@ -33,30 +41,32 @@ def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings) 
         samples: as a reader found them.
         root: the task's folder.
         settings: the `data` section.
+        keep: what is kept of some samples, the first of which has the given number; they are loaded as it takes them.
+            It is called in the process that loads them, and what it returns travels to this one: it should be small,
+            and `keep` itself can be pickled.
 
     Raises:
         IngestError: a process died over one of some images, which are named.
+        Exception: what `keep` raises.
     """
-    others = _cores() - 1
+    others = count_cores() - 1
     if others == 0 or len(samples) < _WORTH_IT:
-        for sample in samples:
-            yield load_sample(sample, root, settings)
+        for first, chunk in _cut(samples, 1):
+            yield from _load_chunk(first, chunk, root, settings, keep)
         return
-    chunks = deque(samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK))
-    waiting: deque[tuple[Sequence[Sample], Future[list[Loaded]]]] = deque()
+    chunks = deque(_cut(samples, others + 1))
+    waiting: deque[tuple[Sequence[Sample], Future[Sequence[Kept]]]] = deque()
     with ProcessPoolExecutor(others, mp_context=_context(), initializer=_die_with_parent) as pool:
         try:
-            started = pool.submit(int)
-            while chunks and not started.done():
-                yield from _load_chunk(chunks.popleft(), root, settings)
             while chunks or waiting:
                 away = sum(not future.done() for _, future in waiting)
-                if chunks and away < _QUEUED * others and len(waiting) < 2 * _QUEUED * others:
-                    chunk = chunks.popleft()
-                    waiting.append((chunk, pool.submit(_load_chunk, chunk, root, settings)))
-                elif chunks and not waiting[0][1].done() and len(waiting) < 2 * _QUEUED * others:
-                    chunk, done = chunks.popleft(), Future[list[Loaded]]()
-                    done.set_result(_load_chunk(chunk, root, settings))
+                if chunks and away < _QUEUED * others and len(waiting) < _WAITING:
+                    first, chunk = chunks.popleft()
+                    waiting.append((chunk, pool.submit(_load_chunk, first, chunk, root, settings, keep)))
+                elif chunks and not waiting[0][1].done() and len(waiting) < _WAITING:
+                    first, chunk = chunks.popleft()
+                    done = Future[Sequence[Kept]]()
+                    done.set_result(_load_chunk(first, chunk, root, settings, keep))
                     waiting.append((chunk, done))
                 else:
                     yield from waiting[0][1].result()
@@ -71,12 +81,19 @@ def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings) 
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _cut(samples: Sequence[Sample], processes: int) -> Iterator[tuple[int, Sequence[Sample]]]:
+    """Chunks of samples, each with the number of its first one."""
+    first = 0
+    while first < len(samples):
+        count = min(max((len(samples) - first) // (4 * processes), _SMALLEST), _CHUNK)
+        yield first, samples[first : first + count]
+        first += count
 
 
-def _load_chunk(samples: Sequence[Sample], root: Path, settings: DataSettings) -> list[Loaded]:
-    return [load_sample(sample, root, settings) for sample in samples]
+def _load_chunk(
+    first: int, samples: Sequence[Sample], root: Path, settings: DataSettings, keep: Keep[Kept]
+) -> Sequence[Kept]:
+    return keep(first, (load_sample(sample, root, settings) for sample in samples))
 
 
 def _context() -> multiprocessing.context.BaseContext:
