@@ -99,7 +99,7 @@ def test_every_frame_of_a_recording_is_watched():
         done = watch(feed, monitor, threading.Event(), on_event=lambda event: lines.append(event.to_json()))
     assert (done.frames, done.dropped, capture.closed) == (30, 0, True)
     assert [line["event"] for line in lines] == ["state changed"]
-    assert lines[0]["time"] == pytest.approx(0.7)
+    assert lines[0]["time"] == pytest.approx(0.5)
 
 
 def source_of(capture):
