@@ -62,7 +62,7 @@ def test_events_are_lines_of_json(model, clip, capsys):
 def test_events_are_words_without_json(model, clip, capsys):
     _, out, _ = watched(capsys, clip, "--checkpoint", model, "--expected", "")
     assert len(out) == 2
-    assert out[0].strip() == "0.70 s  state changed from nothing to frozen (97%)"
+    assert out[0].strip() == "0.50 s  state changed from nothing to frozen (97%)"
     assert "state changed from frozen to fresh" in out[1]
 
 

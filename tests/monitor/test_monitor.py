@@ -110,6 +110,8 @@ def test_a_source_that_never_gives_a_frame_is_lost_too():
     watcher = monitor()
     assert watcher.idle(100.0) == ()
     assert names(watcher.idle(105.0)) == ["source lost"]
+    # A recording that starts late has times of its own.
+    assert names(watcher.take(said("raw", boxes=BOTH), 0.0).events) == ["source returned"]
 
 
 @pytest.mark.parametrize("time", [1.0, 0.5, float("nan")])

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 import panvision.monitor
+from panvision.monitor import sources
 from panvision.monitor.sources import DirectoryCapture, PacedCapture, SourceError, find_source
+from panvision.pixels import ImageError
 from tests.monitor.fakes import FakeCapture, FakeClock
 
 
@@ -84,6 +86,24 @@ def test_a_half_written_picture_is_taken_when_it_is_whole(folder):
     looks = []
     folder.plans = [lambda: looks.append(1), lambda: (folder.path / "002.png").write_bytes(whole)]
     assert level(capture.read()) == 20 and looks == [1]
+
+
+def test_the_last_bytes_may_come_without_a_tick_of_the_clock(folder, monkeypatch):
+    """A file system's times are coarse: a picture can become whole while its time of change stays."""
+    folder.add(10)
+    capture = folder.capture()
+    capture.read()
+    folder.add(20)
+    read, failures = sources.read_image, [1, 2, 3]
+
+    def whole_at_last(path):
+        if failures:
+            raise ImageError(f"{path}: truncated {failures.pop()}")
+        return read(path)
+
+    monkeypatch.setattr(sources, "read_image", whole_at_last)
+    folder.plans = [lambda: None] * 3
+    assert level(capture.read()) == 20
 
 
 def test_a_broken_picture_does_not_hide_the_others_nor_stay_in_the_way(folder):

@@ -60,7 +60,7 @@ def _add_monitor_arguments(parser: argparse.ArgumentParser) -> None:
     # The numbers are checked, and have their defaults, where they belong: in panvision.monitor.options.
     seconds: dict[str, Any] = {"type": float, "metavar": "SECONDS"}
     parser.add_argument(
-        "--half_life", help="after which evidence for a state counts half; 0.01 to 3600 (default: 0.7)", **seconds
+        "--half_life", help="after which evidence for a state counts half; 0.01 to 3600 (default: 0.5)", **seconds
     )
     parser.add_argument(
         "--margin",

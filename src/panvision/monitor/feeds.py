@@ -95,7 +95,7 @@ class LiveFeed:
         self._failure: Exception | None = None
         self._passed = self._passed_before = 0
         self._wait = BACK_OFF_SECONDS[0]
-        self._offset = 0.0
+        self._offset = clock.time() if own_time else 0.0
         self._last = 0.0
         self._thread = threading.Thread(target=self._run, name="panvision-feed", daemon=True)
 

@@ -83,6 +83,7 @@ class Monitor:
         self._things = {name: self._presence() for name in options.expected if name in boxes}
         self._pan_by_box = options.pan in boxes
         self._time: float | None = None
+        self._waiting: float | None = None
         self._lost = False
 
     def _presence(self) -> Presence:
@@ -122,8 +123,10 @@ class Monitor:
 
     def idle(self, time: float) -> tuple[Event, ...]:
         """Say that no frame has come until `time`; gives `source lost` once when that has lasted too long."""
-        self._time = time if self._time is None else self._time
-        if self._lost or time - self._time < self.options.lost_after:
+        # Before the first frame: since one was waited for. The frame's own time may be earlier.
+        self._waiting = time if self._waiting is None else self._waiting
+        since = self._waiting if self._time is None else self._time
+        if self._lost or time - since < self.options.lost_after:
             return ()
         self._lost = True
         return (Event(SOURCE_LOST, time, 1.0),)

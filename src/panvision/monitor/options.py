@@ -47,7 +47,7 @@ class MonitorOptions:
         MonitorError: all that is out of range, at once.
     """
 
-    half_life: float = 0.7
+    half_life: float = 0.5
     margin: float = 0.2
     strong: float = 0.75
     order: tuple[str, ...] = ()
