@@ -9,7 +9,7 @@ import numpy.typing as npt
 from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, RawOutputs
 
 # Since 1.29 ONNX Runtime reports to its makers what it runs, unless it is told not to before it is imported. What a
-# camera's computer does stays there. Who sets the variable himself is left alone.
+# camera's computer does stays there. A setting of the user's own is left alone.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
