@@ -50,6 +50,7 @@ def leave_old_files(folder: Path) -> None:
     for name in WRITTEN:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("{}")
+    (folder / "models/.panvision.onnx.killed.partial").write_text("half a model")
 
 
 def as_if_exported(exported: Path):

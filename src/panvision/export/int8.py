@@ -65,14 +65,18 @@ def _quantise(exported: Path, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
         prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         # Symbolic shapes are for transformers, and need another package.
         quant_pre_process(str(exported), str(prepared), skip_symbolic_shape=True)
-        graph = onnx.load(prepared).graph
+        proto = onnx.load(prepared)
+        # The quantiser knows nodes by their names, which may be missing or the same.
+        for node in proto.graph.node:
+            node.name = node.output[0]
+        onnx.save(proto, prepared)
         quantize_static(
             str(prepared),
             str(quantised),
-            _Calibration(graph.input[0].name, images),
+            _Calibration(proto.graph.input[0].name, images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTISED),
-            nodes_to_quantize=quantised_nodes(graph),
+            nodes_to_quantize=quantised_nodes(proto.graph),
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,

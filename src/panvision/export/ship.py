@@ -14,7 +14,7 @@ from panvision.export.parity import compare
 from panvision.export.pictures import calibration_images, parity_images
 from panvision.export.scores import HeldOut, judge
 from panvision.export.settings import ExportSettings
-from panvision.files import replacing, write_json, write_text
+from panvision.files import remove_partials, replacing, write_json, write_text
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
 from panvision.inference.predictor import Predictor
@@ -85,13 +85,12 @@ def ship(
     checkpoint, shipped = Path(checkpoint), Shipped.below(models, metrics)
     for old in shipped:
         old.unlink(missing_ok=True)
+        remove_partials(old)
     shown = read_figures(metrics, reference.tasks)
     model, metadata = load_checkpoint(checkpoint)
-    images = parity_images(
-        held_out.prepared, held_out.splits, count=settings.parity_images, image_size=reference.image_size
-    )
-    hashes = params_hash(metadata), data_hash(held_out.prepared, held_out.splits)
-    info = replace(reference.info, params_sha256=hashes[0], data_sha256=hashes[1])
+    prepared, splits = held_out.prepared, held_out.splits
+    images = parity_images(prepared, splits, count=settings.parity_images, image_size=reference.image_size)
+    info = replace(reference.info, params_sha256=params_hash(metadata), data_sha256=data_hash(prepared, splits))
     # All get their names together, once everything is proven.
     with ExitStack() as stack:
         scratch = Shipped(*(stack.enter_context(replacing(path)) for path in shipped))
@@ -100,18 +99,17 @@ def ship(
         parity = compare(Predictor(reference.backend, info), exported, images, checkpoint=checkpoint)
         parity.check(settings, checkpoint)
         figures = {"parity": parity.to_json(settings), **_measure(exported, settings, held_out, scratch)}
-        figures["size_mb"]["checkpoint"] = _megabytes(checkpoint)
+        figures["size_mb"] = _sizes({"checkpoint": checkpoint, "onnx": scratch.onnx, "int8": scratch.int8})
         write_json(scratch.config, shipped_config(metadata, info, settings))
         write_json(scratch.figures, figures)
         write_text(scratch.card, model_card(info, {**shown, "export": figures}, max_drop=settings.max_drop))
 
 
 def _measure(exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped) -> dict[str, Any]:
-    """What both files score and how large they are; the INT8 file is written first."""
+    """What both files score, and the verdict on INT8, whose file is written here."""
     scores = held_out.score(exported)
     if not settings.int8:
-        sizes = {"onnx": _megabytes(scratch.onnx), "int8": None}
-        return {"scores": {"onnx": scores, "int8": None}, "int8": None, "size_mb": sizes}
+        return {"scores": {"onnx": scores, "int8": None}, "int8": None}
     images = calibration_images(
         held_out.prepared,
         held_out.splits,
@@ -127,7 +125,6 @@ def _measure(exported: Predictor, settings: ExportSettings, held_out: HeldOut, s
     return {
         "scores": {"onnx": scores, "int8": rounded},
         "int8": judge(scores, rounded, settings.max_drop).to_json(),
-        "size_mb": {"onnx": _megabytes(scratch.onnx), "int8": _megabytes(scratch.int8)},
     }
 
 
@@ -155,5 +152,6 @@ def shipped_config(metadata: Mapping[str, Any], info: ModelInfo, settings: Expor
     }
 
 
-def _megabytes(path: Path) -> float:
-    return round(path.stat().st_size / 1e6, 3)
+def _sizes(files: Mapping[str, Path]) -> dict[str, float | None]:
+    """Megabytes of files; None of an empty one, which is no model."""
+    return {name: round(path.stat().st_size / 1e6, 3) or None for name, path in files.items()}

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, RawOutputs
 
-# Since 1.29 its builds report what they run to Microsoft unless told not to before they are imported. What a camera's
-# computer does stays there; `ORT_DISABLE_TELEMETRY=0` in the environment is left alone.
+# Since 1.29 ONNX Runtime reports to its makers what it runs, unless it is told not to before it is imported. What a
+# camera's computer does stays there. A setting of the user's own is left alone.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime

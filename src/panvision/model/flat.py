@@ -37,6 +37,7 @@ class FlatModel(nn.Module):
             of stride and centerness (N, P) over the P points of all levels, finest level first, row by row;
             state_logits (N, C).
         """
+        # Cast before anything else: TensorRT takes a uint8 input in no other way.
         outputs = self.model(images.float().permute(0, 3, 1, 2))
         flat: list[Tensor] = []
         if "segmentation" in outputs:
