@@ -23,6 +23,7 @@ COPIED = (
     ".dvc/plots",
     "data/pins.csv",
     "metrics/baselines.json",
+    "metrics/previous.json",
     "stages",
     "src",
 )

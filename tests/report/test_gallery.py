@@ -9,7 +9,7 @@ from panvision.inference.drawing import MASK_COLOR, MASK_OPACITY, class_color
 from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import PackedError
 from panvision.pixels import ImageError
-from panvision.report.gallery import draw_gallery
+from panvision.report.gallery import HeldOut
 from panvision.report.thumbnails import spread
 from tests.report.run import BOX
 from tests.tiny import ColourBackend, picture
@@ -23,14 +23,12 @@ TINTED_DARK, TINTED_BRIGHT = (
 
 
 def gallery(run, task, **settings):
-    return draw_gallery(
-        Predictor(ColourBackend()),
-        task,
-        prepared=run.prepared,
-        splits=run.splits,
-        data=run.data,
-        settings=run.settings.model_copy(update=settings),
-    )
+    chosen = run.settings.model_copy(update=settings)
+    return held_out(run, task).spread(chosen.images, chosen.width)
+
+
+def held_out(run, task) -> HeldOut:
+    return HeldOut.open(Predictor(ColourBackend()), task, prepared=run.prepared, splits=run.splits, data=run.data)
 
 
 def pixels(uri: str) -> np.ndarray:
