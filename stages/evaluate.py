@@ -1,4 +1,4 @@
-"""Stage `evaluate`: the shipped model on the raw test pictures, scored."""
+"""Stage `evaluate`: the shipped model on the raw test pictures, scored, with confidence intervals."""
 
 import sys
 
@@ -6,7 +6,7 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.decoding.settings import DetectionSettings
 from panvision.evaluation.score import EvaluationError, evaluate
-from panvision.evaluation.settings import EvaluationSettings
+from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import PackedError
@@ -16,8 +16,13 @@ from panvision.pixels import ImageError
 
 
 def main() -> None:
-    """Read models/best_model.pth and the test split; write metrics/*.json and reports/plots/*.csv."""
-    schemas = {"data": DataSettings, "detection": DetectionSettings, "evaluation": EvaluationSettings}
+    """Read models/best_model.pth, validation and test split; write metrics, reports/plots and reports/results."""
+    schemas = {
+        "data": DataSettings,
+        "detection": DetectionSettings,
+        "classification": ClassificationSettings,
+        "evaluation": EvaluationSettings,
+    }
     try:
         settings = read_sections(schemas)
         detection = settings["detection"]
@@ -30,10 +35,11 @@ def main() -> None:
             splits="build/splits.csv",
             data=settings["data"],
             settings=settings["evaluation"],
+            order=settings["classification"].order,
         )
     except (ParamsError, PackedError, PredictorError, EvaluationError, ImageError) as error:
         sys.exit(str(error))
-    evaluation.write("metrics", "reports/plots")
+    evaluation.write("metrics", "reports/plots", "reports/results")
 
 
 if __name__ == "__main__":

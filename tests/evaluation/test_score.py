@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 
 import numpy as np
@@ -29,8 +30,11 @@ class World:
         self.raw = root / "raw"
         self.split_rows: list[tuple[str, str, str, str]] = []
 
-    def add(self, task: str, samples, split: str = "test") -> None:
-        """Samples are (pixels, label): a mask, a list of (x1, y1, x2, y2, label), or a state's name."""
+    def add(self, task: str, samples, split: str = "test", *, val: int = 0) -> None:
+        """Samples are (pixels, label): a mask, a list of (x1, y1, x2, y2, label), or a state's name.
+
+        The last `val` of them are of the validation split.
+        """
         folder, raw = self.prepared / task, self.raw / task
         self.split_rows = [row for row in self.split_rows if row[0] != task]
         index, boxes = [], []
@@ -46,9 +50,9 @@ class World:
             elif task == "detection":
                 values = (len(label),)
                 boxes += [(row, *box) for box in label]
-            index.append((file, pixels.shape[1], pixels.shape[0], *values))
-            self.split_rows.append((task, file, file, split))
-        write_rows(folder / "index.csv", ("file", "width", "height", *EXTRA[task]), index)
+            index.append((file, pixels.shape[1], pixels.shape[0], hashlib.sha256(pixels).hexdigest(), *values))
+            self.split_rows.append((task, file, file, split if row < len(samples) - val else "val"))
+        write_rows(folder / "index.csv", ("file", "width", "height", "sha256", *EXTRA[task]), index)
         write_rows(folder / "boxes.csv", ("row", "x1", "y1", "x2", "y2", "label"), boxes)
         write_json(folder / "classes.json", {"classes": CLASSES[task]})
         packed = [resize_rgb(pixels, SIZE) for pixels, _ in samples]
@@ -59,14 +63,26 @@ class World:
             np.save(folder / "masks.npy", np.array(masks, np.uint8).reshape(-1, SIZE, SIZE))
         write_rows(self.splits, ("task", "file", "group", "split"), self.split_rows)
 
-    def evaluate(self, backend=None, **settings):
+    def evaluate(self, backend=None, *, order=None, choices=None, **settings):
         return evaluate(
             Predictor(backend or ColourBackend()),
             prepared=self.prepared,
             splits=self.splits,
             data=self.data,
-            settings=EvaluationSettings(**settings),
+            settings=EvaluationSettings(**{"resamples": 20, **settings}),
+            order=order,
+            choices=choices,
         )
+
+
+def values(figures) -> list:
+    """Every figure in a metrics file."""
+    return [each for value in figures.values() for each in (values(value) if isinstance(value, dict) else [value])]
+
+
+def shape(figures) -> dict:
+    """The keys of a metrics file, intervals without their ends."""
+    return {key: shape(value) if isinstance(value, dict) and key != "ci95" else None for key, value in figures.items()}
 
 
 def right_half(share: float = 0.5) -> np.ndarray:
@@ -92,13 +108,10 @@ def test_a_model_that_is_right_scores_one(world) -> None:
     found = world.evaluate()
     assert found.segmentation["images"] == 3
     assert found.segmentation["miou"] > 0.98  # the edge lies between two of the model's pixels
-    assert found.detection == {"images": 2, "map50": 1.0, "map50_95": 1.0, "ap50": {"lid": None, "stirrer": 1.0}}
-    assert found.classification == {
-        "images": 2,
-        "accuracy": 1.0,
-        "balanced_accuracy": 1.0,
-        "recall": {"browned": 1.0, "fresh": None, "frozen": 1.0},
-    }
+    assert found.detection.items() >= {"images": 2, "map50": 1.0, "map50_95": 1.0}.items()
+    assert found.detection["ap50"] == {"lid": None, "stirrer": 1.0}
+    assert found.classification.items() >= {"images": 2, "accuracy": 1.0, "balanced_accuracy": 1.0}.items()
+    assert found.classification["recall"] == {"browned": 1.0, "fresh": None, "frozen": 1.0}
 
 
 def test_masks_are_scored_at_their_own_size_over_the_whole_set(tmp_path, world) -> None:
@@ -137,18 +150,11 @@ def test_plots_name_the_classes(world) -> None:
 def test_an_empty_split_is_null(world, tmp_path) -> None:
     world.split_rows = [(*row[:3], "train") for row in world.split_rows]
     write_rows(world.splits, ("task", "file", "group", "split"), world.split_rows)
-    world.evaluate().write(tmp_path / "metrics", tmp_path / "plots")
-    metrics = {task: json.loads((tmp_path / "metrics" / f"{task}.json").read_text()) for task in TASKS}
-    assert metrics == {
-        "segmentation": {"images": 0, "miou": None, "iou": {"background": None, "pan": None}, "dice": None},
-        "detection": {"images": 0, "map50": None, "map50_95": None, "ap50": dict.fromkeys(BOX_NAMES)},
-        "classification": {
-            "images": 0,
-            "accuracy": None,
-            "balanced_accuracy": None,
-            "recall": dict.fromkeys(STATE_NAMES),
-        },
-    }
+    world.evaluate().write(tmp_path / "metrics", tmp_path / "plots", tmp_path / "results")
+    for task in TASKS:
+        figures = json.loads((tmp_path / "metrics" / f"{task}.json").read_text())
+        assert figures.pop("images") == 0 and figures.pop("boundary_images", 0) == 0
+        assert set(values(figures)) == {None}
     assert (tmp_path / "plots" / "confusion.csv").read_text() == "actual,predicted\n"
     assert (tmp_path / "plots" / "precision_recall.csv").read_text() == "class,recall,precision\n"
 
@@ -156,22 +162,16 @@ def test_an_empty_split_is_null(world, tmp_path) -> None:
 @pytest.mark.parametrize("tasks", SUBSETS)
 def test_figures_of_tasks_that_the_model_has_not_are_null(world, tmp_path, tasks) -> None:
     whole, found = world.evaluate(), world.evaluate(PartBackend(*tasks))
-    nothing = {
-        "segmentation": {"images": None, "miou": None, "iou": {"background": None, "pan": None}, "dice": None},
-        "detection": {"images": None, "map50": None, "map50_95": None, "ap50": dict.fromkeys(BOX_NAMES)},
-        "classification": {
-            "images": None,
-            "accuracy": None,
-            "balanced_accuracy": None,
-            "recall": dict.fromkeys(STATE_NAMES),
-        },
-    }
     for task in TASKS:
-        assert getattr(found, task) == (getattr(whole, task) if task in tasks else nothing[task])
+        if task in tasks:
+            assert getattr(found, task) == getattr(whole, task)
+        else:
+            assert set(values(getattr(found, task))) == {None}
+            assert shape(getattr(found, task)) == shape(getattr(whole, task))
     assert bool(found.precision_recall) == ("detection" in tasks)
     assert bool(found.confusion) == ("classification" in tasks)
-    found.write(tmp_path / "metrics", tmp_path / "plots")
-    assert len(list((tmp_path / "metrics").iterdir())) == 3 and len(list((tmp_path / "plots").iterdir())) == 2
+    found.write(tmp_path / "metrics", tmp_path / "plots", tmp_path / "results")
+    assert [len(list((tmp_path / name).iterdir())) for name in ("metrics", "plots", "results")] == [3, 3, 3]
 
 
 def test_classes_of_tasks_that_the_model_has_not_do_not_matter(world) -> None:
@@ -187,13 +187,15 @@ def test_only_the_split_asked_for_is_scored(world) -> None:
 
 def test_what_is_written_is_the_same_every_time(world, tmp_path) -> None:
     for run in ("one", "two"):
-        world.evaluate().write(tmp_path / run, tmp_path / run)
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+        world.evaluate().write(tmp_path / run, tmp_path / run, tmp_path / run / "results")
+    names = sorted(path.relative_to(tmp_path / "one").as_posix() for path in (tmp_path / "one").rglob("*.*"))
     assert names == [
         "classification.json",
         "confusion.csv",
         "detection.json",
         "precision_recall.csv",
+        "reliability.csv",
+        *(f"results/{task}.json" for task in sorted(TASKS)),
         "segmentation.json",
     ]
     for name in names:
@@ -205,7 +207,7 @@ def test_what_is_written_is_the_same_every_time(world, tmp_path) -> None:
 def test_pictures_pass_in_batches(world) -> None:
     backend = ColourBackend()
     world.evaluate(backend, batch_size=2)
-    assert backend.batches == [2, 2, 2, 1]
+    assert backend.batches == [2, 1, 2, 2]
 
 
 def test_batches_do_not_change_the_scores(world) -> None:
@@ -237,3 +239,66 @@ def test_the_size_limit_of_the_data_holds(world) -> None:
     world.data = world.data.model_copy(update={"max_pixels": 5000})
     with pytest.raises(ImageError, match="max_pixels"):
         world.evaluate()
+
+
+def test_thresholds_and_temperature_come_from_the_validation_split_only(world) -> None:
+    faint = ColourBackend(box_logit=1.0)  # boxes score 0.85
+    pictures = [(picture(WIDTH, HEIGHT, box=BOX), [(*BOX, 1)])] * 3
+    world.add("detection", pictures, val=1)
+    states = [(picture(WIDTH, HEIGHT, colour=(120, 0, 0)), "browned"), (picture(WIDTH, HEIGHT), "frozen")] * 2
+    world.add("classification", states, val=2)
+    found = world.evaluate(faint)
+    assert found.detection["threshold"]["lid"] is None
+    assert 0.3 < found.detection["threshold"]["stirrer"] < 0.85
+    assert found.detection["f1"] == {"lid": None, "stirrer": 1.0}
+    assert found.classification["temperature"] == pytest.approx(0.2, abs=1e-5)  # never wrong, so as sure as may be
+    # Other test labels change nothing of it.
+    world.add("detection", [(pixels, []) for pixels, _ in pictures[:2]] + pictures[2:], val=1)
+    world.add("classification", [(pixels, "fresh") for pixels, _ in states[:2]] + states[2:], val=2)
+    other = world.evaluate(faint)
+    assert other.choices == found.choices
+    assert other.classification["accuracy"] == 0.0
+    assert other.detection["precision"]["stirrer"] == 0.0
+
+
+def test_with_another_models_choices_the_validation_split_is_not_looked_at(world) -> None:
+    world.add("classification", [(picture(WIDTH, HEIGHT), "frozen")] * 3, val=2)
+    first = world.evaluate()
+    backend = ColourBackend()
+    second = world.evaluate(backend, choices=first.choices)
+    assert second == first
+    assert sum(backend.batches) == 3 + 2 + 1
+
+
+def test_states_that_follow_each_other_have_an_error_in_states(world) -> None:
+    assert world.evaluate().classification["mae_states"] is None
+    world.add("classification", [(picture(WIDTH, HEIGHT), state) for state in STATE_NAMES])  # all are called frozen
+    found = world.evaluate(order=("fresh", "browned", "frozen"))
+    assert found.classification["mae_states"] == pytest.approx((2 + 1 + 0) / 3)
+    assert found.classification["quadratic_kappa"] == 0.0
+    assert found.results["classification"].order == ["fresh", "browned", "frozen"]
+
+
+@pytest.mark.parametrize("order", [("fresh", "frozen"), ("fresh", "frozen", "burnt")])
+def test_an_order_of_other_states_is_refused_before_anything_is_predicted(world, order) -> None:
+    backend = ColourBackend()
+    with pytest.raises(EvaluationError, match=r"classification\.order is .*or set it to null"):
+        world.evaluate(backend, order=order)
+    assert not backend.batches
+    assert world.evaluate(PartBackend("detection"), order=order).classification["images"] is None
+
+
+def test_pictures_of_one_group_are_drawn_together(world) -> None:
+    world.add("classification", [(picture(WIDTH, HEIGHT), state) for state in ("frozen", "fresh") * 3])
+    apart = world.evaluate(resamples=200).classification["ci95"]["accuracy"]
+    assert apart["low"] < 0.5 < apart["high"]
+    # Of each group one picture is right and one wrong.
+    world.split_rows = [
+        (task, file, f"{task}{row // 2}", split) for row, (task, file, _, split) in enumerate(world.split_rows)
+    ]
+    write_rows(world.splits, ("task", "file", "group", "split"), world.split_rows)
+    ranges = world.evaluate(resamples=200).classification["ci95"]
+    assert {image["group"] for image in world.evaluate().results["classification"].images} == {
+        group for task, _, group, _ in world.split_rows if task == "classification"
+    }
+    assert ranges["accuracy"]["high"] - ranges["accuracy"]["low"] < apart["high"] - apart["low"]

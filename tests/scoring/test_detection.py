@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.scoring.detection import coco_precision, coco_scores, precision_recall_rows, summarise_precision
+from panvision.scoring.detection import coco_precision, coco_scores
 
 NAMES = ["stirrer", "pipe"]
 NOTHING = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -109,17 +109,6 @@ def test_scores_are_fractions_and_ignore_the_order_of_pictures(seed: int) -> Non
     shuffled = coco_scores([truth[i] for i in order], [predictions[i] for i in order], NAMES)
     flat, other = ([s["map50"], s["map50_95"], *s["ap50"].values()] for s in (scores, shuffled))
     assert flat == [None if value is None else pytest.approx(value) for value in other]
-
-
-def test_precision_recall_rows_are_101_points_per_class_with_truth() -> None:
-    truth = [picture((0, 0, 10, 10, 0), (50, 50, 60, 60, 0))]
-    predictions = [picture((0, 0, 10, 10, 0, 0.9))]
-    precision = coco_precision(truth, predictions, 2)
-    rows = precision_recall_rows(precision, NAMES)
-    assert [row[0] for row in rows] == ["stirrer"] * 101
-    assert [row[1] for row in rows] == [point / 100 for point in range(101)]
-    assert [row[2] for row in rows] == [pytest.approx(1.0)] * 51 + [0.0] * 50
-    assert summarise_precision(precision, NAMES)["map50"] == pytest.approx(51 / 101)
 
 
 def test_one_prediction_per_picture_is_asked_for() -> None:

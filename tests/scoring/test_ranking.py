@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.scoring.detection import coco_scores
-from panvision.scoring.ranking import average_precision, best_threshold
+from panvision.scoring.detection import coco_precision, coco_scores
+from panvision.scoring.ranking import average_precision, best_threshold, precision_curve
 from tests.scoring.coco import coco_average_precision, pictures, ranked_classes
 
 
@@ -51,9 +51,12 @@ def test_larger_sets_agree_too(seed):
         repeated = [picture for picture, count in zip(drawn, counts, strict=True) for _ in range(count)]
         np.testing.assert_allclose(found[..., number], coco_average_precision(repeated), rtol=0, atol=1e-9)
     once = np.array([average_precision(ranked, np.ones((1, 40), np.int32)) for ranked in ranked_classes(drawn)])
-    scores = coco_scores(*(list(side) for side in zip(*drawn, strict=True)), ["a", "b"])
+    truth, predictions = (list(side) for side in zip(*drawn, strict=True))
+    scores = coco_scores(truth, predictions, ["a", "b"])
     assert once[:, 0, 0].mean() == pytest.approx(scores["map50"], abs=1e-9)
     assert once[:, 0].mean() == pytest.approx(scores["map50_95"], abs=1e-9)
+    curves = np.array([precision_curve(ranked) for ranked in ranked_classes(drawn)])
+    np.testing.assert_allclose(curves.T, coco_precision(truth, predictions, 2)[0], rtol=0, atol=1e-9)
 
 
 @settings(max_examples=60, deadline=None)

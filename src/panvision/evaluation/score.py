@@ -3,43 +3,50 @@
 Masks and boxes are compared in the pictures' own pixels, so that what is scored is what a user gets.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from panvision.evaluation.figures import scores
+from panvision.evaluation.pictures import Source, box_images, mask_images, open_source, state_images
+from panvision.evaluation.plots import confusion_rows, precision_recall_rows, reliability_rows
+from panvision.evaluation.results import Choices, Results
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.files import write_json, write_rows
 from panvision.inference.predictor import Predictor
-from panvision.inference.results import Result
-from panvision.ingest.packed import TASKS, PackedSet, open_packed, read_splits
-from panvision.ingest.raw import read_raw_image, read_raw_mask
+from panvision.ingest.packed import TASKS, PackedSet, Split
 from panvision.ingest.settings import DataSettings
-from panvision.pixels import RgbArray
-from panvision.scoring.classification import classification_scores
-from panvision.scoring.detection import coco_precision, precision_recall_rows, summarise_precision
-from panvision.scoring.segmentation import pixel_counts, segmentation_scores
+from panvision.scoring.calibration import fit_temperature
+from panvision.scoring.ranking import best_threshold
 
-Rows = npt.NDArray[np.int64]
+SCORED_ON: Split = "test"
+CHOSEN_ON: Split = "val"
 
 
 class EvaluationError(ValueError):
-    """Model and data do not belong together; the message names both and the remedy."""
+    """Model, data and settings do not belong together; the message names them and the remedy."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one split and what the plots show; every figure of a task that the model has not is None.
+    """Scores of the test split and what the plots show; every figure of a task that the model has not is None.
 
     Attributes:
-        segmentation: `{"images", "miou", "iou": {"background", "pan"}, "dice"}`.
-        detection: `{"images", "map50", "map50_95", "ap50": {name}}`.
-        classification: `{"images", "accuracy", "balanced_accuracy", "recall": {name}}`.
+        segmentation: `{"images", "miou", "iou": {"background", "pan"}, "dice", "precision", "recall",
+            "boundary_images", "boundary_mean_px", "boundary_p95_px", "boundary_mean", "boundary_p95", "ci95"}`.
+        detection: `{"images", "map50", "map50_95", "ap50": {name}, "map_small", "map_medium", "map_large",
+            "threshold": {name}, "precision": {name}, "recall": {name}, "f1": {name}, "macro_f1", "ci95"}`.
+        classification: `{"images", "accuracy", "balanced_accuracy", "recall": {name}, "precision": {name},
+            "f1": {name}, "macro_f1", "threshold": {name}, "f1_at_threshold": {name}, "mae_states",
+            "quadratic_kappa", "nll", "ece", "nll_scaled", "ece_scaled", "temperature", "ci95"}`.
         precision_recall: rows (class, recall, precision) at IoU 0.5.
         confusion: rows (actual, predicted), one per picture, class names.
+        reliability: rows (probabilities, confidence, accuracy, images), one per bin with a picture.
+        results: what was kept of each picture, by task.
+        choices: what was chosen on the validation split.
     """
 
     segmentation: dict[str, Any]
@@ -47,34 +54,19 @@ class Evaluation:
     classification: dict[str, Any]
     precision_recall: list[tuple[str, float, float]]
     confusion: list[tuple[str, str]]
+    reliability: list[tuple[str, float, float, int]]
+    results: dict[str, Results]
+    choices: Choices
 
-    def write(self, metrics: str | Path, plots: str | Path) -> None:
-        """Write `<metrics>/<task>.json`, `<plots>/precision_recall.csv` and `<plots>/confusion.csv`."""
-        write_json(Path(metrics) / "segmentation.json", self.segmentation)
-        write_json(Path(metrics) / "detection.json", self.detection)
-        write_json(Path(metrics) / "classification.json", self.classification)
+    def write(self, metrics: str | Path, plots: str | Path, results: str | Path) -> None:
+        """Write `<metrics>/<task>.json`, the plots' tables and `<results>/<task>.json`."""
+        for task in TASKS:
+            self.results[task].write(Path(results) / f"{task}.json")
+            write_json(Path(metrics) / f"{task}.json", getattr(self, task))
         write_rows(Path(plots) / "precision_recall.csv", ("class", "recall", "precision"), self.precision_recall)
         write_rows(Path(plots) / "confusion.csv", ("actual", "predicted"), self.confusion)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The raw pictures of one task's split."""
-
-    packed: PackedSet
-    rows: Rows
-    folder: Path  # <data.root>/<task>
-    max_pixels: int
-    batch_size: int
-
-    def predictions(self, predictor: Predictor) -> Iterator[tuple[int, Result]]:
-        """Row numbers and results, with one batch of pictures in memory at a time."""
-        for start in range(0, len(self.rows), self.batch_size):
-            batch = [int(row) for row in self.rows[start : start + self.batch_size]]
-            yield from zip(batch, predictor.predict_batch([self._read(row) for row in batch]), strict=True)
-
-    def _read(self, row: int) -> RgbArray:
-        return read_raw_image(self.packed, row, self.folder, max_pixels=self.max_pixels)
+        columns = ("probabilities", "confidence", "accuracy", "images")
+        write_rows(Path(plots) / "reliability.csv", columns, self.reliability)
 
 
 def evaluate(
@@ -84,9 +76,10 @@ def evaluate(
     splits: str | Path,
     data: DataSettings,
     settings: EvaluationSettings,
-    split: str = "test",
+    order: Sequence[str] | None = None,
+    choices: Choices | None = None,
 ) -> Evaluation:
-    """Score a predictor on one split of all three sets.
+    """Score a predictor on the test split of all three sets.
 
     Args:
         predictor: the model; its NMS threshold and number of detections hold, its score threshold is replaced
@@ -95,80 +88,115 @@ def evaluate(
         splits: the splits.csv that `validate` wrote.
         data: where the raw pictures lie and how large they may be.
         settings: how to score.
-        split: `train`, `val` or `test`.
+        order: the states from first to last, if they follow each other.
+        choices: thresholds and temperature; by default they are chosen on the validation split, whose pictures are
+            then predicted, too.
 
     Returns:
         The scores; with no picture of a task in the split its figures are None. Of a task that the model has not,
         the number of scored images is None as well.
 
     Raises:
-        EvaluationError: the model has other classes than the data.
+        EvaluationError: the model has other classes than the data, or the order other states than the model.
         PackedError: `prepared` or `splits` cannot be used, or the raw data are no longer those that were packed.
         ImageError: a raw picture or mask cannot be read.
     """
     predictor = predictor.with_thresholds(score_threshold=settings.min_score)
-    sources = {}
-    for task in TASKS:
-        packed = open_packed(Path(prepared) / task, task)
-        rows = read_splits(splits, task, packed.files)[split]
-        sources[task] = _Source(packed, rows, Path(data.root) / task, data.max_pixels, settings.batch_size)
-    if "detection" in predictor.tasks:
-        _check_classes(predictor.det_class_names, sources["detection"].packed)
-    if "classification" in predictor.tasks:
-        _check_classes(predictor.cls_class_names, sources["classification"].packed)
-    detection, precision_recall = _score_boxes(predictor, sources["detection"])
-    classification, confusion = _score_states(predictor, sources["classification"])
+
+    def sources(name: Split) -> dict[str, Source]:
+        return {
+            task: open_source(task, name, prepared=prepared, splits=splits, data=data, batch_size=settings.batch_size)
+            for task in TASKS
+        }
+
+    tested = sources(SCORED_ON)
+    _check(predictor, {task: source.packed for task, source in tested.items()}, order)
+    if choices is None:
+        choices = choose(_run(predictor, sources(CHOSEN_ON), ("detection", "classification"), Choices(), None))
+    results = _run(predictor, tested, TASKS, choices, order)
+    figures = {task: scores(found, resamples=settings.resamples, seed=settings.seed) for task, found in results.items()}
     return Evaluation(
-        segmentation=_score_masks(predictor, sources["segmentation"]),
-        detection=detection,
-        classification=classification,
-        precision_recall=precision_recall,
-        confusion=confusion,
+        **figures,
+        precision_recall=precision_recall_rows(results["detection"]),
+        confusion=confusion_rows(results["classification"]),
+        reliability=reliability_rows(results["classification"]),
+        results=results,
+        choices=choices,
     )
 
 
-def _score_masks(predictor: Predictor, source: _Source) -> dict[str, Any]:
-    if "segmentation" not in predictor.tasks:
-        return {"images": None, **segmentation_scores([])}
-    counts = [
-        pixel_counts(read_raw_mask(source.packed, row, source.folder), result["segmentation"]["mask"])
-        for row, result in source.predictions(predictor)
+def choose(results: dict[str, Results]) -> Choices:
+    """Thresholds with the best F1 and the temperature with the least loss, from the validation split's results."""
+    boxes, states = results["detection"], results["classification"]
+    probabilities = np.array([image["probabilities"] for image in states.images], np.float64)
+    truth = np.array([image["truth"] for image in states.images], np.int64)
+    return Choices(
+        box_thresholds=tuple(_box_threshold(boxes, label) for label in range(len(boxes.classes))),
+        state_thresholds=tuple(
+            best_threshold(probabilities[:, label], truth == label, int((truth == label).sum())) if len(truth) else None
+            for label in range(len(states.classes))
+        ),
+        temperature=fit_temperature(probabilities, truth) if len(truth) else None,
+    )
+
+
+def _box_threshold(results: Results, label: int) -> float | None:
+    """The score of one class from which on reported boxes have the best F1 at IoU 0.5."""
+    found = [
+        (score, hits & 1)
+        for boxes in (image["found"] for image in results.images)
+        for score, own, hits, ignored in zip(
+            boxes["scores"], boxes["labels"], boxes["hits"]["all"], boxes["ignored"]["all"], strict=True
+        )
+        if own == label and not ignored & 1
     ]
-    return {"images": len(counts), **segmentation_scores(counts)}
+    positives = sum(image["truth"]["labels"].count(label) for image in results.images)
+    return best_threshold([score for score, _ in found], [hit for _, hit in found], positives)
 
 
-def _score_boxes(predictor: Predictor, source: _Source) -> tuple[dict[str, Any], list[tuple[str, float, float]]]:
-    boxes, labels = source.packed.boxes, source.packed.labels
-    if boxes is None or labels is None:
-        raise EvaluationError(f"{source.packed.folder}: has no boxes; run `python stages/prepare.py detection`")
-    names = source.packed.classes
-    if "detection" not in predictor.tasks:
-        return {"images": None, **summarise_precision(coco_precision([], [], len(names)), names)}, []
-    truth, predictions = [], []
-    for row, result in source.predictions(predictor):
-        found = result["detection"]
-        truth.append((boxes[row], labels[row]))
-        predictions.append((np.array(found["boxes"]), np.array(found["labels"]), np.array(found["scores"])))
-    precision = coco_precision(truth, predictions, len(names))
-    scores = {"images": len(truth), **summarise_precision(precision, names)}
-    return scores, precision_recall_rows(precision, names)
+def _run(
+    predictor: Predictor,
+    sources: dict[str, Source],
+    tasks: Sequence[str],
+    choices: Choices,
+    order: Sequence[str] | None,
+) -> dict[str, Results]:
+    """Results of some tasks; of those that the model has not without a picture."""
+    record: dict[str, Callable[[Predictor, Source], list[Any]]] = {
+        "segmentation": mask_images,
+        "detection": box_images,
+        "classification": state_images,
+    }
+    chosen = {"detection": choices.box_thresholds, "classification": choices.state_thresholds}
+    results = {}
+    for task in tasks:
+        source, trained, state = sources[task], task in predictor.tasks, task == "classification"
+        classes = source.packed.classes
+        results[task] = Results(
+            task=task,
+            split=source.split,
+            trained=trained,
+            classes=classes,
+            images=record[task](predictor, source) if trained else [],
+            thresholds=list(chosen.get(task, ())) or ([] if task == "segmentation" else [None] * len(classes)),
+            temperature=choices.temperature if state else None,
+            order=list(order) if state and trained and order is not None else None,
+        )
+    return results
 
 
-def _score_states(predictor: Predictor, source: _Source) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    states = source.packed.states
-    if states is None:
-        raise EvaluationError(f"{source.packed.folder}: has no states; run `python stages/prepare.py classification`")
-    names = source.packed.classes
-    if "classification" not in predictor.tasks:
-        return {"images": None, **classification_scores([], [], names)}, []
-    pairs = [(int(states[row]), result["classification"]["class_idx"]) for row, result in source.predictions(predictor)]
-    scores = classification_scores([actual for actual, _ in pairs], [found for _, found in pairs], names)
-    return {"images": len(pairs), **scores}, [(names[actual], names[found]) for actual, found in pairs]
-
-
-def _check_classes(names: list[str], packed: PackedSet) -> None:
-    if names != packed.classes:
+def _check(predictor: Predictor, packed: dict[str, PackedSet], order: Sequence[str] | None) -> None:
+    names = {"detection": predictor.det_class_names, "classification": predictor.cls_class_names}
+    for task, own in names.items():
+        data = packed[task]
+        if task in predictor.tasks and own != data.classes:
+            raise EvaluationError(
+                f"the model's {task} classes are {own}, those of {data.folder} {data.classes}; "
+                "train on these data first"
+            )
+    states = names["classification"]
+    if order is not None and "classification" in predictor.tasks and sorted(order) != sorted(states):
         raise EvaluationError(
-            f"the model's {packed.task} classes are {names}, those of {packed.folder} {packed.classes}; "
-            "train on these data first"
+            f"classification.order is {list(order)}, the model's states are {states}; name each of them once, "
+            "or set it to null"
         )

@@ -70,22 +70,6 @@ def coco_scores(
     return summarise_precision(coco_precision(truth, predictions, len(class_names)), class_names)
 
 
-def precision_recall_rows(
-    precision: npt.NDArray[np.float64], class_names: Sequence[str]
-) -> list[tuple[str, float, float]]:
-    """The precision-recall curve at IoU 0.5 of each class that has true boxes.
-
-    Returns:
-        Rows (class name, recall, precision): 101 recall points from 0 to 1 per class.
-    """
-    return [
-        (name, point / 100, float(precision[0, point, index]))
-        for index, name in enumerate(class_names)
-        if not np.isnan(precision[0, 0, index])
-        for point in range(precision.shape[1])
-    ]
-
-
 def _coco(pictures: Sequence[Truth | Prediction], num_classes: int) -> COCO:
     """A COCO set in memory. `COCO.loadRes` is not used: it fails on an empty list."""
     annotations: list[dict[str, Any]] = []

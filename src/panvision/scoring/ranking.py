@@ -93,6 +93,22 @@ def average_precision(ranked: RankedClass, weights: npt.NDArray[np.int32]) -> Fl
     return result
 
 
+def precision_curve(ranked: RankedClass) -> FloatArray | None:
+    """Precision at each of the 101 recall points, every picture counted once, at the first threshold over all areas.
+
+    Returns:
+        (101,); None without a true box.
+    """
+    total = int(ranked.truths[0].sum())
+    if not total:
+        return None
+    hit = ranked.hits[0, 0]
+    found, number = np.cumsum(hit)[hit], np.cumsum(ranked.counted[0, 0])[hit]
+    best = np.maximum.accumulate((found / number)[::-1])[::-1]
+    first = np.searchsorted(found / total, RECALL_POINTS, side="left")
+    return np.append(best, 0.0)[first]
+
+
 def _area_under(found: IntArray, number: IntArray, reached: npt.NDArray[np.int64]) -> FloatArray:
     """Mean precision over the recall points, (R,).
 
