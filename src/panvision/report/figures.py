@@ -1,5 +1,6 @@
 """The tables of test figures: which of a metrics file are shown, by what name, beside their interval and the past."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class Kind:
 
 
 # Of the whole test split.
-WHOLE = {
+WHOLE: dict[str, tuple[Kind, ...]] = {
     "segmentation": (
         Kind("miou", "mIoU"),
         Kind("iou.pan", "IoU of the pan"),
@@ -60,22 +61,24 @@ WHOLE = {
         Kind("nll_scaled", "negative log-likelihood, scaled", bar=False, falls=True),
     ),
 }
+# Not measured, but chosen on the validation split.
+CHOSEN = "threshold"
 # Of each class.
-BY_CLASS = {
+BY_CLASS: dict[str, tuple[Kind, ...]] = {
     "segmentation": (),
     "detection": (
         Kind("ap50", "AP@0.5"),
         Kind("precision", "precision"),
         Kind("recall", "recall"),
         Kind("f1", "F1"),
-        Kind("threshold", "threshold"),
+        Kind(CHOSEN, "threshold"),
     ),
     "classification": (
         Kind("recall", "recall"),
         Kind("precision", "precision"),
         Kind("f1", "F1"),
         Kind("f1_at_threshold", "F1 at threshold"),
-        Kind("threshold", "threshold"),
+        Kind(CHOSEN, "threshold"),
     ),
 }
 # A paired interval on one side of 0 is more than noise, one over 0 is not.
@@ -168,6 +171,13 @@ def read_previous(path: Path) -> PreviousMetrics:
     return read_metrics(path, PreviousMetrics, maker="panvision previous") if path.exists() else PreviousMetrics()
 
 
+def compared_keys(task: str, values: Mapping[str, float | None]) -> list[str]:
+    """Keys among `values` of the figures that are set beside an earlier commit's: all that are measured."""
+    whole = {kind.key for kind in WHOLE[task]}
+    prefixes = tuple(f"{kind.key}." for kind in BY_CLASS[task] if kind.key != CHOSEN)
+    return [key for key in values if key in whole or (prefixes and key.startswith(prefixes))]
+
+
 def task_figures(
     task: str,
     values: Mapping[str, float | None],
@@ -205,7 +215,8 @@ def _figure(kind: Kind, value: float | None, interval: Interval | None, earlier:
     change = None if value is None or earlier.value is None else value - earlier.value
     verdict = ""
     # The paired interval holds for the run that it was computed for.
-    if earlier.difference is not None and earlier.present == value:
+    same = value is not None and earlier.present is not None and math.isclose(value, earlier.present, abs_tol=1e-9)
+    if earlier.difference is not None and same:
         verdict = _verdict(earlier.difference, falls=kind.falls)
     return Figure(kind, value, interval, earlier.value, known=True, change=change, verdict=verdict)
 

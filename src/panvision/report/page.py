@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
 from pydantic import JsonValue
 
 from panvision.evaluation.results import Results, ResultsError, read_results
