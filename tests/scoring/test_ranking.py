@@ -8,7 +8,7 @@ from panvision.scoring.ranking import average_precision, best_threshold, precisi
 from tests.scoring.coco import coco_average_precision, pictures, ranked_classes
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pictures())
 def test_a_set_scores_as_pycocotools_says(drawn):
     once = np.ones((1, len(drawn)), np.int32)
@@ -16,7 +16,7 @@ def test_a_set_scores_as_pycocotools_says(drawn):
     np.testing.assert_allclose(found, coco_average_precision(drawn), rtol=0, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pictures(), st.data())
 def test_weights_score_as_pictures_that_are_really_repeated(drawn, data):
     often = st.lists(st.integers(0, 4), min_size=len(drawn), max_size=len(drawn)).filter(any)

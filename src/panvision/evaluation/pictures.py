@@ -102,7 +102,7 @@ def box_images(predictor: Predictor, source: Source) -> list[BoxImage]:
         {
             **source.describe(row),
             "truth": {"boxes": boxes[row].tolist(), "labels": labels[row].tolist()},
-            "found": _found(result["detection"], boxes[row], labels[row]),
+            "found": found_boxes(result["detection"], boxes[row], labels[row]),
         }
         for row, result in source.predictions(predictor)
     ]
@@ -123,7 +123,8 @@ def state_images(predictor: Predictor, source: Source) -> list[StateImage]:
     ]
 
 
-def _found(result: BoxResult, boxes: npt.NDArray[Any], labels: npt.NDArray[Any]) -> FoundBoxes:
+def found_boxes(result: BoxResult, boxes: npt.NDArray[Any], labels: npt.NDArray[Any]) -> FoundBoxes:
+    """What is kept of a picture's found boxes, from its true boxes (M, 4) and their class indexes (M,)."""
     matching = match_boxes(boxes, labels, result["boxes"], result["labels"], result["scores"])
     return {
         "boxes": [[round(edge, 2) for edge in box] for box in result["boxes"]],

@@ -1,0 +1,176 @@
+"""`panvision compare`: is one revision's model better than another's, or is the difference noise?"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from panvision.evaluation.compare import Comparison, Difference, compare_results, to_json
+from panvision.evaluation.results import Results, ResultsError, parse_results, read_results
+from panvision.params import TASKS
+
+FOLDER = "reports/results"
+WORKSPACE = "workspace"
+EXPLANATION = (
+    "Difference: second less first, with its 95 % interval over the same resampled groups of test images. One figure "
+    "in twenty leaves its interval by chance alone: trust figures that you named before."
+)
+
+
+class CompareError(ValueError):
+    """A revision cannot be compared; the message names it and the remedy."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `panvision compare`."""
+    parser.add_argument("one", metavar="REV_A", help="git revision, DVC experiment, or `workspace`")
+    parser.add_argument("other", metavar="REV_B", nargs="?", default=WORKSPACE, help="likewise (default: workspace)")
+    parser.add_argument("--path", default=".", help="the project's folder (default: the current one)")
+    parser.add_argument("--resamples", type=_positive, default=1000, help="bootstrap sets (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of their draws, 0 to 4294967295 (default: 0)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print Markdown, as for a pull request")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the comparison; returns 0, or 1 when a revision or its results are missing."""
+    try:
+        one, other = (results_of(Path(args.path), rev) for rev in (args.one, args.other))
+        found = [compare_results(one[task], other[task], resamples=args.resamples, seed=args.seed) for task in TASKS]
+    except (CompareError, ResultsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if args.json:
+        tasks = {each.task: to_json(each) for each in found}
+        described = {"one": args.one, "other": args.other, "resamples": args.resamples, "seed": args.seed}
+        print(json.dumps({**described, "tasks": tasks}, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False))
+    else:
+        print(markdown(args.one, args.other, found) if args.markdown else text(args.one, args.other, found))
+    return 0
+
+
+def results_of(project: Path, rev: str) -> dict[str, Results]:
+    """Every task's results at a revision; the workspace is only read.
+
+    Raises:
+        CompareError: no such revision, or its results are not there.
+        ResultsError: they are there, but damaged or of another version.
+    """
+    if rev == WORKSPACE:
+        return {task: read_results(project / FOLDER / f"{task}.json") for task in TASKS}
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+
+    try:
+        files = DVCFileSystem(str(project), rev=rev)
+        known = {path.rsplit("/", 1)[-1] for path in files.ls(FOLDER, detail=False)} if files.isdir(FOLDER) else set()
+    except DvcException as error:
+        raise CompareError(
+            f"{rev}: no git revision and no DVC experiment of {project.resolve().name} ({error}); see `git log` and "
+            "`dvc exp list --all-commits`, fetch others' with `git fetch` or `dvc exp pull`"
+        ) from error
+    found: dict[str, Results] = {}
+    for task in TASKS:
+        name = f"{rev}:{FOLDER}/{task}.json"
+        if f"{task}.json" not in known:
+            raise CompareError(
+                f"{name}: not in that revision; it was evaluated before per-image results were kept: check it out, run "
+                "`dvc repro evaluate` with this version and commit"
+            )
+        try:
+            content = files.read_text(f"{FOLDER}/{task}.json", encoding="utf-8")
+        except (OSError, DvcException) as error:
+            raise CompareError(
+                f"{name}: is neither in the cache nor in a remote; run `dvc fetch --all-commits evaluate`, or push it "
+                "from where it was made with `dvc push` (an experiment: `dvc exp push`)"
+            ) from error
+        found[task] = parse_results(content, name)
+    return found
+
+
+def text(one: str, other: str, found: Sequence[Comparison]) -> str:
+    """The comparison as a table to be read in a terminal."""
+    widths = max((len(each.name) for task in found for each in task.differences), default=6) + 2
+    lines = [summary(found), ""]
+    for task in found:
+        lines.append(f"{task.task}: {described(task)}")
+        if task.differences:
+            lines.append(f"  {'figure':<{widths}}{_short(one):<12}{_short(other):<12}{'difference':<12}95 % interval")
+        for each in task.differences:
+            first, second, gap, interval = cells(each)
+            lines.append(f"  {each.name:<{widths}}{first:<12}{second:<12}{gap:<12}{interval:<20}{each.verdict}")
+        lines.append("")
+    return "\n".join([*lines, EXPLANATION])
+
+
+def markdown(one: str, other: str, found: Sequence[Comparison]) -> str:
+    """The comparison as Markdown."""
+    lines = [f"**{summary(found)}**"]
+    for task in found:
+        lines += ["", f"{task.task}: {described(task)}"]
+        if task.differences:
+            lines += [
+                "",
+                f"| figure | {_cell(one)} | {_cell(other)} | difference | 95 % interval | |",
+                "|---" * 6 + "|",
+            ]
+        for each in task.differences:
+            verdict = f"**{each.verdict}**" if each.verdict in ("better", "worse") else each.verdict
+            lines.append("| " + " | ".join([_cell(each.name), *cells(each), verdict]) + " |")
+    return "\n".join([*lines, "", EXPLANATION])
+
+
+def summary(found: Sequence[Comparison]) -> str:
+    """In one sentence what is more than noise."""
+    told = {
+        verdict: [f"{task.task} {each.name}" for task in found for each in task.differences if each.verdict == verdict]
+        for verdict in ("better", "worse")
+    }
+    if not any(task.differences for task in found):
+        return "There is nothing to compare."
+    if not any(told.values()):
+        return "No difference is more than noise."
+    parts = [f"{verdict}: {', '.join(names)}" for verdict, names in told.items() if names]
+    return f"More than noise: {'; '.join(parts)}. All else is within noise."
+
+
+def described(task: Comparison) -> str:
+    """What the figures of one task rest on."""
+    parts = [f"{task.images} common test images in {task.groups} groups"]
+    if task.only_one or task.only_other:
+        parts.append(
+            f"the test sets differ: {task.only_one} images only in the first, {task.only_other} only in the second, "
+            "which do not count here"
+        )
+    if task.relabelled:
+        parts.append(f"{task.relabelled} images bear other labels, and each model is held to its own")
+    if task.remark:
+        parts.append(f"not compared: {task.remark}")
+    return "; ".join(parts)
+
+
+def cells(each: Difference) -> tuple[str, str, str, str]:
+    """Both figures, difference and interval as text."""
+
+    def shown(value: float | None, form: str) -> str:
+        return "undefined" if value is None else format(value, form)
+
+    interval = "" if each.low is None else f"{each.low:+.3f} to {each.high:+.3f}"
+    return shown(each.one, ".3f"), shown(each.other, ".3f"), shown(each.difference, "+.3f"), interval
+
+
+def _short(rev: str) -> str:
+    return rev if len(rev) <= 10 else f"{rev[:9]}…"
+
+
+def _cell(value: str) -> str:
+    return value.replace("|", "\\|")
+
+
+def _positive(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

@@ -1,0 +1,105 @@
+"""`panvision compare` with the real dvc: revisions, experiments, and what is missing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from panvision.cli.compare import CompareError, results_of
+from panvision.cli.main import main
+from tests.evaluation.made import all_results
+from tests.pipeline.scratch import Scratch, environment
+
+pytestmark = pytest.mark.pipeline
+
+RESULTS = "reports/results"
+PIPELINE = """\
+stages:
+  evaluate:
+    cmd: python -c ""
+    deps: [quality]
+    outs:
+      - reports/results/segmentation.json
+      - reports/results/detection.json
+      - reports/results/classification.json
+"""
+
+
+def evaluated(repo: Scratch, **quality: float) -> None:
+    """Put results there as if the stage had made them."""
+    (repo.folder / "quality").write_text(json.dumps(quality))
+    for task, results in all_results(**quality).items():
+        results.write(repo.folder / RESULTS / f"{task}.json")
+    repo.dvc("commit", "--quiet", "--force")
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory) -> Scratch:
+    """A commit without results, one with poor ones, an experiment and a workspace with better masks."""
+    folder = tmp_path_factory.mktemp("compare")
+    repo = Scratch(folder / "repo", folder / "record", environment(folder))
+    repo.folder.mkdir()
+    repo.run("git", "init", "--quiet")
+    repo.dvc("init", "--quiet")
+    repo.commit("empty")
+    repo.run("git", "tag", "empty")
+    (repo.folder / ".gitignore").write_text("/reports/\n")
+    (repo.folder / "dvc.yaml").write_text(PIPELINE)
+    evaluated(repo, error=0.3)
+    repo.commit("poor masks")
+    repo.run("git", "tag", "poor")
+    evaluated(repo, error=0.1)
+    repo.dvc("exp", "save", "--quiet", "--name", "good-masks")
+    return repo
+
+
+@pytest.fixture
+def compare(repo, capsys):
+    """Compares two revisions, gives what was printed."""
+
+    def command(*arguments: str) -> str:
+        assert main(["compare", *arguments, "--path", str(repo.folder), "--resamples", "100"]) == 0
+        return capsys.readouterr().out
+
+    return command
+
+
+def test_a_commit_an_experiment_and_the_workspace_are_compared(repo, compare):
+    before = repo.run("git", "status", "--porcelain")
+    found = {rev: json.loads(compare("poor", *rev, "--json")) for rev in ((), ("good-masks",))}
+    for tasks in (each["tasks"] for each in found.values()):
+        miou = tasks["segmentation"]["figures"]["miou"]
+        assert miou["verdict"] == "better" and miou["low"] > 0 and tasks["segmentation"]["images"] == 12
+        assert {each["verdict"] for each in tasks["detection"]["figures"].values()} <= {"within noise", "undefined"}
+    assert found[()]["tasks"] == found["good-masks",]["tasks"]
+    assert repo.run("git", "status", "--porcelain") == before  # nothing was checked out
+
+
+def test_it_is_said_plainly_in_text_and_markdown(compare):
+    said = compare("HEAD")
+    assert said.startswith("More than noise: better: segmentation miou") and "within noise" in said
+    assert "segmentation: 12 common test images in 6 groups" in said
+    said = compare("HEAD", "HEAD", "--markdown")
+    assert said.startswith("**No difference is more than noise.**")
+    rows = [line for line in said.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {7}
+
+
+def test_what_is_missing_is_named_with_the_remedy(repo, tmp_path):
+    with pytest.raises(CompareError, match=r"^no-such: no git revision and no DVC experiment.*dvc exp list"):
+        results_of(repo.folder, "no-such")
+    with pytest.raises(CompareError, match=r"^empty:reports/results/segmentation\.json: not in that revision"):
+        results_of(repo.folder, "empty")
+    clone = tmp_path / "clone"
+    repo.run("git", "clone", "--quiet", str(repo.folder), str(clone))
+    with pytest.raises(CompareError, match=r"^HEAD:reports/results/segmentation\.json: is neither.*dvc fetch"):
+        results_of(clone, "HEAD")
+    shutil.rmtree(clone)
+
+
+def test_the_command_says_what_is_wrong_in_one_line(repo, capsys):
+    assert main(["compare", "no-such", "--path", str(repo.folder)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["compare", "poor", "--path", str(Path(repo.folder).parent)]) == 1
+    assert "dvc" in capsys.readouterr().err.lower()
