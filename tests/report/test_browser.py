@@ -67,7 +67,7 @@ def full_page(run) -> str:
     write_json(run.metrics / "previous.json", {**PREVIOUS, "commit": INJECTED})
     write_json(run.metrics / "baselines.json", BASELINES)
     interval = {"low": 0.4, "high": 0.6}
-    run.change("classification", ci95={key: interval for key in ("accuracy", "recall.browned", "f1.browned")})
+    run.change("classification", ci95=dict.fromkeys(("accuracy", "recall.browned", "f1.browned"), interval))
     run.change("segmentation", ci95={"miou": interval, "boundary_mean_px": {"low": 100.25, "high": 200.5}})
     name = f"images/{NAMES['detection']}"
     write_problems(run.problems, [problem("image_empty", f"detection/{name}", f"{INJECTED} is empty")])
