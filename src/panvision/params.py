@@ -28,6 +28,7 @@ SECTIONS = (
     "train",
     "tracking",
     "detection",
+    "classification",
     "evaluation",
     "export",
     "report",

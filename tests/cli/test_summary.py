@@ -32,6 +32,16 @@ def test_an_undefined_or_missing_figure_is_called_so(project):
     assert ["mAP@[.5:.95]", "undefined"] in rows
 
 
+def test_intervals_stand_beside_their_figures(project):
+    assert "interval" not in summary(project)
+    ci95 = {"map50": {"low": 0.125, "high": 0.75}, "map50_95": None}
+    (project / "metrics/detection.json").write_text(json.dumps({"map50": 0.5, "map50_95": 0.25, "ci95": ci95}))
+    lines = summary(project).splitlines()
+    assert lines[0].endswith("value  95 % interval")
+    assert any(line.endswith("mAP@0.5             0.500  0.125 to 0.750") for line in lines)
+    assert any(line.endswith("mAP@[.5:.95]        0.250") for line in lines)
+
+
 def test_figures_of_a_task_that_the_model_has_not_are_called_so(project):
     (project / "metrics/detection.json").write_text('{"images": null, "map50": null, "map50_95": null}')
     rows = [line.split() for line in summary(project).splitlines()]

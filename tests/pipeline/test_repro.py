@@ -6,6 +6,8 @@ import re
 import pytest
 from dvc.repo import Repo
 
+from panvision.cli.main import main
+from panvision.evaluation.results import read_results
 from tests.pipeline.imports import reached_files
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
@@ -32,11 +34,21 @@ def test_metrics_are_valid_json_with_what_the_contract_names(scratch):
         text = (scratch.folder / f"metrics/{name}.json").read_text()
         return json.loads(text, parse_constant=refuse)
 
-    assert {"miou", "iou", "dice"} <= set(metrics("segmentation"))
-    assert {"map50", "map50_95", "ap50"} <= set(metrics("detection"))
-    assert {"accuracy", "balanced_accuracy", "recall"} <= set(metrics("classification"))
+    assert {"miou", "iou", "dice", "boundary_mean_px", "ci95"} <= set(metrics("segmentation"))
+    assert {"map50", "map50_95", "ap50", "map_small", "f1", "ci95"} <= set(metrics("detection"))
+    assert {"accuracy", "balanced_accuracy", "recall", "ece", "mae_states", "ci95"} <= set(metrics("classification"))
     assert {"segmentation", "detection", "classification", "problems"} <= set(metrics("data"))
     assert "parity" in metrics("export")
+
+
+def test_revisions_are_compared_from_the_cache_alone(scratch, capsys):
+    assert main(["compare", "HEAD", "--path", str(scratch.folder), "--resamples", "20", "--json"]) == 0
+    tasks = json.loads(capsys.readouterr().out)["tasks"]
+    for task, found in tasks.items():
+        results = read_results(scratch.folder / f"reports/results/{task}.json")
+        assert found["images"] == len(results.images) > 0 and found["only_one"] == found["only_other"] == 0
+        assert {each["verdict"] for each in found["figures"].values()} <= {"within noise", "undefined"}
+    assert results.order == ["raw", "translucent", "golden", "browned", "burnt"]
 
 
 def test_the_plots_and_the_artifact_that_dvc_yaml_names_are_there(scratch):
@@ -47,7 +59,17 @@ def test_the_plots_and_the_artifact_that_dvc_yaml_names_are_there(scratch):
         assert "error" not in source
     scratch.dvc("plots", "show", "--out", str(scratch.record / "plots"))
     page = (scratch.record / "plots/index.html").read_text()
-    columns = ("val_total", "miou", "map50", "accuracy", "predicted", "precision", "grad_norm", "seen_detection")
+    columns = (
+        "val_total",
+        "miou",
+        "map50",
+        "accuracy",
+        "predicted",
+        "precision",
+        "grad_norm",
+        "seen_detection",
+        "confidence",
+    )
     assert all(column in page for column in (*columns, "backbone_lr", "weight_cls"))
 
 

@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from panvision.report.inputs import BaselineMetrics, ReportError
 from panvision.report.sharing import FIGURES, Sharing, read_baselines, read_sharing
@@ -42,13 +44,15 @@ def summary(project: Path) -> str:
     """
     baselines = _baselines(project / "metrics/baselines.json")
     metrics = {task: _read(project / "metrics" / f"{task}.json") for task in dict.fromkeys(row[0] for row in FIGURES)}
-    lines = [f"{'test split':<16}{'figure':<20}value"]
+    interval = "  95 % interval" if any(own.get("ci95") for own in metrics.values()) else ""
+    lines = [f"{'test split':<16}{'figure':<20}value{interval}"]
     shown = ""
     for task, key, name in FIGURES:
         value = metrics[task].get(key)
         # Of a task that the model has not, the number of images is null as well.
         lacking = "not trained" if metrics[task].get("images", 0) is None else "undefined"
-        lines.append(f"{'' if task == shown else task:<16}{name:<20}{lacking if value is None else f'{value:.3f}'}")
+        text = lacking if value is None else f"{value:.3f}{_interval(metrics[task], key)}"
+        lines.append(f"{'' if task == shown else task:<16}{name:<20}{text}")
         shown = task
     lines.append("")
     sharing = read_sharing(baselines, metrics)
@@ -70,6 +74,12 @@ def sharing_lines(sharing: Sharing) -> list[str]:
     return [*lines, *sharing.remarks]
 
 
+def _interval(metrics: Mapping[str, Any], key: str) -> str:
+    """A figure's interval as the table shows it; "" without one."""
+    ends = (metrics.get("ci95") or {}).get(key)
+    return "" if ends is None else f"  {ends['low']:.3f} to {ends['high']:.3f}"
+
+
 def _baselines(path: Path) -> BaselineMetrics:
     try:
         return read_baselines(path)
@@ -77,7 +87,7 @@ def _baselines(path: Path) -> BaselineMetrics:
         raise SummaryError(str(error)) from error
 
 
-def _read(path: Path) -> dict[str, float | None]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
