@@ -54,6 +54,7 @@ TINY = {
     "train.save_steps": 1,
     "export.parity_images": 1,
     "report.images": 1,
+    "report.worst": 1,
     "report.width": 64,
 }
 

@@ -41,8 +41,12 @@ def mask(tp: int, fp: int, fn: int, tn: int, mean: float | None = 0.5, p95: floa
         (mask(0, 0, 100, 900, None), MISSED, "The mask is empty, and there is a pan."),
         (mask(49, 10, 51, 890), MISSED, "The mask covers 49% of the pan."),
         (mask(0, 9, 100, 891), MISSED, "The mask covers 0% of the pan."),
-        (mask(0, 30, 0, 970, None), FALSE_ALARM, "There is no pan, and 3% of the picture is marked."),
-        (mask(0, 1, 0, 999, None), FALSE_ALARM, "There is no pan, and less than 1% of the picture is marked."),
+        (mask(0, 30, 0, 970, None), FALSE_ALARM, "There is no pan, and 30 pixels are marked, 3% of the picture."),
+        (
+            mask(0, 9, 0, 991, None),
+            FALSE_ALARM,
+            "There is no pan, and 9 pixels are marked, less than 1% of the picture.",
+        ),
         (mask(100, 101, 0, 799), FALSE_ALARM, "Of the mask, 50% is not the pan."),
         (
             mask(85, 10, 15, 890, 2.25, 9.04),
@@ -105,7 +109,7 @@ A, NEAR, HALF, FAR = (0, 0, 10, 10), (3, 0, 13, 10), (6, 0, 16, 10), (50, 50, 60
         # Below the threshold, 0.5, a box is not reported.
         ([(*A, 0)], [(*A, 0, 0.4, 0, 1.0)], [(MISSED, "The pan is missed: its box scores 0.40, below 0.5.")]),
         ([], [(*A, 0, 0.4, -1, 0.0)], []),
-        ([(*A, 0)], [(*NEAR, 0, 0.9, 0, 0.54)], [(LOOSE_BOX, "pan 0.90: IoU 0.54 with the object.")]),
+        ([(*A, 0)], [(*NEAR, 0, 0.9, 0, 0.54)], [(LOOSE_BOX, "pan 0.90: IoU 0.53 with the object.")]),
         (
             [(*A, 0)],
             [(*HALF, 0, 0.9, -1, 0.25)],
@@ -124,7 +128,7 @@ A, NEAR, HALF, FAR = (0, 0, 10, 10), (3, 0, 13, 10), (6, 0, 16, 10), (50, 50, 60
             [
                 (MISSED, "The lid is missed."),
                 (FALSE_ALARM, "lid 0.90 where there is none."),
-                (LOOSE_BOX, "pan 0.80: IoU 0.54 with the object."),
+                (LOOSE_BOX, "pan 0.80: IoU 0.53 with the object."),
             ],
         ),
         # One box explains one object.

@@ -279,7 +279,8 @@ def test_pictures_and_plots_say_what_they_are(run) -> None:
             assert attrs["alt"]
         if tag == "svg":
             assert attrs["role"] == "img" and attrs["aria-label"]
-    assert "Precision over recall at IoU 0.5, over recall: stirrer AP 0.765" in page.attributes("aria-label")
+    assert "Total loss over epoch: training 0.2; validation 0.2" in page.attributes("aria-label")
+    assert "Precision over recall at IoU 0.5: stirrer AP 0.765" in page.attributes("aria-label")
 
 
 def test_the_data_section_shows_pictures_of_what_was_found(run) -> None:

@@ -15,6 +15,8 @@ COLORS = 9
 FLAT = 1e-15
 # Up to so many points a line shows each of them.
 DOTTED = 40
+# Radius of a point, and what is added at most for what it stands for.
+RADIUS, SWELLING = 2.4, 3.6
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Series:
         note: stands behind the name.
         color: number of the line's colour.
         said: what a point's text says besides, by its x.
+        shares: how much of the whole a point stands for, 0 to 1, by its x; its area grows with it.
         plain: whether it is a line to compare with, which has no points.
     """
 
@@ -35,6 +38,7 @@ class Series:
     note: str = ""
     color: int = 0
     said: Mapping[float, str] = field(default_factory=dict)
+    shares: Mapping[float, float] = field(default_factory=dict)
     plain: bool = False
 
 
@@ -53,6 +57,7 @@ class Dot:
     x: float
     y: float
     label: str
+    radius: float = RADIUS
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ class Chart:
     def described(self) -> str:
         """What is drawn, for who cannot see it."""
         lines = "; ".join(f"{line.name} {line.note}".rstrip() for line in self.lines)
-        return f"{self.title}, over {self.x_label}: {lines}"
+        over = "" if self.x_label in self.title else f" over {self.x_label}"
+        return f"{self.title}{over}: {lines}"
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,12 @@ def _line(series: Series, x_axis: _Axis, y_axis: _Axis, x_label: str) -> Line:
     strokes = [stroke for run in series.runs for stroke in _strokes(run)]
     dotted = sum(map(len, strokes)) <= DOTTED
     dots = [
-        Dot(x_axis.place(x), y_axis.place(y), f"{series.name}: {y:.4g} at {x_label} {x:.4g}{series.said.get(x, '')}")
+        Dot(
+            x_axis.place(x),
+            y_axis.place(y),
+            f"{series.name}: {y:.4g} at {x_label} {x:.4g}{series.said.get(x, '')}",
+            round(RADIUS + SWELLING * math.sqrt(series.shares.get(x, 0.0)), 1),
+        )
         for stroke in strokes
         if not series.plain and (dotted or len(stroke) == 1)
         for x, y in stroke

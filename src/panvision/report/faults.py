@@ -1,5 +1,6 @@
 """What is wrong with each test picture, from its results: why it counts as one of the worst, in words with figures."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -105,8 +106,8 @@ def _judge_mask(image: MaskImage) -> Faulty | None:
     faults = []
     if not tp + fn:
         if fp:
-            share = fp / (fp + tn)
-            faults.append(Fault(FALSE_ALARM, f"There is no pan, and {_percent(share)} of the picture is marked."))
+            text = f"There is no pan, and {fp} pixels are marked, {_percent(fp / (fp + tn))} of the picture."
+            faults.append(Fault(FALSE_ALARM, text))
     elif tp < HALF * (tp + fn):
         covered = f"covers {_percent(tp / (tp + fn))} of the pan" if tp + fp else "is empty, and there is a pan"
         faults.append(Fault(MISSED, f"The mask {covered}."))
@@ -170,7 +171,9 @@ def _judge_boxes(image: BoxImage, names: Sequence[str], score_threshold: float) 
             overlap = box_iou(own.edges, edges)
             if overlap < TIGHT:
                 weight = min(1.0, (TIGHT - overlap) / (TIGHT - FOUND))
-                faults.append(Fault(LOOSE_BOX, f"{_scored(own)}: IoU {overlap:.2f} with the object.", max(0.1, weight)))
+                faults.append(
+                    Fault(LOOSE_BOX, f"{_scored(own)}: IoU {_floored(overlap)} with the object.", max(0.1, weight))
+                )
         else:
             faults.append(_unfound(names[label], edges, own, spare, score_threshold))
     for box in spare:
@@ -190,7 +193,7 @@ def _unfound(name: str, edges: list[float], faint: _Box | None, spare: list[_Box
             return Fault(WRONG_CLASS, f"The {name} is called {_scored(box)}, IoU {overlap:.2f}.")
         if TOUCHES <= overlap < FOUND and box.name == name:
             spare.remove(box)
-            return Fault(LOOSE_BOX, f"{_scored(box)}: IoU {overlap:.2f} with the object, too little to count.")
+            return Fault(LOOSE_BOX, f"{_scored(box)}: IoU {_floored(overlap)} with the object, too little to count.")
     if faint is not None:
         return Fault(MISSED, f"The {name} is missed: its box scores {faint.score:.2f}, below {score_threshold:g}.")
     return Fault(MISSED, f"The {name} is missed.")
@@ -198,6 +201,11 @@ def _unfound(name: str, edges: list[float], faint: _Box | None, spare: list[_Box
 
 def _scored(box: _Box) -> str:
     return f"{box.name} {box.score:.2f}"
+
+
+def _floored(overlap: float) -> str:
+    """Two decimals, rounded down: what lies below a limit does not look like the limit."""
+    return f"{math.floor(overlap * 100) / 100:.2f}"
 
 
 def _percent(share: float) -> str:

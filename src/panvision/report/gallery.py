@@ -39,7 +39,8 @@ class Shot:
     Attributes:
         file: its path below `<data.root>/<task>`.
         truth: the picture with the truth of its task, a JPEG as data URI.
-        prediction: the picture with all that the model says, likewise.
+        prediction: the picture with all that the model says, of one of the worst with what it says of its task,
+            likewise.
         errors: the picture in grey with where its mask is wrong, likewise; "" where that was not asked for.
         width, height: of all of them in pixels.
         verdict: how they compare.
@@ -124,6 +125,9 @@ class HeldOut:
         # Shrunk before drawing, so that lines and letters stay sharp.
         shown = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
         true, found = _scaled(truth, size, image), _scaled(result, size, image)
+        if faulty is not None:
+            # Answers to other questions would hide what is wrong with this one.
+            found = {part: found[part] for part in true}
         errors = faulty is not None and "segmentation" in truth
         faults = faulty.faults if faulty else []
         return Shot(

@@ -175,7 +175,9 @@ def read_reliability(path: Path, figures: Mapping[str, float | None]) -> Reliabi
         points: list[Point] = [(each.confidence, each.accuracy) for each in own]
         note = "" if (error := figures.get(key)) is None else f"ECE {error:.3f}"
         said = {each.confidence: f", {each.images} image{'' if each.images == 1 else 's'}" for each in own}
-        series.append(Series(name, [points], note=note, color=color, said=said))
+        total = sum(each.images for each in own)
+        shares = {each.confidence: each.images / max(total, 1) for each in own}
+        series.append(Series(name, [points], note=note, color=color, said=said, shares=shares))
     return Reliability(line_chart("Accuracy over confidence", series, x_label="confidence", y_range=(0.0, 1.0)), bins)
 
 
