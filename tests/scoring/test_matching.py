@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from panvision.scoring.matching import AREA_RANGES, MAX_DETECTIONS, match_boxes
+from panvision.scoring.ranking import average_precision
+from tests.scoring.coco import coco_average_precision, ranked_classes
+
+ALL, SMALL = (list(AREA_RANGES).index(name) for name in ("all", "small"))
+
+
+def match(truth, found, scores):
+    labels = [np.zeros(len(each), int) for each in (truth, found)]
+    matching = match_boxes(truth, labels[0], found, labels[1], scores)
+    drawn = [((np.array(truth, float), labels[0]), (np.array(found, float), labels[1], np.array(scores)))]
+    ours = average_precision(ranked_classes(drawn)[0], np.ones((1, 1), np.int32))[..., 0]
+    np.testing.assert_allclose(ours, coco_average_precision(drawn)[0], atol=1e-9)
+    return matching
+
+
+@pytest.mark.parametrize(("order", "hits"), [((0, 1), [True, True]), ((1, 0), [True, False])])
+def test_of_two_equally_near_true_boxes_the_last_is_taken(order, hits):
+    truth = [([0, 0, 10, 10], [4, 0, 14, 10])[place] for place in order]
+    # The first lies half way between them, the second near the left one alone.
+    found = match(truth, [[2, 0, 12, 10], [-1, 0, 9, 10]], [0.9, 0.8])
+    assert found.hits[ALL, 0].tolist() == hits
+
+
+def test_a_true_box_that_counts_is_taken_before_a_nearer_one_that_does_not():
+    found = match([[0, 0, 34, 34], [0, 0, 31, 31]], [[0, 0, 33, 33]], [0.9])
+    assert found.match.tolist() == [0]
+    assert found.hits[SMALL, 0].tolist() == [True] and not found.ignored[SMALL, 0].any()
+    assert found.iou.tolist() == [pytest.approx(33**2 / 34**2)]
+
+
+def test_a_box_matched_to_one_that_does_not_count_does_not_count_either():
+    found = match([[0, 0, 34, 34]], [[0, 0, 31, 31], [60, 0, 91, 31]], [0.9, 0.8])
+    assert found.ignored[SMALL, 0].tolist() == [True, False]  # the other is a false positive
+    assert found.match.tolist() == [0, -1]
+
+
+def test_what_is_beyond_the_best_hundred_of_a_class_does_not_count():
+    true, many = [[0, 0, 10, 10]], MAX_DETECTIONS + 1
+    boxes = [[50, 0, 60, 10]] * MAX_DETECTIONS + true
+    found = match(true, boxes, np.linspace(1, 0.5, many))
+    assert found.ignored[ALL, 0].tolist() == [False] * MAX_DETECTIONS + [True]
+    assert not found.hits.any() and found.match[-1] == -1
+
+
+def test_classes_are_matched_apart_and_nothing_is_nothing():
+    found = match_boxes([[0, 0, 10, 10]], [1], [[0, 0, 10, 10]], [0], [0.5])
+    assert not found.hits.any() and not found.ignored[ALL].any() and found.iou.tolist() == [0.0]
+    assert match_boxes([], [], [], [], []).hits.shape == (4, 10, 0)
