@@ -188,12 +188,13 @@ def _unfound(name: str, edges: list[float], faint: _Box | None, spare: list[_Box
     """Why an object has no box. A box that explains it is taken out of `spare`, for it is no false alarm besides."""
     overlaps = sorted(((box_iou(box.edges, edges), box) for box in spare), key=lambda pair: (-pair[0], pair[1].place))
     for overlap, box in overlaps:
-        if overlap >= FOUND and box.name != name:
-            spare.remove(box)
-            return Fault(WRONG_CLASS, f"The {name} is called {_scored(box)}, IoU {overlap:.2f}.")
-        if TOUCHES <= overlap < FOUND and box.name == name:
+        # A box of its class that overlapped it enough would be its match.
+        if box.name == name and overlap >= TOUCHES:
             spare.remove(box)
             return Fault(LOOSE_BOX, f"{_scored(box)}: IoU {_floored(overlap)} with the object, too little to count.")
+        if overlap >= FOUND:
+            spare.remove(box)
+            return Fault(WRONG_CLASS, f"The {name} is called {_scored(box)}, IoU {overlap:.2f}.")
     if faint is not None:
         return Fault(MISSED, f"The {name} is missed: its box scores {faint.score:.2f}, below {score_threshold:g}.")
     return Fault(MISSED, f"The {name} is missed.")
