@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from panvision.evaluation.boxes import BoxColumns
 from panvision.evaluation.results import Results
-from panvision.scoring.bootstrap import Weights, percentile_interval, resampled
+from panvision.scoring.bootstrap import Interval, Weights, percentile_interval, resampled
 from panvision.scoring.calibration import BINS, confidence_bins, negative_log_likelihood, scale
 from panvision.scoring.matching import AREA_RANGES, IOU_THRESHOLDS
 from panvision.scoring.ranking import average_precision
@@ -21,6 +21,8 @@ FloatArray = npt.NDArray[np.float64]
 # Name → (R,), NaN where undefined. A dot parts a figure's name from a class's: `recall.burnt`.
 FiguresBySet = dict[str, FloatArray]
 
+# Decimals of what is written: sums of floats differ beyond them by the number of threads.
+DIGITS = 12
 # Figures of which less is better; of all others more is.
 BOUNDARY_ERRORS = ("boundary_mean_px", "boundary_p95_px", "boundary_mean", "boundary_p95")
 SMALLER_IS_BETTER = frozenset((*BOUNDARY_ERRORS, "mae_states", "nll", "ece", "nll_scaled", "ece_scaled"))
@@ -216,11 +218,14 @@ def scores(results: Results, *, resamples: int, seed: int) -> dict[str, Any]:
     points = own.figures(np.ones((1, count), np.int32))
     groups = [image["group"] for image in results.images]
     spread = resampled(own.figures, groups, resamples=resamples, seed=seed) if results.trained else {}
-    values = {name: None if np.isnan(value[0]) else float(value[0]) for name, value in points.items()}
-    intervals = {
-        name: None if value is None else percentile_interval(spread.get(name)) for name, value in values.items()
-    }
+    values = {name: None if np.isnan(value[0]) else round(float(value[0]), DIGITS) for name, value in points.items()}
+    intervals = {name: None if values[name] is None else _interval(spread.get(name)) for name in values}
     return {"images": count if results.trained else None, **_nested(values), **_chosen(results), "ci95": intervals}
+
+
+def _interval(values: FloatArray | None) -> Interval | None:
+    interval = percentile_interval(values)
+    return None if interval is None else {end: round(value, DIGITS) for end, value in interval.items()}
 
 
 def _chosen(results: Results) -> dict[str, Any]:
