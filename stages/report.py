@@ -21,6 +21,7 @@ FILES = RunFiles(
     prepared=Path("build/prepared"),
     splits=Path("build/splits.csv"),
     problems=Path("build/problems.csv"),
+    config=Path("models/config.json"),
     metrics=Path("metrics"),
     reports=Path("reports"),
 )

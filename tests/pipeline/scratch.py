@@ -23,6 +23,7 @@ COPIED = (
     ".dvc/plots",
     "data/pins.csv",
     "metrics/baselines.json",
+    "metrics/previous.json",
     "stages",
     "src",
 )
@@ -54,6 +55,7 @@ TINY = {
     "export.parity_images": 1,
     "export.calibration_images": 2,
     "report.images": 1,
+    "report.worst": 1,
     "report.width": 64,
 }
 

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+from panvision.evaluation.results import Results
 from panvision.files import write_json, write_rows
 from panvision.inference.predictor import Predictor
 from panvision.ingest.problems import problem, write_problems
 from panvision.report.inputs import CURVE_COLUMNS
 from panvision.report.page import RunFiles, build_report
 from panvision.report.settings import ReportSettings
-from tests.evaluation.test_score import HEIGHT, WIDTH, World, right_half
+from tests.evaluation.test_score import CLASSES, HEIGHT, WIDTH, World, right_half
 from tests.tiny import ColourBackend, picture
 
 BOX = (16, 12, 48, 36)
@@ -23,13 +24,53 @@ METRICS = {
         "problems": {"mask_empty": 3, "of_another_version": 1},
         "cross_task_groups": 1,
     },
-    "segmentation": {"images": 2, "miou": 0.9123, "iou": {"background": 0.95, "pan": 0.8746}, "dice": 0.9331},
-    "detection": {"images": 2, "map50": 0.7654, "map50_95": 0.4321, "ap50": {"lid": None, "stirrer": 0.7654}},
+    "segmentation": {
+        "images": 2,
+        "miou": 0.9123,
+        "iou": {"background": 0.95, "pan": 0.8746},
+        "dice": 0.9331,
+        "precision": 0.92,
+        "recall": 0.94,
+        "boundary_images": 3,
+        "boundary_mean_px": 1.256,
+        "boundary_p95_px": 4.5,
+        "boundary_mean": 0.008,
+        "boundary_p95": 0.03,
+        "ci95": {},
+    },
+    "detection": {
+        "images": 2,
+        "map50": 0.7654,
+        "map50_95": 0.4321,
+        "ap50": {"lid": None, "stirrer": 0.7654},
+        "map_small": None,
+        "map_medium": 0.4321,
+        "map_large": None,
+        "threshold": {"lid": None, "stirrer": 0.41},
+        "precision": {"lid": None, "stirrer": 0.75},
+        "recall": {"lid": None, "stirrer": 0.6},
+        "f1": {"lid": None, "stirrer": 0.667},
+        "macro_f1": 0.667,
+        "ci95": {},
+    },
     "classification": {
         "images": 2,
         "accuracy": 0.5,
         "balanced_accuracy": 0.25,
         "recall": {"browned": 1.0, "fresh": None, "frozen": 0.5},
+        "precision": {"browned": 0.8, "fresh": None, "frozen": 0.5},
+        "f1": {"browned": 0.889, "fresh": None, "frozen": 0.5},
+        "macro_f1": 0.695,
+        "threshold": {"browned": 0.3, "fresh": None, "frozen": 0.6},
+        "f1_at_threshold": {"browned": 0.9, "fresh": None, "frozen": 0.55},
+        "mae_states": None,
+        "quadratic_kappa": None,
+        "nll": 0.4,
+        "ece": 0.12,
+        "nll_scaled": 0.35,
+        "ece_scaled": 0.05,
+        "temperature": 1.4,
+        "ci95": {},
     },
     "export": {"parity": {"box_edge_px": 0.0005, "passed": True}, "size_mb": {"onnx": 5.25}},
 }
@@ -50,8 +91,64 @@ BASELINES = {
 }
 
 
+PREVIOUS = {
+    "commit": "commit 7654321",
+    "tasks": {
+        "segmentation": {
+            "miou": {"value": 0.9, "present": 0.9123, "difference": {"low": 0.002, "high": 0.02}},
+            "boundary_mean_px": {"value": 1.0, "present": 1.256, "difference": {"low": 0.1, "high": 0.4}},
+            "dice": {"value": 0.95, "present": 0.9331, "difference": {"low": -0.04, "high": 0.01}},
+        },
+        "detection": {
+            "map50": {"value": 0.8, "present": 0.7, "difference": {"low": 0.01, "high": 0.02}},
+            "ap50.stirrer": {"value": 0.7, "present": 0.7654, "difference": None},
+            "map50_95": {"value": None, "present": 0.4321, "difference": None},
+        },
+    },
+}
+CONFIG = {"seed": 42, "model": {"backbone": "resnet10", "weights": "none"}, "export": {"opset": 18}}
+
+
+def image(row: int, **values) -> dict:
+    """What the per-image results have of one picture."""
+    common = {"file": f"images/{row:02d}.png", "sha256": "0" * 64, "group": f"g{row}", "width": WIDTH, "height": HEIGHT}
+    return {**common, **values}
+
+
+def box_image(row: int, truth, found) -> dict:
+    """Likewise; truth is (x1, y1, x2, y2, label), found (x1, y1, x2, y2, label, score, match, iou), best first."""
+    values = {
+        "boxes": [list(box[:4]) for box in found],
+        **{key: [box[place] for box in found] for place, key in enumerate(("labels", "scores", "match", "iou"), 4)},
+        "hits": {"all": [0] * len(found)},
+        "ignored": {"all": [0] * len(found)},
+    }
+    return image(
+        row, truth={"boxes": [list(box[:4]) for box in truth], "labels": [box[4] for box in truth]}, found=values
+    )
+
+
+# One picture of each set has a fault.
+RESULTS = {
+    "segmentation": [
+        image(0, pixels=[5000, 700, 300, 6288], boundary={"mean": 2.25, "p95": 9.0}),
+        image(1, pixels=[6144, 0, 0, 6144], boundary={"mean": 0.0, "p95": 0.0}),
+        image(2, pixels=[6144, 0, 0, 6144], boundary={"mean": 0.0, "p95": 0.0}),
+    ],
+    "detection": [
+        box_image(0, [(*BOX, 1)], [(*BOX, 1, 0.9, 0, 1.0)]),
+        box_image(1, [], [(*BOX, 0, 0.8, -1, 0.0), (*BOX, 1, 0.2, -1, 0.0)]),
+    ],
+    "classification": [
+        image(0, truth=0, probabilities=[0.9, 0.05, 0.05]),
+        image(1, truth=1, probabilities=[0.1, 0.2, 0.7]),
+    ],
+}
+RELIABILITY = [("as shipped", 0.62, 0.5, 2), ("as shipped", 0.9, 0.75, 4), ("scaled", 0.55, 0.5, 1)]
+
+
 class Run(World):
-    """World, with the metrics, curves and plots that the other stages would have made."""
+    """World, with the metrics, results, curves and plots that the other stages would have made."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -63,12 +160,19 @@ class Run(World):
         self.add("classification", states)
         for name, figures in METRICS.items():
             write_json(self.metrics / f"{name}.json", figures)
-        write_json(self.metrics / "baselines.json", {})
+        for name in ("baselines", "previous"):
+            write_json(self.metrics / f"{name}.json", {})
+        self.config = root / "models/config.json"
+        write_json(self.config, CONFIG)
+        for task, images in RESULTS.items():
+            self.write_results(task, images)
         write_problems(self.problems, [problem("mask_empty", "segmentation/masks/00.png", "marks no pan")])
         self.write_curves("phase1", 1)
         self.write_curves("phase2", 5)
         points = [("stirrer", step / 100, 1 - step / 200) for step in range(101)]
         write_rows(self.reports / "plots/precision_recall.csv", ("class", "recall", "precision"), points)
+        columns = ("probabilities", "confidence", "accuracy", "images")
+        write_rows(self.reports / "plots/reliability.csv", columns, RELIABILITY)
         self.write_confusion([("browned", "browned"), ("frozen", "fresh"), ("frozen", "frozen")])
 
     def write_curves(self, phase: str, epochs: int) -> None:
@@ -81,6 +185,11 @@ class Run(World):
 
     def write_confusion(self, pairs) -> None:
         write_rows(self.reports / "plots/confusion.csv", ("actual", "predicted"), pairs)
+
+    def write_results(self, task: str, images) -> None:
+        names = CLASSES[task]
+        results = Results(task, "test", trained=True, classes=names, images=images, thresholds=[None] * len(names))
+        results.write(self.reports / f"results/{task}.json")
 
     def change(self, metric: str, **figures) -> None:
         path = self.metrics / f"{metric}.json"
@@ -96,6 +205,13 @@ class Run(World):
 
     def rename(self, task: str, row: int, name: str, *, split: str = "test") -> None:
         """Give one picture of a set another file name."""
+        self.write_results(
+            task,
+            [
+                {**each, "file": f"images/{name}"} if number == row else each
+                for number, each in enumerate(RESULTS[task])
+            ],
+        )
         old, new = f"images/{row:02d}.png", f"images/{name}"
         (self.raw / task / old).rename(self.raw / task / new)
         index = self.prepared / task / "index.csv"
@@ -113,7 +229,7 @@ class Run(World):
     def page(self, backend=None, **settings) -> str:
         return build_report(
             Predictor(backend or ColourBackend()),
-            files=RunFiles(self.prepared, self.splits, self.problems, self.metrics, self.reports),
+            files=RunFiles(self.prepared, self.splits, self.problems, self.config, self.metrics, self.reports),
             data=self.data,
             settings=self.settings.model_copy(update=settings),
         )

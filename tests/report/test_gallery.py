@@ -9,7 +9,8 @@ from panvision.inference.drawing import MASK_COLOR, MASK_OPACITY, class_color
 from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import PackedError
 from panvision.pixels import ImageError
-from panvision.report.gallery import draw_gallery
+from panvision.report.faults import LOOSE_BOX, MISSED, RAGGED_MASK, Fault, Faulty
+from panvision.report.gallery import LACKING, SURPLUS, HeldOut
 from panvision.report.thumbnails import spread
 from tests.report.run import BOX
 from tests.tiny import ColourBackend, picture
@@ -23,14 +24,12 @@ TINTED_DARK, TINTED_BRIGHT = (
 
 
 def gallery(run, task, **settings):
-    return draw_gallery(
-        Predictor(ColourBackend()),
-        task,
-        prepared=run.prepared,
-        splits=run.splits,
-        data=run.data,
-        settings=run.settings.model_copy(update=settings),
-    )
+    chosen = run.settings.model_copy(update=settings)
+    return held_out(run, task).spread(chosen.images, chosen.width)
+
+
+def held_out(run, task) -> HeldOut:
+    return HeldOut.open(Predictor(ColourBackend()), task, prepared=run.prepared, splits=run.splits, data=run.data)
 
 
 def pixels(uri: str) -> np.ndarray:
@@ -86,6 +85,39 @@ def test_the_prediction_shows_all_three_answers(run) -> None:
     shown = pixels(shot.prediction)
     assert near(shown[80, 100], TINTED_BRIGHT) and near(shown[30, 16], class_color(1)) and shown[2, 2].max() < 90
     assert near(pixels(shot.truth)[80, 100], BRIGHT)
+
+
+def faulty(row: int, *kinds) -> Faulty:
+    return Faulty(f"images/{row:02d}.png", 1.0, [Fault(kind, f"fault {number}") for number, kind in enumerate(kinds)])
+
+
+def test_the_worst_come_in_their_order_and_no_more_than_asked_for(run) -> None:
+    worst = [faulty(2, RAGGED_MASK), faulty(0, MISSED), faulty(1, MISSED)]
+    shots = held_out(run, "segmentation").worst(worst, 2, 128)
+    assert [(shot.file, shot.kinds, shot.more) for shot in shots] == [
+        ("images/02.png", [RAGGED_MASK], 0),
+        ("images/00.png", [MISSED], 0),
+    ]
+    (shot,) = held_out(run, "detection").worst([faulty(0, MISSED, LOOSE_BOX, MISSED, MISSED, MISSED)], 2, 128)
+    assert [fault.text for fault in shot.faults] == ["fault 0", "fault 1", "fault 2", "fault 3"] and shot.more == 1
+    assert shot.kinds == [MISSED, LOOSE_BOX] and shot.errors == ""
+
+
+def test_the_errors_of_a_mask_are_coloured(run) -> None:
+    mask = np.zeros((96, 128), np.uint8)
+    mask[:48] = 255  # true: upper half; found: right half
+    run.add("segmentation", [(picture(128, 96), mask)])
+    (shot,) = held_out(run, "segmentation").worst([faulty(0, MISSED)], 1, 128)
+    shown = pixels(shot.errors)
+    assert near(shown[20, 20], LACKING) and near(shown[80, 110], SURPLUS)
+    assert near(shown[20, 110], (220, 220, 220)) and near(shown[80, 20], (10, 10, 10))
+
+
+def test_of_the_worst_only_the_answer_to_their_task_is_drawn(run) -> None:
+    run.add("classification", [(picture(128, 96, box=BOX), "fresh")])
+    shot = held_out(run, "classification").worst([faulty(0, MISSED)], 1, 128)[0]
+    shown = pixels(shot.prediction)
+    assert near(shown[80, 100], BRIGHT) and not near(shown[30, 16], class_color(1)) and shown[2, 2].max() < 90
 
 
 @pytest.mark.parametrize(("size", "shown"), [((400, 100), (128, 32)), ((10, 400), (6, 256)), ((64, 48), (128, 96))])

@@ -4,7 +4,7 @@ import pytest
 
 from panvision.report.inputs import (
     DetectionMetrics,
-    ExportMetrics,
+    JsonFigures,
     ReportError,
     SegmentationMetrics,
     read_metrics,
@@ -62,9 +62,9 @@ def test_missing_files_are_named(tmp_path) -> None:
 
 
 def test_export_metrics_may_hold_anything_named(tmp_path) -> None:
-    assert metrics(tmp_path, '{"a": {"b": [1, null]}}', ExportMetrics).root == {"a": {"b": [1, None]}}
+    assert metrics(tmp_path, '{"a": {"b": [1, null]}}', JsonFigures).root == {"a": {"b": [1, None]}}
     with pytest.raises(ReportError, match="should be an object"):
-        metrics(tmp_path, "3", ExportMetrics)
+        metrics(tmp_path, "3", JsonFigures)
 
 
 def numbers(tmp_path, text, columns=("a", "b")):

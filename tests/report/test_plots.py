@@ -1,8 +1,9 @@
 import pytest
 
 from panvision.files import write_rows
+from panvision.report.charts import RADIUS
 from panvision.report.inputs import ReportError
-from panvision.report.plots import Cell, read_confusion, read_precision_recall, read_training
+from panvision.report.plots import Bin, Cell, read_confusion, read_precision_recall, read_reliability, read_training
 
 
 def test_epochs_are_counted_on_over_the_phases(run) -> None:
@@ -74,3 +75,28 @@ def test_the_confusion_matrix_counts_pictures(run) -> None:
     assert found.names == ["b", "a", "stranger"]
     assert found.rows[0] == [Cell(1, 0.25), Cell(2, 0.5), Cell(1, 0.25)]
     assert found.rows[1] == [Cell(0, 0.0)] * 3
+
+
+def test_reliability_has_a_line_for_each_kind_of_probabilities_and_one_to_compare_with(run) -> None:
+    path = run.reports / "plots/reliability.csv"
+    found = read_reliability(path, {"ece": 0.12, "ece_scaled": None})
+    lines = [(line.name, line.note, line.dashed) for line in found.chart.lines]
+    assert lines == [("perfect", "", True), ("as shipped", "ECE 0.120", False), ("scaled", "", False)]
+    assert found.bins[1] == Bin("as shipped", 0.9, 0.75, 4)
+    perfect, shipped, _ = found.chart.lines
+    assert not perfect.dots and [dot.label for dot in shipped.dots] == [
+        "as shipped: 0.5 at confidence 0.62, 2 images",
+        "as shipped: 0.75 at confidence 0.9, 4 images",
+    ]
+    # A point's area grows with the pictures behind it.
+    assert RADIUS < shipped.dots[0].radius < shipped.dots[1].radius
+    assert found.chart.described == "Accuracy over confidence: perfect; as shipped ECE 0.120; scaled"
+
+
+def test_reliability_without_points_or_with_damaged_ones(run) -> None:
+    path, columns = run.reports / "plots/reliability.csv", ("probabilities", "confidence", "accuracy", "images")
+    write_rows(path, columns, [])
+    assert read_reliability(path, {}).chart.empty
+    write_rows(path, columns, [("as shipped", 0.5, None, 3)])
+    with pytest.raises(ReportError, match=r"reliability\.csv: line 2: a figure is missing; run `dvc repro`"):
+        read_reliability(path, {})

@@ -11,7 +11,7 @@ from panvision.inference.predictor import Predictor
 from tests.tiny import ColourBackend
 
 STAGE = Path(__file__).parents[2] / "stages/report.py"
-PARAMS = "data:\n  root: raw\ndetection:\n  score_threshold: 0.25\nreport:\n  images: 1\n  width: 64\n"
+PARAMS = "data:\n  root: raw\ndetection:\n  score_threshold: 0.25\nreport:\n  images: 1\n  worst: 1\n  width: 64\n"
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def test_the_page_is_written(project, monkeypatch, capsys) -> None:
     stage()
     assert capsys.readouterr().out == "written: reports/report.html\n"
     page = (project / "reports/report.html").read_text(encoding="utf-8")
-    assert page.count('class="shot"') == 3 and "score at least 0.25" in page
+    assert (
+        page.count('class="shot"') == 3 + 2 and page.count('class="shot wide"') == 1 and "score at least 0.25" in page
+    )
 
 
 def test_errors_are_one_line(project, monkeypatch) -> None:

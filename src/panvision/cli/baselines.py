@@ -113,8 +113,9 @@ def _runs(data: Mapping[str, Any] | None, name: str) -> list[Run]:
     params = {key: value for file in data["params"].values() for key, value in leaves(file.get("data") or {})}
     tasks = params.pop("tasks", TASKS)
     sources = {path: dep["hash"] for path, dep in data["deps"].items() if path not in data["outs"]}
-    # Of no influence on any figure, and changed by this very command.
-    sources.pop(RESULT, None)
+    # Of no influence on any figure, and changed by this very command and by `panvision previous`.
+    for shown in (RESULT, "metrics/previous.json"):
+        sources.pop(shown, None)
     figures: dict[str, dict[str, float]] = {}
     for task, key, _ in FIGURES:
         value = (data["metrics"].get(f"metrics/{task}.json", {}).get("data") or {}).get(key)

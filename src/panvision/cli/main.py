@@ -19,6 +19,7 @@ COMMANDS = {
     "summary": "show the metrics of the pipeline's last run",
     "baselines": "compare the shared model with single-task experiments",
     "compare": "differences between two revisions, and whether they are noise",
+    "previous": "keep an earlier commit's metrics for the report",
     "folds": "mean and spread of the metrics of k-fold experiments",
 }
 

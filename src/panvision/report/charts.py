@@ -1,7 +1,8 @@
 """Line charts as geometry; page.html.jinja draws them as inline SVG, in colours that follow light and dark."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 Point = tuple[float, float | None]
 
@@ -14,6 +15,8 @@ COLORS = 9
 FLAT = 1e-15
 # Up to so many points a line shows each of them.
 DOTTED = 40
+# Radius of a point, and what is added at most for what it stands for.
+RADIUS, SWELLING = 2.4, 3.6
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,18 @@ class Series:
         runs: points (x, y) by rising x; no line joins two runs, nor the neighbours of an undefined y.
         note: stands behind the name.
         color: number of the line's colour.
+        said: what a point's text says besides, by its x.
+        shares: how much of the whole a point stands for, 0 to 1, by its x; its area grows with it.
+        plain: whether it is a line to compare with, which has no points.
     """
 
     name: str
     runs: list[list[Point]]
     note: str = ""
     color: int = 0
+    said: Mapping[float, str] = field(default_factory=dict)
+    shares: Mapping[float, float] = field(default_factory=dict)
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class Dot:
     x: float
     y: float
     label: str
+    radius: float = RADIUS
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Line:
     dashed: bool
     path: str
     dots: list[Dot]
+    plain: bool
 
 
 @dataclass(frozen=True)
@@ -80,8 +91,15 @@ class Chart:
 
     @property
     def empty(self) -> bool:
-        """Whether no line has a point."""
-        return not any(line.path for line in self.lines)
+        """Whether no line has a point, lines to compare with apart."""
+        return not any(line.path for line in self.lines if not line.plain)
+
+    @property
+    def described(self) -> str:
+        """What is drawn, for who cannot see it."""
+        lines = "; ".join(f"{line.name} {line.note}".rstrip() for line in self.lines)
+        over = "" if self.x_label in self.title else f" over {self.x_label}"
+        return f"{self.title}{over}: {lines}"
 
 
 @dataclass(frozen=True)
@@ -150,13 +168,19 @@ def _line(series: Series, x_axis: _Axis, y_axis: _Axis, x_label: str) -> Line:
     strokes = [stroke for run in series.runs for stroke in _strokes(run)]
     dotted = sum(map(len, strokes)) <= DOTTED
     dots = [
-        Dot(x_axis.place(x), y_axis.place(y), f"{series.name}: {y:.4g} at {x_label} {x:g}")
+        Dot(
+            x_axis.place(x),
+            y_axis.place(y),
+            f"{series.name}: {y:.4g} at {x_label} {x:.4g}{series.said.get(x, '')}",
+            round(RADIUS + SWELLING * math.sqrt(series.shares.get(x, 0.0)), 1),
+        )
         for stroke in strokes
-        if dotted or len(stroke) == 1
+        if not series.plain and (dotted or len(stroke) == 1)
         for x, y in stroke
     ]
     path = "".join("M" + "L".join(f"{x_axis.place(x):g} {y_axis.place(y):g}" for x, y in stroke) for stroke in strokes)
-    return Line(series.name, series.note, series.color % COLORS, series.color >= COLORS, path, dots)
+    dashed = series.plain or series.color >= COLORS
+    return Line(series.name, series.note, series.color % COLORS, dashed, path, dots, series.plain)
 
 
 def _strokes(run: list[Point]) -> list[list[tuple[float, float]]]:

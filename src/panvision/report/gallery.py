@@ -1,11 +1,12 @@
-"""Test pictures with what the model says beside what is true."""
+"""Test pictures with what the model says beside what is true: some spread over the split, and the worst."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from panvision.inference.drawing import draw_result
@@ -15,7 +16,9 @@ from panvision.ingest.packed import PackedSet, Split, Task, open_packed, read_sp
 from panvision.ingest.raw import read_raw_image, read_raw_mask
 from panvision.ingest.settings import DataSettings
 from panvision.pixels import RgbArray
-from panvision.report.settings import ReportSettings
+from panvision.report.faults import Fault, Faulty
+from panvision.report.faults import Kind as FaultKind
+from panvision.report.inputs import ReportError
 from panvision.report.thumbnails import jpeg_uri, spread
 from panvision.report.verdicts import Verdict, judge
 
@@ -23,6 +26,10 @@ SPLIT: Split = "test"
 JPEG_QUALITY = 85
 # A picture is shown at most so many times as high as wide.
 TALLEST = 2.0
+# On the picture of a mask's errors, which page.css names alike: pan that the mask lacks, and mask that is not pan.
+LACKING, SURPLUS = (226, 64, 52), (250, 200, 40)
+# A caption lists at most so many faults.
+MOST_FAULTS = 4
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,26 @@ class Shot:
     Attributes:
         file: its path below `<data.root>/<task>`.
         truth: the picture with the truth of its task, a JPEG as data URI.
-        prediction: the picture with all that the model says, likewise.
-        width, height: of both in pixels.
+        prediction: the picture with all that the model says, of one of the worst with what it says of its task,
+            likewise.
+        errors: the picture in grey with where its mask is wrong, likewise; "" where that was not asked for.
+        width, height: of all of them in pixels.
         verdict: how they compare.
+        kinds: the kinds of its faults.
+        faults: the gravest of them.
+        more: faults that are not listed.
     """
 
     file: str
     truth: str
     prediction: str
+    errors: str
     width: int
     height: int
     verdict: Verdict
+    kinds: Sequence[FaultKind] = ()
+    faults: Sequence[Fault] = ()
+    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,30 +69,79 @@ class Gallery:
     shots: list[Shot]
 
 
-def draw_gallery(
-    predictor: Predictor,
-    task: Task,
-    *,
-    prepared: Path,
-    splits: Path,
-    data: DataSettings,
-    settings: ReportSettings,
-) -> Gallery:
-    """Draw a task's test pictures, spread evenly over the split.
+@dataclass(frozen=True)
+class HeldOut:
+    """One task's test pictures and the model that answers them.
 
-    Raises:
-        PackedError: the packed set or the splits cannot be used, or the raw data are no longer those that were packed.
-        ImageError: a raw picture or mask cannot be read.
+    Attributes:
+        predictor: the model.
+        packed: the packed set.
+        rows: of the test split.
+        data: where the raw pictures lie and how large they may be.
     """
-    packed = open_packed(prepared / task, task)
-    rows = read_splits(splits, task, packed.files)[SPLIT]
-    folder = Path(data.root) / task
-    shots = []
-    for row in spread(rows, settings.images):
-        image = read_raw_image(packed, row, folder, max_pixels=data.max_pixels)
-        result = predictor.predict(image)
-        shots.append(_shot(packed.files[row], image, _truth(folder, packed, row), result, width=settings.width))
-    return Gallery(len(rows), shots)
+
+    predictor: Predictor
+    packed: PackedSet
+    rows: npt.NDArray[np.int64]
+    data: DataSettings
+
+    @classmethod
+    def open(cls, predictor: Predictor, task: Task, *, prepared: Path, splits: Path, data: DataSettings) -> "HeldOut":
+        """Find a task's test pictures.
+
+        Raises:
+            PackedError: the packed set or the splits cannot be used.
+        """
+        packed = open_packed(prepared / task, task)
+        return cls(predictor, packed, read_splits(splits, task, packed.files)[SPLIT], data)
+
+    def spread(self, count: int, width: int) -> Gallery:
+        """At most `count` pictures, evenly over the split, `width` pixels wide.
+
+        Raises:
+            PackedError: the raw data are no longer those that were packed.
+            ImageError: a raw picture or mask cannot be read.
+        """
+        return Gallery(len(self.rows), [self._shot(row, width) for row in spread(self.rows, count)])
+
+    def worst(self, faulty: Sequence[Faulty], count: int, width: int) -> list[Shot]:
+        """The first `count` of pictures with faults.
+
+        Raises:
+            ReportError: the test split has no such picture.
+            PackedError, ImageError: as `spread`.
+        """
+        rows = {self.packed.files[row]: row for row in self.rows.tolist()}
+        strange = [each.file for each in faulty if each.file not in rows]
+        if strange:
+            raise ReportError(f"{strange[0]}: in the per-image results, but no test picture; run `dvc repro` again")
+        return [self._shot(rows[each.file], width, each) for each in faulty[:count]]
+
+    def _shot(self, row: int, width: int, faulty: Faulty | None = None) -> Shot:
+        folder = Path(self.data.root) / self.packed.task
+        image = read_raw_image(self.packed, row, folder, max_pixels=self.data.max_pixels)
+        truth, result = _truth(folder, self.packed, row), self.predictor.predict(image)
+        size = _shown_size(image, width)
+        # Shrunk before drawing, so that lines and letters stay sharp.
+        shown = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+        true, found = _scaled(truth, size, image), _scaled(result, size, image)
+        if faulty is not None:
+            # Answers to other questions would hide what is wrong with this one.
+            found = {part: found[part] for part in true}
+        errors = faulty is not None and "segmentation" in truth
+        faults = faulty.faults if faulty else []
+        return Shot(
+            file=self.packed.files[row],
+            truth=jpeg_uri(draw_result(shown, true), JPEG_QUALITY),
+            prediction=jpeg_uri(draw_result(shown, found), JPEG_QUALITY),
+            errors=jpeg_uri(_errors(shown, true, found), JPEG_QUALITY) if errors else "",
+            width=size[0],
+            height=size[1],
+            verdict=judge(truth, result),
+            kinds=faulty.kinds if faulty else (),
+            faults=faults[:MOST_FAULTS],
+            more=max(0, len(faults) - MOST_FAULTS),
+        )
 
 
 def _truth(folder: Path, packed: PackedSet, row: int) -> dict[str, Any]:
@@ -96,23 +161,22 @@ def _truth(folder: Path, packed: PackedSet, row: int) -> dict[str, Any]:
     return truth
 
 
-def _shot(file: str, image: RgbArray, truth: dict[str, Any], result: Result, *, width: int) -> Shot:
+def _shown_size(image: RgbArray, width: int) -> tuple[int, int]:
     height, wide = image.shape[:2]
     scale = min(width / wide, TALLEST * width / height)
-    size = (max(1, round(wide * scale)), max(1, round(height * scale)))
-    # Shrunk before drawing, so that lines and letters stay sharp.
-    shown = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-    return Shot(
-        file=file,
-        truth=jpeg_uri(draw_result(shown, _scaled(truth, size, image)), JPEG_QUALITY),
-        prediction=jpeg_uri(draw_result(shown, _scaled(result, size, image)), JPEG_QUALITY),
-        width=size[0],
-        height=size[1],
-        verdict=judge(truth, result),
-    )
+    return max(1, round(wide * scale)), max(1, round(height * scale))
 
 
-def _scaled(result: Mapping[str, Any], size: tuple[int, int], image: RgbArray) -> dict[str, Any]:
+def _errors(shown: RgbArray, true: Mapping[str, Any], found: Mapping[str, Any]) -> RgbArray:
+    """A picture in grey with the pixels in which both masks differ in colour."""
+    truth, mask = (part["segmentation"]["mask"] != 0 for part in (true, found))
+    grey = np.asarray(Image.fromarray(shown).convert("L").convert("RGB")).copy()
+    grey[truth & ~mask] = LACKING
+    grey[mask & ~truth] = SURPLUS
+    return grey
+
+
+def _scaled(result: Mapping[str, Any] | Result, size: tuple[int, int], image: RgbArray) -> dict[str, Any]:
     """A result or truth of `image` for a copy of (width, height) `size`."""
     scaled = dict(result)
     if "segmentation" in result:

@@ -2,8 +2,9 @@
 
 import csv
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, ValidationError
 
@@ -33,25 +34,46 @@ class Interval(_Figures):
     high: float
 
 
-class _Scores(_Figures):
-    """What the three tasks' metrics have in common: test images, and intervals of some figures by name.
+class Scores(_Figures):
+    """What the three tasks' metrics have in common: test images, and intervals of figures by dotted key.
 
-    Of a task that the model has not been trained for, the number of images is None, as every other figure is.
+    Of a task that the model has not been trained for, the number of images is None, as every other figure is. Further
+    figures are read as they stand; `figures.py` knows which are shown.
     """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
     images: Count | None
     ci95: dict[str, Interval | None] = {}
 
+    def flat(self) -> dict[str, float | None]:
+        """Every figure by its dotted key, `ap50.stirrer`."""
+        values = self.model_dump(exclude={"ci95"})
+        return {key: value for key, value in _leaves(values) if value is None or isinstance(value, (int, float))}
 
-class SegmentationMetrics(_Scores):
-    """metrics/segmentation.json, fractions; None is undefined."""
+    def by_class(self, key: str) -> dict[str, float | None]:
+        """A figure of each class."""
+        values: dict[str, float | None] = self.model_dump()[key]
+        return values
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+class SegmentationMetrics(Scores):
+    """metrics/segmentation.json; None is undefined."""
 
     miou: Fraction
     iou: dict[str, Fraction]
     dice: Fraction
 
 
-class DetectionMetrics(_Scores):
+class DetectionMetrics(Scores):
     """metrics/detection.json, likewise."""
 
     map50: Fraction
@@ -59,7 +81,7 @@ class DetectionMetrics(_Scores):
     ap50: dict[str, Fraction]
 
 
-class ClassificationMetrics(_Scores):
+class ClassificationMetrics(Scores):
     """metrics/classification.json, likewise."""
 
     accuracy: Fraction
@@ -93,8 +115,8 @@ class DataMetrics(_Figures):
     cross_task_groups: Count
 
 
-class ExportMetrics(RootModel[dict[str, JsonValue]]):
-    """metrics/export.json: whatever export measured, by name."""
+class JsonFigures(RootModel[dict[str, JsonValue]]):
+    """metrics/export.json and models/config.json: whatever is in them, by name."""
 
 
 class Comparison(_Figures):
@@ -118,6 +140,27 @@ class BaselineMetrics(_Figures):
 
     shared: str = ""
     tasks: dict[str, Baseline] = {}
+
+
+class Earlier(_Figures):
+    """A figure of an earlier commit.
+
+    Attributes:
+        value: what it was.
+        present: what it was compared with.
+        difference: 95 % interval of `present` less `value` over the same pictures; None where it is not known.
+    """
+
+    value: float | None
+    present: float | None
+    difference: Interval | None
+
+
+class PreviousMetrics(_Figures):
+    """metrics/previous.json: which commit, and its figures by task and dotted key; `{}` where there is none."""
+
+    commit: str = ""
+    tasks: dict[str, dict[str, Earlier]] = {}
 
 
 FiguresT = TypeVar("FiguresT", bound=BaseModel)

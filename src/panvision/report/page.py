@@ -3,32 +3,43 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import JsonValue
 
+from panvision.evaluation.results import Results, ResultsError, read_results
 from panvision.inference.predictor import Predictor
 from panvision.ingest.packed import TASKS, open_packed
 from panvision.ingest.settings import DataSettings
 from panvision.report.archive import Archive
 from panvision.report.data_page import read_problem_table
+from panvision.report.faults import Kind as FaultKind
+from panvision.report.faults import count_kinds, find_faults
+from panvision.report.figures import read_previous, task_figures
 from panvision.report.findings import Finding, draw_findings, problem_rows
-from panvision.report.gallery import draw_gallery
+from panvision.report.gallery import Gallery, HeldOut, Shot
 from panvision.report.inputs import (
     ClassificationMetrics,
     DataMetrics,
     DetectionMetrics,
-    ExportMetrics,
+    JsonFigures,
     ReportError,
+    Scores,
     SegmentationMetrics,
     read_metrics,
 )
-from panvision.report.plots import read_confusion, read_precision_recall, read_training
+from panvision.report.plots import read_confusion, read_precision_recall, read_reliability, read_training
 from panvision.report.rendering import render
 from panvision.report.settings import ReportSettings
 from panvision.report.sharing import read_baselines, read_sharing
 
 TEMPLATE = "page.html.jinja"
+SCORES: dict[str, type[Scores]] = {
+    "segmentation": SegmentationMetrics,
+    "detection": DetectionMetrics,
+    "classification": ClassificationMetrics,
+}
+# Sections of config.json that say what was trained.
+TRAINED = ("seed", "tasks", "data", "model", "loss", "train", "augment")
 
 
 @dataclass(frozen=True)
@@ -38,15 +49,33 @@ class RunFiles:
     Attributes:
         prepared: folder of `prepare`'s outputs, one subfolder per task.
         splits, problems: the splits.csv and problems.csv that `validate` wrote.
-        metrics: folder of data.json, <task>.json, export.json and baselines.json.
-        reports: folder of curves/phase{1,2}.csv and plots/{precision_recall,confusion}.csv.
+        config: the config.json that `export` wrote.
+        metrics: folder of data.json, <task>.json, export.json, baselines.json and previous.json.
+        reports: folder of curves/phase{1,2}.csv, plots/{precision_recall,confusion,reliability}.csv and
+            results/<task>.json.
     """
 
     prepared: Path
     splits: Path
     problems: Path
+    config: Path
     metrics: Path
     reports: Path
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The worst test pictures of a task.
+
+    Attributes:
+        faulty: how many pictures have a fault.
+        kinds: how many have one of each kind.
+        shots: the worst of them.
+    """
+
+    faulty: int
+    kinds: list[tuple[FaultKind, int]]
+    shots: list[Shot]
 
 
 def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, settings: ReportSettings) -> str:
@@ -59,61 +88,80 @@ def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, s
         settings: how many pictures are drawn, and how wide.
 
     Raises:
-        ReportError: metrics, curves, plots or problems are missing or damaged, metrics are those of a model with
-            other tasks, or raw data changed since they were prepared.
+        ReportError: metrics, results, curves, plots or problems are missing or damaged, metrics are those of a model
+            with other tasks, or raw data changed since they were prepared.
         PackedError: the packed sets or the splits cannot be used.
         ImageError: a raw picture or mask cannot be read.
     """
     metrics, reports = files.metrics, files.reports
     scores = _read_scores(metrics, predictor.tasks)
-    figures = read_metrics(metrics / "data.json", DataMetrics)
+    flat = {task: own.flat() for task, own in scores.items()}
+    counts = read_metrics(metrics / "data.json", DataMetrics)
+    previous = read_previous(metrics / "previous.json")
     context = {
         "predictor": predictor,
-        "segmentation": scores.segmentation,
-        "detection": scores.detection,
-        "classification": scores.classification,
-        "data": figures,
-        "problems": problem_rows(figures.problems),
-        "export": export_tables(read_metrics(metrics / "export.json", ExportMetrics).root),
+        "counts": {task: own.images for task, own in scores.items()},
+        "figures": {
+            task: task_figures(task, flat[task], own.ci95, previous.tasks.get(task, {})) for task, own in scores.items()
+        },
+        "previous": previous.commit,
+        "data": counts,
+        "problems": problem_rows(counts.problems),
+        "export": export_tables(read_metrics(metrics / "export.json", JsonFigures).root),
+        "trained": _trained(files.config),
         "training": read_training(reports / "curves", predictor.tasks),
-        "sharing": read_sharing(
-            read_baselines(metrics / "baselines.json"),
-            {task: own.model_dump(exclude={"ci95"}) for task, own in scores._asdict().items()},
-        ),
+        "sharing": read_sharing(read_baselines(metrics / "baselines.json"), flat),
         "precision_recall": read_precision_recall(
-            reports / "plots/precision_recall.csv", scores.detection.ap50, predictor.det_class_names
+            reports / "plots/precision_recall.csv", scores["detection"].by_class("ap50"), predictor.det_class_names
         ),
         "confusion": read_confusion(reports / "plots/confusion.csv", predictor.cls_class_names),
+        "reliability": read_reliability(reports / "plots/reliability.csv", flat["classification"]),
         # Drawn last: it takes longest, and what is missing above shows at once.
         "findings": _findings(files, data, settings),
-        "galleries": {
-            task: draw_gallery(
-                predictor, task, prepared=files.prepared, splits=files.splits, data=data, settings=settings
-            )
-            for task in TASKS
-            if task in predictor.tasks
-        },
+        **_galleries(predictor, files, data, settings),
     }
     return render(TEMPLATE, context)
 
 
-class _Scores(NamedTuple):
-    segmentation: SegmentationMetrics
-    detection: DetectionMetrics
-    classification: ClassificationMetrics
-
-
-def _read_scores(metrics: Path, tasks: Sequence[str]) -> _Scores:
+def _read_scores(metrics: Path, tasks: Sequence[str]) -> dict[str, Scores]:
     """The three tasks' metrics, held to be those of a model of these tasks."""
-    scores = _Scores(
-        read_metrics(metrics / "segmentation.json", SegmentationMetrics),
-        read_metrics(metrics / "detection.json", DetectionMetrics),
-        read_metrics(metrics / "classification.json", ClassificationMetrics),
-    )
-    for task, own in scores._asdict().items():
+    scores = {task: read_metrics(metrics / f"{task}.json", schema) for task, schema in SCORES.items()}
+    for task, own in scores.items():
         if (own.images is not None) != (task in tasks):
             raise ReportError(f"{metrics / task}.json: scores of a model with other tasks; run `dvc repro` again")
     return scores
+
+
+def _trained(config: Path) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The settings that decided what was trained, a table per section."""
+    values = read_metrics(config, JsonFigures).root
+    return export_tables({name: values[name] for name in TRAINED if name in values})
+
+
+def _galleries(
+    predictor: Predictor, files: RunFiles, data: DataSettings, settings: ReportSettings
+) -> dict[str, Mapping[str, object]]:
+    """By task pictures spread over the split, and the worst with what is wrong in how many."""
+    galleries: dict[str, Gallery] = {}
+    worst: dict[str, Worst] = {}
+    for task in TASKS:
+        if task in predictor.tasks:
+            held_out = HeldOut.open(predictor, task, prepared=files.prepared, splits=files.splits, data=data)
+            galleries[task] = held_out.spread(settings.images, settings.width)
+            faulty = find_faults(_results(files.reports / f"results/{task}.json", task), predictor.score_threshold)
+            shots = held_out.worst(faulty, settings.worst, settings.width)
+            worst[task] = Worst(len(faulty), count_kinds(faulty), shots)
+    return {"galleries": galleries, "worst": worst}
+
+
+def _results(path: Path, task: str) -> Results:
+    try:
+        results = read_results(path)
+    except ResultsError as error:
+        raise ReportError(str(error)) from error
+    if results.task != task:
+        raise ReportError(f"{path}: results of {results.task}; run `dvc repro evaluate` again")
+    return results
 
 
 def _findings(files: RunFiles, data: DataSettings, settings: ReportSettings) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The report's plots: training curves, precision over recall, confusion matrix."""
+"""The report's plots: training curves, precision over recall, confusion matrix, reliability of probabilities."""
 
 import functools
 from collections import Counter
@@ -29,6 +29,8 @@ TASK_OF = {
 # Numbers of page.css's colours.
 TRAINING, VALIDATION, RATE = 6, 8, 6
 METRIC_COLORS = {"miou": 8, "map50": 2, "accuracy": 5}
+# Probabilities of reliability.csv → colour, and the key of their calibration error.
+RELIABILITY = {"as shipped": (8, "ece"), "scaled": (2, "ece_scaled")}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,24 @@ class Confusion:
 
     names: list[str]
     rows: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Pictures of similar confidence: its mean, the share that was right, and how many there are."""
+
+    probabilities: str
+    confidence: float
+    accuracy: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far probabilities can be believed: accuracy over confidence, and the bins that it is drawn from."""
+
+    chart: Chart
+    bins: list[Bin]
 
 
 def read_training(curves: Path, tasks: Collection[str] = TASKS) -> Training:
@@ -129,6 +149,36 @@ def read_confusion(path: Path, names: Sequence[str]) -> Confusion:
         total = sum(pairs[actual, predicted] for predicted in ordered)
         rows.append([Cell(pairs[actual, found], pairs[actual, found] / max(total, 1)) for found in ordered])
     return Confusion(ordered, rows)
+
+
+def read_reliability(path: Path, figures: Mapping[str, float | None]) -> Reliability:
+    """Accuracy over confidence, a line for each kind of probabilities, with its calibration error.
+
+    Args:
+        path: reliability.csv.
+        figures: of classification, by key.
+
+    Raises:
+        ReportError: the file is missing or damaged.
+    """
+    numbers = read_numbers(path, ("confidence", "accuracy", "images"))
+    bins = []
+    for number, (row, cells) in enumerate(zip(numbers, read_table(path, ("probabilities",)), strict=True), start=2):
+        confidence, accuracy, images = row["confidence"], row["accuracy"], row["images"]
+        if confidence is None or accuracy is None or images is None:
+            raise ReportError(f"{path}: line {number}: a figure is missing; run `dvc repro` again")
+        bins.append(Bin(cells["probabilities"], confidence, accuracy, int(images)))
+    series = [Series("perfect", [[(0.0, 0.0), (1.0, 1.0)]], color=RATE, plain=True)]
+    for name in dict.fromkeys(each.probabilities for each in bins):
+        own = sorted((each for each in bins if each.probabilities == name), key=lambda each: each.confidence)
+        color, key = RELIABILITY.get(name, (0, ""))
+        points: list[Point] = [(each.confidence, each.accuracy) for each in own]
+        note = "" if (error := figures.get(key)) is None else f"ECE {error:.3f}"
+        said = {each.confidence: f", {each.images} image{'' if each.images == 1 else 's'}" for each in own}
+        total = sum(each.images for each in own)
+        shares = {each.confidence: each.images / max(total, 1) for each in own}
+        series.append(Series(name, [points], note=note, color=color, said=said, shares=shares))
+    return Reliability(line_chart("Accuracy over confidence", series, x_label="confidence", y_range=(0.0, 1.0)), bins)
 
 
 def _ordered(names: Sequence[str], seen: Iterable[str]) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.inference.results import Result
+from panvision.report.faults import box_iou
 
 # A mask or a box that overlaps the true one by less counts as missed.
 MIN_IOU = 0.5
@@ -72,17 +73,8 @@ def count_hits(truth: Mapping[str, Any], found: Mapping[str, Any]) -> int:
     """True boxes that a found box of their class overlaps by an IoU of at least 0.5; best boxes choose first."""
     free = list(range(len(truth["boxes"])))
     for box, label in zip(found["boxes"], found["labels"], strict=True):
-        overlaps = {row: _iou(box, truth["boxes"][row]) for row in free if truth["labels"][row] == label}
+        overlaps = {row: box_iou(box, truth["boxes"][row]) for row in free if truth["labels"][row] == label}
         best = max(overlaps, key=lambda row: overlaps[row], default=None)
         if best is not None and overlaps[best] >= MIN_IOU:
             free.remove(best)
     return len(truth["boxes"]) - len(free)
-
-
-def _iou(one: list[float], other: list[float]) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return width * height / (areas - width * height)

@@ -1,0 +1,165 @@
+"""`panvision previous`: an earlier commit's test figures, kept where the report shows them beside the present ones."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from panvision.cli.compare import CompareError, results_of
+from panvision.evaluation.compare import compare_results
+from panvision.evaluation.results import ResultsError
+from panvision.files import write_json
+from panvision.params import TASKS
+from panvision.report.figures import TaskFigures, compared_keys, task_figures
+from panvision.report.inputs import PreviousMetrics, ReportError, Scores, read_metrics
+
+RESULT = "metrics/previous.json"
+METRICS = tuple(f"metrics/{task}.json" for task in TASKS)
+WORKSPACE = "workspace"
+# Of the bootstrap behind the paired intervals.
+RESAMPLES, SEED = 1000, 0
+
+Figures = dict[str, dict[str, float | None]]
+
+
+class PreviousError(ValueError):
+    """There is nothing to compare with; the message says why and what to run."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `panvision previous`."""
+    parser.add_argument(
+        "rev",
+        nargs="?",
+        metavar="REV",
+        help="a git revision (default: the last commit whose test figures are others than the present ones)",
+    )
+    parser.add_argument("--path", default=".", help="the project's folder (default: the current one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, print and write; returns 0, or 1 after an error."""
+    project = Path(args.path)
+    try:
+        present = _present(project)
+        commit, earlier = _earlier(project, args.rev, present)
+        intervals, remark = paired_intervals(project, commit)
+    except (PreviousError, ReportError) as error:
+        print(f"panvision previous: {error}", file=sys.stderr)
+        return 1
+    found = beside(f"commit {commit[:7]}", earlier, present, intervals)
+    write_json(project / RESULT, found)
+    print(described(found, present, remark))
+    return 0
+
+
+def beside(
+    commit: str, earlier: Figures, present: Figures, intervals: Mapping[str, Mapping[str, dict[str, float] | None]]
+) -> dict[str, Any]:
+    """What `PreviousMetrics` reads: the figures that both have.
+
+    Args:
+        commit: the earlier one's name.
+        earlier, present: figures by task and dotted key.
+        intervals: of present less earlier, likewise; some or all may be absent.
+    """
+    tasks = {
+        task: {
+            key: {
+                "value": earlier[task][key],
+                "present": present[task][key],
+                "difference": intervals.get(task, {}).get(key),
+            }
+            for key in compared_keys(task, present[task])
+            if key in earlier[task]
+        }
+        for task in TASKS
+    }
+    return {"commit": commit, "tasks": {task: own for task, own in tasks.items() if own}}
+
+
+def paired_intervals(project: Path, commit: str) -> tuple[dict[str, dict[str, dict[str, float] | None]], str]:
+    """95 % intervals of the differences over the same pictures, by task and key, and why there are none, or ""."""
+    try:
+        one, other = results_of(project, commit), results_of(project, WORKSPACE)
+    except (CompareError, ResultsError) as error:
+        return {}, f"without paired intervals: {error}"
+    intervals: dict[str, dict[str, dict[str, float] | None]] = {}
+    for task in TASKS:
+        found = compare_results(one[task], other[task], resamples=RESAMPLES, seed=SEED)
+        intervals[task] = {
+            each.name: None if each.low is None or each.high is None else {"low": each.low, "high": each.high}
+            for each in found.differences
+        }
+    return intervals, ""
+
+
+def described(found: Mapping[str, Any], present: Figures, remark: str) -> str:
+    """The comparison as a table with what belongs to it."""
+    previous = PreviousMetrics.model_validate(found)
+    lines = [f"{'test split':<16}{'figure':<34}{'previous':<11}{'present':<11}change"]
+    for task in TASKS:
+        tables = task_figures(task, present[task], {}, previous.tasks.get(task, {}))
+        lines += [f"{task if not number else '':<16}{line}" for number, line in enumerate(_lines(tables))]
+    lines += ["", f"previous: {previous.commit}", *([remark] if remark else [])]
+    lines.append(f"written: {RESULT}; `dvc repro report` shows it in the report")
+    return "\n".join(lines)
+
+
+def _lines(tables: TaskFigures) -> Iterator[str]:
+    rows = [(figure.kind.name, figure) for figure in tables.whole]
+    rows += [(f"{figure.kind.name}, {row.name}", figure) for row in tables.classes for figure in row.figures]
+    for name, figure in rows:
+        if figure.known:
+            change = figure.shown(figure.change, sign=True)
+            told = f"{figure.shown(figure.earlier):<11}{figure.shown(figure.value):<11}{change:<12}{figure.verdict}"
+            yield f"{name:<34}{told}".rstrip()
+
+
+def _present(project: Path) -> Figures:
+    return {task: read_metrics(project / f"metrics/{task}.json", Scores).flat() for task in TASKS}
+
+
+def _earlier(project: Path, rev: str | None, present: Figures) -> tuple[str, Figures]:
+    """A commit and its figures.
+
+    Raises:
+        PreviousError: no repository, no such revision, no metrics in it, or no commit with others than the present.
+    """
+    if rev is not None:
+        commit = _git(project, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}").strip()
+        return commit, _figures(project, commit)
+    for commit in _git(project, "log", "--format=%H", "--", *METRICS).split():
+        figures = _figures(project, commit)
+        if figures != present:
+            return commit, figures
+    raise PreviousError("no commit has other test figures than the present ones; name one: `panvision previous REV`")
+
+
+def _figures(project: Path, commit: str) -> Figures:
+    found: Figures = {}
+    for task, path in zip(TASKS, METRICS, strict=True):
+        text = _git(project, "show", f"{commit}:./{path}")
+        try:
+            found[task] = Scores.model_validate_json(text).flat()
+        except ValidationError as error:
+            raise PreviousError(
+                f"{commit[:7]}:{path}: no metrics ({error.errors()[0]['msg']}); name another commit"
+            ) from error
+    return found
+
+
+def _git(project: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project), *arguments], capture_output=True, text=True, encoding="utf-8", check=False
+        )
+    except FileNotFoundError as error:
+        raise PreviousError("git is not installed; earlier figures are read from it") from error
+    if done.returncode:
+        raise PreviousError(f"`git {' '.join(arguments)}` failed: {' '.join(done.stderr.split())}")
+    return done.stdout
