@@ -108,7 +108,9 @@ def load_plain(photos: dict[str, list[Path]], numbers: range, transform: object,
         chosen = [paths[number % len(paths)] for number in numbers]
         torch.stack([transform(Image.open(path).convert("RGB")) for path in chosen])
         if task == "segmentation":
-            masks = [Image.open(path.with_suffix(".png")).resize((side, side), Image.Resampling.NEAREST) for path in chosen]
+            masks = [
+                Image.open(path.with_suffix(".png")).resize((side, side), Image.Resampling.NEAREST) for path in chosen
+            ]
             torch.stack([torch.from_numpy(np.array(mask)) for mask in masks])
 
 

@@ -125,7 +125,11 @@ def torchvision_step(sections: dict, batch: Batch, *, phase: int) -> Step:
     masks = fcn_resnet50(weights=None, weights_backbone=None, num_classes=1)
     states = resnet50(weights=None, num_classes=len(STATES))
     if phase == 1:
-        for frozen in (boxes.backbone.body, masks.backbone, *(part for name, part in states.named_children() if name != "fc")):
+        for frozen in (
+            boxes.backbone.body,
+            masks.backbone,
+            *(part for name, part in states.named_children() if name != "fc"),
+        ):
             frozen.requires_grad_(False)
     precision = Precision(device, sections["train"].amp)
     targets = [{"boxes": own, "labels": labels} for own, labels in zip(batch.boxes, batch.labels, strict=True)]

@@ -132,9 +132,7 @@ class MultiTaskModel(nn.Module):
         return {task: self.fpn(parts[task], needs[task]) for task in wanted}
 
 
-def _parts(
-    features: list[Tensor], tasks: Collection[str], counts: Mapping[str, int] | None
-) -> dict[str, list[Tensor]]:
+def _parts(features: list[Tensor], tasks: Collection[str], counts: Mapping[str, int] | None) -> dict[str, list[Tensor]]:
     """The feature maps of each task's images; without `counts`, all of them for each."""
     if counts is None:
         return dict.fromkeys(tasks, features)

@@ -19,8 +19,7 @@ def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # (E,)
     shift = norm.bias - norm.running_mean * scale
     weight = conv.weight * scale[:, None, None, None]
-    # By name: both are tuples of two here, which Conv2d's own forward knows and the type checker does not.
-    return F.conv2d(x, weight, shift, stride=conv.stride, padding=conv.padding)  # type: ignore[arg-type]
+    return F.conv2d(x, weight, shift, stride=conv.stride, padding=conv.padding)
 
 
 class BasicBlock(nn.Module):
@@ -89,9 +88,7 @@ def make_stage(block: Block, in_channels: int, channels: int, blocks: int, *, st
         stride: 1 or 2.
     """
     widths = [in_channels] + [block.expansion * channels] * (blocks - 1)
-    return nn.Sequential(
-        *(block(width, channels, 1 if number else stride) for number, width in enumerate(widths))
-    )
+    return nn.Sequential(*(block(width, channels, 1 if number else stride) for number, width in enumerate(widths)))
 
 
 def initialise(network: nn.Module) -> None:
