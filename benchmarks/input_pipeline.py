@@ -1,11 +1,11 @@
-"""What the input of training yields, against plain loading and against what a step eats: `python benchmarks/input_pipeline.py`.
+"""What training reads, against plain loading and against what a step eats: `python benchmarks/input_pipeline.py`.
 
 Draws photos of 640 × 480 for each task and saves them as JPEG in a temporary folder, packs them as prepare does, and
 times in one process, in turn, `--rounds` times over, medians printed:
 
     packed   training batches of panvision: memory-mapped pictures, the preset's augmentation, stacked tensors
-    plain    the same photos by Pillow and torchvision's transforms: decode, resize, flips, colour jitter (and, where the
-             preset has it, affine), to a tensor; a mask is read from PNG, resized and left unchanged
+    plain    the same photos by Pillow and torchvision's transforms: decode, resize, flips, colour jitter (where the
+             preset has it, affine too), to a tensor; a mask is read from PNG, resized and left unchanged
     step     a training step of the preset, phase 2, as benchmarks/train_step.py has it
 
 A worker of the loader yields what `packed` does; `workers` is how many the step keeps busy.
@@ -86,7 +86,7 @@ def pack(folder: Path, photos: dict[str, list[Path]], side: int) -> dict[str, Pa
 
 
 def plain_transforms(augment: AugmentSettings, side: int) -> object:
-    """torchvision's counterpart of the preset's augmentation."""
+    """Torchvision's counterpart of the preset's augmentation."""
     from torchvision import transforms
 
     parts = [

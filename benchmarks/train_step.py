@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 

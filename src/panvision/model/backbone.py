@@ -40,8 +40,9 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, 3, S, S) normalised → [C2 (N, ·, S/4, S/4), C3 (S/8), C4 (S/16), C5 (S/32)]."""
-        x = F.relu(convolve(x, self.conv1, self.bn1), inplace=True)  # (N, 64, S/2, S/2)
-        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # (N, 64, S/4, S/4)
+        x = convolve(x, self.conv1, self.bn1)  # (N, 64, S/2, S/2)
+        # ReLU last: the same values and gradients as before the pooling, at a quarter of the places.
+        x = F.relu(F.max_pool2d(x, kernel_size=3, stride=2, padding=1), inplace=True)  # (N, 64, S/4, S/4)
         c2 = self.layer1(x)
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)

@@ -1,6 +1,6 @@
-"""The residual blocks of ResNet (He et al. 2016, https://arxiv.org/abs/1512.03385), with torchvision's parameter names.
+"""Residual blocks of ResNet (He et al. 2016, https://arxiv.org/abs/1512.03385), parameters named as torchvision's.
 
-Its own, since importing torchvision takes seconds, and since BatchNorm that is frozen can become part of its convolution.
+Its own, since importing torchvision takes seconds, and since frozen BatchNorm can become part of its convolution.
 """
 
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention

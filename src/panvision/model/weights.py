@@ -15,7 +15,7 @@ from panvision.model.backbone import Backbone
 from panvision.model.checkpoint import UnreadableError, read_plain
 from panvision.model.settings import ModelSettings
 
-# torchvision's best ImageNet weights of each backbone: its name for them, and the file. A test holds them to torchvision.
+# torchvision's best ImageNet weights of each backbone: its name for them, and the file.
 IMAGENET = {
     "resnet18": ("ResNet18_Weights.IMAGENET1K_V1", "resnet18-f37072fd.pth"),
     "resnet34": ("ResNet34_Weights.IMAGENET1K_V1", "resnet34-b627a593.pth"),
