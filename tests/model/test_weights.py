@@ -2,6 +2,7 @@ import copy
 import io
 from email.message import Message
 from pathlib import Path
+from typing import get_args
 from urllib.error import URLError
 
 import pytest
@@ -10,8 +11,8 @@ from torchvision.models import get_model_weights, resnet18
 
 from panvision.model.backbone import Backbone
 from panvision.model.checkpoint import save_checkpoint
-from panvision.model.settings import ModelSettings
-from panvision.model.weights import WeightsError, initialise_backbone
+from panvision.model.settings import BackboneName, ModelSettings
+from panvision.model.weights import IMAGENET, IMAGENET_SITE, WeightsError, initialise_backbone
 from tests.model.hostile import KINDS, write_hostile
 from tests.model.small import small_model
 
@@ -152,6 +153,13 @@ def test_nothing_in_a_file_is_executed(tmp_path, kind):
     with pytest.raises(WeightsError, match="not a readable state dict"):
         initialise(backbone(), path)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", sorted(set(get_args(BackboneName)) - {"resnet10"}))
+def test_imagenets_files_are_torchvisions_best(name):
+    theirs = get_model_weights(name)["DEFAULT"]
+    title, file_name = IMAGENET[name]
+    assert (title, f"{IMAGENET_SITE}/{file_name}") == (str(theirs), theirs.url)
 
 
 def test_imagenet_comes_from_torchvisions_cache(cache):

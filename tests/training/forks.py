@@ -111,16 +111,15 @@ def train(folder, phase, scratch, settings):
 def thin_backbone(self, name):
     """Eight channels instead of 64: a state is a megabyte, and is written hundreds of times."""
     from torch import nn
-    from torchvision.models.resnet import BasicBlock, conv1x1
+
+    from panvision.model.resnet import BasicBlock
 
     nn.Module.__init__(self)
     self.channels = (8, 16, 32, 64)
     self.conv1, self.bn1 = nn.Conv2d(3, 8, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(8)
-    self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2, padding=1)
-    self.layer1 = BasicBlock(8, 8)
+    self.layer1 = BasicBlock(8, 8, 1)
     for number, width in enumerate((8, 16, 32), 2):
-        shortcut = nn.Sequential(conv1x1(width, 2 * width, 2), nn.BatchNorm2d(2 * width))
-        setattr(self, f"layer{number}", BasicBlock(width, 2 * width, 2, shortcut))
+        setattr(self, f"layer{number}", BasicBlock(width, 2 * width, 2))
     self._statistics_frozen = False
 
 

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -321,6 +322,41 @@ def test_a_model_whose_validation_is_not_finite_is_not_saved(monkeypatch, epochs
     told, recorder = fails(phase)
     assert told.startswith("phase2: the validation loss is not finite\n") and "total nan" in told
     assert recorder.saved == []
+
+
+def compiled_without_a_compiler(monkeypatch):
+    """torch.compile follows the model, and then calls PyTorch's own operations; returns what it was called with."""
+    original, models = torch.compile, []
+
+    def compile_it(model, **options):
+        models.append(model)
+        return original(model, **options, backend="eager")
+
+    monkeypatch.setattr("torch.compile", compile_it)
+    return models
+
+
+def test_a_compiled_phase_saves_the_same_names_and_goes_on_bit_for_bit(monkeypatch):
+    models = compiled_without_a_compiler(monkeypatch)
+    plain = run(epochs=2, epoch_steps=2)
+    assert models == []
+    whole = run(epochs=2, epoch_steps=2, compile=True, ema_decay=0.0)
+    assert len(models) == 1
+    assert whole.saved[-1][2].keys() == plain.saved[-1][2].keys()
+    for name, value in plain.saved[-1][2].items():
+        torch.testing.assert_close(whole.saved[-1][2][name], value, msg=name)
+    first = make(epochs=2, epoch_steps=2, compile=True)
+    batches = [first._stream[step] for step in range(2)]
+    first._model.train()
+    first._step(batches[0])
+    state = copy.deepcopy(first.state_dict())
+    assert state["objects"]["model"].keys() == plain.saved[-1][2].keys()
+    first._step(batches[1])
+    second = make(epochs=2, epoch_steps=2, compile=True)
+    second.load_state_dict(state)
+    second._model.train()
+    second._step(batches[1])
+    assert equal(second._model.state_dict(), first._model.state_dict())
 
 
 class Waits(TorchDispatchMode):

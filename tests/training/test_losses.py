@@ -13,7 +13,9 @@ from panvision.training.losses import (
     batch_terms,
     classification_terms,
     detection_terms,
+    giou_loss,
     segmentation_terms,
+    sigmoid_focal_loss,
     task_losses,
     whole_counts,
 )
@@ -56,6 +58,39 @@ def perfect_output():
 
 def detection(output, boxes=BOXES, labels=LABELS, **changes):
     return detection_terms(output, boxes, labels, POINTS, LossSettings(**changes))
+
+
+def with_gradient(loss, *inputs):
+    """A loss for each element, and the gradient of their weighted sum by the first input."""
+    first = inputs[0].clone().requires_grad_()
+    values = loss(first, *inputs[1:])
+    (values * torch.linspace(0.5, 1.5, values.numel()).view_as(values)).sum().backward()
+    return values.detach(), first.grad
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 0.0), (0.9, 1.5)])
+def test_focal_loss_is_torchvisions(alpha, gamma):
+    ops = pytest.importorskip("torchvision.ops")
+    logits = torch.cat([4 * torch.randn(200, 3), torch.tensor([[0.0, 30.0, -30.0], [-90.0, 90.0, 1e-8]])])
+    wanted = torch.rand(202, 3) < 0.5
+    ours = with_gradient(lambda x: sigmoid_focal_loss(x, wanted, alpha=alpha, gamma=gamma), logits)
+    theirs = with_gradient(lambda x: ops.sigmoid_focal_loss(x, wanted.float(), alpha=alpha, gamma=gamma), logits)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_giou_loss_is_torchvisions_of_the_boxes_around_any_point():
+    ops = pytest.importorskip("torchvision.ops")
+    predicted, wanted = 8 * torch.rand(200, 4), 8 * torch.rand(200, 4)
+    wanted[0] = predicted[0]
+    wanted[1] = 0
+    predicted[2] *= 1e-4
+
+    def theirs(ltrb):
+        boxes = [torch.cat([-each[:, :2], each[:, 2:]], dim=1) for each in (ltrb, wanted)]
+        return ops.generalized_box_iou_loss(*boxes)
+
+    ours = with_gradient(giou_loss, predicted, wanted)
+    torch.testing.assert_close(ours, with_gradient(theirs, predicted), rtol=1e-5, atol=1e-6)
 
 
 def test_mask_loss_is_binary_cross_entropy_over_all_pixels():

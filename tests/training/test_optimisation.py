@@ -21,6 +21,21 @@ def test_only_weights_with_two_dimensions_decay():
     assert len(decaying["params"]) + len(rest["params"]) == len(list(model.parameters()))
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_step_is_the_plain_one_in_either_memory_layout(layout):
+    """PyTorch's fused AdamW takes numbers as they lie in memory; a gradient's must lie as the weight's do."""
+    ours, plain = small_model().to(memory_format=layout), small_model()
+    optimizers = [make_optimizer(ours, 1e-2, 0.0), torch.optim.AdamW(plain.parameters(), lr=1e-2, weight_decay=0.0)]
+    x = torch.randn(2, 3, 3, 3)
+    for _ in range(3):
+        for model, optimizer in zip((ours, plain), optimizers, strict=True):
+            optimizer.zero_grad()
+            model.eval()(x.to(memory_format=layout)).square().sum().backward()
+            optimizer.step()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, msg=name)
+
+
 def test_what_is_frozen_is_not_optimised():
     model = small_model()
     model[0].requires_grad_(False)

@@ -147,6 +147,25 @@ def test_a_gpu_without_enough_memory_names_the_params_to_turn(tmp_path, monkeypa
     assert not (tmp_path / "1.pth").exists()
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_cannot_be_compiled_names_the_param(tmp_path, monkeypatch, compiled):
+    kind = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+
+    def fail(*args, **kwargs):
+        raise kind("\nNo working C++ compiler\nand more")
+
+    monkeypatch.setattr("torch.compile", lambda *args, **kwargs: fail)
+    monkeypatch.setattr("panvision.training.loop.Phase._step", fail)
+    with pytest.raises(TrainingError if compiled else kind) as error:
+        train_phase1(
+            small_sets(), config(compile=compiled), MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv"
+        )
+    if compiled:
+        told = str(error.value)
+        assert told.startswith("phase1: the model cannot be compiled (No working C++ compiler)")
+        assert told.endswith("set train.compile to false")
+
+
 def test_the_backbone_of_phase_two_may_have_a_rate_of_its_own(trained, tmp_path):
     settings_ = config(phase2=Phase2Settings(epochs=1, lr=1e-3, backbone_lr=1e-5))
     train_phase2(

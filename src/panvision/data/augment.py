@@ -24,31 +24,37 @@ class Augmentation:
     """
 
     def __init__(self, settings: AugmentSettings) -> None:
-        self._plain = A.Compose(_transforms(settings))
-        self._with_boxes = A.Compose(
-            _transforms(settings),
-            bbox_params=A.BboxParams(
-                format="pascal_voc", label_fields=["labels"], min_width=MIN_BOX_SIDE, min_height=MIN_BOX_SIDE, clip=True
-            ),
-        )
+        # One for all tasks. It tells what it did, so that boxes can be moved here: its own way, which checks and clips
+        # them between any two changes, takes twice as long as changing the picture.
+        self._transform = A.Compose(_transforms(settings), save_applied_params=True)
 
     def image(self, image: RgbArray, seed: int) -> RgbArray:
         """(S, S, 3) uint8 → the same, changed."""
-        return _seeded(self._plain, seed)(image=image)["image"]
+        return _seeded(self._transform, seed)(image=image)["image"]
 
     def image_and_mask(self, image: RgbArray, mask: RgbArray, seed: int) -> tuple[RgbArray, RgbArray]:
         """(S, S, 3) and (S, S) uint8 → the same, changed alike; the mask keeps its values."""
-        result = _seeded(self._plain, seed)(image=image, mask=mask)
+        result = _seeded(self._transform, seed)(image=image, mask=mask)
         return result["image"], result["mask"]
 
     def image_and_boxes(
         self, image: RgbArray, boxes: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], seed: int
     ) -> tuple[RgbArray, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """(S, S, 3) uint8, (M, 4) xyxy in pixels, (M,) → the same, changed alike; boxes moved out are gone."""
-        result = _seeded(self._with_boxes, seed)(image=image, bboxes=boxes, labels=labels)
-        moved = np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4)
-        # albumentations hands labels back as floats.
-        return result["image"], moved, np.asarray(result["labels"]).astype(np.int64)
+        side = image.shape[0]
+        result = _seeded(self._transform, seed)(image=image)
+        moved = boxes.astype(np.float64).reshape(-1, 2, 2)  # (M, 2, 2): two corners, x and y
+        for name, params in result["applied_transforms"]:
+            if name == "HorizontalFlip":
+                moved[..., 0] = side - moved[:, ::-1, 0]
+            elif name == "VerticalFlip":
+                moved[..., 1] = side - moved[:, ::-1, 1]
+            elif name == "Affine":
+                # Zoom and shift only, so boxes stay boxes.
+                moved = moved * params["bbox_matrix"].diagonal()[:2] + params["bbox_matrix"][:2, 2]
+        moved = moved.clip(0, side)
+        kept = ((moved[:, 1] - moved[:, 0]) >= MIN_BOX_SIDE).all(axis=1)
+        return result["image"], moved[kept].reshape(-1, 4).astype(np.float32), np.asarray(labels)[kept].astype(np.int64)
 
 
 def _seeded(transform: A.Compose, seed: int) -> A.Compose:
@@ -62,7 +68,6 @@ def _seeded(transform: A.Compose, seed: int) -> A.Compose:
 
 
 def _transforms(settings: AugmentSettings) -> list[A.BasicTransform]:
-    # The flips stand there at probability 0 as well: without any transform of boxes albumentations warns.
     transforms: list[A.BasicTransform] = [
         A.HorizontalFlip(p=settings.horizontal_flip),
         A.VerticalFlip(p=settings.vertical_flip),

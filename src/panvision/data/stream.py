@@ -7,6 +7,7 @@ the same whichever other tasks are trained beside it.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -119,14 +120,12 @@ class TrainingStream(Dataset[Batch]):
         """The (row, augmentation seed) pairs of a task's batch: every row once per cycle, each cycle shuffled anew."""
         rows, number = self._rows[task], TASKS.index(task)
         first = step * self._batch_size
-        orders: dict[int, npt.NDArray[np.int64]] = {}  # by cycle; a batch may reach into the next, or span several
         picked = []
         for position in range(first, first + self._batch_size):
             cycle, place = divmod(position, len(rows))
-            if cycle not in orders:
-                orders[cycle] = np.random.default_rng((self._seed, number, cycle)).permutation(len(rows))
+            order = _order(self._seed, number, cycle, len(rows))
             sample_seed = np.random.SeedSequence((self._seed, number, position, 1)).generate_state(1)[0]
-            picked.append((int(rows[orders[cycle][place]]), int(sample_seed)))
+            picked.append((int(rows[order[place]]), int(sample_seed)))
         return picked
 
     def _segmentation(self, row: int, seed: int) -> tuple[npt.NDArray, npt.NDArray]:
@@ -144,6 +143,13 @@ class TrainingStream(Dataset[Batch]):
         packed = self._sets["classification"]
         assert packed.states is not None  # noqa: S101 -- open_packed gives a classification set its states
         return self._augmentation.image(np.array(packed.images[row]), seed), int(packed.states[row])
+
+
+# A batch may reach into the next cycle; shuffling a large set anew at every step would take longer than reading it.
+@lru_cache(maxsize=2 * len(TASKS))
+def _order(seed: int, number: int, cycle: int, length: int) -> npt.NDArray[np.int64]:
+    """The order of a task's samples in one cycle, (length,)."""
+    return np.random.default_rng((seed, number, cycle)).permutation(length)
 
 
 def training_batches(

@@ -2,19 +2,19 @@
 
 from typing import Self
 
+import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor, nn
-from torchvision.models import resnet
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from panvision.model.resnet import BasicBlock, Block, Bottleneck, convolve, initialise, make_stage
 from panvision.model.settings import BackboneName
 
 # Block type and blocks per stage. resnet10 is one BasicBlock a stage; the others are torchvision's.
-LAYOUTS: dict[BackboneName, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
-    "resnet10": (BasicBlock, [1, 1, 1, 1]),
-    "resnet18": (BasicBlock, [2, 2, 2, 2]),
-    "resnet34": (BasicBlock, [3, 4, 6, 3]),
-    "resnet50": (Bottleneck, [3, 4, 6, 3]),
-    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+LAYOUTS: dict[BackboneName, tuple[Block, tuple[int, int, int, int]]] = {
+    "resnet10": (BasicBlock, (1, 1, 1, 1)),
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
 }
 
 
@@ -27,17 +27,22 @@ class Backbone(nn.Module):
 
     def __init__(self, name: BackboneName) -> None:
         super().__init__()
-        block, blocks = LAYOUTS[name]
-        network: ResNet = resnet.ResNet(block, blocks)
-        self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
-        self.layer1, self.layer2 = network.layer1, network.layer2
-        self.layer3, self.layer4 = network.layer3, network.layer4
+        block, (two, three, four, five) = LAYOUTS[name]
         self.channels = tuple(64 * block.expansion * 2**stage for stage in range(4))
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = make_stage(block, 64, 64, two, stride=1)
+        self.layer2 = make_stage(block, self.channels[0], 128, three, stride=2)
+        self.layer3 = make_stage(block, self.channels[1], 256, four, stride=2)
+        self.layer4 = make_stage(block, self.channels[2], 512, five, stride=2)
+        initialise(self)
         self._statistics_frozen = False
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, 3, S, S) normalised → [C2 (N, ·, S/4, S/4), C3 (S/8), C4 (S/16), C5 (S/32)]."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (N, 64, S/4, S/4)
+        x = convolve(x, self.conv1, self.bn1)  # (N, 64, S/2, S/2)
+        # ReLU last: the same values and gradients as before the pooling, at a quarter of the places.
+        x = F.relu(F.max_pool2d(x, kernel_size=3, stride=2, padding=1), inplace=True)  # (N, 64, S/4, S/4)
         c2 = self.layer1(x)
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)

@@ -110,12 +110,11 @@ class MultiTaskModel(nn.Module):
         if not set(tasks) <= set(self.tasks):
             raise ValueError(f"the model's tasks are {', '.join(self.tasks)}, asked for were {', '.join(tasks)}")
         features = self.backbone((images.float() - self.pixel_mean) / self.pixel_std)
-        # Not len(images): the ONNX exporter would take it for a constant.
-        slices = _slices(images.shape[0], tasks, counts)
+        parts = _parts(features, tasks, counts)
         outputs: Outputs = {}
         if "classification" in tasks:
-            outputs["classification"] = self.classification(features[-1][slices["classification"]])
-        pyramids = self._pyramids(features, slices, shared=counts is None)
+            outputs["classification"] = self.classification(parts["classification"][-1])
+        pyramids = self._pyramids(parts, shared=counts is None)
         if "segmentation" in tasks:
             outputs["segmentation"] = self.segmentation(pyramids["segmentation"][2])
         if "detection" in tasks:
@@ -123,28 +122,23 @@ class MultiTaskModel(nn.Module):
             outputs["detection"] = self.detection([levels[level] for level in self.detection_levels])
         return outputs
 
-    def _pyramids(
-        self, features: list[Tensor], slices: Mapping[str, slice], *, shared: bool
-    ) -> dict[str, dict[int, Tensor]]:
+    def _pyramids(self, parts: Mapping[str, list[Tensor]], *, shared: bool) -> dict[str, dict[int, Tensor]]:
         """The pyramid levels that each task needs: P2 for the mask, `detection_levels` for the boxes."""
         needs = {"segmentation": {2}, "detection": set(self.detection_levels)}
-        wanted = [task for task in needs if task in slices]
+        wanted = [task for task in needs if task in parts]
         if shared and wanted:
-            levels = self.fpn(features, set().union(*(needs[task] for task in wanted)))
+            levels = self.fpn(parts[wanted[0]], set().union(*(needs[task] for task in wanted)))
             return dict.fromkeys(wanted, levels)
-        return {task: self.fpn([level[slices[task]] for level in features], needs[task]) for task in wanted}
+        return {task: self.fpn(parts[task], needs[task]) for task in wanted}
 
 
-def _slices(total: int, tasks: Collection[str], counts: Mapping[str, int] | None) -> dict[str, slice]:
-    """Rows of the batch that belong to each task."""
+def _parts(features: list[Tensor], tasks: Collection[str], counts: Mapping[str, int] | None) -> dict[str, list[Tensor]]:
+    """The feature maps of each task's images; without `counts`, all of them for each."""
     if counts is None:
-        return {task: slice(0, total) for task in tasks}
-    rows: dict[str, slice] = {}
-    start = 0
-    for task in TASKS:
-        if task in tasks:
-            rows[task] = slice(start, start + counts[task])
-            start += counts[task]
-    if start != total:
-        raise ValueError(f"counts add up to {start} images, the batch holds {total}")
-    return rows
+        return dict.fromkeys(tasks, features)
+    sizes = {task: counts[task] for task in TASKS if task in tasks}
+    if sum(sizes.values()) != len(features[0]):
+        raise ValueError(f"counts add up to {sum(sizes.values())} images, the batch holds {len(features[0])}")
+    # One cut a level: the backward pass joins the tasks' gradients at once, and neither pads nor adds them up.
+    cuts = [level.split(list(sizes.values())) for level in features]
+    return {task: [level[number] for level in cuts] for number, task in enumerate(sizes)}

@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from panvision.model.backbone import Backbone
 from panvision.model.checkpoint import UnreadableError, read_plain
 from panvision.model.settings import ModelSettings
 
+# torchvision's best ImageNet weights of each backbone: its name for them, and the file.
+IMAGENET = {
+    "resnet18": ("ResNet18_Weights.IMAGENET1K_V1", "resnet18-f37072fd.pth"),
+    "resnet34": ("ResNet34_Weights.IMAGENET1K_V1", "resnet34-b627a593.pth"),
+    "resnet50": ("ResNet50_Weights.IMAGENET1K_V2", "resnet50-11ad3fa6.pth"),
+    "resnet101": ("ResNet101_Weights.IMAGENET1K_V2", "resnet101-cd907fc2.pth"),
+}
+IMAGENET_SITE = "https://download.pytorch.org/models"
 DOWNLOAD_TIMEOUT_S = 10.0
 # Wrappers that a state dict may come in, and prefixes that its keys may bear.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -86,17 +92,15 @@ def initialise_backbone(backbone: Backbone, settings: ModelSettings) -> WeightsR
 
 def _imagenet(name: str) -> tuple[str, dict[str, Tensor]]:
     """ImageNet weights of torchvision (its best ones), from its cache or its download."""
-    if name == "resnet10":
-        raise WeightsError("model.weights: no ImageNet weights exist for resnet10; set it to none or to a file's path")
-    weights: Any = get_model_weights(name)["DEFAULT"]
+    if name not in IMAGENET:
+        raise WeightsError(f"model.weights: no ImageNet weights exist for {name}; set it to none or to a file's path")
+    title, file_name = IMAGENET[name]
+    url = f"{IMAGENET_SITE}/{file_name}"
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file_name = weights.url.rsplit("/", 1)[-1]
-    remedy = (
-        f"put {file_name} ({weights.url}) into {folder} by hand, or set model.weights to none or to a state dict's path"
-    )
+    remedy = f"put {file_name} ({url}) into {folder} by hand, or set model.weights to none or to a state dict's path"
     try:
         with _download_timeout():
-            state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+            state = torch.hub.load_state_dict_from_url(url, progress=False, check_hash=True, weights_only=True)
     except (OSError, HTTPException) as error:
         raise WeightsError(
             f"model.weights: {file_name} is not in {folder} and cannot be downloaded ({error}); {remedy}"
@@ -107,7 +111,7 @@ def _imagenet(name: str) -> tuple[str, dict[str, Tensor]]:
                 f"model.weights: {file_name} arrived damaged ({error}); try again, or {remedy}"
             ) from error
         raise WeightsError(f"model.weights: {folder / file_name} is damaged; delete it, then {remedy}") from error
-    return f"torchvision {weights}", state
+    return f"torchvision {title}", state
 
 
 @contextlib.contextmanager

@@ -35,10 +35,11 @@ class MovingAverage:
             *zip(self.module.parameters(), model.parameters(), strict=True),
             *zip(self.module.buffers(), model.buffers(), strict=True),
         ]
+        weights = [pair for pair in pairs if pair[0].is_floating_point()]
+        # All in one kernel, where a GPU would need one each.
+        torch._foreach_lerp_([average for average, _ in weights], [value for _, value in weights], 1 - rate)
         for average, value in pairs:
-            if average.is_floating_point():
-                average.lerp_(value, 1 - rate)
-            else:
+            if not average.is_floating_point():
                 average.copy_(value)
         self._steps += 1
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from panvision.data.sets import Sets
 from panvision.data.settings import AugmentSettings
 from panvision.data.stream import Batch, TrainingStream, training_batches
-from panvision.model.multitask import MultiTaskModel
+from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.training.average import MovingAverage
 from panvision.training.curves import LOSSES, SEEN, WEIGHTS, Row
 from panvision.training.errors import TrainingError
@@ -92,6 +92,8 @@ class Phase:
             )
         self._stream = TrainingStream(sets.packed, rows, augment, batch_size=train.batch_size, seed=plan.seed)
         self._points: Points = make_points(model.image_size, model.settings.strides).to(self._device)
+        # Validation's model is not compiled: it would be a second compilation, for passes that are few.
+        self._forward: Callable[..., Outputs] = torch.compile(model, dynamic=False) if train.compile else model
         self._trained = trained_weights(model)
         self._weights = TaskWeights(loss).to(self._device)
         self._optimizer = make_optimizer(
@@ -242,7 +244,7 @@ class Phase:
         for batch in batches:
             images = torch.cat([batch.images[task] for task in tasks])
             with self._precision.autocast():
-                outputs = self._model(images, tasks, {task: len(batch.images[task]) for task in tasks})
+                outputs = self._forward(images, tasks, {task: len(batch.images[task]) for task in tasks})
             losses = task_losses(batch_terms(outputs, batch, self._points, self._loss), self._loss, counts)
             objective = self._weights.objective(losses, parts=len(batches))
             self._precision.scaler.scale(objective).backward()

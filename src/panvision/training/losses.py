@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from panvision.data.stream import NO_OBJECT, Batch
 from panvision.model.flat import join_levels
@@ -17,6 +16,8 @@ from panvision.training.targets import Points, Targets, assign_targets
 
 # Smooth L1 turns from quadratic to linear at this distance, in strides.
 SMOOTH_L1_BETA = 1.0
+# Keeps boxes without area from a division by 0, as torchvision has it.
+AREA_EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
@@ -99,17 +100,15 @@ def detection_terms(
     positive = targets.labels != NO_OBJECT  # (B, P)
     counts = _detection_counts(targets)
 
-    # (B, P, K): background is a row of zeros.
-    wanted = (targets.labels[..., None] == torch.arange(class_logits.shape[-1], device=labels.device)).float()
-    class_total = sigmoid_focal_loss(
-        class_logits, wanted, alpha=settings.focal_alpha, gamma=settings.focal_gamma, reduction="sum"
-    )
+    # (B, P, K): background is a row of false.
+    wanted = targets.labels[..., None] == torch.arange(class_logits.shape[-1], device=labels.device)
+    class_losses = sigmoid_focal_loss(class_logits, wanted, alpha=settings.focal_alpha, gamma=settings.focal_gamma)
     # Masked, not indexed: the shapes do not depend on the data, so a GPU need not wait for the CPU.
     weights = targets.centerness * positive  # (B, P)
     box_losses = _box_losses(ltrb, targets.ltrb.where(positive[..., None], ltrb.detach()), settings)  # (B, P)
     centerness_losses = F.binary_cross_entropy_with_logits(centerness, targets.centerness, reduction="none")
     return {
-        "det_class": Term(class_total, counts["det_class"]),
+        "det_class": Term(class_losses.sum(), counts["det_class"]),
         "det_box": Term((box_losses * weights).sum(), counts["det_box"]),
         "det_centerness": Term((centerness_losses * positive).sum(), counts["det_centerness"]),
     }
@@ -130,9 +129,45 @@ def _box_losses(predicted: Tensor, wanted: Tensor, settings: LossSettings) -> Te
     """Loss of each point's distances, (..., 4) in strides → (...)."""
     if settings.box == "smooth_l1":
         return F.smooth_l1_loss(predicted, wanted, beta=SMOOTH_L1_BETA, reduction="none").sum(-1)
-    # Both boxes seen from their point: its place cancels out.
-    corners = [torch.cat([-ltrb[..., :2], ltrb[..., 2:]], dim=-1) for ltrb in (predicted, wanted)]
-    return generalized_box_iou_loss(*corners, reduction="none")
+    return giou_loss(predicted, wanted)
+
+
+def sigmoid_focal_loss(logits: Tensor, wanted: Tensor, *, alpha: float, gamma: float) -> Tensor:
+    """Focal loss of independent classes (Lin et al. 2017, https://arxiv.org/abs/1708.02002, equation 5).
+
+    Args:
+        logits: (...).
+        wanted: (...) bool, whether the class is there.
+        alpha: weight of what is there, 1 - alpha of what is not.
+        gamma: how much a certain answer counts less.
+
+    Returns:
+        (...), -α_t · (1 - p_t)^γ · log p_t with p_t the probability of what is wanted.
+    """
+    wrong = logits.where(~wanted, -logits)  # 1 - p_t = sigmoid(wrong), -log p_t = softplus(wrong)
+    weight = torch.where(wanted, alpha, 1.0 - alpha)
+    return weight * wrong.sigmoid().pow(gamma) * F.softplus(wrong)
+
+
+def giou_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """1 - GIoU (Rezatofighi et al. 2019, https://arxiv.org/abs/1902.09630) of boxes that share a point within.
+
+    Args:
+        predicted: (..., 4) distances from that point to left, top, right and bottom edge, all positive.
+        wanted: (..., 4) likewise.
+
+    Returns:
+        (...), 0 to 2.
+    """
+    # Seen from a common point, the smaller distances bound what both cover, the larger ones the box around both.
+    shared, hull = _area(torch.minimum(predicted, wanted)), _area(torch.maximum(predicted, wanted))
+    union = _area(predicted) + _area(wanted) - shared
+    return 1 - shared / (union + AREA_EPSILON) + (hull - union) / (hull + AREA_EPSILON)
+
+
+def _area(ltrb: Tensor) -> Tensor:
+    """(..., 4) distances from a point within → (...)."""
+    return (ltrb[..., 0] + ltrb[..., 2]) * (ltrb[..., 1] + ltrb[..., 3])
 
 
 def batch_terms(outputs: Outputs, batch: Batch, points: Points, settings: LossSettings) -> Terms:

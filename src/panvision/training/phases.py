@@ -24,6 +24,7 @@ from panvision.training.errors import TrainingError
 from panvision.training.fingerprint import fingerprint
 from panvision.training.keeping import StateKeeper, Stop
 from panvision.training.loop import Phase, Plan
+from panvision.training.memory import keep_freed_memory
 from panvision.training.outcome import Outcome, write_outputs
 from panvision.training.progress import Progress
 from panvision.training.repeat import describe_machine, deterministic
@@ -34,6 +35,8 @@ from panvision.training.tracking import make_tracker
 
 # Settings of `train` that change how long a phase takes and what an interruption costs, and no bit of the result.
 WITHOUT_EFFECT = ("workers", "save_steps", "save_minutes")
+# Where PyTorch's compiler defines its errors.
+COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,9 @@ def _train(model: MultiTaskModel, sets: Sets, config: TrainingConfig, run: _Run)
     outcome = Outcome(run.plan.name)
     with contextlib.ExitStack() as stack:
         stack.enter_context(deterministic(device))
+        if device.type == "cpu":
+            keep_freed_memory()
+        # Channels last is the fastest layout for convolutions, on a CPU as well: docs/results.md, "Training speed".
         model.to(device).to(memory_format=torch.channels_last)
         states = None if run.scratch is None else _open_states(stack, run, run.scratch, _key(model, sets, run, device))
         found = None if states is None else _newest(states, run)
@@ -228,6 +234,13 @@ def _learn(
         phase.run(save=outcome.keep, log=log, keeper=keeper)
     except torch.OutOfMemoryError as error:
         raise TrainingError(_out_of_memory(run.plan.name, train, phase.image_size)) from error
+    except RuntimeError as error:
+        if train.compile and type(error).__module__.startswith(COMPILERS):
+            reason = str(error).strip().splitlines()[0]
+            raise TrainingError(
+                f"{run.plan.name}: the model cannot be compiled ({reason}); set train.compile to false"
+            ) from error
+        raise
     finally:
         tracker.finish()
 

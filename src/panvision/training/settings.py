@@ -73,6 +73,8 @@ class TrainSettings(Settings):
             weights and small batches), `train` updates them (needed from random weights).
         ema_decay: decay per step of the averaged weights that are validated and kept; 0 is off.
         amp: mixed precision: `auto` is bfloat16 or float16 on CUDA and float32 on a CPU, `off` is float32.
+        compile: whether PyTorch compiles the training steps' passes through the model (`torch.compile`): the first step
+            takes a minute or more, a C++ compiler must be there. Changes the last bits of a result.
         workers: loader processes per task; 0 loads in the training process.
         save_steps: optimiser steps between two states that an interrupted phase goes on from; `null` is no such
             limit. A state is saved at the end of every epoch in any case.
@@ -93,6 +95,7 @@ class TrainSettings(Settings):
     batch_norm: Literal["frozen", "train"] = "frozen"
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     amp: Literal["auto", "off"] = "auto"
+    compile: bool = False
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     save_steps: Annotated[int, Field(ge=1)] | None = None
     save_minutes: Annotated[float, Field(gt=0.0)] | None = 5.0
