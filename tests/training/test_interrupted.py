@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from panvision.training.keeping import EXIT_INTERRUPTED
+from panvision.training.stopping import EXIT_INTERRUPTED
 from tests.training.forks import Forks
 
 pytestmark = [

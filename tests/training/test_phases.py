@@ -12,8 +12,9 @@ from panvision.config import Config
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.weights import WeightsError
 from panvision.params import TASKS, ParamsError
+from panvision.training.distributed import pick_device
 from panvision.training.errors import TrainingError
-from panvision.training.phases import _phase_seed, pick_device, train_phase1, train_phase2
+from panvision.training.phases import _phase_seed, train_phase1, train_phase2
 from panvision.training.settings import Phase1Settings, Phase2Settings, TrackingSettings, WandbSettings
 from tests.training.small import MODEL, config, small_sets
 
