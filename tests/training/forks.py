@@ -36,9 +36,7 @@ class Forks:
 
     def train(self, folder, phase, *, moment=None, name="SIGKILL", scratch=True, **settings):
         """Train in a folder until the moment of that number, counted from 0; → status, what was said, moments."""
-        (status,), said, moments = self.ranks(
-            1, folder, phase, moment=moment, name=name, scratch=scratch, **settings
-        )
+        (status,), said, moments = self.ranks(1, folder, phase, moment=moment, name=name, scratch=scratch, **settings)
         return status, said, moments
 
     def ranks(self, size, folder, phase, *, moment=None, where=0, name="SIGKILL", scratch=True, **settings):
@@ -123,7 +121,7 @@ def train(folder, phase, scratch, settings, ranks=None):
     from panvision.model.backbone import Backbone
     from panvision.training.phases import train_phase1, train_phase2
     from panvision.training.scratch import Scratch
-    from panvision.training.settings import Phase1Settings, Phase2Settings
+    from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings
     from tests.training.small import MODEL, config, small_sets
 
     Backbone.__init__ = thin_backbone
@@ -135,17 +133,18 @@ def train(folder, phase, scratch, settings, ranks=None):
         "save_minutes": None,
         "ema_decay": 0.9,
         "schedule": "one_cycle",
-        "phase1": Phase1Settings(epochs=2),
-        "phase2": Phase2Settings(epochs=3, lr=1e-3),
         **settings,
+        "phase1": Phase1Settings(**{"epochs": 2, **settings.get("phase1", {})}),
+        "phase2": Phase2Settings(**{"epochs": 3, "lr": 1e-3, **settings.get("phase2", {})}),
     }
+    loss = LossSettings(weighting=values.pop("weighting", "fixed"))
     place = Scratch(folder / "scratch") if scratch else None
     paths = {"checkpoint": folder / f"{phase}.pth", "curves": folder / f"{phase}.csv", "scratch": place}
     paths["ranks"] = ranks
     if phase == "phase1":
-        train_phase1(sets, config(**values), MODEL.model_copy(update={"dropout": 0.3}), **paths)
+        train_phase1(sets, config(loss=loss, **values), MODEL.model_copy(update={"dropout": 0.3}), **paths)
     else:
-        train_phase2(sets, config(**values), start=folder / "phase1.pth", **paths)
+        train_phase2(sets, config(loss=loss, **values), start=folder / "phase1.pth", **paths)
 
 
 def thin_backbone(self, name):

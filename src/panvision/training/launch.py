@@ -114,35 +114,35 @@ def _send(ranks: Sequence[subprocess.Popen[bytes]], number: int) -> None:
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     """Wait until all have ended, or for some seconds after the first failure → the ranks that failed of themselves."""
     end = None
-    while any(process.poll() is None for process in ranks):
-        if end is None and any(process.returncode not in (None, 0, EXIT_INTERRUPTED) for process in ranks):
+    while None in (codes := [process.poll() for process in ranks]):
+        if end is None and not {None, 0, EXIT_INTERRUPTED}.issuperset(codes):
             end = time.monotonic() + GRACE
         if end is not None and time.monotonic() > end:
             break
         time.sleep(PERIOD)
-    sound = (None, 0, EXIT_INTERRUPTED, EXIT_LOST)
-    return [rank for rank, process in enumerate(ranks) if process.returncode not in sound]
+    return [rank for rank, code in enumerate(codes) if code not in (None, 0, EXIT_INTERRUPTED, EXIT_LOST)]
 
 
 def _outcome(ranks: Sequence[subprocess.Popen[bytes]], failed: Sequence[int], received: Sequence[int]) -> int:
     """The exit code of all; an end by a signal, of which a rank cannot tell, is told here."""
     codes = [process.returncode for process in ranks]
+    if not failed and EXIT_LOST in codes:
+        _tell("the training's processes lost each other")
+        return 1
     if not failed:
         return EXIT_INTERRUPTED if EXIT_INTERRUPTED in codes else int(any(codes))
     if received:
         return 128 + received[0]
     killed = [rank for rank in failed if codes[rank] < 0]
     if len(killed) == len(failed):
-        name = signal.Signals(-codes[killed[0]]).name
-        print(
-            f"rank {killed[0]} of {len(ranks)} (process {ranks[killed[0]].pid}) was ended by {name}"
-            f"{_hint(name)}, so the others were ended, too; the same command, or `dvc repro`, goes on from the "
-            "last state",
-            file=sys.stderr,
-            flush=True,
+        first, name = killed[0], signal.Signals(-codes[killed[0]]).name
+        hint = ", as the system does where memory runs out" if name == "SIGKILL" else ""
+        _tell(
+            f"process {ranks[first].pid}, rank {first} of {len(ranks)}, was ended by {name}{hint}, so the others were "
+            "ended, too"
         )
     return 1
 
 
-def _hint(name: str) -> str:
-    return ", as the system does where memory runs out" if name == "SIGKILL" else ""
+def _tell(what: str) -> None:
+    print(f"{what}; the same command, or `dvc repro`, goes on from the last state", file=sys.stderr, flush=True)
