@@ -67,7 +67,7 @@ def _own_gpu(device: torch.device, group: "Group") -> torch.device:
     count = torch.cuda.device_count()
     if group.local_rank >= count:
         raise TrainingError(
-            f"train.devices: {group.local_size} processes train on this machine, which has {count} GPUs; lower it"
+            f"train.devices: {group.local_size} processes train on this machine, which has GPUs for {count}; lower it"
         )
     own = torch.device("cuda", group.local_rank)
     torch.cuda.set_device(own)

@@ -27,7 +27,8 @@ def share_layers(model: nn.Module, ranks: Ranks) -> None:
             if type(layer) is nn.BatchNorm2d:
                 setattr(parent, name, SharedBatchNorm(layer, ranks.size))
             elif type(layer) is nn.Dropout:
-                setattr(parent, name, SharedDropout(layer.p, rank=ranks.rank, size=ranks.size))
+                shared = SharedDropout(layer.p, rank=ranks.rank, size=ranks.size)
+                setattr(parent, name, shared.train(layer.training))
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
@@ -54,7 +55,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         output, mean, variance = _Normalise.apply(input, self.weight, self.bias, self.eps, self._size)
         count = self._size * input.numel() / input.shape[1]
-        momentum = 0.1 if self.momentum is None else self.momentum
+        momentum: float = self.momentum  # type: ignore[assignment]  # ResNet's layers have one
         with torch.no_grad():
             self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
             # Running variances are unbiased ones, as in nn.BatchNorm2d.
