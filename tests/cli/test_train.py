@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -89,3 +90,41 @@ def test_faulty_data_stop_before_training(raw, tmp_path, capsys):
 def test_an_unknown_device_is_one_line(raw, tmp_path, capsys):
     assert train("--data_root", raw, "--checkpoint_dir", tmp_path, "--device", "toaster", settings=SMALL) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_several_devices_are_processes_that_take_the_same_way(raw, tmp_path, monkeypatch, capsys):
+    """This one prepares; what it starts for each of them gets the whole configuration and trains."""
+    commands = []
+
+    def as_launched(command, devices):
+        """What each process does, done by one in here."""
+        commands.append((command, devices))
+        with monkeypatch.context() as context:
+            context.setenv("PANVISION_LAUNCHER", "1")
+            context.setattr("panvision.ingest.pack.prepare", lambda *given: pytest.fail("prepared again"))
+            return main(command[3:])
+
+    monkeypatch.setattr("panvision.training.launch.launch", as_launched)
+    out = tmp_path / "out"
+    settings = [*SMALL, "train.devices=2", "seed=5"]
+    assert train("--data_root", raw, "--checkpoint_dir", out, "--device", "cpu", settings=settings) == 0
+    ((command, devices),) = commands
+    assert command[:3] == [sys.executable, "-m", "panvision.cli.main"] and devices == 2
+    assert (out / "best_model.pth").is_file() and len(list(out.glob("config_*.json"))) == 1
+    assert capsys.readouterr().out.count("best model: ") == 1
+    config = Config.load(Config.find_in_directory(out))
+    assert (config.train.devices, config.seed) == (2, 5)
+
+
+def test_a_batch_that_devices_cannot_share_stops_before_any_photo_is_read(tmp_path, capsys):
+    settings = [*SMALL, "train.devices=3"]
+    assert train("--data_root", tmp_path / "none", "--checkpoint_dir", tmp_path / "out", settings=settings) == 1
+    told = capsys.readouterr().err
+    assert "train.batch_size: 3 devices" in told and "set it to 3, or lower train.devices" in told
+
+
+def test_torchrun_is_for_the_stages(raw, tmp_path, monkeypatch, capsys):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    assert train("--data_root", raw, "--checkpoint_dir", tmp_path, settings=SMALL) == 1
+    assert "set train.devices" in capsys.readouterr().err

@@ -15,11 +15,16 @@ COUNTS = (7, 5, 6)
 ALL = AugmentSettings(vertical_flip=0.5, scale=0.3, translate=0.2)
 
 
-def stream(augment=STILL, *, batch_size=3, seed=1, rows=None, **sets):
+def stream(augment=STILL, *, batch_size=3, seed=1, rows=None, part=(0, 1), **sets):
     if rows is None:
         rows = [np.arange(count) for count in COUNTS]
     return TrainingStream(
-        packed_sets(COUNTS, **sets), dict(zip(TASKS, rows, strict=True)), augment, batch_size=batch_size, seed=seed
+        packed_sets(COUNTS, **sets),
+        dict(zip(TASKS, rows, strict=True)),
+        augment,
+        batch_size=batch_size,
+        seed=seed,
+        part=part,
     )
 
 
@@ -115,6 +120,17 @@ def test_workers_and_the_first_step_change_nothing(workers):
         batches = list(training_batches(source, start=start, stop=8, workers=workers, pin_memory=False))
         assert len(batches) == 8 - start
         assert all(equal(got, wanted) for got, wanted in zip(batches, expected[start:], strict=True))
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_shares_of_a_batch_are_its_samples_in_their_order_changed_alike(parts):
+    whole = stream(ALL, batch_size=6)[3]
+    shares = [stream(ALL, batch_size=6, part=(part, parts))[3] for part in range(parts)]
+    for task in TASKS:
+        assert torch.equal(torch.cat([share.images[task] for share in shares]), whole.images[task])
+        assert rows_seen(shares, task) == whole.rows[task].tolist()
+    for name in ("masks", "boxes", "labels", "states"):
+        assert torch.equal(torch.cat([getattr(share, name) for share in shares]), getattr(whole, name))
 
 
 def test_no_steps_are_no_batches():

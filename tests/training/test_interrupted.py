@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from panvision.training.keeping import EXIT_INTERRUPTED
-from tests.training.forks import Forks
+from panvision.training.stopping import EXIT_INTERRUPTED
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="no fork"),
@@ -21,13 +20,6 @@ pytestmark = [
 
 PHASES = ("phase1", "phase2")
 STEPS = {"phase1": 6, "phase2": 9}
-
-
-@pytest.fixture(scope="module")
-def forks():
-    forks = Forks()
-    yield forks
-    forks.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,11 @@ import signal
 
 import pytest
 
-from panvision.training.keeping import Interrupted, StateKeeper, Stop
+from panvision.training.distributed import Alone
+from panvision.training.keeping import StateKeeper
 from panvision.training.progress import Progress
 from panvision.training.settings import TrainSettings
+from panvision.training.stopping import Interrupted, Stop
 
 
 class Folder:
@@ -32,7 +34,7 @@ def keeper(folder, *, stop=None, clock=None, steps=None, minutes=None, start=0):
     progress = Progress(step=start)
     settings = TrainSettings(save_steps=steps, save_minutes=minutes)
     made = StateKeeper(
-        "phase1", folder, dict, progress=progress, stop=stop or Stop(), settings=settings, clock=clock or Clock()
+        "phase1", folder, dict, progress=progress, stop=stop or Stop(Alone()), settings=settings, clock=clock or Clock()
     )
     return made, progress
 
@@ -91,7 +93,7 @@ def test_a_full_disk_is_one_warning_and_is_tried_again(capsys):
 
 def test_a_signal_saves_and_leaves_after_the_step(capsys):
     folder = Folder()
-    with Stop() as stop:
+    with Stop(Alone()) as stop:
         made, progress = keeper(folder, stop=stop)
         take_steps(made, progress, 2)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -102,7 +104,7 @@ def test_a_signal_saves_and_leaves_after_the_step(capsys):
 
 
 def test_a_signal_on_a_full_disk_says_so(capsys):
-    with Stop() as stop:
+    with Stop(Alone()) as stop:
         made, progress = keeper(Folder(full=True), stop=stop)
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Interrupted, match="state NOT saved"):
@@ -118,28 +120,58 @@ def python_takes_sigint():
 
 
 def test_a_second_sigint_is_taken_at_its_word(python_takes_sigint):
-    with Stop() as stop:
+    with Stop(Alone()) as stop:
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.requested == "SIGINT"
+        assert stop.requested() == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             signal.sigtimedwait([], 1)  # the handler runs between two instructions
 
 
-def test_a_signal_ends_a_validation_at_once():
+def test_a_signal_ends_a_validation_between_two_batches():
     folder = Folder()
-    with Stop() as stop:
+    with Stop(Alone()) as stop:
         made, _ = keeper(folder, stop=stop, start=7)
-        with pytest.raises(Interrupted, match="after step 7"), made.validating():
-            os.kill(os.getpid(), signal.SIGTERM)
-            raise AssertionError("the validation went on")
-        with pytest.raises(Interrupted, match="after step 7"), made.validating():
-            raise AssertionError("it began with a signal there already")
-    assert folder.saved == [7, 7]
+        made.during_validation()
+        assert folder.saved == []
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted, match="after step 7"):
+            made.during_validation()
+    assert folder.saved == [7]
 
 
 def test_handlers_are_given_back():
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with Stop():
+    with Stop(Alone()):
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_an_ignored_sigint_stays_ignored():
+    """Under nohup, or in the background of a script: a Ctrl-C there is meant for somebody else."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Stop(Alone()) as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.requested() == ""
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.requested() == "SIGTERM"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_signal_is_the_one_that_is_told(python_takes_sigint):
+    with Stop(Alone()) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested() == "SIGINT"
+
+
+def test_the_end_of_the_process_that_started_the_ranks_is_a_reason_to_stop():
+    ranks = Alone()
+    ranks.launcher = os.getppid()
+    stop = Stop(ranks)
+    assert stop.requested() == ""
+    ranks.launcher += 1
+    assert stop.requested() == "the end of its launcher"

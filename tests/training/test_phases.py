@@ -12,8 +12,9 @@ from panvision.config import Config
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.weights import WeightsError
 from panvision.params import TASKS, ParamsError
+from panvision.training.distributed import Group, pick_device
 from panvision.training.errors import TrainingError
-from panvision.training.phases import _phase_seed, pick_device, train_phase1, train_phase2
+from panvision.training.phases import _phase_seed, train_phase1, train_phase2
 from panvision.training.settings import Phase1Settings, Phase2Settings, TrackingSettings, WandbSettings
 from tests.training.small import MODEL, config, small_sets
 
@@ -143,6 +144,7 @@ def test_a_gpu_without_enough_memory_names_the_params_to_turn(tmp_path, monkeypa
     assert told.startswith("phase1: the batch does not fit the GPU's memory")
     assert "train.batch_size (now 2 per task)" in told and "train.accumulate (now 3)" in told
     assert "data.image_size (now 64)" in told and ("train.amp" in told) is (amp == "off")
+    assert "train.devices" not in told
     assert all(len(line) <= 80 for line in told.splitlines())
     assert not (tmp_path / "1.pth").exists()
 
@@ -164,6 +166,16 @@ def test_what_cannot_be_compiled_names_the_param(tmp_path, monkeypatch, compiled
         told = str(error.value)
         assert told.startswith("phase1: the model cannot be compiled (No working C++ compiler)")
         assert told.endswith("set train.compile to false")
+
+
+def test_where_gpus_stand_idle_they_are_named_too(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("panvision.model.multitask.MultiTaskModel.forward", full)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    with pytest.raises(TrainingError, match=r"or raise train.devices \(now 1\): the GPUs share the batch"):
+        train_phase1(small_sets(), config(), MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")
 
 
 def test_the_backbone_of_phase_two_may_have_a_rate_of_its_own(trained, tmp_path):
@@ -190,6 +202,30 @@ def test_in_phase_one_the_backbone_has_no_rate(trained):
 def test_an_unknown_device_is_one_line():
     with pytest.raises(TrainingError, match="device 'toaster' cannot be used"):
         pick_device("toaster")
+
+
+def rank_on(monkeypatch, gpus, *, device=None, number=1):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    return Group(None, rank=number, size=2, local=(number, 2), device=device)
+
+
+def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
+    current = []
+    monkeypatch.setattr("torch.cuda.set_device", current.append)
+    monkeypatch.setattr("torch.empty", lambda number, device: torch.zeros(number))
+    for number in (0, 1):
+        assert rank_on(monkeypatch, 2, number=number).device == torch.device("cuda", number)
+    assert current == [torch.device("cuda", 0), torch.device("cuda", 1)]
+
+
+def test_more_ranks_than_gpus_or_one_gpu_for_all_are_refused(monkeypatch):
+    with pytest.raises(TrainingError, match=r"train.devices: 2 processes train on this machine, which has GPUs for 1"):
+        _ = rank_on(monkeypatch, 1).device
+    with pytest.raises(TrainingError, match=r"'cuda:1' is one GPU, but 2 processes train .*name it 'cuda'"):
+        _ = rank_on(monkeypatch, 2, device="cuda:1").device
+    assert rank_on(monkeypatch, 0).device == torch.device("cpu")
+    assert rank_on(monkeypatch, 2, device="cpu").device == torch.device("cpu")
 
 
 @settings(deadline=None)

@@ -53,7 +53,8 @@ def test_every_step_of_training_is_taken_with_them(tmp_path, monkeypatch):
     "draw", [random.random, np.random.random_sample, lambda: float(torch.rand(()))], ids=["py", "np", "torch"]
 )
 def test_generators_go_on_from_where_they_were(draw):
-    state = random_state()
+    cpu = torch.device("cpu")
+    state = random_state(cpu)
     first = [draw() for _ in range(5)]
-    restore_random_state(state)
+    restore_random_state(state, cpu)
     assert [draw() for _ in range(5)] == first

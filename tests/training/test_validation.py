@@ -4,14 +4,12 @@ import pytest
 import torch
 
 from panvision.training.settings import LossSettings
-from panvision.training.targets import make_points
 from panvision.training.validation import validate
 from tests.training.small import small_model, small_sets
 
 
 def look(model, sets, batch_size=4):
-    points = make_points(sets.image_size, model.settings.strides)
-    return validate(model, sets, LossSettings(), points=points, batch_size=batch_size, autocast=contextlib.nullcontext)
+    return validate(model, sets, LossSettings(), batch_size=batch_size, autocast=contextlib.nullcontext)
 
 
 def test_the_batch_size_does_not_change_what_is_found():

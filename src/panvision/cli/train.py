@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from panvision.cli.configuration import add_options, pins_of, read_configuration
 
+BEST = "best_model.pth"
+
 if TYPE_CHECKING:
     from panvision.config import Config
     from panvision.ingest.units import Pins
@@ -41,32 +43,44 @@ def run(args: argparse.Namespace) -> int:
     from panvision.model.weights import WeightsError
     from panvision.params import ParamsError
     from panvision.training.errors import TrainingError
-    from panvision.training.keeping import EXIT_INTERRUPTED, Interrupted
+    from panvision.training.launch import LAUNCHER, is_rank
 
+    errors = (ParamsError, IngestError, PackedError, WeightsError, CheckpointError, TrainingError, OSError)
+    folder = Path(args.checkpoint_dir)
+    status: str | int
     try:
         config = read_configuration(args)
-        _train(config, pins_of(args, config), Path(args.checkpoint_dir), args.device)
-    except (ParamsError, IngestError, PackedError, WeightsError, CheckpointError, TrainingError, OSError) as error:
-        print(f"panvision train: {error}", file=sys.stderr)
+        if LAUNCHER not in os.environ:
+            if is_rank(os.environ):
+                raise TrainingError("torchrun starts `stages/train.py`; this command starts its own: set train.devices")
+            _prepare(config, pins_of(args, config), folder, args.device)
+        if config.train.devices > 1 and LAUNCHER not in os.environ:
+            status = _launch(config, folder, args.device)
+        else:
+            status = _train(config, folder, args.device, errors)
+        if status == 0 and LAUNCHER not in os.environ:
+            name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
+            config.save(name)
+            print(f"best model: {folder / BEST}\nits configuration: {name}")
+    except errors as error:
+        status = str(error)
+    if isinstance(status, str):
+        print(f"panvision train: {status}", file=sys.stderr)
         return 1
-    except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return 0
+    return status
 
 
-def _train(config: "Config", pins: "Pins", folder: Path, device_name: str | None) -> None:
-    """The pipeline's stages up to phase 2, below one folder."""
-    from panvision.data.sets import open_sets
+def _prepare(config: "Config", pins: "Pins", folder: Path, device_name: str | None) -> None:
+    """The pipeline's stages before training, below one folder; faults that stop training are found before."""
     from panvision.ingest.pack import prepare
     from panvision.ingest.packed import TASKS
     from panvision.ingest.problems import IngestError
     from panvision.ingest.validate import judge, write_verdict
     from panvision.model.weights import check_weights
-    from panvision.training.phases import TrainingConfig, pick_device, train_phase1, train_phase2
-    from panvision.training.scratch import scratch_below
+    from panvision.training.distributed import pick_device
 
-    device = pick_device(device_name)
+    config.train.share(config.train.devices)
+    pick_device(device_name)
     check_weights(config.model)
     build = folder / "build"
     for task in TASKS:
@@ -76,15 +90,37 @@ def _train(config: "Config", pins: "Pins", folder: Path, device_name: str | None
         raise IngestError(verdict.refusal())
     write_verdict(verdict, build / "splits.csv", build / "problems.csv", build / "data.json")
     print(verdict.table(), flush=True)
-    sets = open_sets(build / "prepared", build / "splits.csv")
+
+
+def _launch(config: "Config", folder: Path, device_name: str | None) -> int:
+    """The exit code of several processes that each do `_train` with this very configuration."""
+    from panvision.training.launch import launch
+
+    settings = folder / "build" / "training.json"
+    config.save(settings)
+    command = [sys.executable, "-m", "panvision.cli.main", "train", "--config", str(settings)]
+    command += ["--data_root", str(config.data.root), "--checkpoint_dir", str(folder)]
+    return launch([*command, *(["--device", device_name] if device_name else [])], config.train.devices)
+
+
+def _train(config: "Config", folder: Path, device_name: str | None, errors: tuple[type[Exception], ...]) -> str | int:
+    """Both phases, in this process or as one of several → the exit code or an error's text."""
+    from panvision.data.sets import open_sets
+    from panvision.training.distributed import Ranks, as_rank
+    from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
+    from panvision.training.scratch import scratch_below
+
     settings = TrainingConfig(
         config.seed, config.augment, config.loss, config.train, config.tracking, tasks=config.tasks
     )
-    start, best = build / "phase1" / "best_model.pth", folder / "best_model.pth"
-    scratch = scratch_below(build / "scratch", os.environ)
-    first, second = folder / "curves/phase1.csv", folder / "curves/phase2.csv"
-    train_phase1(sets, settings, config.model, checkpoint=start, curves=first, scratch=scratch, device=device)
-    train_phase2(sets, settings, start=start, checkpoint=best, curves=second, scratch=scratch, device=device)
-    name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
-    config.save(name)
-    print(f"best model: {best}\nits configuration: {name}")
+    build, curves = folder / "build", folder / "curves"
+    start = build / "phase1" / "best_model.pth"
+
+    def work(ranks: Ranks) -> None:
+        sets = open_sets(build / "prepared", build / "splits.csv")
+        scratch = scratch_below(build / "scratch", os.environ)
+        first, second = curves / "phase1.csv", curves / "phase2.csv"
+        train_phase1(sets, settings, config.model, checkpoint=start, curves=first, scratch=scratch, ranks=ranks)
+        train_phase2(sets, settings, start=start, checkpoint=folder / BEST, curves=second, scratch=scratch, ranks=ranks)
+
+    return as_rank(work, errors, device_name)

@@ -75,6 +75,7 @@ class TrainingStream(Dataset[Batch]):
         augment: augmentation settings.
         batch_size: images per task.
         seed: decides order and augmentation.
+        part: which share of every batch this is, and of how many equal ones; by default all of it.
     """
 
     def __init__(
@@ -85,10 +86,11 @@ class TrainingStream(Dataset[Batch]):
         *,
         batch_size: int,
         seed: int,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self._sets, self._rows = sets, rows
         self._augmentation = Augmentation(augment)
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed, self._part = batch_size, seed, part
 
     def __getitem__(self, step: int) -> Batch:
         picked = {task: self._pick(task, step) for task in TASKS if task in self._rows}
@@ -119,9 +121,11 @@ class TrainingStream(Dataset[Batch]):
     def _pick(self, task: str, step: int) -> list[tuple[int, int]]:
         """The (row, augmentation seed) pairs of a task's batch: every row once per cycle, each cycle shuffled anew."""
         rows, number = self._rows[task], TASKS.index(task)
-        first = step * self._batch_size
+        part, parts = self._part
+        share = self._batch_size // parts
+        first = step * self._batch_size + part * share
         picked = []
-        for position in range(first, first + self._batch_size):
+        for position in range(first, first + share):
             cycle, place = divmod(position, len(rows))
             order = _order(self._seed, number, cycle, len(rows))
             sample_seed = np.random.SeedSequence((self._seed, number, position, 1)).generate_state(1)[0]

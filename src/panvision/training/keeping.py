@@ -1,69 +1,14 @@
 """When a phase saves its state, and how it stops when it is asked to."""
 
-import contextlib
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
-from typing import Any, Protocol, Self
+from collections.abc import Callable
+from typing import Protocol
 
 from panvision.training.progress import Progress
 from panvision.training.settings import TrainSettings
 from panvision.training.state import Document, StateFolder
-
-# EX_TEMPFAIL of sysexits.h: not finished, the same command goes on.
-EXIT_INTERRUPTED = 75
-
-
-class Interrupted(BaseException):
-    """A signal stopped the training; the message says how to go on.
-
-    No error, and no `except Exception` shall take it for one.
-    """
-
-
-class Stop:
-    """SIGTERM and SIGINT, remembered until the training is at a place where it can stop; a context.
-
-    A second SIGINT acts as it did before. A second SIGTERM does not: some supervisors send it twice at once.
-    """
-
-    def __init__(self) -> None:
-        self.requested: str | None = None
-        self._at_once = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        # Python takes signals in its main thread only.
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Inside, a signal raises Interrupted where it meets the program."""
-        self._at_once = True
-        try:
-            if self.requested:
-                raise Interrupted
-            yield
-        finally:
-            self._at_once = False
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = signal.Signals(number).name
-        if number == signal.SIGINT:
-            signal.signal(number, self._before[number])
-        if self._at_once:
-            raise Interrupted
+from panvision.training.stopping import Interrupted, Stop
 
 
 class Keeper(Protocol):
@@ -77,8 +22,8 @@ class Keeper(Protocol):
         """An epoch has been validated."""
         ...
 
-    def validating(self) -> contextlib.AbstractContextManager[None]:
-        """The context of a validation, during which the state stays as it is."""
+    def during_validation(self) -> None:
+        """A batch of the validation split has been looked at; the state is as it was before the first."""
         ...
 
 
@@ -91,17 +36,18 @@ class NoKeeper:
     def after_epoch(self) -> None:
         """Do nothing."""
 
-    def validating(self) -> contextlib.AbstractContextManager[None]:
+    def during_validation(self) -> None:
         """Do nothing."""
-        return contextlib.nullcontext()
 
 
 class StateKeeper:
     """Saves a phase's state after so many steps or minutes, after epochs, and when a signal asks to stop.
 
+    A signal to one rank stops all of them at the same place.
+
     Args:
         phase: its name, for messages.
-        folder: where to.
+        folder: where to; None on all ranks but the first, whose state is everybody's.
         state: makes the state as it is now.
         progress: where the phase is.
         stop: the signals.
@@ -112,7 +58,7 @@ class StateKeeper:
     def __init__(
         self,
         phase: str,
-        folder: StateFolder,
+        folder: StateFolder | None,
         state: Callable[[], Document],
         *,
         progress: Progress,
@@ -120,30 +66,25 @@ class StateKeeper:
         settings: TrainSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._phase, self._folder, self._state, self._progress, self._stop = phase, folder, state, progress, stop
+        self._phase, self._folder, self._state, self._progress = phase, folder, state, progress
+        self._stop = stop
         self._steps, self._minutes, self._clock = settings.save_steps, settings.save_minutes, clock
         self._saved_step, self._saved_time = progress.step, clock()
         self._warned = False
 
     def after_step(self) -> None:
         """Save if it is time; raise Interrupted if a signal came."""
-        if self._stop.requested:
-            self._leave()
-        elif self._due():
+        self._leave_if_asked()
+        if self._due():
             self._save()
 
     def after_epoch(self) -> None:
         """Save."""
         self._save()
 
-    @contextlib.contextmanager
-    def validating(self) -> Iterator[None]:
-        """A signal need not wait for the end: validating changes nothing."""
-        try:
-            with self._stop.at_once():
-                yield
-        except Interrupted:
-            self._leave()
+    def during_validation(self) -> None:
+        """Raise Interrupted if a signal came: it need not wait for the end, validating changes nothing."""
+        self._leave_if_asked()
 
     def _due(self) -> bool:
         enough = self._steps is not None and self._progress.step - self._saved_step >= self._steps
@@ -154,6 +95,8 @@ class StateKeeper:
         """Whether it worked; a failure costs one warning and is tried again when the next state is due."""
         progress = self._progress
         self._saved_step, self._saved_time = progress.step, self._clock()
+        if self._folder is None:
+            return True
         try:
             self._folder.save(self._state(), step=progress.step, epoch=progress.epoch)
         except OSError as error:
@@ -169,7 +112,11 @@ class StateKeeper:
             return False
         return True
 
-    def _leave(self) -> None:
-        what = f"{self._phase}: stopped by {self._stop.requested} after step {self._progress.step}"
+    def _leave_if_asked(self) -> None:
+        """Save and raise Interrupted if any rank got a signal."""
+        reason = self._stop.requested()
+        if not reason:
+            return
+        what = f"{self._phase}: stopped by {reason} after step {self._progress.step}"
         state = "state saved" if self._save() else "state NOT saved, the last one before remains"
         raise Interrupted(f"{what}, {state}; the same command, or `dvc repro`, goes on from there")

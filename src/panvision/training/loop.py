@@ -1,7 +1,7 @@
 """The training loop of one phase: steps, validation, the best model, early stopping."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from panvision.data.stream import Batch, TrainingStream, training_batches
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.training.average import MovingAverage
 from panvision.training.curves import LOSSES, SEEN, WEIGHTS, Row
+from panvision.training.distributed import Alone, Ranks
 from panvision.training.errors import TrainingError
 from panvision.training.finite import FiniteWatch, describe
 from panvision.training.keeping import Keeper, NoKeeper
@@ -63,9 +64,11 @@ class Phase:
         augment: changes of the training images.
         loss: forms and weights of the losses.
         train: batch size and everything else of the `train` section that both phases read.
+        ranks: who trains it together, each on its share of every batch; by default this process alone.
 
     Raises:
         TrainingError: the phase is shorter than its warm-up.
+        ParamsError: the ranks cannot share a batch evenly.
     """
 
     def __init__(
@@ -77,8 +80,11 @@ class Phase:
         augment: AugmentSettings,
         loss: LossSettings,
         train: TrainSettings,
+        ranks: Ranks | None = None,
     ) -> None:
         self._model, self._sets, self._plan, self._loss, self._train = model, sets, plan, loss, train
+        self._ranks = ranks or Alone()
+        self._share = train.share(self._ranks.size)
         self._device = model.pixel_mean.device
         rows = sets.split("train", model.tasks)
         self._set_sizes = {task: len(of_task) for task, of_task in rows.items()}
@@ -90,7 +96,8 @@ class Phase:
                 f"{plan.name}: train.warmup_steps is {train.warmup_steps}, but the phase has {steps} optimiser steps; "
                 f"lower it, or raise train.{plan.name}.epochs"
             )
-        self._stream = TrainingStream(sets.packed, rows, augment, batch_size=train.batch_size, seed=plan.seed)
+        self._augment = augment
+        self._stream = self._stream_of(self._ranks.rank)
         self._points: Points = make_points(model.image_size, model.settings.strides).to(self._device)
         # Validation's model is not compiled: it would be a second compilation, for passes that are few.
         self._forward: Callable[..., Outputs] = torch.compile(model, dynamic=False) if train.compile else model
@@ -107,6 +114,8 @@ class Phase:
         self._precision = Precision(self._device, train.amp)
         self._average = MovingAverage(model, train.ema_decay) if train.ema_decay else None
         self._watch = FiniteWatch()
+        # By rank, of the last step: () float32, 1 where its own losses or gradients were not finite.
+        self._unsound: dict[str, Tensor] = {}
         # A CPU has nothing to wait for.
         self._look_every = 1 if self._device.type == "cpu" else REFRESH
         self.progress = Progress()
@@ -121,6 +130,17 @@ class Phase:
         }
         if self._average is not None:
             self._stateful["average"] = self._average
+
+    def _stream_of(self, rank: int) -> TrainingStream:
+        """A rank's share of every batch."""
+        return TrainingStream(
+            self._sets.packed,
+            self._sets.split("train", self._model.tasks),
+            self._augment,
+            batch_size=self._train.batch_size,
+            seed=self._plan.seed,
+            part=(rank, self._ranks.size),
+        )
 
     @property
     def image_size(self) -> int:
@@ -142,7 +162,7 @@ class Phase:
         return {
             "progress": self.progress.state_dict(),
             "objects": {name: value.state_dict() for name, value in self._stateful.items()},
-            "random": random_state(),
+            "random": random_state(self._device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -165,7 +185,7 @@ class Phase:
         """
         keeper = keeper or NoKeeper()
         if self._plan.epochs == 0:
-            save(self._model, 0, self._validate(self._model))
+            save(self._model, 0, self._validate(self._model, keeper))
             return
         batches = training_batches(
             self._stream,
@@ -176,22 +196,25 @@ class Phase:
         )
         if self._random is not None:
             # After the loader was made: it draws a number itself.
-            restore_random_state(self._random)
+            restore_random_state(self._random, self._device)
         while self.progress.epoch < self._plan.epochs and self.progress.stale < self._train.patience:
             epoch = self.progress.epoch + 1
             learned = self._epoch(epoch, batches, keeper)
             current = self._shipped()
-            with keeper.validating():
-                validation = self._validate(current)
+            validation = self._validate(current, keeper)
             better = self.progress.end_epoch(validation.losses["total"])
             log(_row(epoch, learned, validation))
-            print(_line(self._plan, epoch, learned, validation, better=better), flush=True)
+            self._say(_line(self._plan, epoch, learned, validation, better=better))
             if better:
                 save(current, epoch, validation)
             keeper.after_epoch()
         if self.progress.stale >= self._train.patience:
             stale = self.progress.stale
-            print(f"{self._plan.name}: {stale} epochs without a better validation loss; stopped", flush=True)
+            self._say(f"{self._plan.name}: {stale} epochs without a better validation loss; stopped")
+
+    def _say(self, line: str) -> None:
+        if self._ranks.leads:
+            print(line, flush=True)
 
     def _epoch(self, epoch: int, batches: Iterator[Batch], keeper: Keeper) -> dict[str, float]:
         """The steps that an epoch still lacks → its mean losses and gradient norm, last rates, loss weights, passes."""
@@ -201,12 +224,17 @@ class Phase:
         done = progress.step - (epoch - 1) * self._epoch_steps
         title = f"{self._plan.name} {epoch}/{self._plan.epochs}"
         with tqdm(
-            total=self._epoch_steps, initial=done, desc=title, leave=False, disable=None, dynamic_ncols=True
+            total=self._epoch_steps,
+            initial=done,
+            desc=title,
+            leave=False,
+            disable=None if self._ranks.leads else True,
+            dynamic_ncols=True,
         ) as bar:
             for step in range(done + 1, self._epoch_steps + 1):
                 rates = self._schedule.rates()
                 values = self._step(*(next(batches).to(self._device) for _ in range(self._train.accumulate)))
-                self._watch.note(progress.step, values, excused=excused)
+                self._watch.note(progress.step, values | self._unsound, excused=excused)
                 progress.add(values, rates)
                 if step % self._look_every == 0 or step == self._epoch_steps:
                     self._check()
@@ -226,6 +254,7 @@ class Phase:
         scaler = self._precision.scaler
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._backward(batches)
+        self._add_up(losses)
         scaler.unscale_(self._optimizer)
         limit = math.inf if self._train.grad_clip is None else self._train.grad_clip
         grad_norm = torch.nn.utils.clip_grad_norm_(self._trained, limit)
@@ -239,32 +268,43 @@ class Phase:
     def _backward(self, batches: tuple[Batch, ...]) -> dict[str, Tensor]:
         """Gradients and losses of all batches as if they were one; each passes the backbone once, tasks together."""
         tasks = self._model.tasks
-        counts = whole_counts(batches, self._points, self._loss) if len(batches) > 1 else None
+        parts = len(batches) * self._ranks.size
+        counts = whole_counts(batches, self._points, self._loss) if parts > 1 else None
+        if counts is not None:
+            self._ranks.add_up(list(counts.values()))
         sums: dict[str, Tensor] = {}
         for batch in batches:
             images = torch.cat([batch.images[task] for task in tasks])
             with self._precision.autocast():
                 outputs = self._forward(images, tasks, {task: len(batch.images[task]) for task in tasks})
             losses = task_losses(batch_terms(outputs, batch, self._points, self._loss), self._loss, counts)
-            objective = self._weights.objective(losses, parts=len(batches))
+            objective = self._weights.objective(losses, parts=parts)
             self._precision.scaler.scale(objective).backward()
             for name, value in losses.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
         return sums
 
+    def _add_up(self, losses: Mapping[str, Tensor]) -> None:
+        """Make gradients and losses those of all ranks' shares together."""
+        learned = [*self._trained, *self._weights.parameters()]
+        gradients = [each.grad for each in learned if each.grad is not None]
+        unsound = self._ranks.add_up([*gradients, *losses.values()])
+        self._unsound = {f"rank {rank}": found for rank, found in enumerate(unsound)}
+
     def _shipped(self) -> MultiTaskModel:
         """The averaged model where there is one: what is validated is what is kept."""
         return self._model if self._average is None else self._average.module
 
-    def _validate(self, model: MultiTaskModel) -> Validation:
+    def _validate(self, model: MultiTaskModel, keeper: Keeper) -> Validation:
         """Its total has the fixed weights even where weights are learned, or epochs could not be compared by it."""
         validation = validate(
             model,
             self._sets,
             self._loss,
-            points=self._points,
-            batch_size=2 * self._train.batch_size,
+            batch_size=2 * self._share,
             autocast=self._precision.autocast,
+            ranks=self._ranks,
+            between=keeper.during_validation,
         )
         if not math.isfinite(validation.losses["total"]):
             raise TrainingError(
@@ -284,16 +324,24 @@ class Phase:
             return
         epoch, step = divmod(bad.step, self._epoch_steps)
         first = bad.step * self._train.accumulate
-        batches = [self._stream[index] for index in range(first, first + self._train.accumulate)]
+        values = {name: value for name, value in bad.values.items() if name not in self._unsound}
+        # A share is at fault where its own figures are not finite; all are, where only the sum is not.
+        every = range(self._ranks.size)
+        at_fault = [rank for rank in every if bad.values.get(f"rank {rank}")]
+        streams = [self._stream_of(rank) for rank in at_fault or every]
+        batches = [stream[index] for stream in streams for index in range(first, first + self._train.accumulate)]
         files = {
             task: [self._sets.packed[task].files[row] for batch in batches for row in batch.rows[task]]
             for task in batches[0].rows
         }
-        finite = all(math.isfinite(bad.values[name]) for name in LOSSES if name in bad.values)
+        finite = all(math.isfinite(values[name]) for name in LOSSES if name in values)
         what = "the gradient" if finite else "a loss"
+        place = f"epoch {epoch + 1}, step {step + 1} of {self._epoch_steps}"
+        if at_fault:
+            place += f", rank {', '.join(map(str, at_fault))}"
         raise TrainingError(
-            f"{self._plan.name}, epoch {epoch + 1}, step {step + 1} of {self._epoch_steps}: {what} is not finite\n"
-            f"{describe(bad.values, files)}\n{self._remedy()}; look at these files and their labels"
+            f"{self._plan.name}, {place}: {what} is not finite\n"
+            f"{describe(values, files)}\n{self._remedy()}; look at these files and their labels"
         )
 
     def _remedy(self) -> str:

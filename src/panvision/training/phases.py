@@ -20,18 +20,22 @@ from panvision.model.settings import ModelSettings
 from panvision.model.weights import initialise_backbone
 from panvision.params import TASKS, Settings
 from panvision.training.curves import Row
+from panvision.training.distributed import Alone, Ranks
 from panvision.training.errors import TrainingError
 from panvision.training.fingerprint import fingerprint
-from panvision.training.keeping import StateKeeper, Stop
+from panvision.training.keeping import StateKeeper
 from panvision.training.loop import Phase, Plan
 from panvision.training.memory import keep_freed_memory
 from panvision.training.outcome import Outcome, write_outputs
 from panvision.training.progress import Progress
-from panvision.training.repeat import describe_machine, deterministic
+from panvision.training.repeat import describe_machine, deterministic, random_state, restore_random_state
 from panvision.training.scratch import VARIABLE, Scratch
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
+from panvision.training.shared_layers import share_layers
 from panvision.training.state import BusyError, Document, StateFolder
-from panvision.training.tracking import make_tracker
+from panvision.training.stopping import Stop
+from panvision.training.tracking import NoTracker, make_tracker
+from panvision.training.validation import Validation
 
 # Settings of `train` that change how long a phase takes and what an interruption costs, and no bit of the result.
 WITHOUT_EFFECT = ("workers", "save_steps", "save_minutes")
@@ -41,7 +45,7 @@ COMPILERS = ("torch._dynamo", "torch._inductor")
 
 @dataclass(frozen=True)
 class _Run:
-    """One phase's plan, what it is described with, what it starts from, and where it writes to and computes."""
+    """One phase's plan, what it is described with, what it starts from, where it writes to, and who computes it."""
 
     plan: Plan
     described: dict[str, Any]
@@ -49,14 +53,14 @@ class _Run:
     checkpoint: str | Path
     curves: str | Path
     scratch: Scratch | None
-    device: torch.device | None
+    ranks: Ranks
 
 
 @dataclass(frozen=True)
 class _Keeping:
-    """Where states go to, and the signals that ask for one."""
+    """Where states go to (None but on the first rank), and the signals that ask for one."""
 
-    states: StateFolder
+    states: StateFolder | None
     stop: Stop
 
     def keeper(
@@ -89,21 +93,6 @@ class TrainingConfig:
     tasks: tuple[str, ...] = TASKS
 
 
-def pick_device(name: str | None = None) -> torch.device:
-    """The device of that name; by default the GPU if there is one.
-
-    Raises:
-        TrainingError: there is no such device.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        # Reserves nothing, but fails here and clearly where the device is not there.
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return device
-
-
 def train_phase1(
     sets: Sets,
     config: TrainingConfig,
@@ -112,7 +101,7 @@ def train_phase1(
     checkpoint: str | Path,
     curves: str | Path,
     scratch: Scratch | None = None,
-    device: torch.device | None = None,
+    ranks: Ranks | None = None,
 ) -> None:
     """Build the model and train all but its backbone.
 
@@ -123,14 +112,17 @@ def train_phase1(
         checkpoint: receives the best model when the phase ends.
         curves: receives one CSV row per epoch, likewise.
         scratch: where states are saved, from which the same call goes on after an interruption; None: nowhere.
-        device: by default the GPU if there is one.
+        ranks: who trains together, each calling this with the same arguments, and on which device; by default this
+            process alone, on the GPU if there is one.
 
     Raises:
         WeightsError: `model.weights` cannot be had.
-        TrainingError: a loss is not finite, the GPU's memory does not suffice, another process trains the same, or
-            the outputs cannot be written.
+        ParamsError: the ranks cannot share a batch evenly.
+        TrainingError: a loss is not finite, the GPU's memory does not suffice, another process trains the same,
+            another rank has ended, or the outputs cannot be written.
         Interrupted: SIGTERM or SIGINT came; the state is saved.
     """
+    ranks = ranks or Alone()
     torch.manual_seed(config.seed)
     model = MultiTaskModel(
         model_settings,
@@ -139,13 +131,14 @@ def train_phase1(
         cls_classes=sets.cls_classes,
         tasks=config.tasks,
     )
-    print(initialise_backbone(model.backbone, model_settings), flush=True)
+    if ranks.leads:  # the others get its weights
+        print(initialise_backbone(model.backbone, model_settings), flush=True)
     model.backbone.freeze(weights=True, batch_norm=True)
     train = config.train
-    described = _described(config, without=("phase2", "batch_norm"))
+    described = _described(config, ranks, without=("phase2", "batch_norm"))
     described |= {"model": model_settings.model_dump(mode="json"), "tasks": list(model.tasks)}
     plan = Plan("phase1", train.phase1.epochs, train.phase1.lr, _phase_seed(config.seed, 1))
-    _train(model, sets, config, _Run(plan, described, None, checkpoint, curves, scratch, device))
+    _train(model, sets, config, _Run(plan, described, None, checkpoint, curves, scratch, ranks))
 
 
 def train_phase2(
@@ -156,7 +149,7 @@ def train_phase2(
     checkpoint: str | Path,
     curves: str | Path,
     scratch: Scratch | None = None,
-    device: torch.device | None = None,
+    ranks: Ranks | None = None,
 ) -> None:
     """Train phase 1's best model end to end, with the tasks it has; arguments and errors as for `train_phase1`.
 
@@ -167,21 +160,24 @@ def train_phase2(
         CheckpointError: `start` cannot be used.
         TrainingError: it was made for other classes or another image size, or as for `train_phase1`.
     """
+    ranks = ranks or Alone()
     model, metadata = load_checkpoint(start)
     _check_fits(model, sets, start)
     train = config.train
     model.backbone.freeze(weights=False, batch_norm=train.batch_norm == "frozen")
-    described = {**metadata.get("config", {}), **_described(config, without=("phase1",))}
+    described = {**metadata.get("config", {}), **_described(config, ranks, without=("phase1",))}
     described["train"] = {**metadata.get("config", {}).get("train", {}), **described["train"]}
     seed = _phase_seed(config.seed, 2)
     torch.manual_seed(seed)
     plan = Plan("phase2", train.phase2.epochs, train.phase2.lr, seed, backbone_lr=train.phase2.backbone_lr)
-    _train(model, sets, config, _Run(plan, described, start, checkpoint, curves, scratch, device))
+    _train(model, sets, config, _Run(plan, described, start, checkpoint, curves, scratch, ranks))
 
 
 def _train(model: MultiTaskModel, sets: Sets, config: TrainingConfig, run: _Run) -> None:
     """Train a phase, or what an interrupted run of it left to train, and write its outputs."""
-    device = run.device or pick_device()
+    ranks = run.ranks
+    config.train.share(ranks.size)
+    device = ranks.device
     outcome = Outcome(run.plan.name)
     with contextlib.ExitStack() as stack:
         stack.enter_context(deterministic(device))
@@ -189,15 +185,34 @@ def _train(model: MultiTaskModel, sets: Sets, config: TrainingConfig, run: _Run)
             keep_freed_memory()
         # Channels last is the fastest layout for convolutions, on a CPU as well: docs/results.md, "Training speed".
         model.to(device).to(memory_format=torch.channels_last)
-        states = None if run.scratch is None else _open_states(stack, run, run.scratch, _key(model, sets, run, device))
+        _equalise(model, ranks, device)
+        states = None
+        if run.scratch is not None and ranks.leads:
+            states = _open_states(stack, run, run.scratch, _key(model, sets, run, device))
         found = None if states is None else _newest(states, run)
         if found is not None:
             outcome.load_state_dict(found["outcome"])
+        # The best model so far stays with the first rank.
+        told = None if found is None else {name: value for name, value in found.items() if name != "outcome"}
+        keeps, found = ranks.from_first((states is not None, told))
         if found is None or not found["finished"]:
-            keeping = None if states is None else _Keeping(states, stack.enter_context(Stop()))
-            phase = Phase(model, sets, run.plan, augment=config.augment, loss=config.loss, train=config.train)
+            share_layers(model, ranks)
+            keeping = _Keeping(states, stack.enter_context(Stop(ranks))) if keeps else None
+            phase = Phase(
+                model, sets, run.plan, augment=config.augment, loss=config.loss, train=config.train, ranks=ranks
+            )
             _learn(phase, config, run, outcome=outcome, keeping=keeping, found=found)
-        _finish(outcome.pack(model, run.described), outcome, run, states)
+        if ranks.leads:
+            _finish(outcome.pack(model, run.described), outcome, run, states)
+        # What rank 0 wrote, all may read now.
+        ranks.largest(0)
+
+
+def _equalise(model: MultiTaskModel, ranks: Ranks, device: torch.device) -> None:
+    """Give all ranks the first one's weights and random generators."""
+    ranks.copy_from_first([*model.parameters(), *model.buffers()])
+    if ranks.size > 1:
+        restore_random_state(ranks.from_first(random_state(device)), device)
 
 
 def _learn(
@@ -214,11 +229,17 @@ def _learn(
     if found is not None:
         phase.load_state_dict(found["phase"])
         run_id = found["run_id"]
+    leads = run.ranks.leads
+    if found is not None and leads:
         print(_resumed(run.plan.name, phase, found), flush=True)
-    tracker = make_tracker(config.tracking, run.plan.name, run.described, run_id=run_id)
+    tracker = make_tracker(config.tracking, run.plan.name, run.described, run_id=run_id) if leads else NoTracker()
     if run_id is None:
         for row in outcome.rows:  # tracking was turned on only now
             tracker.log(row)
+
+    def keep(model: MultiTaskModel, epoch: int, validation: Validation) -> None:
+        if leads:
+            outcome.keep(model, epoch, validation)
 
     def log(row: Row) -> None:
         outcome.rows.append(row)
@@ -231,9 +252,9 @@ def _learn(
     train = config.train
     keeper = None if keeping is None else keeping.keeper(run.plan.name, phase.progress, document, train)
     try:
-        phase.run(save=outcome.keep, log=log, keeper=keeper)
+        phase.run(save=keep, log=log, keeper=keeper)
     except torch.OutOfMemoryError as error:
-        raise TrainingError(_out_of_memory(run.plan.name, train, phase.image_size)) from error
+        raise TrainingError(_out_of_memory(run, train, phase.image_size)) from error
     except RuntimeError as error:
         if train.compile and type(error).__module__.startswith(COMPILERS):
             reason = str(error).strip().splitlines()[0]
@@ -245,16 +266,21 @@ def _learn(
         tracker.finish()
 
 
-def _out_of_memory(phase: str, train: TrainSettings, image_size: int) -> str:
+def _out_of_memory(run: _Run, train: TrainSettings, image_size: int) -> str:
     """What to turn where a batch does not fit."""
+    devices = run.ranks.size
+    shared = "" if devices == 1 else f" over {devices} devices"
     remedies = [
-        f"lower train.batch_size (now {train.batch_size} per task) and raise train.accumulate (now {train.accumulate})",
-        "  by as much: the gradient stays that of the whole batch",
+        f"lower train.batch_size (now {train.batch_size} per task{shared})",
+        f"  and raise train.accumulate (now {train.accumulate}) by as much: the gradient stays that of",
+        "  the whole batch",
         f"or lower data.image_size (now {image_size})",
     ]
     if train.amp == "off":
         remedies.append("or set train.amp to auto: half precision needs about half the memory")
-    return "\n".join([f"{phase}: the batch does not fit the GPU's memory;", *remedies])
+    if run.ranks.local_size < torch.cuda.device_count():
+        remedies.append(f"or raise train.devices (now {devices}): the GPUs share the batch")
+    return "\n".join([f"{run.plan.name}: the batch does not fit the GPU's memory;", *remedies])
 
 
 def _key(model: MultiTaskModel, sets: Sets, run: _Run, device: torch.device) -> str:
@@ -326,13 +352,14 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _described(config: TrainingConfig, *, without: tuple[str, ...]) -> dict[str, Any]:
+def _described(config: TrainingConfig, ranks: Ranks, *, without: tuple[str, ...]) -> dict[str, Any]:
     """The settings as plain values, but those of `train` that this phase does not read or that change no result."""
     train: dict[str, Any] = {}
     for name in type(config.train).model_fields:
         if name not in (*without, *WITHOUT_EFFECT):
             value = getattr(config.train, name)
             train[name] = value.model_dump(mode="json") if isinstance(value, Settings) else value
+    train["devices"] = ranks.size  # torchrun may have started another number
     return {
         "seed": config.seed,
         "augment": config.augment.model_dump(mode="json"),

@@ -39,26 +39,27 @@ def deterministic(device: torch.device) -> Iterator[None]:
         memory.fill_uninitialized_memory = fills
 
 
-def random_state() -> dict[str, Any]:
-    """The state of every random generator, as tensors and plain values."""
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of every random generator that training on a device may use, as tensors and plain values."""
     numbers = np.random.get_state(legacy=False)
     return {
         "python": random.getstate(),
         "numpy": {**numbers, "state": {**numbers["state"], "key": numbers["state"]["key"].tolist()}},
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Of this GPU only: another rank goes on from it on another one.
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Bring every random generator to where it was; GPUs that are not there are left out."""
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Bring every random generator to where it was, on this device or another of its kind."""
     random.setstate(state["python"])
     numbers = state["numpy"]
     keys = np.array(numbers["state"]["key"], np.uint32)
     np.random.set_state({**numbers, "state": {**numbers["state"], "key": keys}})
     torch.set_rng_state(state["torch"])
-    for number, value in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(value, number)
+    if state["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def describe_machine(device: torch.device) -> str:

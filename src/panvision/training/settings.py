@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from panvision.params import Settings
+from panvision.params import ParamsError, Settings
 
 Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -56,7 +56,7 @@ class TrainSettings(Settings):
     """The two phases.
 
     Attributes:
-        batch_size: images per task in one pass through the model.
+        batch_size: images per task in one pass through the model, over all devices together.
         accumulate: such batches in one optimiser step. The gradient is that of one batch with all their images,
             but that BatchNorm which is trained sees them batch by batch.
         epoch_steps: optimiser steps in an epoch; `null` is one pass over the largest set, smaller ones cycle.
@@ -75,7 +75,8 @@ class TrainSettings(Settings):
         amp: mixed precision: `auto` is bfloat16 or float16 on CUDA and float32 on a CPU, `off` is float32.
         compile: whether PyTorch compiles the training steps' passes through the model (`torch.compile`): the first step
             takes a minute or more, a C++ compiler must be there. Changes the last bits of a result.
-        workers: loader processes per task; 0 loads in the training process.
+        devices: processes that share each batch, each on a GPU of its own where there are GPUs.
+        workers: loader processes of each of them; 0 loads in the training process.
         save_steps: optimiser steps between two states that an interrupted phase goes on from; `null` is no such
             limit. A state is saved at the end of every epoch in any case.
         save_minutes: minutes between two states, likewise.
@@ -96,9 +97,26 @@ class TrainSettings(Settings):
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     amp: Literal["auto", "off"] = "auto"
     compile: bool = False
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     save_steps: Annotated[int, Field(ge=1)] | None = None
     save_minutes: Annotated[float, Field(gt=0.0)] | None = 5.0
+
+    def share(self, devices: int) -> int:
+        """Images per task in one pass on each of so many devices.
+
+        Raises:
+            ParamsError: they cannot be shared evenly.
+        """
+        share, left = divmod(self.batch_size, devices)
+        if left:
+            smaller = f"{share * devices} or " if share else ""
+            raise ParamsError(
+                f"train.batch_size: {devices} devices (train.devices, or torchrun's processes) cannot share "
+                f"{self.batch_size} images per task evenly; set it to {smaller}{(share + 1) * devices}, or lower "
+                "train.devices"
+            )
+        return share
 
 
 class WandbSettings(Settings):

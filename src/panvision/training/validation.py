@@ -18,7 +18,9 @@ from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.scoring.classification import classification_scores
 from panvision.scoring.detection import Prediction, Truth, coco_scores
 from panvision.scoring.segmentation import Counts, pixel_counts, segmentation_scores
+from panvision.training.distributed import Alone, Ranks
 from panvision.training.losses import (
+    Term,
     Terms,
     classification_terms,
     detection_terms,
@@ -26,7 +28,7 @@ from panvision.training.losses import (
     task_losses,
 )
 from panvision.training.settings import LossSettings
-from panvision.training.targets import Points
+from panvision.training.targets import Points, make_points
 
 # Validation ranks models of one run, so its thresholds are no params: low scores count, as in evaluation.
 THRESHOLDS = Thresholds(score=0.01, nms=0.5, max_detections=100)
@@ -49,7 +51,7 @@ class Validation:
 
 @dataclass
 class _Collected:
-    """What the batches of all sets added up to."""
+    """What batches added up to; all of it on the CPU."""
 
     terms: Terms = field(default_factory=dict)
     pixels: list[Counts] = field(default_factory=list)
@@ -58,9 +60,18 @@ class _Collected:
     true_states: list[int] = field(default_factory=list)
     found_states: list[int] = field(default_factory=list)
 
-    def add(self, terms: Terms) -> None:
+    def add_terms(self, terms: Terms) -> None:
         for name, term in terms.items():
-            self.terms[name] = self.terms[name] + term if name in self.terms else term
+            here = Term(term.total.cpu(), term.count.cpu())
+            self.terms[name] = self.terms[name] + here if name in self.terms else here
+
+    def add(self, other: "_Collected") -> None:
+        self.add_terms(other.terms)
+        self.pixels += other.pixels
+        self.true_boxes += other.true_boxes
+        self.found_boxes += other.found_boxes
+        self.true_states += other.true_states
+        self.found_states += other.found_states
 
 
 def validate(
@@ -68,30 +79,50 @@ def validate(
     sets: Sets,
     settings: LossSettings,
     *,
-    points: Points,
     batch_size: int,
     autocast: Callable[[], Any],
+    ranks: Ranks | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Validation:
     """Losses and metrics on the validation split; the same for every batch size but for rounding.
+
+    Ranks take turns at the batches, and all get the whole result.
 
     Args:
         model: left in evaluation mode.
         sets: whose `val` split is looked at.
         settings: loss weights and forms.
-        points: on the model's device.
         batch_size: images in one pass.
         autocast: makes the context of the forward pass.
+        ranks: who has the same model; by default this process alone.
+        between: called before each batch, by all ranks equally often.
     """
-    device = points.xy.device
-    collected = _Collected()
+    ranks = ranks or Alone()
+    device = model.pixel_mean.device
+    points = make_points(model.image_size, model.settings.strides).to(device)
     places = level_points(model.image_size, model.settings.strides)
+    batches = [
+        (task, rows[start : start + batch_size])
+        for task, rows in sets.split("val", model.tasks).items()
+        for start in range(0, len(rows), batch_size)
+    ]
+    own: dict[int, _Collected] = {}  # by the batch's number
     model.eval()
     with torch.inference_mode():
-        for task, rows in sets.split("val", model.tasks).items():
-            for batch in labelled_batches(sets.packed[task], rows, batch_size):
+        for first in range(0, len(batches), ranks.size):
+            between()
+            number = first + ranks.rank
+            if number < len(batches):
+                task, rows = batches[number]
+                (batch,) = labelled_batches(sets.packed[task], rows, batch_size)
                 with autocast():
                     outputs = model(batch.images.to(device), (task,))
-                _collect(collected, outputs, batch, points=points, settings=settings, places=places)
+                own[number] = _Collected()
+                _collect(own[number], outputs, batch, points=points, settings=settings, places=places)
+    found = {number: part for shares in ranks.gather(own) for number, part in shares.items()}
+    collected = _Collected()
+    for number in range(len(batches)):
+        collected.add(found[number])
     losses = {name: float(value) for name, value in task_losses(collected.terms, settings).items()}
     return Validation(
         losses,
@@ -114,17 +145,17 @@ def _collect(
     device = points.xy.device
     if "segmentation" in outputs:
         logits = outputs["segmentation"]
-        collected.add(segmentation_terms(logits, batch.masks.to(device)))
+        collected.add_terms(segmentation_terms(logits, batch.masks.to(device)))
         found = (logits > 0).cpu().numpy()
         collected.pixels += [pixel_counts(*pair) for pair in zip(batch.masks.numpy()[:, 0], found[:, 0], strict=True)]
     if "detection" in outputs:
         output = outputs["detection"]
-        collected.add(detection_terms(output, batch.boxes.to(device), batch.labels.to(device), points, settings))
+        collected.add_terms(detection_terms(output, batch.boxes.to(device), batch.labels.to(device), points, settings))
         collected.true_boxes += _true_boxes(batch)
         collected.found_boxes += _found_boxes(output, places, image_size=batch.images.shape[-1])
     if "classification" in outputs:
         logits = outputs["classification"]
-        collected.add(classification_terms(logits, batch.states.to(device), settings))
+        collected.add_terms(classification_terms(logits, batch.states.to(device), settings))
         collected.true_states += batch.states.tolist()
         collected.found_states += logits.argmax(1).tolist()
 
