@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_names_the_terms_there_are():
     sets = small_sets()
     model = small_model(sets, tasks=["segmentation"])
     with torch.no_grad():
-        model.segmentation.layers[-1].bias.fill_(float("nan"))
+        model.segmentation.classifier.bias.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"seg nan, total nan, grad_norm nan\n  segmentation: "):
         run(sets, model)
 
@@ -230,7 +230,7 @@ def test_a_loss_that_is_not_finite_stops_training_with_every_term_and_the_files(
     sets = small_sets()
     model = small_model(sets)
     with torch.no_grad():
-        model.segmentation.layers[-1].bias.fill_(float("nan"))
+        model.segmentation.classifier.bias.fill_(float("nan"))
     told, recorder = fails(make(sets, model))
     first, *rest = told.splitlines()
     assert first == "phase2, epoch 1, step 1 of 3: a loss is not finite"
