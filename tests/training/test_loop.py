@@ -89,7 +89,7 @@ def test_four_images_are_learned_by_heart():
         lr=4e-3,
         augment=STILL,
         batch_size=4,
-        epoch_steps=100,
+        epoch_steps=200,
         schedule="one_cycle",
         loss=LossSettings(box="giou", state="cross_entropy"),
     ).rows[-1]

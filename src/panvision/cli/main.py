@@ -14,6 +14,7 @@ COMMANDS = {
     "validate": "check three labelled sets, and show how they would be split",
     "train": "train the model on a folder of labelled pictures, without DVC",
     "predict": "predict every picture of a folder",
+    "benchmark": "speed, size and memory of model files",
     "params": "check params.yaml as a whole",
     "summary": "show the metrics of the pipeline's last run",
     "baselines": "compare the shared model with single-task experiments",
