@@ -14,6 +14,7 @@ from panvision.params import SECTIONS, ParamsError, Settings, load_params
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ROOT / "presets"
+NAMES = ("laptop", "resnet50", "edge")
 
 
 def leaf_keys(values: dict, prefix: str = "") -> set[str]:
@@ -24,11 +25,12 @@ def leaf_keys(values: dict, prefix: str = "") -> set[str]:
 
 
 class TestPresets:
-    def test_both_have_the_same_keys_and_these_are_all_settings(self):
-        laptop, resnet50 = (leaf_keys(load_params(PRESETS / f"{name}.yaml")) for name in ("laptop", "resnet50"))
-        assert laptop == resnet50 == leaf_keys(Config().model_dump())
+    def test_all_have_the_same_keys_and_these_are_all_settings(self):
+        assert {path.stem for path in PRESETS.iterdir()} == set(NAMES)
+        for name in NAMES:
+            assert leaf_keys(load_params(PRESETS / f"{name}.yaml")) == leaf_keys(Config().model_dump())
 
-    @pytest.mark.parametrize("name", ["laptop", "resnet50"])
+    @pytest.mark.parametrize("name", NAMES)
     def test_each_is_valid(self, name):
         assert Config.from_params(PRESETS / f"{name}.yaml").data.root == "data/demo"
 
@@ -51,12 +53,12 @@ class TestPresets:
         assert (config.detection.score_threshold, config.detection.nms_threshold) == (0.3, 0.5)
         assert config.augment.horizontal_flip == 0.5
 
-    def test_every_key_of_a_preset_has_the_same_comment_in_the_other(self):
+    def test_every_key_of_a_preset_has_the_same_comment_in_the_others(self):
         comments = [
             re.findall(r"^(?: *)(\w+):[^#\n]*#(.*)$", (PRESETS / f"{name}.yaml").read_text(), flags=re.MULTILINE)
-            for name in ("laptop", "resnet50")
+            for name in NAMES
         ]
-        assert comments[0] == comments[1] != []
+        assert comments[0] == comments[1] == comments[2] != []
 
 
 class TestParams:

@@ -61,7 +61,7 @@ def test_commands_have_the_options_that_are_shown(line):
     assert build_parser(arguments).parse_args(arguments).run
 
 
-@pytest.mark.parametrize("preset", ["laptop", "resnet50"])
+@pytest.mark.parametrize("preset", ["laptop", "resnet50", "edge"])
 def test_settings_that_are_shown_exist(preset):
     # Of several values to try, the first.
     shown = [setting.strip("'`).") for setting in re.findall(r"-S (\S+=[^\s,]+)", README)]

@@ -2,7 +2,7 @@ from panvision.cli.main import main
 
 
 def test_the_committed_presets_are_valid(capsys) -> None:
-    for path in ("params.yaml", "presets/laptop.yaml", "presets/resnet50.yaml"):
+    for path in ("params.yaml", "presets/laptop.yaml", "presets/resnet50.yaml", "presets/edge.yaml"):
         assert main(["params", path]) == 0
         assert capsys.readouterr().out == f"{path}: all settings are valid\n"
 

@@ -92,7 +92,13 @@ def save_model(path: str | Path, tasks: Sequence[str] = TASKS) -> None:
 
     torch.manual_seed(0)
     settings = ModelSettings(
-        backbone="resnet10", weights="none", fpn_channels=32, head_convs=1, seg_channels=8, cls_hidden=8
+        backbone="resnet10",
+        weights="none",
+        fpn_channels=32,
+        head_convs=1,
+        det_channels=32,
+        seg_channels=8,
+        cls_hidden=8,
     )
     model = MultiTaskModel(settings, image_size=SIZE, det_classes=BOX_NAMES, cls_classes=STATE_NAMES, tasks=tasks)
     if "detection" in tasks:

@@ -9,7 +9,9 @@ from panvision.model.settings import ModelSettings
 
 SIDE = 64
 SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(TASKS, size)]
-SMALL = ModelSettings(backbone="resnet10", weights="none", fpn_channels=32, head_convs=1, seg_channels=8, cls_hidden=8)
+SMALL = ModelSettings(
+    backbone="resnet10", weights="none", fpn_channels=32, head_convs=1, det_channels=16, seg_channels=8, cls_hidden=8
+)
 
 
 def small_model(side=SIDE, tasks=TASKS, **changes):

@@ -146,10 +146,12 @@ def test_other_peoples_files(tmp_path, document):
         load_checkpoint(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("version", [VERSION + 1, 0, None, "1"])
+@pytest.mark.parametrize("version", [VERSION + 1, 1, 0, None, "1"])
 def test_other_versions(saved, tmp_path, version):
     path = altered(saved, tmp_path, lambda document: document.update(version=version))
-    with pytest.raises(CheckpointError, match=rf"checkpoint format {version!r}, but this panvision reads {VERSION}"):
+    with pytest.raises(
+        CheckpointError, match=rf"checkpoint format {version!r}, but this panvision reads {VERSION}; train again"
+    ):
         load_checkpoint(path)
 
 
@@ -182,7 +184,7 @@ def test_contradictions_are_one_clear_error(saved, tmp_path, change):
 
 def test_format_is_named_in_the_file(saved):
     document = torch.load(saved, weights_only=True)
-    assert document["format"] == FORMAT == "panvision" and document["version"] == 1
+    assert document["format"] == FORMAT == "panvision" and document["version"] == VERSION == 2
     assert set(document) == {"format", "version", "state_dict", "metadata"}
     assert all(value.device.type == "cpu" for value in document["state_dict"].values())
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 from torchvision.ops import FeaturePyramidNetwork
 
 from panvision.model.fpn import LEVELS, FeaturePyramid
@@ -33,6 +34,7 @@ def test_shapes():
 
 def test_it_computes_what_torchvisions_does():
     own, peer = pyramid(), FeaturePyramidNetwork(list(CHANNELS), 6)
+    peer.layer_blocks[0][0] = nn.Conv2d(6, 6, 3, padding=1, groups=6)  # ours is depthwise there
     for place in range(4):
         peer.inner_blocks[place][0].load_state_dict(own.lateral[place].state_dict())
         peer.layer_blocks[place][0].load_state_dict(own.output[place].state_dict())

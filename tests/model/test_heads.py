@@ -15,7 +15,7 @@ from panvision.model.heads import (
 
 def detection(levels=2, classes=3, convs=1):
     torch.manual_seed(0)
-    return DetectionHead(16, classes, num_levels=levels, num_convs=convs)
+    return DetectionHead(16, 8, classes, num_levels=levels, num_convs=convs)
 
 
 def level_features(sides=(8, 4), scale=1.0):
@@ -32,6 +32,27 @@ def test_group_norm_fits_any_width(channels, groups):
 @pytest.mark.parametrize("channels", [8, 20, 64])
 def test_mask_head_brings_back_the_full_size(channels):
     assert SegmentationHead(32, channels)(torch.randn(2, 32, 16, 16)).shape == (2, 1, 64, 64)
+
+
+@pytest.mark.parametrize("channels", [8, 20])
+def test_pixels_as_channels_give_the_same_mask(channels):
+    torch.manual_seed(0)
+    head = SegmentationHead(32, channels)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    p2 = torch.randn(2, 32, 4, 6)
+    fast = head.pointwise()
+    assert not any(isinstance(layer, torch.nn.ConvTranspose2d) for layer in fast)
+    torch.testing.assert_close(fast(p2), head(p2))
+
+
+def test_a_mask_heads_signal_keeps_its_size():
+    torch.manual_seed(0)
+    head = SegmentationHead(64, 64)
+    deep = []
+    head.classifier.register_forward_pre_hook(lambda _, inputs: deep.append(inputs[0]))
+    head(torch.randn(2, 64, 8, 8))
+    assert 0.25 < deep[0].pow(2).mean() < 1
 
 
 @pytest.mark.parametrize("convs", [0, 1, 3])

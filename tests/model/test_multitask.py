@@ -223,7 +223,7 @@ def test_parameters_stand_in_the_order_that_seeded_results_rest_on():
         Backbone("resnet10"),
         FeaturePyramid(model.backbone.channels, 32),
         SegmentationHead(32, 8),
-        DetectionHead(32, 2, num_levels=3, num_convs=1),
+        DetectionHead(32, 16, 2, num_levels=3, num_convs=1),
         ClassificationHead(model.backbone.channels[-1], 3, hidden=8, dropout=SMALL.dropout),
     )
     for part, name in zip(again, parts, strict=True):

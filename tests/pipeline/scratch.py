@@ -44,6 +44,7 @@ TINY = {
     "model.weights": "none",
     "model.fpn_channels": 32,
     "model.head_convs": 1,
+    "model.det_channels": 32,
     "model.seg_channels": 8,
     "model.cls_hidden": 8,
     "train.batch_size": 2,

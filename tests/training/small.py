@@ -16,7 +16,14 @@ from tests.data.packed_sets import packed_sets, rectangle
 
 SIDE = 64
 MODEL = ModelSettings(
-    backbone="resnet10", weights="none", fpn_channels=32, head_convs=1, seg_channels=8, cls_hidden=8, dropout=0.0
+    backbone="resnet10",
+    weights="none",
+    fpn_channels=32,
+    head_convs=1,
+    det_channels=32,
+    seg_channels=8,
+    cls_hidden=8,
+    dropout=0.0,
 )
 
 

@@ -90,7 +90,7 @@ def test_four_images_are_learned_by_heart():
         lr=4e-3,
         augment=STILL,
         batch_size=4,
-        epoch_steps=100,
+        epoch_steps=200,
         schedule="one_cycle",
         loss=LossSettings(box="giou", state="cross_entropy"),
     ).rows[-1]
@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_names_the_terms_there_are():
     sets = small_sets()
     model = small_model(sets, tasks=["segmentation"])
     with torch.no_grad():
-        model.segmentation.layers[-1].bias.fill_(float("nan"))
+        model.segmentation.classifier.bias.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"seg nan, total nan, grad_norm nan\n  segmentation: "):
         run(sets, model)
 
@@ -231,7 +231,7 @@ def test_a_loss_that_is_not_finite_stops_training_with_every_term_and_the_files(
     sets = small_sets()
     model = small_model(sets)
     with torch.no_grad():
-        model.segmentation.layers[-1].bias.fill_(float("nan"))
+        model.segmentation.classifier.bias.fill_(float("nan"))
     told, recorder = fails(make(sets, model))
     first, *rest = told.splitlines()
     assert first == "phase2, epoch 1, step 1 of 3: a loss is not finite"

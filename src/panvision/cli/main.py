@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train the model on a folder of labelled pictures, without DVC",
     "predict": "predict every picture of a folder",
     "watch": "watch a pan through a camera, a video or a growing folder",
+    "benchmark": "speed, size and memory of model files",
     "params": "check params.yaml as a whole",
     "summary": "show the metrics of the pipeline's last run",
     "baselines": "compare the shared model with single-task experiments",

@@ -33,12 +33,13 @@ class OnnxBackend:
     Args:
         path: the file.
         device: a name starting with `cuda` runs on the GPU where this onnxruntime has CUDA; else the CPU runs it.
+        threads: of the CPU; 0: as many as it has cores.
 
     Raises:
         PredictorError: not ONNX, or not exported by panvision.
     """
 
-    def __init__(self, path: Path, device: str | None = None) -> None:
+    def __init__(self, path: Path, device: str | None = None, *, threads: int = 0) -> None:
         if path.stat().st_size == 0:
             raise PredictorError(
                 f"{path}: is empty; the pipeline leaves it so where export.int8 in params.yaml is false"
@@ -47,7 +48,7 @@ class OnnxBackend:
         if str(device).startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, "CUDAExecutionProvider")
         try:
-            self._session = onnxruntime.InferenceSession(path, providers=providers)
+            self._session = onnxruntime.InferenceSession(path, session_options(threads), providers=providers)
         except ORT_ERRORS as error:
             raise PredictorError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -76,6 +77,15 @@ class OnnxBackend:
             ) from error
         arrays = (np.asarray(output, dtype=np.float32) for output in outputs)
         return RawOutputs(**dict(zip(self.info.output_names, arrays, strict=True)))
+
+
+def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
+    """How every session of panvision runs, on so many threads (0: as many as there are cores)."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Between two pictures the threads sleep, instead of taking the cores from what else a robot computes.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
 
 
 def _one_line(error: Exception) -> str:

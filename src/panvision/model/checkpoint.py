@@ -14,7 +14,8 @@ from panvision.model.settings import ModelSettings
 from panvision.params import TASKS
 
 FORMAT = "panvision"
-VERSION = 1
+# 2: P2's convolution is depthwise, the mask head is normalised once, detection towers have a width of their own.
+VERSION = 2
 
 
 class CheckpointError(ValueError):
@@ -133,6 +134,6 @@ def _read(path: str | Path) -> dict[str, Any]:
     if document.get("version") != VERSION:
         raise CheckpointError(
             f"{path}: checkpoint format {document.get('version')!r}, but this panvision reads {VERSION}; "
-            "install the panvision that wrote it"
+            "train again, or install the panvision that wrote it"
         )
     return document

@@ -37,25 +37,55 @@ def group_norm(channels: int) -> nn.GroupNorm:
 class SegmentationHead(nn.Module):
     """P2 (N, F, S/4, S/4) → mask logits (N, 1, S, S): two transposed convolutions and a 1×1 classifier.
 
-    2×2 kernels at stride 2 do not overlap: no checkerboard, and a quarter of the work of 4×4 kernels.
+    2×2 kernels at stride 2 do not overlap: no checkerboard, and a quarter of the work of 4×4 kernels. The one
+    normalisation comes first, where the map is smallest: behind the transposed convolutions it would cost as much time
+    as they do, and `pointwise` could not exist.
     """
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         half = max(channels // 2, 8)
-        self.layers = nn.Sequential(
-            nn.ConvTranspose2d(in_channels, channels, kernel_size=2, stride=2, bias=False),
-            group_norm(channels),
-            nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(channels, half, kernel_size=2, stride=2, bias=False),
-            group_norm(half),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(half, 1, kernel_size=1),
-        )
+        self.norm = group_norm(in_channels)
+        self.first = nn.ConvTranspose2d(in_channels, channels, kernel_size=2, stride=2)
+        self.second = nn.ConvTranspose2d(channels, half, kernel_size=2, stride=2)
+        self.classifier = nn.Conv2d(half, 1, kernel_size=1)
+        self.relu = nn.ReLU()
+        for layer in (self.first, self.second):
+            # He et al. 2015; by hand, because PyTorch takes the wrong fan: a pixel sees in_channels values.
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_channels))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, p2: Tensor) -> Tensor:
         """Mask logits (N, 1, S, S)."""
-        return self.layers(p2)
+        x = self.relu(self.norm(p2))
+        x = self.relu(self.first(x))  # (N, C, S/2, S/2)
+        return self.classifier(self.relu(self.second(x)))
+
+    @torch.no_grad()
+    def pointwise(self) -> nn.Sequential:
+        """The same function as 1×1 convolutions on P2's grid, for runtimes.
+
+        Each of the 16 pixels below a cell of P2 depends on that cell alone, so the pixels can be channels until the
+        end: no map larger than P2's is ever written, runtimes have no faster kernel than a 1×1 convolution's, and can
+        quantise it (ONNX Runtime has no transposed convolution in INT8).
+        """
+        # (in, out, 2, 2) → (4 · out, in), the 2×2 pixels in front of the output's channels.
+        first, second = (
+            layer.weight.permute(2, 3, 1, 0).reshape(-1, layer.in_channels) for layer in (self.first, self.second)
+        )
+        # One row per pixel that sees its own channels and no other's, (16, 16 · half). The rows stand as PixelShuffle
+        # wants them, by (y, y', x, x'); the columns as they came, by (y, x, y', x').
+        rows = torch.arange(16).view(2, 2, 2, 2).transpose(1, 2).flatten()
+        classifier = torch.kron(torch.eye(16), self.classifier.weight.flatten()[None])[rows]
+        layers = (
+            _pointwise(first, self.first.bias),
+            self.relu,
+            _pointwise(second.repeat(4, 1), self.second.bias, groups=4),
+            self.relu,
+            _pointwise(classifier, self.classifier.bias),
+        )
+        return nn.Sequential(self.norm, self.relu, *layers, nn.PixelShuffle(4)).eval()
 
 
 class DetectionHead(nn.Module):
@@ -64,10 +94,11 @@ class DetectionHead(nn.Module):
     Centerness is read from the box tower, as the authors' later code and torchvision do.
     """
 
-    def __init__(self, channels: int, num_classes: int, *, num_levels: int, num_convs: int) -> None:
+    def __init__(self, in_channels: int, channels: int, num_classes: int, *, num_levels: int, num_convs: int) -> None:
         super().__init__()
-        self.class_tower = _tower(channels, num_convs)
-        self.box_tower = _tower(channels, num_convs)
+        self.class_tower = _tower(in_channels, channels, num_convs)
+        self.box_tower = _tower(in_channels, channels, num_convs)
+        channels = channels if num_convs else in_channels
         self.class_logits = nn.Conv2d(channels, num_classes, kernel_size=3, padding=1)
         self.ltrb = nn.Conv2d(channels, 4, kernel_size=3, padding=1)
         self.centerness = nn.Conv2d(channels, 1, kernel_size=3, padding=1)
@@ -109,12 +140,23 @@ class ClassificationHead(nn.Module):
         return self.layers(c5.mean((2, 3)))
 
 
-def _tower(channels: int, num_convs: int) -> nn.Sequential:
+def _tower(in_channels: int, channels: int, num_convs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for _ in range(num_convs):
+    for place in range(num_convs):
+        width = channels if place else in_channels
         layers += [
-            nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False),
+            nn.Conv2d(width, channels, kernel_size=3, padding=1, bias=False),
             group_norm(channels),
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)
+
+
+def _pointwise(weight: Tensor, bias: Tensor | None, groups: int = 1) -> nn.Conv2d:
+    """A 1×1 convolution of weights (out, in / groups), its bias repeated until it fits."""
+    out_channels, width = weight.shape
+    layer = nn.Conv2d(width * groups, out_channels, kernel_size=1, groups=groups)
+    layer.weight.copy_(weight[:, :, None, None])
+    if bias is not None and layer.bias is not None:
+        layer.bias.copy_(bias.repeat(out_channels // len(bias)))
+    return layer

@@ -65,7 +65,11 @@ class MultiTaskModel(nn.Module):
         # Without names the task is absent and its head let go below; PyTorch warns of layers without outputs.
         boxes, states = max(len(det_classes), 1), max(len(cls_classes), 1)
         self.detection = DetectionHead(
-            settings.fpn_channels, boxes, num_levels=len(settings.strides), num_convs=settings.head_convs
+            settings.fpn_channels,
+            settings.det_channels,
+            boxes,
+            num_levels=len(settings.strides),
+            num_convs=settings.head_convs,
         )
         self.classification = ClassificationHead(
             self.backbone.channels[-1], states, hidden=settings.cls_hidden, dropout=settings.dropout

@@ -17,6 +17,7 @@ class ModelSettings(Settings):
         weights: `imagenet` (torchvision's download), `none`, or the path of a state dict.
         fpn_channels: channels of P2 to P5.
         head_convs: 3×3 convolutions in each of the two detection towers.
+        det_channels: channels of the detection towers.
         seg_channels: channels between the mask head's two transposed convolutions.
         cls_hidden: width of the state head's hidden layer.
         dropout: dropout probability before the state head's last layer.
@@ -27,6 +28,7 @@ class ModelSettings(Settings):
     weights: Annotated[str, Field(min_length=1)] = "imagenet"
     fpn_channels: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 256
     head_convs: Annotated[int, Field(ge=0, le=8)] = 4
+    det_channels: Annotated[int, Field(ge=8, le=1024)] = 128
     seg_channels: Annotated[int, Field(ge=8, le=1024)] = 128
     cls_hidden: Annotated[int, Field(ge=8, le=4096)] = 512
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2

@@ -1,0 +1,192 @@
+"""How fast the shipped model is, beside other ways to the same three answers: `python benchmarks/inference.py`.
+
+A preset's network with random weights (only speed is looked at) as a checkpoint, in ONNX and in INT8 is timed in turns
+with torchvision's FCOS-ResNet50-FPN, FCN-ResNet50 and ResNet50 one after the other, and with three YOLO11n models if
+there are any. Batch 1, from a picture in memory to raw outputs; FCOS also decodes its boxes in PyTorch, and is timed
+without that in ONNX. `limit` is the share of the speed of one big float32 convolution on the same runtime.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from panvision.export.int8 import write_int8
+from torch import Tensor, nn
+from torchvision.models import resnet50
+from torchvision.models.detection import fcos_resnet50_fpn
+from torchvision.models.segmentation import fcn_resnet50
+
+from panvision.cli.timing import (
+    LIMIT_MACS,
+    Run,
+    count_macs,
+    interleaved,
+    limit_run,
+    noise,
+    onnx_macs,
+    open_model,
+    torch_macs,
+)
+from panvision.config import Config
+from panvision.export.onnx_file import write_onnx
+from panvision.inference.onnx_backend import session_options
+from panvision.model.checkpoint import load_checkpoint, save_checkpoint
+from panvision.model.multitask import MultiTaskModel
+
+BOXES, STATES = ("inlet_pipe", "pan", "stirrer"), ("raw", "translucent", "golden", "browned", "burnt")
+YOLO = "three YOLO11n, ONNX"
+PEERS, PEERS_ONNX = "three torchvision models", "the same three, ONNX"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row: what a round of it runs, its multiplications, and the runtime whose limit it is measured by."""
+
+    name: str
+    run: Run
+    macs: int
+    runtime: str
+
+
+class FcosNetwork(nn.Module):
+    """FCOS without its transform and its box decoding, which no exporter takes."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.backbone, self.head = model.backbone, model.head
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Raw outputs of all levels."""
+        return tuple(self.head(list(self.backbone(x).values())).values())
+
+
+class FcnNetwork(nn.Module):
+    """FCN with a tensor for an output."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        return self.model(x)["out"]
+
+
+def own(config: Config, folder: Path, threads: int) -> list[Contestant]:
+    """The preset's network in its three forms."""
+    torch.manual_seed(0)
+    side = config.data.image_size
+    save_checkpoint(
+        folder / "model.pth", MultiTaskModel(config.model, image_size=side, det_classes=BOXES, cls_classes=STATES)
+    )
+    checkpoint = open_model(folder / "model.pth", threads)
+    write_onnx(folder / "model.onnx", load_checkpoint(folder / "model.pth")[0], checkpoint.info, opset=18)
+    write_int8(folder / "model.int8.onnx", folder / "model.onnx", noise(4, side))
+    macs = count_macs(folder / "model.pth", checkpoint)
+    images = noise(1, side)
+    forms = {"checkpoint": "model.pth", "ONNX": "model.onnx", "ONNX INT8": "model.int8.onnx"}
+    return [
+        Contestant(name, partial(open_model(folder / file, threads).raw, images), macs, Path(file).suffix)
+        for name, file in forms.items()
+    ]
+
+
+def torchvision_models(side: int) -> list[tuple[Callable[[Any], object], Any, int]]:
+    """Each of the three, its input, and what it multiplies."""
+    fcos = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=len(BOXES), min_size=side, max_size=side)
+    fcn = fcn_resnet50(weights=None, weights_backbone=None, num_classes=2)
+    picture = torch.rand(1, 3, side, side)
+    models = [(fcos, [picture[0]]), (fcn, picture), (resnet50(weights=None, num_classes=len(STATES)), picture)]
+    return [(model, given, torch_macs(model, given)) for model, given in models]
+
+
+def peers(side: int, folder: Path, threads: int, *, exported: bool) -> list[Contestant]:
+    """Torchvision's three one after the other, in eager PyTorch and, if asked for, in ONNX Runtime."""
+    models = torchvision_models(side)
+
+    def run() -> None:
+        with torch.inference_mode():
+            for model, given, _ in models:
+                model(given)
+
+    found = [Contestant(PEERS, run, sum(macs for _, _, macs in models), ".pth")]
+    if exported:
+        (fcos, _, _), (fcn, picture, _), (resnet, _, _) = models
+        networks = {"fcos": FcosNetwork(fcos), "fcn": FcnNetwork(fcn), "resnet": resnet}
+        for name, network in networks.items():
+            program = torch.onnx.export(network.eval(), (picture,), dynamo=True, verbose=False, opset_version=18)
+            program.save(folder / f"{name}.onnx", external_data=False)
+        found.append(files(PEERS_ONNX, [folder / f"{name}.onnx" for name in networks], threads))
+    return found
+
+
+def files(name: str, paths: list[Path], threads: int) -> Contestant:
+    """ONNX files one after the other, each on a picture of its own input's shape."""
+    runs, macs = [], 0
+    for path in paths:
+        session = onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
+        (given,) = session.get_inputs()
+        picture = np.random.default_rng(0).random(given.shape, np.float32)
+        runs.append(partial(session.run, None, {given.name: picture}))
+        macs += onnx_macs(path, picture)
+    return Contestant(name, lambda: [run() for run in runs], macs, ".onnx")
+
+
+def report(contestants: list[Contestant], seconds: dict[str, Any]) -> None:
+    """Print the table; the last columns say how many times as fast as the peers the row is, by medians."""
+    medians = {name: float(np.median(values)) for name, values in seconds.items()}
+    references = [name for name in (PEERS, PEERS_ONNX, YOLO) if name in medians]
+    heads = {PEERS: "torchvision", PEERS_ONNX: "in ONNX", YOLO: "YOLO11n"}
+    titles = "".join(f"{'× ' + heads[name]:>14}" for name in references)
+    print(f"{'':26}{'GMAC':>7}{'p50 ms':>9}{'p95 ms':>9}{'limit':>8}{titles}")
+    for one in contestants:
+        median, high = medians[one.name], float(np.percentile(seconds[one.name], 95))
+        share = one.macs / median / (LIMIT_MACS / medians[f"limit {one.runtime}"])
+        ratios = "".join(f"{medians[name] / median:>14.2f}" for name in references)
+        print(f"{one.name:26}{one.macs / 1e9:>7.2f}{1e3 * median:>9.1f}{1e3 * high:>9.1f}{share:>8.0%}{ratios}")
+    for runtime, name in ((".pth", "PyTorch"), (".onnx", "ONNX Runtime")):
+        print(f"convolution limit of {name}: {2e-9 * LIMIT_MACS / medians[f'limit {runtime}']:.0f} GFLOP/s")
+
+
+def main() -> None:
+    """Build, time in turns, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", type=Path, default=Path("presets/resnet50.yaml"))
+    parser.add_argument("--threads", type=int, default=0, help="0: the runtimes' own choice (default: %(default)s)")
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=30, help="each runs every row once (default: %(default)s)")
+    parser.add_argument("--peers-onnx", action="store_true", help="the torchvision models in ONNX Runtime, too")
+    parser.add_argument("--no-peers", action="store_true", help="leave the torchvision models out")
+    parser.add_argument("--yolo", type=Path, metavar="FOLDER", help="with det.onnx, seg.onnx and cls.onnx")
+    args = parser.parse_args()
+    config = Config.from_params(args.preset)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        contestants = own(config, folder, args.threads)
+        if not args.no_peers:
+            contestants += peers(config.data.image_size, folder, args.threads, exported=args.peers_onnx)
+        if args.yolo:
+            paths = [args.yolo / f"{task}.onnx" for task in ("det", "seg", "cls")]
+            if absent := [str(path) for path in paths if not path.is_file()]:
+                sys.exit(f"--yolo: not found: {', '.join(absent)}")
+            contestants.append(files(YOLO, paths, args.threads))
+        runs = {one.name: one.run for one in contestants}
+        runs |= {f"limit {runtime}": limit_run(runtime, args.threads) for runtime in (".pth", ".onnx")}
+        print(
+            f"{args.preset}, batch 1, {args.rounds} rounds in turns, {args.threads or torch.get_num_threads()} threads"
+        )
+        report(contestants, interleaved(runs, warmup=args.warmup, rounds=args.rounds))
+
+
+if __name__ == "__main__":
+    main()
