@@ -48,8 +48,8 @@ _RECOGNISED = 0.75
 # Descriptors are rounded to whole numbers of this scale: sums of products of unit vectors stay below 2^24, where
 # float32 is exact, so that every machine finds the same neighbours.
 _SCALE = 2047.0
-# Elements of a block of similarities: 32 MB of float32.
-_BLOCK_ELEMENTS = 1 << 23
+# Elements of a block of similarities: 8 MB of float32.
+_BLOCK_ELEMENTS = 1 << 21
 
 # Pixels are read on a grid of 64 to 127 a side.
 _GRID = 64
