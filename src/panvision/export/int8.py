@@ -22,8 +22,8 @@ from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.graph import finish
 from panvision.files import replacing
 
-# Pictures per pass of the calibration.
-_BATCH = 8
+# Pictures per pass of the calibration, which keeps every layer's values in memory.
+_BATCH = 2
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "Resize")
 
