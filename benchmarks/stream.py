@@ -242,7 +242,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--clips", type=int, default=4, help="one for each cooking unit")
+    parser.add_argument("--clips", type=int, default=4, help="one for each cooking unit; 0: speed only")
     parser.add_argument("--seed", type=int, default=7, help="of the cooking units and clips")
     parser.add_argument("--half-life", type=float, nargs="+", default=[MonitorOptions.half_life], metavar="SECONDS")
     parser.add_argument("--speed-frames", type=int, default=300, help="length of the video for the speed; 0: no speed")
@@ -259,9 +259,10 @@ def main() -> None:
     print(
         f"{platform.machine()}; {args.clips} clips of {SCRIPT.seconds:g} s at {SCRIPT.fps:g} frames/s, seed {args.seed}"
     )
-    state_table(told, [truth for _, truth in results])
-    thing_table(told)
-    event_table(told[next(way for way in ways if way.startswith("ordered"))])
+    if args.clips:
+        state_table(told, [truth for _, truth in results])
+        thing_table(told)
+        event_table(told[next(way for way in ways if way.startswith("ordered"))])
     if args.speed_frames:
         with tempfile.TemporaryDirectory() as folder:
             rate = speed_table(predictor, settings, Path(folder), args.speed_frames)

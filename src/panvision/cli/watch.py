@@ -78,7 +78,11 @@ def _add_monitor_arguments(parser: argparse.ArgumentParser) -> None:
     order.add_argument(
         "--order", type=_names, metavar="A,B,…", help="all states in their order: they then change step by step"
     )
-    order.add_argument("--ordered", action="store_true", help="the same, in the order in which the model has them")
+    order.add_argument(
+        "--ordered",
+        action="store_true",
+        help="the same, in the order in which the model has them: that of their names, as a rule",
+    )
     parser.add_argument(
         "--box_half_life", help="of the steadying of boxes; 0 reports them as they come (default: 0.2)", **seconds
     )
