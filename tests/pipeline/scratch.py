@@ -52,6 +52,7 @@ TINY = {
     "train.phase2.epochs": 1,
     "train.workers": 0,
     "train.save_steps": 1,
+    "evaluation.resamples": 20,
     "export.parity_images": 1,
     "report.images": 1,
     "report.worst": 1,

@@ -25,7 +25,8 @@ class RankedClass:
 
     Attributes:
         image: (D,) int64, the picture of each.
-        tied: (D,) int64, 0, or the number of a run of boxes of one picture that have the same score.
+        tied: (D,) int64, 0, or the number of a run of boxes of one picture that have the same score, with a true
+            positive among them.
         hits: (A, T, D), a true positive.
         counted: (A, T, D), a true or a false positive.
         truths: (A, N) int64, true boxes of each picture that count.
@@ -52,7 +53,9 @@ def rank(scores: FloatArray, image: IntArray, hits: BoolArray, ignored: BoolArra
     same = np.zeros(len(order) + 1, bool)
     same[1:-1] = (score[1:] == score[:-1]) & (picture[1:] == picture[:-1])
     runs = np.cumsum(~same[:-1])
-    tied = np.where(same[:-1] | same[1:], runs, 0)
+    # Only what comes before a true positive counts, so the order within a run without one is of no account.
+    right = np.bincount(runs, weights=hits[:, :, order].any(axis=(0, 1)), minlength=1)[runs] > 0
+    tied = np.where((same[:-1] | same[1:]) & right, runs, 0)
     return RankedClass(picture, tied, hits[:, :, order], ~ignored[:, :, order], truths)
 
 
