@@ -84,6 +84,7 @@ def test_figures_are_written_with_their_unit(run) -> None:
     tables = task_figures("segmentation", flat(run, "segmentation"), {"boundary_mean_px": interval}, {})
     shown = {figure.kind.key: figure for figure in tables.whole}
     assert shown["miou"].shown(0.5) == "0.500" and shown["miou"].shown(0.5, sign=True) == "+0.500"
+    assert shown["miou"].shown(-0.0004, sign=True) == shown["miou"].shown(0.0, sign=True) == "±0.000"
     pixels = shown["boundary_mean_px"]
     assert pixels.shown(1.256) == "1.26 px" and pixels.shown(-0.5, sign=True) == "-0.50 px"
     assert pixels.span in ("1.00 to 2.35", "1.00 to 2.34") and pixels.shown(None) == "undefined"

@@ -7,7 +7,7 @@ from panvision.files import write_json, write_rows
 from panvision.ingest.problems import Problem, write_problems
 from panvision.report.findings import problem_rows
 from panvision.report.inputs import ReportError
-from panvision.report.page import export_tables
+from panvision.report.page import export_tables, trained_settings
 from tests.report.run import BASELINES, BOX, PREVIOUS, RESULTS, box_image
 from tests.tiny import SUBSETS, ColourBackend, PartBackend
 
@@ -91,7 +91,9 @@ def test_figures_are_shown(run) -> None:
     assert "stirrer 0.765 0.750 0.600 0.667 0.410" in text["detection"]
     assert "accuracy 0.500 balanced accuracy 0.250" in text["classification"]
     assert "frozen 0.500 0.500 0.500 0.550 0.600" in text["classification"]
-    assert "What was trained: every setting seed 42 Model backbone resnet10 weights none" in text["training"]
+    assert (
+        "What was trained: every setting seed 42 Model model.backbone resnet10 model.weights none" in text["training"]
+    )
     assert "mask_empty warning 3 nothing, if the picture shows no pan" in text["data"]
     assert "of_another_version 1" in text["data"]
     assert "segmentation 7 6 4 1 2 pan 7 4 1 2" in text["data"]
@@ -382,6 +384,15 @@ def test_export_figures_of_any_form_become_tables() -> None:
     ]
     assert export_tables({"a": [1, 0.5, {"b": 1}], "c": 1.23456e-7}) == [
         ("", [("a", "1, 0.5, {'b': 1}"), ("c", "1.235e-07")])
+    ]
+
+
+def test_settings_have_the_names_and_values_of_params_yaml() -> None:
+    assert trained_settings({}) == []
+    values = {"tasks": ["detection"], "train": {"phase1": {"lr": 0.001}, "epoch_steps": None}, "export": {"opset": 18}}
+    assert trained_settings(values) == [
+        ("", [("tasks", '["detection"]')]),
+        ("train", [("train.epoch_steps", "null"), ("train.phase1.lr", "0.001")]),
     ]
 
 

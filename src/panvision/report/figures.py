@@ -108,10 +108,13 @@ class Figure:
     verdict: str = ""
 
     def shown(self, value: float | None, *, sign: bool = False) -> str:
-        """A value of this figure as text: three decimals, pixels with two."""
+        """A value of this figure, or with `sign` a change of it, as text: three decimals, pixels with two."""
         if value is None:
             return "undefined"
-        text = f"{value:{'+' if sign else ''}.{2 if self.kind.pixels else 3}f}"
+        digits = 2 if self.kind.pixels else 3
+        # A change too small for its digits has no sign either.
+        mark = "±" if sign and not round(value, digits) else ""
+        text = f"{mark}{abs(value) if mark else value:{'+' if sign and not mark else ''}.{digits}f}"
         return f"{text} px" if self.kind.pixels else text
 
     @property

@@ -1,6 +1,7 @@
 """The report: what the pipeline made, as one HTML page that needs nothing else."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, s
         "data": counts,
         "problems": problem_rows(counts.problems),
         "export": export_tables(read_metrics(metrics / "export.json", JsonFigures).root),
-        "trained": _trained(files.config),
+        "trained": trained_settings(read_metrics(files.config, JsonFigures).root),
         "training": read_training(reports / "curves", predictor.tasks),
         "sharing": read_sharing(read_baselines(metrics / "baselines.json"), flat),
         "precision_recall": read_precision_recall(
@@ -132,10 +133,24 @@ def _read_scores(metrics: Path, tasks: Sequence[str]) -> dict[str, Scores]:
     return scores
 
 
-def _trained(config: Path) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The settings that decided what was trained, a table per section."""
-    values = read_metrics(config, JsonFigures).root
-    return export_tables({name: values[name] for name in TRAINED if name in values})
+def trained_settings(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What decided what was trained, a table per section, by the names and values that params.yaml has.
+
+    Args:
+        values: of config.json; sections that it has not are left out.
+    """
+    sections = {name: values[name] for name in TRAINED if name in values}
+    alone = [(name, _setting(value)) for name, value in sections.items() if not isinstance(value, dict)]
+    tables = [("", alone)] if alone else []
+    for name, section in sections.items():
+        if isinstance(section, dict):
+            rows = [(".".join(path), _setting(leaf)) for path, leaf in _leaves(section, (name,), str)]
+            tables.append((name, rows))
+    return tables
+
+
+def _setting(value: JsonValue) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _galleries(
@@ -182,15 +197,17 @@ def export_tables(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple
     ]
     for key, value in sorted(values.items()):
         if isinstance(value, dict):
-            tables.append((_words(key), [(", ".join(path), _value(leaf)) for path, leaf in _leaves(value, ())]))
+            tables.append((_words(key), [(", ".join(path), _value(leaf)) for path, leaf in _leaves(value, (), _words)]))
     return [(title, rows) for title, rows in tables if rows]
 
 
-def _leaves(values: Mapping[str, JsonValue], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
+def _leaves(
+    values: Mapping[str, JsonValue], above: tuple[str, ...], named: Callable[[str], str]
+) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
     for key, value in sorted(values.items()):
-        path = (*above, _words(key))
+        path = (*above, named(key))
         if isinstance(value, dict):
-            yield from _leaves(value, path)
+            yield from _leaves(value, path, named)
         else:
             yield path, value
 
