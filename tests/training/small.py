@@ -21,7 +21,7 @@ MODEL = ModelSettings(
     fpn_channels=32,
     head_convs=1,
     det_channels=32,
-    seg_channels=32,
+    seg_channels=8,
     cls_hidden=8,
     dropout=0.0,
 )
