@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from panvision.export.int8 import write_int8
 from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models.detection import fcos_resnet50_fpn
@@ -36,6 +35,7 @@ from panvision.cli.timing import (
     torch_macs,
 )
 from panvision.config import Config
+from panvision.export.int8 import write_int8
 from panvision.export.onnx_file import write_onnx
 from panvision.inference.onnx_backend import session_options
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
