@@ -74,7 +74,7 @@ class TrainSettings(Settings):
         ema_decay: decay per step of the averaged weights that are validated and kept; 0 is off.
         amp: mixed precision: `auto` is bfloat16 or float16 on CUDA and float32 on a CPU, `off` is float32.
         compile: whether PyTorch compiles the training steps' passes through the model (`torch.compile`): the first step
-            takes a minute or more, a C++ compiler must be there. Changes the last bits of a result.
+            takes minutes, a C++ compiler must be there. Changes the last bits of a result.
         workers: loader processes per task; 0 loads in the training process.
         save_steps: optimiser steps between two states that an interrupted phase goes on from; `null` is no such
             limit. A state is saved at the end of every epoch in any case.
