@@ -74,7 +74,7 @@ class TrainSettings(Settings):
         ema_decay: decay per step of the averaged weights that are validated and kept; 0 is off.
         amp: mixed precision: `auto` is bfloat16 or float16 on CUDA and float32 on a CPU, `off` is float32.
         compile: whether PyTorch compiles the training steps' passes through the model (`torch.compile`): the first step
-            takes a minute or more, a C++ compiler must be there. Changes the last bits of a result.
+            takes minutes, a C++ compiler must be there. Changes the last bits of a result.
         devices: processes that share each batch, each on a GPU of its own where there are GPUs.
         workers: loader processes of each of them; 0 loads in the training process.
         save_steps: optimiser steps between two states that an interrupted phase goes on from; `null` is no such
@@ -106,8 +106,13 @@ class TrainSettings(Settings):
         """Images per task in one pass on each of so many devices.
 
         Raises:
-            ParamsError: they cannot be shared evenly.
+            ParamsError: they cannot be shared evenly, or what the devices tell each other cannot be compiled.
         """
+        if self.compile and devices > 1 and self.batch_norm == "train":
+            raise ParamsError(
+                f"train.compile: {devices} devices (train.devices, or torchrun's processes) share BatchNorm's statistics "
+                "within the model, which is not compiled; set train.compile to false, or train.batch_norm to frozen"
+            )
         share, left = divmod(self.batch_size, devices)
         if left:
             smaller = f"{share * devices} or " if share else ""
