@@ -89,10 +89,10 @@ def test_four_images_are_learned_by_heart():
         # The mask head has no normalisation behind its first: eight channels learn too slowly.
         model=small_model(sets, MODEL.model_copy(update={"seg_channels": 32})),
         epochs=1,
-        lr=4e-3,
+        lr=1e-2,
         augment=STILL,
         batch_size=4,
-        epoch_steps=240,
+        epoch_steps=200,
         schedule="one_cycle",
         loss=LossSettings(box="giou", state="cross_entropy"),
     ).rows[-1]
