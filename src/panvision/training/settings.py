@@ -110,8 +110,9 @@ class TrainSettings(Settings):
         """
         if self.compile and devices > 1 and self.batch_norm == "train":
             raise ParamsError(
-                f"train.compile: {devices} devices (train.devices, or torchrun's processes) share BatchNorm's statistics "
-                "within the model, which is not compiled; set train.compile to false, or train.batch_norm to frozen"
+                f"train.compile: {devices} devices (train.devices, or torchrun's processes) share BatchNorm's "
+                "statistics within the model, which is not compiled; set train.compile to false, or train.batch_norm "
+                "to frozen"
             )
         share, left = divmod(self.batch_size, devices)
         if left:
