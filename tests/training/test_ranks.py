@@ -33,8 +33,9 @@ SETTINGS = {
     "phase2": {"epochs": 4, "lr": 0.2},
     "changes": ["softened"],
 }
-# Deviation by rounding: found were 2e-6 to 4e-6. Each of the broken versions below has more than 0.3.
-ROUNDING = 1e-4
+# Deviation by rounding, which grows: found were 4e-7 after one epoch, 8e-7 after two and 1e-4 after four. Each of the
+# broken versions below has more than 0.3.
+ROUNDING = 1e-3
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +135,7 @@ def test_batch_norm_sees_the_whole_batch(forks, one, tmp_path):
     trained(forks, 1, tmp_path / "1", "phase2", start=one, **settings)
     for name, changes in (("2", []), ("broken", ["apart"])):
         trained(forks, 2, tmp_path / name, "phase2", start=one, **settings, changes=changes)
-    assert deviation(tmp_path / "2", tmp_path / "1", one) < 2e-3
+    assert deviation(tmp_path / "2", tmp_path / "1", one) < 1e-2
     assert deviation(tmp_path / "broken", tmp_path / "1", one) > 0.1
     ends = ("running_mean", "running_var")
     there, here = (flat(tmp_path / name / "phase2.pth", *ends) for name in "12")
