@@ -37,6 +37,12 @@ def folds_of(experiments: dict[str, dict]) -> dict[int, tuple[str, dict[str, dic
     return found
 
 
+def without_nulls(figures: dict) -> dict:
+    """Figures as `dvc exp show` has them: it leaves out what is undefined below the top level."""
+    kept = {name: without_nulls(value) if isinstance(value, dict) else value for name, value in figures.items()}
+    return {name: value for name, value in kept.items() if value is not None}
+
+
 @pytest.fixture(scope="module")
 def experiments(queued) -> dict[str, dict]:
     return experiments_of(queued)
@@ -97,7 +103,8 @@ def test_a_fold_that_is_applied_is_whole(queued, folds):
         with Repo(str(queued.folder)) as repo:
             changed = {address.split(":")[-1] for address in repo.status()}
         assert changed <= {"export", "report"}  # which the README's command does not ask for
-        assert json.loads((queued.folder / "metrics/detection.json").read_text()) == metrics["detection"]
+        applied = json.loads((queued.folder / "metrics/detection.json").read_text())
+        assert without_nulls(applied) == without_nulls(metrics["detection"])
     finally:
         queued.run("git", "checkout", "--quiet", ".")
         queued.dvc("checkout", "--quiet")

@@ -23,19 +23,18 @@ pytestmark = [
 ]
 
 PHASES = ("phase1", "phase2")
-# A batch of four images per task, two for each of two ranks. Of phase 2's epochs the third is the best. Everything that
-# has a state is on; BatchNorm has a test of its own.
+# A batch of four images per task, two for each of two ranks. Of phase 2's epochs the last but one is the best.
+# Everything that has a state is on; BatchNorm has a test of its own.
 SETTINGS = {
     "batch_size": 4,
     "batch_norm": "frozen",
     "schedule": "constant",
     "phase1": {"epochs": 1, "lr": 0.02},
-    "phase2": {"epochs": 4, "lr": 0.2},
+    "phase2": {"epochs": 5, "lr": 0.1},
     "changes": ["softened"],
 }
-# Deviation by rounding, which grows: found were 4e-7 after one epoch, 8e-7 after two and 1e-4 after four. Each of the
-# broken versions below has more than 0.3.
-ROUNDING = 1e-3
+# Deviation by rounding, which grows from step to step: found were 3e-5. Each of the broken versions below has over 0.3.
+ROUNDING = 5e-4
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +98,7 @@ def test_two_processes_train_what_one_trains(one, two):
     there, here = (flat(folder / "phase1.pth") for folder in (one, two))
     assert float((here - there).abs().max()) < 1e-6 < float(there.abs().max())
     assert deviation(two, one, one) < ROUNDING
-    assert [load_checkpoint(folder / "phase2.pth")[1]["epoch"] for folder in (one, two)] == [3, 3]
+    assert [load_checkpoint(folder / "phase2.pth")[1]["epoch"] for folder in (one, two)] == [4, 4]
     for phase in PHASES:
         for single, shared in zip(*(rows(folder / f"{phase}.csv") for folder in (one, two)), strict=True):
             assert shared == pytest.approx(single, rel=1e-3, abs=1e-6)
@@ -139,7 +138,7 @@ def test_batch_norm_sees_the_whole_batch(forks, one, tmp_path):
     assert deviation(tmp_path / "broken", tmp_path / "1", one) > 0.1
     ends = ("running_mean", "running_var")
     there, here = (flat(tmp_path / name / "phase2.pth", *ends) for name in "12")
-    assert torch.allclose(here, there, rtol=1e-3, atol=1e-5)
+    assert torch.allclose(here, there, rtol=1e-3, atol=1e-4)
 
 
 def interrupted(forks, folder, start, moment, *, where, name):
