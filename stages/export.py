@@ -7,7 +7,7 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.decoding.settings import DetectionSettings
 from panvision.evaluation.score import EvaluationError
-from panvision.evaluation.settings import EvaluationSettings
+from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
 from panvision.export.errors import ExportError
 from panvision.export.scores import HeldOut
 from panvision.export.settings import ExportSettings
@@ -22,6 +22,7 @@ from panvision.pixels import ImageError
 
 CHECKPOINT = "models/best_model.pth"
 SCHEMAS = {
+    "classification": ClassificationSettings,
     "data": DataSettings,
     "detection": DetectionSettings,
     "evaluation": EvaluationSettings,
@@ -39,7 +40,8 @@ def main() -> None:
             detection.score_threshold, detection.nms_threshold, detection.max_detections
         )
         held_out = HeldOut(Path("build/prepared"), Path("build/splits.csv"), settings["data"], settings["evaluation"])
-        ship(CHECKPOINT, reference, settings["export"], held_out, models="models", metrics="metrics")
+        order = settings["classification"].order or ()
+        ship(CHECKPOINT, reference, settings["export"], held_out, models="models", metrics="metrics", order=order)
     except (
         ParamsError,
         PackedError,

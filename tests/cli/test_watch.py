@@ -17,7 +17,7 @@ from PIL import Image
 from panvision.cli.main import main
 from panvision.monitor.sources import SystemClock
 from panvision.monitor.video import VideoFile, open_file
-from tests.tiny import picture, write_onnx
+from tests.tiny import changed_metadata, picture, write_onnx
 
 # The tiny model takes the strongest colour for the state.
 FROZEN = {"colour": (0, 0, 90)}
@@ -46,7 +46,8 @@ def watched(capsys, *arguments):
 
 
 def test_events_are_lines_of_json(model, clip, capsys):
-    code, out, err = watched(capsys, clip, "--checkpoint", model, "--json", "--ordered", "--margin", "0.1")
+    options = ("--json", "--order", "browned,fresh,frozen", "--margin", "0.1")
+    code, out, err = watched(capsys, clip, "--checkpoint", model, *options)
     lines = [json.loads(line) for line in out]
     assert code == 0
     assert [(line["event"], line.get("from"), line.get("to")) for line in lines] == [
@@ -110,6 +111,21 @@ def test_a_recording_in_real_time_drops_what_it_cannot_keep_up_with(model, clip,
 
 
 @pytest.mark.parametrize(
+    ("options", "states"),
+    [
+        ([], ["frozen", "browned", "fresh"]),
+        (["--unordered"], ["frozen", "fresh"]),
+        (["--order", "browned,frozen,fresh"], ["frozen", "fresh"]),
+    ],
+)
+def test_states_go_by_the_order_that_the_model_file_names(tmp_path, clip, capsys, options, states):
+    model = write_onnx(tmp_path / "m.onnx", metadata=changed_metadata(state_order=["frozen", "browned", "fresh"]))
+    _, out, _ = watched(capsys, clip, "--checkpoint", model, "--json", "--margin", "0.1", "--strong", "1", *options)
+    lines = [json.loads(line) for line in out]
+    assert [line["to"] for line in lines if line["event"] == "state changed"] == states
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (["missing.mp4"], "missing.mp4: no such file or folder; give a camera's number"),
@@ -135,7 +151,7 @@ def test_an_error_is_one_line(model, clip, capfd, options, message):
     assert clip.read_bytes() == before
 
 
-@pytest.mark.parametrize("options", [["--margin", "2"], ["--max_frames", "0"], ["--order", "a", "--ordered"]])
+@pytest.mark.parametrize("options", [["--margin", "2"], ["--max_frames", "0"], ["--order", "a", "--unordered"]])
 def test_wrong_usage(model, clip, capsys, options):
     with pytest.raises(SystemExit) as stop:
         main(["watch", str(clip), "--checkpoint", str(model), *options])

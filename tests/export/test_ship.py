@@ -29,6 +29,7 @@ PARAMS = """\
 data: {root: build/raw}
 detection: {score_threshold: 0.25, nms_threshold: 0.4, max_detections: 50}
 export: {opset: 21, calibration_images: 4, max_drop: 1.0}
+classification: {order: [frozen, fresh, browned]}
 """
 WITHOUT_INT8 = PARAMS.replace("opset: 21", "opset: 18, int8: false")
 
@@ -85,7 +86,8 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     assert set(parity) == {"mask_probability", "box_score", "box_edge_px", "state_probability"}
     assert all(0.0 <= figure <= 0.05 for figure in parity.values())
     shipped = Predictor.load("models/panvision.onnx")
-    assert replace(shipped.info, data_sha256=None) == trained.predictor.info
+    assert replace(shipped.info, data_sha256=None, state_order=()) == trained.predictor.info
+    assert shipped.info.state_order == ("frozen", "fresh", "browned")
     assert Predictor.load("models/panvision.int8.onnx").info == shipped.info
     assert shipped.info.params_sha256 == params_hash(torch_metadata()) and len(shipped.info.data_sha256) == 64
     found = shipped.predict(pictures[0])["detection"]
@@ -100,7 +102,7 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     config = Config.load("models/config.json")
     assert (config.seed, config.loss.cls, config.train.phase1.epochs, config.augment.hue) == (7, 4.0, 1, 0.1)
     assert config.model == trained.model.settings and config.tasks == TASKS
-    assert config.data.image_size == SIZE
+    assert config.data.image_size == SIZE and config.classification.order == shipped.info.state_order
     assert tuple(config.detection.model_dump().values()) == (0.25, 0.4, 50)
     assert config.export == ExportSettings(opset=21, calibration_images=4, max_drop=1.0)
     runpy.run_path(str(STAGE), run_name="__main__")
@@ -160,6 +162,7 @@ def test_the_stage_fails_and_leaves_nothing_when_the_models_differ(project, expo
         (lambda: Path("build/splits.csv").unlink(), "build/splits.csv: missing"),
         (lambda: Path("metrics/detection.json").unlink(), "metrics/detection.json: missing; run `python stages/eval"),
         (lambda: Path("params.yaml").write_text("export: {opset: 9}"), "export.opset: Input should be greater than"),
+        (lambda: Path("params.yaml").write_text(PARAMS.replace("frozen", "raw")), "order is .'raw', 'fresh'"),
     ],
 )
 def test_the_stage_names_what_it_lacks(project, broken, message) -> None:

@@ -83,6 +83,7 @@ def test_a_file_that_is_not_onnx_is_refused(tmp_path, content, message) -> None:
         ("[]", "damaged"),
         ("{}", "damaged"),
         (changed_metadata(strides=None), "damaged"),
+        (changed_metadata(state_order=["fresh", "raw", "frozen"]), "damaged"),
         (changed_metadata(version=2), "version 2"),
     ],
 )

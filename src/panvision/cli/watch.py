@@ -76,13 +76,12 @@ def _add_monitor_arguments(parser: argparse.ArgumentParser) -> None:
     )
     order = parser.add_mutually_exclusive_group()
     order.add_argument(
-        "--order", type=_names, metavar="A,B,…", help="all states in their order: they then change step by step"
+        "--order",
+        type=_names,
+        metavar="A,B,…",
+        help="all states in their order: they then change step by step (default: the order that the model file names)",
     )
-    order.add_argument(
-        "--ordered",
-        action="store_true",
-        help="the same, in the order in which the model has them: that of their names, as a rule",
-    )
+    order.add_argument("--unordered", action="store_true", help="each state may follow each")
     parser.add_argument(
         "--box_half_life", help="of the steadying of boxes; 0 reports them as they come (default: 0.2)", **seconds
     )
@@ -115,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         source = find_source(args.source, clock, stop, realtime=args.realtime)
         predictor = load_predictor(args)
-        monitor = Monitor(predictor, _options(args, predictor.cls_class_names))
+        monitor = Monitor(predictor, _options(args, predictor.info.state_order))
         with _stopped_by_signals(stop):
             _watch(args, source, monitor, clock, stop)
     except (PredictorError, ParamsError, MonitorError, SourceError, OSError) as error:
@@ -126,13 +125,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _options(args: argparse.Namespace, states: list[str]) -> "MonitorOptions":
-    """The monitor's options: what was given, and defaults for the rest."""
+def _options(args: argparse.Namespace, order: tuple[str, ...]) -> "MonitorOptions":
+    """The monitor's options: what was given, the model's own order of states, and defaults for the rest."""
     from panvision.monitor.options import RANGES, MonitorOptions
 
     names = [name for name in (*RANGES, "order", "expected") if getattr(args, name, None) is not None]
     given = {name: getattr(args, name) for name in names}
-    return MonitorOptions(**given | ({"order": tuple(states)} if args.ordered else {}))
+    return MonitorOptions(**({} if args.unordered else {"order": order}) | given)
 
 
 def _watch(args: argparse.Namespace, source: "Source", monitor: "Monitor", clock: Any, stop: threading.Event) -> None:

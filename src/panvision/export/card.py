@@ -111,7 +111,7 @@ def _answers(info: ModelInfo) -> str:
     answers = {
         "segmentation": "where the pan is, as a mask",
         "detection": f"where the objects are, as boxes: {_names(info.det_class_names)}",
-        "classification": f"what state the onions are in: {_names(info.cls_class_names)}",
+        "classification": f"what state the onions are in: {_names(info.state_order or info.cls_class_names)}",
     }
     told = [answers[task] for task in info.tasks]
     return f"From one photo of a cooking pan, one network tells\n\n{_bullets(told)}"

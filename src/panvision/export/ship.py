@@ -1,6 +1,6 @@
 """A checkpoint made ready to leave: as ONNX, proven to be the same model, as INT8, judged, with a card that says so."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +63,7 @@ def ship(
     *,
     models: str | Path,
     metrics: str | Path,
+    order: Sequence[str] = (),
 ) -> None:
     """Write the files of `Shipped`.
 
@@ -74,10 +75,11 @@ def ship(
         settings: how to export, how close the two must be, and what INT8 may cost.
         held_out: the packed sets, the splits and the raw test pictures.
         models, metrics: folders to write into; the metrics that the card shows lie in the latter.
+        order: the states from the first to the last, if they follow each other.
 
     Raises:
-        ExportError: the model cannot be exported or quantised, its export answers differently, or metrics that the
-            card shows are missing or another model's.
+        ExportError: the order is of other states, the model cannot be exported or quantised, its export answers
+            differently, or metrics that the card shows are missing or another model's.
         CheckpointError: the checkpoint cannot be used.
         PackedError, ImageError, EvaluationError: the packed sets, the splits or the raw test pictures cannot be used.
         PredictorError: ONNX Runtime cannot run the export.
@@ -90,7 +92,12 @@ def ship(
     model, metadata = load_checkpoint(checkpoint)
     prepared, splits = held_out.prepared, held_out.splits
     images = parity_images(prepared, splits, count=settings.parity_images, image_size=reference.image_size)
-    info = replace(reference.info, params_sha256=params_hash(metadata), data_sha256=data_hash(prepared, splits))
+    info = replace(
+        reference.info,
+        params_sha256=params_hash(metadata),
+        data_sha256=data_hash(prepared, splits),
+        state_order=_order_of(reference.info.cls_class_names, order),
+    )
     # All get their names together, once everything is proven.
     with ExitStack() as stack:
         scratch = Shipped(*(stack.enter_context(replacing(path)) for path in shipped))
@@ -103,6 +110,16 @@ def ship(
         write_json(scratch.config, shipped_config(metadata, info, settings))
         write_json(scratch.figures, figures)
         write_text(scratch.card, model_card(info, {**shown, "export": figures}, max_drop=settings.max_drop))
+
+
+def _order_of(states: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
+    """The order, of a model that has states."""
+    if states and order and sorted(order) != sorted(states):
+        raise ExportError(
+            f"classification.order is {list(order)}, the model's states are {list(states)}; name each of them once, "
+            "or set it to null"
+        )
+    return tuple(order) if states else ()
 
 
 def _measure(exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped) -> dict[str, Any]:
@@ -143,6 +160,7 @@ def shipped_config(metadata: Mapping[str, Any], info: ModelInfo, settings: Expor
         "tasks": list(info.tasks),
         "model": metadata["model"],
         "data": {"image_size": info.image_size},
+        "classification": {"order": list(info.state_order) or None},
         "detection": {
             "score_threshold": info.thresholds.score,
             "nms_threshold": info.thresholds.nms,

@@ -62,6 +62,8 @@ class ModelInfo:
         tasks: what the model answers, some of TASKS in their order.
         params_sha256: of the settings that it was trained with (`panvision.origin`); None where nobody knows.
         data_sha256: of the data that it has seen; likewise.
+        state_order: the states from the first to the last, where they follow each other; empty: they do not, or nobody
+            has said so.
     """
 
     image_size: int
@@ -72,6 +74,7 @@ class ModelInfo:
     tasks: tuple[str, ...] = TASKS
     params_sha256: str | None = None
     data_sha256: str | None = None
+    state_order: tuple[str, ...] = ()
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -92,6 +95,7 @@ class ModelInfo:
             "max_detections": self.thresholds.max_detections,
             "params_sha256": self.params_sha256,
             "data_sha256": self.data_sha256,
+            "state_order": list(self.state_order),
         }
         return json.dumps(values, sort_keys=True)
 
@@ -121,6 +125,8 @@ class ModelInfo:
                     # Likewise, before they had hashes.
                     params_sha256=_hash_or_none(values.get("params_sha256")),
                     data_sha256=_hash_or_none(values.get("data_sha256")),
+                    # And before they knew an order of their states.
+                    state_order=_order_of(values["cls_class_names"], values.get("state_order", ())),
                 )
         except (KeyError, TypeError, ValueError) as error:
             raise PredictorError(f"{path}: its panvision metadata is damaged ({error!r}); export it again") from error
@@ -136,6 +142,13 @@ def _known_tasks(names: Sequence[str]) -> tuple[str, ...]:
     if not tasks or len(tasks) != len(names):
         raise ValueError(f"tasks {names!r}")
     return tasks
+
+
+def _order_of(names: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
+    """An order of all the names, or none; ValueError if it is of others."""
+    if order and sorted(order) != sorted(names):
+        raise ValueError(f"state_order {order!r}")
+    return tuple(order)
 
 
 def _hash_or_none(value: object) -> str | None:
