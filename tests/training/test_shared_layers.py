@@ -77,11 +77,12 @@ def test_shares_pass_batch_norm_as_the_whole_batch_does(two, momentum):
     whole.momentum = momentum
     expected = passed(whole, inputs, slopes)
 
+    plain = [layer(), layer()]  # not in the threads, which share the generator
+
     def share(rank):
-        plain = layer()
-        plain.momentum = momentum
+        plain[rank].momentum = momentum
         rows = slice(3 * rank, 3 * rank + 3)
-        return passed(SharedBatchNorm(plain, 2), inputs[rows], slopes[rows])
+        return passed(SharedBatchNorm(plain[rank], 2), inputs[rows], slopes[rows])
 
     shares = two.run(share)
     assert torch.allclose(torch.cat([each[0] for each in shares]), expected[0], atol=1e-5)
