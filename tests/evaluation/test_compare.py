@@ -32,6 +32,16 @@ def test_what_is_better_on_every_picture_is_better_and_small_errors_are_good():
     assert by_name(compare(mask_results(error=0.1), mask_results(error=0.3)))["miou"].verdict == "worse"
 
 
+@pytest.mark.parametrize(("gap", "verdict"), [(1e-8, "within noise"), (1e-5, "worse"), (-1e-5, "better")])
+def test_rounding_is_no_difference(gap, verdict):
+    one = mask_results(error=0.2)
+    images = [
+        {**image, "boundary": {key: value + gap for key, value in image["boundary"].items()}} for image in one.images
+    ]
+    found = by_name(compare(one, replace(one, images=images)))["boundary_mean_px"]
+    assert found.difference == pytest.approx(gap, rel=1e-3) and found.verdict == verdict
+
+
 def test_a_difference_on_a_few_pictures_is_noise():
     one = state_results()
     images = [dict(image) for image in one.images]

@@ -15,6 +15,9 @@ from panvision.scoring.bootstrap import Weights, percentile_interval, resampled
 
 Verdict = Literal["better", "worse", "within noise", "undefined"]
 
+# Far below what a figure is shown with, and above what other versions of the libraries may change in it.
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -25,7 +28,7 @@ class Difference:
         one, other: the figure; None is undefined.
         difference: other less one.
         low, high: its 95 % interval, None where undefined.
-        verdict: of the other; `within noise` where the interval holds 0.
+        verdict: of the other; `within noise` where the interval holds 0, or comes nearer to it than ROUNDING.
     """
 
     name: str
@@ -148,7 +151,7 @@ def _difference(name: str, one: float | None, other: float | None, interval: dic
         return Difference(name, one, other, gap, None, None, "undefined")
     low, high = interval["low"], interval["high"]
     verdict: Verdict = "within noise"
-    if low > 0.0 or high < 0.0:
+    if low > ROUNDING or high < -ROUNDING:
         verdict = "better" if (low > 0.0) != (name in SMALLER_IS_BETTER) else "worse"
     return Difference(name, one, other, other - one, low, high, verdict)
 
