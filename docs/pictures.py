@@ -19,7 +19,7 @@ COLUMNS, ROWS, WIDTH, HEIGHT = 4, 3, 320, 240
 def main() -> None:
     """Write docs/images/predictions.jpg (test photos with predictions) and docs/images/scenes.jpg (as rendered)."""
     root = Path(read_sections({"data": DataSettings})["data"].root)
-    predictor = Predictor.load("models/best_model.pth")
+    predictor = Predictor.load("models/panvision.onnx")
     photos: list[Path] = []
     for task in TASKS:
         packed = open_packed(f"build/prepared/{task}", task)
