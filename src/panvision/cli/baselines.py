@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panvision.cli.experiments import finished, leaves
+from panvision.cli.experiments import finished
 from panvision.cli.summary import sharing_lines
 from panvision.files import write_json
 from panvision.params import TASKS
-from panvision.report.inputs import BaselineMetrics
+from panvision.report.inputs import BaselineMetrics, leaves
 from panvision.report.sharing import FIGURES, read_sharing
 
 RESULT = "metrics/baselines.json"

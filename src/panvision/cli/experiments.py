@@ -20,12 +20,3 @@ def finished(commit: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         state = (experiment["executor"] or {}).get("state", "success")
         if state == "success" and not newest.get("error"):
             yield experiment.get("name") or newest.get("rev", "")[:7], newest["data"]
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key path of nested values, `loss.cls`, with the value at it."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

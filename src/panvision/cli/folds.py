@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from panvision.cli.experiments import finished, leaves
+from panvision.cli.experiments import finished
 from panvision.cli.summary import FIGURES
+from panvision.report.inputs import leaves
 
 USAGE = "dvc exp show --json | panvision folds"
 

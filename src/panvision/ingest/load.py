@@ -168,16 +168,16 @@ def _read(file: str, root: Path, kind: Kind) -> tuple[bytes | None, list[Problem
     """A file's bytes, or why they cannot be had."""
     # Strings, for pathlib takes as long over a path as the system over the file.
     folder, name = posixpath.split(file)
-    path = os.path.join(root, file)  # noqa: PTH118
+    path = os.path.join(root, file)  # noqa: PTH118 -- as above
     try:
         # A file that is no link lies where its folder does, which is asked once for all files of a folder.
         plain = stat.S_ISREG(os.lstat(path).st_mode) and name != ".."
         if _folder_leaves(folder, str(root)) if plain else leaves_root(root / file, root):
             return None, [problem("link_escapes", file, OUTSIDE)]
-        if not plain and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        if not plain and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 -- as above
             # Reading a pipe or a device may never end.
             return None, [problem(f"{kind}_undecodable", file, "is not a file")]
-        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123
+        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 -- as above
             return stream.readall(), []
     except PermissionError:
         return None, [problem("not_permitted", file, "may not be read")]

@@ -49,7 +49,7 @@ class Scores(_Figures):
     def flat(self) -> dict[str, float | None]:
         """Every figure by its dotted key, `ap50.stirrer`."""
         values = self.model_dump(exclude={"ci95"})
-        return {key: value for key, value in _leaves(values) if value is None or isinstance(value, (int, float))}
+        return {key: value for key, value in leaves(values) if value is None or isinstance(value, (int, float))}
 
     def by_class(self, key: str) -> dict[str, float | None]:
         """A figure of each class."""
@@ -57,10 +57,11 @@ class Scores(_Figures):
         return values
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key path of nested values, `loss.cls`, with the value at it."""
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
