@@ -100,6 +100,27 @@ def measured(way, *arguments) -> tuple[float, float, float]:
     return found
 
 
+def table(checkpoint: str, count: int, *, size: tuple[int, int], plain: int, rounds: int) -> None:
+    """Measure one folder and print its figures."""
+    with tempfile.TemporaryDirectory() as scratch:
+        photos, numbers = Path(scratch, "in"), itertools.count()
+        write_photos(photos, count, size)
+        found: dict = {one_by_one: [], together: []}
+        for _ in range(rounds if count <= 1000 else 1):
+            for way, figures in found.items():
+                out = Path(scratch, f"out{next(numbers)}")
+                figures.append(measured(way, checkpoint, photos, out, plain))
+                shutil.rmtree(out)
+    one, all_at_once = (
+        [statistics.median(values) for values in zip(*figures, strict=True)] for figures in found.values()
+    )
+    print(f"\n{platform.machine()}, {len(os.sched_getaffinity(0))} cores; {count} JPEG {size[0]}x{size[1]}")
+    print(f"{'':18}{'one by one':>12}{'together':>10}{'ratio':>7}")
+    for title, first, second in zip(("photos/s", "photos/s of CPU", "peak MB more"), one, all_at_once, strict=True):
+        ratio = f"{second / first:>7.2f}" if first else ""
+        print(f"{title:18}{first:>12.1f}{second:>10.1f}{ratio}", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -109,26 +130,8 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=300, help="photos that are predicted one by one")
     parser.add_argument("--rounds", type=int, default=3, help="up to 1,000 photos; beyond, one")
     args = parser.parse_args()
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores; JPEG {args.size[0]}x{args.size[1]}")
-    print(f"\n{'':8}{'one by one':>12}{'together':>10}{'ratio':>7}{'per s of CPU':>15}{'':8}{'peak MB more':>14}")
     for count in args.images:
-        with tempfile.TemporaryDirectory() as scratch:
-            photos, numbers = Path(scratch, "in"), itertools.count()
-            write_photos(photos, count, tuple(args.size))
-            found: dict = {one_by_one: [], together: []}
-            for _ in range(args.rounds if count <= 1000 else 1):
-                for way, figures in found.items():
-                    out = Path(scratch, f"out{next(numbers)}")
-                    figures.append(measured(way, args.checkpoint, photos, out, args.plain))
-                    shutil.rmtree(out)
-            plain, all_at_once = (
-                [statistics.median(values) for values in zip(*figures, strict=True)] for figures in found.values()
-            )
-            print(
-                f"{count:>8}{plain[0]:>12.1f}{all_at_once[0]:>10.1f}{all_at_once[0] / plain[0]:>7.2f}"
-                f"{plain[1]:>15.1f}{all_at_once[1]:>8.1f}{plain[2]:>7.0f}{all_at_once[2]:>7.0f}",
-                flush=True,
-            )
+        table(args.checkpoint, count, size=tuple(args.size), plain=args.plain, rounds=args.rounds)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ A preset's network with random weights (only speed is looked at) as a checkpoint
 with torchvision's FCOS-ResNet50-FPN, FCN-ResNet50 and ResNet50 one after the other, and with three YOLO11n models if
 there are any. Batch 1, from a picture in memory to raw outputs; FCOS also decodes its boxes in PyTorch, and is timed
 without that in ONNX. `limit` is the share of the speed of one big float32 convolution on the same runtime.
+
+With `--folder N`, also a folder of N photos through the preset's ONNX file: one by one, and as `predict` does it.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import directory
 import numpy as np
 import onnxruntime
 import torch
@@ -166,6 +169,7 @@ def main() -> None:
     parser.add_argument("--peers-onnx", action="store_true", help="the torchvision models in ONNX Runtime, too")
     parser.add_argument("--no-peers", action="store_true", help="leave the torchvision models out")
     parser.add_argument("--yolo", type=Path, metavar="FOLDER", help="with det.onnx, seg.onnx and cls.onnx")
+    parser.add_argument("--folder", type=int, metavar="N", help="also a folder of N photos, three rounds")
     args = parser.parse_args()
     config = Config.from_params(args.preset)
     if args.threads:
@@ -186,6 +190,8 @@ def main() -> None:
             f"{args.preset}, batch 1, {args.rounds} rounds in turns, {args.threads or torch.get_num_threads()} threads"
         )
         report(contestants, interleaved(runs, warmup=args.warmup, rounds=args.rounds))
+        if args.folder:
+            directory.table(str(folder / "model.onnx"), args.folder, size=(1280, 720), plain=300, rounds=3)
 
 
 if __name__ == "__main__":
