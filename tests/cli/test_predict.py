@@ -108,11 +108,19 @@ def test_an_error_is_one_line(arguments, capsys, option, value, message) -> None
 def test_results_are_lines_of_json_for_programs(tmp_path, arguments, capsys) -> None:
     assert main([*arguments, "--json", "--coco"]) == 0
     text = capsys.readouterr()
-    (line,) = text.out.splitlines()
+    line, last = text.out.splitlines()
     assert json.loads(line)["classification"]["class_name"] == "frozen" and set(json.loads(line)) == {
         "image_name",
         "detection",
         "classification",
+    }
+    hashes = {"params_sha256": None, "data_sha256": None}
+    assert json.loads(last) == {
+        "predicted": 1,
+        "before": 0,
+        "failed": [],
+        "output_dir": str(tmp_path / "out"),
+        "model": {"file": str(tmp_path / "model" / "m.onnx"), **hashes},
     }
     assert text.err == f"1 picture predicted, written to {tmp_path}/out\n"
     assert (tmp_path / "out" / "predictions.coco.json").is_file()

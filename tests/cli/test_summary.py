@@ -3,7 +3,8 @@ import json
 import pytest
 
 from panvision.cli.main import main
-from panvision.cli.summary import FIGURES, SummaryError, summary
+from panvision.cli.summary import SummaryError, summary
+from panvision.report.sharing import FIGURES
 from tests.report.run import BASELINES
 
 

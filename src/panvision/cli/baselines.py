@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panvision.cli.exits import Exit
 from panvision.cli.experiments import finished
-from panvision.cli.summary import sharing_lines
-from panvision.files import write_json
-from panvision.params import TASKS
-from panvision.report.inputs import BaselineMetrics, leaves
-from panvision.report.sharing import FIGURES, read_sharing
+from panvision.cli.flags import add_output, add_project
+from panvision.cli.manual import Manual
 
 RESULT = "metrics/baselines.json"
 WORKSPACE = "workspace"  # DVC's own name for it
@@ -41,31 +39,47 @@ class Run:
     figures: dict[str, dict[str, float]]
 
 
+MANUAL = Manual(
+    usage="",
+    about="Sets the shared model beside the single-task experiments of its commit: each test figure shared, alone, and "
+    "the difference. Writes metrics/baselines.json, which the report and `panvision summary` show.",
+    examples={
+        "the experiments of the last commit": "panvision baselines",
+        "those of another commit": "panvision baselines --rev HEAD~1",
+        "with an experiment as the shared model, for programs": "panvision baselines --shared lunar-mask --json",
+    },
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision baselines`."""
-    parser.add_argument("path", nargs="?", default=".", help="the project's folder (default: the current one)")
-    parser.add_argument(
-        "--rev", default="HEAD", metavar="COMMIT", help="the commit whose experiments are compared (default: HEAD)"
+    add_project(parser, positional=True)
+    runs = parser.add_argument_group("experiments")
+    runs.add_argument(
+        "--rev",
+        default="HEAD",
+        metavar="REV",
+        help="the git revision whose experiments are compared (default: %(default)s)",
     )
-    parser.add_argument(
+    runs.add_argument(
         "--shared",
         metavar="NAME",
         help="run of the shared model: an experiment, `workspace`, or `commit` for the commit's own "
         "(default: the one with the most baselines that differ from it in tasks alone)",
     )
+    add_output(parser, "what metrics/baselines.json holds")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, print and write; returns 0, or 1 after an error."""
-    try:
-        runs = read_runs(show_experiments(Path(args.path), args.rev))
-        found = compare(runs, args.shared)
-    except BaselinesError as error:
-        print(f"panvision baselines: {error}", file=sys.stderr)
-        return 1
-    write_json(Path(args.path) / RESULT, found)
-    print(described(found))
-    return 0
+    """Compare, print and write; returns 0."""
+    from panvision.files import write_json
+
+    project = Path(args.project)
+    runs = read_runs(show_experiments(project, args.rev))
+    found = compare(runs, args.shared)
+    write_json(project / RESULT, found)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if args.json else described(found))
+    return Exit.DONE
 
 
 def show_experiments(project: Path, rev: str) -> str:
@@ -108,6 +122,10 @@ def read_runs(text: str) -> list[Run]:
 
 def _runs(data: Mapping[str, Any] | None, name: str) -> list[Run]:
     """The run of one state that DVC lists; none if it has no figures."""
+    from panvision.params import TASKS
+    from panvision.report.inputs import leaves
+    from panvision.report.sharing import FIGURES
+
     if not data:
         return []
     params = {key: value for file in data["params"].values() for key, value in leaves(file.get("data") or {})}
@@ -140,6 +158,8 @@ def compare(runs: Sequence[Run], shared: str | None = None) -> dict[str, Any]:
     Raises:
         BaselinesError: no run of several tasks, none of that name, or no single-task run of one of its tasks.
     """
+    from panvision.report.sharing import FIGURES
+
     chosen = _shared(runs, shared)
     tasks = {}
     for task in chosen.tasks:
@@ -197,6 +217,11 @@ def _figure(shared: float | None, alone: float | None) -> dict[str, float | None
 
 def described(found: Mapping[str, Any]) -> str:
     """The comparison as a table with what belongs to it."""
+    from panvision.cli.summary import sharing_lines
+    from panvision.params import TASKS
+    from panvision.report.inputs import BaselineMetrics
+    from panvision.report.sharing import read_sharing
+
     baselines = BaselineMetrics.model_validate(found)
     # Compared with itself: that these are figures of this run needs no remark here.
     current = {task: {key: value.shared for key, value in own.figures.items()} for task, own in baselines.tasks.items()}

@@ -2,13 +2,17 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from panvision.evaluation.compare import Comparison, Difference, compare_results, to_json
-from panvision.evaluation.results import Results, ResultsError, parse_results, read_results
-from panvision.params import TASKS
+from panvision.cli.exits import Exit
+from panvision.cli.flags import add_json, add_project, whole_number
+from panvision.cli.manual import Manual
+
+if TYPE_CHECKING:
+    from panvision.evaluation.compare import Comparison, Difference
+    from panvision.evaluation.results import Results
 
 FOLDER = "reports/results"
 WORKSPACE = "workspace"
@@ -22,42 +26,68 @@ class CompareError(ValueError):
     """A revision cannot be compared; the message names it and the remedy."""
 
 
+MANUAL = Manual(
+    usage="REV_A [REV_B]",
+    about="Scores two models on the same resampled groups of test pictures, from the results that DVC keeps of each, "
+    "and says which differences are more than noise. Nothing is checked out.",
+    examples={
+        "the workspace against the last commit": "panvision compare HEAD",
+        "two experiments": "panvision compare lunar-mask solid-pan",
+        "for a pull request, or for programs": "panvision compare main HEAD --markdown",
+    },
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision compare`."""
-    parser.add_argument("one", metavar="REV_A", help="git revision, DVC experiment, or `workspace`")
-    parser.add_argument("other", metavar="REV_B", nargs="?", default=WORKSPACE, help="likewise (default: workspace)")
-    parser.add_argument("--path", default=".", help="the project's folder (default: the current one)")
-    parser.add_argument("--resamples", type=_positive, default=1000, help="bootstrap sets (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of their draws, 0 to 4294967295 (default: 0)")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--markdown", action="store_true", help="print Markdown, as for a pull request")
+    arguments = parser.add_argument_group("arguments")
+    arguments.add_argument("one", metavar="REV_A", help="git revision, DVC experiment, or `workspace`")
+    arguments.add_argument(
+        "other", metavar="REV_B", nargs="?", default=WORKSPACE, help="likewise (default: %(default)s)"
+    )
+    add_project(parser)
+    intervals = parser.add_argument_group("intervals")
+    intervals.add_argument(
+        "--resamples", type=whole_number(1), default=1000, metavar="N", help="bootstrap sets (default: %(default)s)"
+    )
+    intervals.add_argument(
+        "--seed",
+        type=whole_number(0, 2**32 - 1),
+        default=0,
+        metavar="N",
+        help="of their draws, 0 to 4294967295 (default: %(default)s)",
+    )
+    output = parser.add_argument_group("output").add_mutually_exclusive_group()
+    add_json(output, "figures, differences and intervals")
+    output.add_argument("--markdown", action="store_true", help="print Markdown, as for a pull request")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the comparison; returns 0, or 1 when a revision or its results are missing."""
-    try:
-        one, other = (results_of(Path(args.path), rev) for rev in (args.one, args.other))
-        found = [compare_results(one[task], other[task], resamples=args.resamples, seed=args.seed) for task in TASKS]
-    except (CompareError, ResultsError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    """Print the comparison; returns 0."""
+    from panvision.evaluation.compare import compare_results, to_json
+    from panvision.params import TASKS
+
+    one, other = (results_of(Path(args.project), rev) for rev in (args.one, args.other))
+    found = [compare_results(one[task], other[task], resamples=args.resamples, seed=args.seed) for task in TASKS]
     if args.json:
         tasks = {each.task: to_json(each) for each in found}
         described = {"one": args.one, "other": args.other, "resamples": args.resamples, "seed": args.seed}
         print(json.dumps({**described, "tasks": tasks}, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False))
     else:
         print(markdown(args.one, args.other, found) if args.markdown else text(args.one, args.other, found))
-    return 0
+    return Exit.DONE
 
 
-def results_of(project: Path, rev: str) -> dict[str, Results]:
+def results_of(project: Path, rev: str) -> "dict[str, Results]":
     """Every task's results at a revision; the workspace is only read.
 
     Raises:
         CompareError: no such revision, or its results are not there.
         ResultsError: they are there, but damaged or of another version.
     """
+    from panvision.evaluation.results import parse_results, read_results
+    from panvision.params import TASKS
+
     if rev == WORKSPACE:
         return {task: read_results(project / FOLDER / f"{task}.json") for task in TASKS}
     from dvc.api import DVCFileSystem
@@ -90,7 +120,7 @@ def results_of(project: Path, rev: str) -> dict[str, Results]:
     return found
 
 
-def text(one: str, other: str, found: Sequence[Comparison]) -> str:
+def text(one: str, other: str, found: "Sequence[Comparison]") -> str:
     """The comparison as a table to be read in a terminal."""
     widths = max((len(each.name) for task in found for each in task.differences), default=6) + 2
     lines = [summary(found), ""]
@@ -105,7 +135,7 @@ def text(one: str, other: str, found: Sequence[Comparison]) -> str:
     return "\n".join([*lines, EXPLANATION])
 
 
-def markdown(one: str, other: str, found: Sequence[Comparison]) -> str:
+def markdown(one: str, other: str, found: "Sequence[Comparison]") -> str:
     """The comparison as Markdown."""
     lines = [f"**{summary(found)}**"]
     for task in found:
@@ -122,7 +152,7 @@ def markdown(one: str, other: str, found: Sequence[Comparison]) -> str:
     return "\n".join([*lines, "", EXPLANATION])
 
 
-def summary(found: Sequence[Comparison]) -> str:
+def summary(found: "Sequence[Comparison]") -> str:
     """In one sentence what is more than noise."""
     told = {
         verdict: [f"{task.task} {each.name}" for task in found for each in task.differences if each.verdict == verdict]
@@ -136,7 +166,7 @@ def summary(found: Sequence[Comparison]) -> str:
     return f"More than noise: {'; '.join(parts)}. All else is within noise."
 
 
-def described(task: Comparison) -> str:
+def described(task: "Comparison") -> str:
     """What the figures of one task rest on."""
     parts = [f"{task.images} common test images in {task.groups} groups"]
     if task.only_one or task.only_other:
@@ -151,7 +181,7 @@ def described(task: Comparison) -> str:
     return "; ".join(parts)
 
 
-def cells(each: Difference) -> tuple[str, str, str, str]:
+def cells(each: "Difference") -> tuple[str, str, str, str]:
     """Both figures, difference and interval as text."""
 
     def shown(value: float | None, form: str) -> str:
@@ -167,10 +197,3 @@ def _short(rev: str) -> str:
 
 def _cell(value: str) -> str:
     return value.replace("|", "\\|")
-
-
-def _positive(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

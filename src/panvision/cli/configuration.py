@@ -1,4 +1,4 @@
-"""Settings of the commands that run without params.yaml: from a file, changed by options."""
+"""Settings of the commands that run without the pipeline: from a file, changed by options."""
 
 import argparse
 from pathlib import Path
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from panvision.ingest.packed import Split, Task
 
 
-def add_options(parser: argparse.ArgumentParser, defaults: str) -> None:
-    """Declare `--config` and `--set`; `defaults` says what holds without a file."""
-    parser.add_argument("--config", metavar="FILE", help=f"params.yaml or a JSON configuration (default: {defaults})")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one setting, for example split.seed=7; may be repeated",
-    )
+def load_configuration(path: str | Path) -> "Config":
+    """A whole configuration from a params.yaml, or from JSON where the file's name ends so.
+
+    Raises:
+        ParamsError: the file cannot be used; every fault is listed.
+    """
+    from panvision.config import Config
+
+    is_json = Path(path).suffix.lower() == ".json"
+    return Config.load(path) if is_json else Config.from_params(path)
 
 
 def read_configuration(args: argparse.Namespace) -> "Config":
@@ -28,13 +28,10 @@ def read_configuration(args: argparse.Namespace) -> "Config":
         ParamsError: the file or an option cannot be used; every fault is listed.
     """
     from panvision.config import Config
-    from panvision.params import load_params, override
+    from panvision.params import override
 
-    values = Config().model_dump(mode="json")
-    if args.config:
-        is_json = Path(args.config).suffix.lower() == ".json"
-        values = Config.load(args.config).model_dump(mode="json") if is_json else load_params(args.config)
-    values = override(values, args.set)
+    config = load_configuration(args.config) if args.config else Config()
+    values = override(config.model_dump(mode="json"), args.set)
     data = values.get("data") or {}
     return Config.parse({**values, "data": {**data, "root": args.data_root}})
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from panvision.cli.exits import Exit
 from panvision.cli.experiments import finished
-from panvision.cli.summary import FIGURES
-from panvision.report.inputs import leaves
+from panvision.cli.flags import FILE, add_output, completed
+from panvision.cli.manual import Manual
 
 USAGE = "dvc exp show --json | panvision folds"
 
@@ -38,25 +39,41 @@ class Fold:
     metrics: dict[str, dict[str, Any]]
 
 
+MANUAL = Manual(
+    usage="[FILE]",
+    about="Reads what `dvc exp show --json` prints, and shows mean and spread of each figure over the folds of every "
+    "cross-validation.",
+    examples={
+        "of all experiments of the last commit": USAGE,
+        "for programs, from a file": "panvision folds shown.json --json",
+    },
+    exits={Exit.WARNINGS: "done, but folds are missing"},
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision folds`."""
-    parser.add_argument(
-        "path", nargs="?", default="-", help="what `dvc exp show --json` printed (default: standard input)"
-    )
+    arguments = parser.add_argument_group("arguments")
+    text = "what `dvc exp show --json` printed (default: standard input)"
+    completed(arguments.add_argument("path", nargs="?", default="-", metavar="FILE", help=text), FILE)
+    add_output(parser, "the folds and figures of each cross-validation")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table for each cross-validation; returns 0, 1 when there is none, or 3 when folds are missing."""
+    """Print a table for each cross-validation; returns 0, or 3 when folds are missing."""
+    if args.path == "-" and sys.stdin.isatty():
+        raise FoldsError(f"nothing to read; run `{USAGE}`")
     try:
-        if args.path == "-" and sys.stdin.isatty():
-            raise FoldsError(f"nothing to read; run `{USAGE}`")
         text = sys.stdin.read() if args.path == "-" else Path(args.path).read_text(encoding="utf-8")
-        groups = cross_validations(text)
-    except (FoldsError, OSError, UnicodeDecodeError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print("\n\n".join(table(folds, distinction(folds, groups)) for folds in groups))
-    return 3 if any(missing(folds) for folds in groups) else 0
+    except UnicodeDecodeError as error:
+        raise FoldsError(f"not the output of `dvc exp show --json` ({error}); run `{USAGE}`") from error
+    groups = cross_validations(text)
+    if args.json:
+        found = [as_json(folds, groups) for folds in groups]
+        print(json.dumps({"cross_validations": found}, indent=2, ensure_ascii=False))
+    else:
+        print("\n\n".join(table(folds, distinction(folds, groups)) for folds in groups))
+    return Exit.WARNINGS if any(missing(folds) for folds in groups) else Exit.DONE
 
 
 def cross_validations(shown: str) -> list[list[Fold]]:
@@ -99,6 +116,8 @@ def _finished(commit: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _fold(data: dict[str, Any], rev: str) -> Fold | None:
     """The fold that an experiment was, None if it was none."""
+    from panvision.report.inputs import leaves
+
     params = data["params"].get("params.yaml", {}).get("data") or {}
     setting = {"commit": rev[:7], **{key: json.dumps(value) for key, value in leaves(params)}}
     total, number = int(setting.get("split.folds", "0")), int(setting.pop("split.fold", "0"))
@@ -115,26 +134,55 @@ def missing(folds: list[Fold]) -> list[int]:
 
 def distinction(folds: list[Fold], groups: list[list[Fold]]) -> str:
     """The params, and the commit, by which a cross-validation differs from the others, as `key=value`."""
+    return " ".join(f"{key}={value}" for key, value in _differing(folds, groups))
+
+
+def _differing(folds: list[Fold], groups: list[list[Fold]]) -> list[tuple[str, str]]:
     common = set.intersection(*(set(group[0].setting) for group in groups))
-    return " ".join(f"{key}={value}" for key, value in folds[0].setting if (key, value) not in common)
+    return [setting for setting in folds[0].setting if setting not in common]
+
+
+def spread(folds: list[Fold], task: str, key: str) -> dict[str, float | int | None]:
+    """Mean, sample standard deviation, least and greatest value of a figure over the folds where it is defined."""
+    values = [fold.metrics.get(task, {}).get(key) for fold in folds]
+    defined = [float(value) for value in values if value is not None]
+    return {
+        "mean": fmean(defined) if defined else None,
+        "std": stdev(defined) if len(defined) > 1 else None,
+        "min": min(defined, default=None),
+        "max": max(defined, default=None),
+        "folds": len(defined),
+    }
 
 
 def table(folds: list[Fold], title: str) -> str:
-    """Mean, sample standard deviation, least and greatest value of every figure over the folds where it is defined."""
+    """The spread of every figure in a line."""
+    from panvision.report.sharing import FIGURES
+
     lines = [f"{len(folds)} of {folds[0].total} folds {title}".rstrip()]
     lines.append(f"{'test split':<16}{'figure':<20}{'mean':<8}{'std':<8}{'min':<8}{'max':<8}folds")
     shown = ""
     for task, key, name in FIGURES:
-        values = [fold.metrics.get(task, {}).get(key) for fold in folds]
-        defined = [float(value) for value in values if value is not None]
-        figures = (
-            [fmean(defined), stdev(defined) if len(defined) > 1 else None, min(defined), max(defined)]
-            if defined
-            else []
-        )
-        cells = "".join(f"{'-' if figure is None else f'{figure:.3f}':<8}" for figure in figures or [None] * 4)
-        lines.append(f"{'' if task == shown else task:<16}{name:<20}{cells}{len(defined)}")
+        *figures, count = spread(folds, task, key).values()
+        cells = "".join(f"{'-' if figure is None else f'{figure:.3f}':<8}" for figure in figures)
+        lines.append(f"{'' if task == shown else task:<16}{name:<20}{cells}{count}")
         shown = task
     if absent := missing(folds):
         lines.append(f"not finished: fold {', '.join(map(str, absent))}; see `dvc queue status`")
     return "\n".join(lines)
+
+
+def as_json(folds: list[Fold], groups: list[list[Fold]]) -> dict[str, Any]:
+    """A cross-validation as plain values; `differs` holds params by which it differs from the others, as JSON."""
+    from panvision.report.sharing import FIGURES
+
+    figures: dict[str, dict[str, Any]] = {}
+    for task, key, _ in FIGURES:
+        figures.setdefault(task, {})[key] = spread(folds, task, key)
+    return {
+        "folds": folds[0].total,
+        "finished": [fold.number for fold in folds],
+        "missing": missing(folds),
+        "differs": dict(_differing(folds, groups)),
+        "figures": figures,
+    }

@@ -1,24 +1,22 @@
 """`panvision previous`: an earlier commit's test figures, kept where the report shows them beside the present ones."""
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from panvision.cli.compare import CompareError, results_of
-from panvision.evaluation.compare import compare_results
-from panvision.evaluation.results import ResultsError
-from panvision.files import write_json
-from panvision.params import TASKS
-from panvision.report.figures import TaskFigures, compared_keys, task_figures
-from panvision.report.inputs import PreviousMetrics, ReportError, Scores, read_metrics
+from panvision.cli.exits import Exit
+from panvision.cli.flags import add_output, add_project
+from panvision.cli.manual import Manual
+
+if TYPE_CHECKING:
+    from panvision.report.figures import TaskFigures
 
 RESULT = "metrics/previous.json"
-METRICS = tuple(f"metrics/{task}.json" for task in TASKS)
 WORKSPACE = "workspace"
 # Of the bootstrap behind the paired intervals.
 RESAMPLES, SEED = 1000, 0
@@ -30,31 +28,44 @@ class PreviousError(ValueError):
     """There is nothing to compare with; the message says why and what to run."""
 
 
+MANUAL = Manual(
+    usage="[REV]",
+    about="Keeps an earlier commit's test figures in metrics/previous.json, where the report shows them beside the "
+    "present ones, and whether the difference is more than noise where the results of both are at hand.",
+    examples={
+        "the last commit with other figures than the present ones": "panvision previous",
+        "another one": "panvision previous HEAD~3",
+    },
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision previous`."""
-    parser.add_argument(
+    arguments = parser.add_argument_group("arguments")
+    arguments.add_argument(
         "rev",
         nargs="?",
         metavar="REV",
         help="a git revision (default: the last commit whose test figures are others than the present ones)",
     )
-    parser.add_argument("--path", default=".", help="the project's folder (default: the current one)")
+    add_project(parser)
+    add_output(parser, "what metrics/previous.json holds")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, print and write; returns 0, or 1 after an error."""
-    project = Path(args.path)
-    try:
-        present = _present(project)
-        commit, earlier = _earlier(project, args.rev, present)
-        intervals, remark = paired_intervals(project, commit)
-    except (PreviousError, ReportError) as error:
-        print(f"panvision previous: {error}", file=sys.stderr)
-        return 1
+    """Compare, print and write; returns 0."""
+    from panvision.files import write_json
+
+    project = Path(args.project)
+    present = _present(project)
+    commit, earlier = _earlier(project, args.rev, present)
+    intervals, remark = paired_intervals(project, commit)
     found = beside(f"commit {commit[:7]}", earlier, present, intervals)
     write_json(project / RESULT, found)
-    print(described(found, present, remark))
-    return 0
+    if args.json and remark:
+        print(remark, file=sys.stderr)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if args.json else described(found, present, remark))
+    return Exit.DONE
 
 
 def beside(
@@ -67,6 +78,9 @@ def beside(
         earlier, present: figures by task and dotted key.
         intervals: of present less earlier, likewise; some or all may be absent.
     """
+    from panvision.params import TASKS
+    from panvision.report.figures import compared_keys
+
     tasks = {
         task: {
             key: {
@@ -84,6 +98,10 @@ def beside(
 
 def paired_intervals(project: Path, commit: str) -> tuple[dict[str, dict[str, dict[str, float] | None]], str]:
     """95 % intervals of the differences over the same pictures, by task and key, and why there are none, or ""."""
+    from panvision.evaluation.compare import compare_results
+    from panvision.evaluation.results import ResultsError
+    from panvision.params import TASKS
+
     try:
         one, other = results_of(project, commit), results_of(project, WORKSPACE)
     except (CompareError, ResultsError) as error:
@@ -100,6 +118,10 @@ def paired_intervals(project: Path, commit: str) -> tuple[dict[str, dict[str, di
 
 def described(found: Mapping[str, Any], present: Figures, remark: str) -> str:
     """The comparison as a table with what belongs to it."""
+    from panvision.params import TASKS
+    from panvision.report.figures import task_figures
+    from panvision.report.inputs import PreviousMetrics
+
     previous = PreviousMetrics.model_validate(found)
     lines = [f"{'test split':<16}{'figure':<34}{'previous':<11}{'present':<11}change"]
     for task in TASKS:
@@ -110,7 +132,7 @@ def described(found: Mapping[str, Any], present: Figures, remark: str) -> str:
     return "\n".join(lines)
 
 
-def _lines(tables: TaskFigures) -> Iterator[str]:
+def _lines(tables: "TaskFigures") -> Iterator[str]:
     rows = [(figure.kind.name, figure) for figure in tables.whole]
     rows += [(f"{figure.kind.name}, {row.name}", figure) for row in tables.classes for figure in row.figures]
     for name, figure in rows:
@@ -121,7 +143,10 @@ def _lines(tables: TaskFigures) -> Iterator[str]:
 
 
 def _present(project: Path) -> Figures:
-    return {task: read_metrics(project / f"metrics/{task}.json", Scores).flat() for task in TASKS}
+    from panvision.params import TASKS
+    from panvision.report.inputs import Scores, read_metrics
+
+    return {task: read_metrics(project / _metrics(task), Scores).flat() for task in TASKS}
 
 
 def _earlier(project: Path, rev: str | None, present: Figures) -> tuple[str, Figures]:
@@ -133,16 +158,26 @@ def _earlier(project: Path, rev: str | None, present: Figures) -> tuple[str, Fig
     if rev is not None:
         commit = _git(project, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}").strip()
         return commit, _figures(project, commit)
-    for commit in _git(project, "log", "--format=%H", "--", *METRICS).split():
+    for commit in _git(project, "log", "--format=%H", "--", *(_metrics(task) for task in present)).split():
         figures = _figures(project, commit)
         if figures != present:
             return commit, figures
     raise PreviousError("no commit has other test figures than the present ones; name one: `panvision previous REV`")
 
 
+def _metrics(task: str) -> str:
+    return f"metrics/{task}.json"
+
+
 def _figures(project: Path, commit: str) -> Figures:
+    from pydantic import ValidationError
+
+    from panvision.params import TASKS
+    from panvision.report.inputs import Scores
+
     found: Figures = {}
-    for task, path in zip(TASKS, METRICS, strict=True):
+    for task in TASKS:
+        path = _metrics(task)
         text = _git(project, "show", f"{commit}:./{path}")
         try:
             found[task] = Scores.model_validate_json(text).flat()

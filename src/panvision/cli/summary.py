@@ -2,13 +2,17 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from panvision.report.inputs import BaselineMetrics, ReportError
-from panvision.report.sharing import FIGURES, Sharing, read_baselines, read_sharing
+from panvision.cli.exits import Exit
+from panvision.cli.flags import add_output, add_project
+from panvision.cli.manual import Manual
+
+if TYPE_CHECKING:
+    from panvision.report.inputs import BaselineMetrics
+    from panvision.report.sharing import Sharing
 
 RESULTS = (
     ("checkpoint", "models/best_model.pth"),
@@ -23,19 +27,28 @@ class SummaryError(ValueError):
     """The metrics cannot be shown; the message names the file and the remedy."""
 
 
+MANUAL = Manual(
+    usage="",
+    about="Shows the figures of the pipeline's last run on the test split with their intervals, and where the results "
+    "lie.",
+    examples={
+        "of the project in the current folder": "panvision summary",
+        "of another, for programs": "panvision summary --project ../pans --json",
+    },
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision summary`."""
-    parser.add_argument("path", nargs="?", default=".", help="the project's folder (default: the current one)")
+    add_project(parser, positional=True)
+    add_output(parser, "figures, their intervals, single-task baselines and files")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; returns 0, or 1 when the pipeline has not run."""
-    try:
-        print(summary(Path(args.path)))
-    except SummaryError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    """Print the table; returns 0."""
+    project = Path(args.project)
+    print(json.dumps(as_json(project), indent=2, ensure_ascii=False) if args.json else summary(project))
+    return Exit.DONE
 
 
 def summary(project: Path) -> str:
@@ -44,15 +57,16 @@ def summary(project: Path) -> str:
     Raises:
         SummaryError: a metrics file is missing or is no JSON object.
     """
+    from panvision.report.sharing import FIGURES, read_sharing
+
     baselines = _baselines(project / "metrics/baselines.json")
-    metrics = {task: _read(project / "metrics" / f"{task}.json") for task in dict.fromkeys(row[0] for row in FIGURES)}
+    metrics = _metrics(project)
     interval = "  95 % interval" if any(own.get("ci95") for own in metrics.values()) else ""
     lines = [f"{'test split':<16}{'figure':<20}value{interval}"]
     shown = ""
     for task, key, name in FIGURES:
         value = metrics[task].get(key)
-        # Of a task that the model has not, the number of images is null as well.
-        lacking = "not trained" if metrics[task].get("images", 0) is None else "undefined"
+        lacking = "undefined" if _trained(metrics[task]) else "not trained"
         text = lacking if value is None else f"{value:.3f}{_interval(metrics[task], key)}"
         lines.append(f"{'' if task == shown else task:<16}{name:<20}{text}")
         shown = task
@@ -60,11 +74,27 @@ def summary(project: Path) -> str:
     sharing = read_sharing(baselines, metrics)
     if sharing is not None:
         lines += [*sharing_lines(sharing), ""]
-    lines.extend(f"{name:<16}{path}" for name, path in RESULTS if (project / path).exists())
+    lines.extend(f"{name:<16}{path}" for name, path in _results(project).items())
     return "\n".join(lines).rstrip()
 
 
-def sharing_lines(sharing: Sharing) -> list[str]:
+def as_json(project: Path) -> dict[str, Any]:
+    """The same as plain values.
+
+    Raises:
+        SummaryError: as for `summary`.
+    """
+    from panvision.report.sharing import FIGURES
+
+    baselines, metrics = _baselines(project / "metrics/baselines.json"), _metrics(project)
+    figures: dict[str, dict[str, Any]] = {}
+    for task, key, _ in FIGURES:
+        own = figures.setdefault(task, {"trained": _trained(metrics[task])})
+        own[key] = {"value": metrics[task].get(key), "ci95": (metrics[task].get("ci95") or {}).get(key)}
+    return {"figures": figures, "baselines": baselines.model_dump(mode="json"), "files": _results(project)}
+
+
+def sharing_lines(sharing: "Sharing") -> list[str]:
     """The shared model's figures beside those of single-task models as a table, with its remarks."""
     lines = [f"{'test split':<16}{'figure':<20}{'shared':<10}{'alone':<10}shared - alone"]
     shown = ""
@@ -82,11 +112,29 @@ def _interval(metrics: Mapping[str, Any], key: str) -> str:
     return "" if ends is None else f"  {ends['low']:.3f} to {ends['high']:.3f}"
 
 
-def _baselines(path: Path) -> BaselineMetrics:
+def _trained(metrics: Mapping[str, Any]) -> bool:
+    """Whether the model has a task: of one that it has not, the number of images is null as well."""
+    return metrics.get("images", 0) is not None
+
+
+def _results(project: Path) -> dict[str, str]:
+    return {name: path for name, path in RESULTS if (project / path).exists()}
+
+
+def _baselines(path: Path) -> "BaselineMetrics":
+    from panvision.report.inputs import ReportError
+    from panvision.report.sharing import read_baselines
+
     try:
         return read_baselines(path)
     except ReportError as error:
         raise SummaryError(str(error)) from error
+
+
+def _metrics(project: Path) -> dict[str, dict[str, Any]]:
+    from panvision.params import TASKS
+
+    return {task: _read(project / "metrics" / f"{task}.json") for task in TASKS}
 
 
 def _read(path: Path) -> dict[str, Any]:

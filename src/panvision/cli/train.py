@@ -7,7 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from panvision.cli.configuration import add_options, pins_of, read_configuration
+from panvision.cli.configuration import pins_of, read_configuration
+from panvision.cli.exits import Exit
+from panvision.cli.flags import FOLDER, add_data_root, add_device, add_settings, completed
+from panvision.cli.manual import Manual
 
 BEST = "best_model.pth"
 
@@ -16,57 +19,49 @@ if TYPE_CHECKING:
     from panvision.ingest.units import Pins
 
 
+MANUAL = Manual(
+    usage="DATA_ROOT",
+    about="Does what the pipeline's stages do up to the trained model, without DVC: checks and packs three labelled "
+    "sets, splits them, and trains the network in two phases. Called again after an interruption, it goes on from the "
+    "last saved state.",
+    examples={
+        "ResNet-50 with ImageNet weights, best on a GPU": "panvision train data/demo",
+        "a small network, in minutes on two CPU cores": "panvision train data/demo --config presets/laptop.yaml "
+        "--checkpoint_dir small",
+        "from random weights, with a task's loss weighed differently": "panvision train data/demo "
+        "--set model.weights=none --set loss.cls=4.0",
+    },
+    exits={Exit.STOPPED: "stopped by a signal, the state saved: the same command goes on"},
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision train`."""
-    parser.add_argument(
-        "--data_root",
-        required=True,
-        metavar="DIR",
-        help="folder with segmentation/, detection/ and classification/",
-    )
-    parser.add_argument(
-        "--checkpoint_dir",
-        default="checkpoints",
-        metavar="DIR",
-        help="receives best_model.pth, config_<time>.json, curves/ and build/ (default: %(default)s)",
-    )
-    add_options(parser, "ResNet-50 with ImageNet weights at 256 px")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 … (default: the GPU if there is one)")
+    add_data_root(parser)
+    add_device(add_settings(parser, "ResNet-50 with ImageNet weights at 256 px"))
+    output = parser.add_argument_group("output")
+    text = "receives best_model.pth, config_<time>.json, curves/ and build/ (default: %(default)s)"
+    completed(output.add_argument("--checkpoint_dir", default="checkpoints", metavar="DIR", help=text), FOLDER)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; returns 0, 1 after an error, or 75 after a signal: the same command then goes on."""
+    """Train; returns 0, or 75 after a signal: the same command then goes on."""
     # Here rather than above, so that `--help` answers at once.
-    from panvision.ingest.packed import PackedError
-    from panvision.ingest.problems import IngestError
-    from panvision.model.checkpoint import CheckpointError
-    from panvision.model.weights import WeightsError
-    from panvision.params import ParamsError
     from panvision.training.errors import TrainingError
     from panvision.training.launch import LAUNCHER, is_rank
 
-    errors = (ParamsError, IngestError, PackedError, WeightsError, CheckpointError, TrainingError, OSError)
     folder = Path(args.checkpoint_dir)
-    status: str | int
-    try:
-        config = read_configuration(args)
-        if LAUNCHER not in os.environ:
-            if is_rank(os.environ):
-                raise TrainingError("torchrun starts `stages/train.py`; this command starts its own: set train.devices")
-            _prepare(config, pins_of(args, config), folder, args.device)
-        if config.train.devices > 1 and LAUNCHER not in os.environ:
-            status = _launch(config, folder, args.device)
-        else:
-            status = _train(config, folder, args.device, errors)
-        if status == 0 and LAUNCHER not in os.environ:
-            name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
-            config.save(name)
-            print(f"best model: {folder / BEST}\nits configuration: {name}")
-    except errors as error:
-        status = str(error)
-    if isinstance(status, str):
-        print(f"panvision train: {status}", file=sys.stderr)
-        return 1
+    config = read_configuration(args)
+    if LAUNCHER in os.environ:
+        return _train(config, folder, args.device)
+    if is_rank(os.environ):
+        raise TrainingError("torchrun starts `stages/train.py`; this command starts its own: set train.devices")
+    _prepare(config, pins_of(args, config), folder, args.device)
+    status = (_launch if config.train.devices > 1 else _train)(config, folder, args.device)
+    if status == Exit.DONE:
+        name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
+        config.save(name)
+        print(f"best model: {folder / BEST}\nits configuration: {name}")
     return status
 
 
@@ -103,10 +98,19 @@ def _launch(config: "Config", folder: Path, device_name: str | None) -> int:
     return launch([*command, *(["--device", device_name] if device_name else [])], config.train.devices)
 
 
-def _train(config: "Config", folder: Path, device_name: str | None, errors: tuple[type[Exception], ...]) -> str | int:
-    """Both phases, in this process or as one of several → the exit code or an error's text."""
+def _train(config: "Config", folder: Path, device_name: str | None) -> int:
+    """Both phases, in this process or as one of several → the exit code.
+
+    Raises:
+        TrainingError: with the message of what has failed, if this process is the one that tells it.
+    """
     from panvision.data.sets import open_sets
+    from panvision.ingest.packed import PackedError
+    from panvision.model.checkpoint import CheckpointError
+    from panvision.model.weights import WeightsError
+    from panvision.params import ParamsError
     from panvision.training.distributed import Ranks, as_rank
+    from panvision.training.errors import TrainingError
     from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
     from panvision.training.scratch import scratch_below
 
@@ -123,4 +127,7 @@ def _train(config: "Config", folder: Path, device_name: str | None, errors: tupl
         train_phase1(sets, settings, config.model, checkpoint=start, curves=first, scratch=scratch, ranks=ranks)
         train_phase2(sets, settings, start=start, checkpoint=folder / BEST, curves=second, scratch=scratch, ranks=ranks)
 
-    return as_rank(work, errors, device_name)
+    status = as_rank(work, (ParamsError, PackedError, WeightsError, CheckpointError, OSError), device_name)
+    if isinstance(status, str):
+        raise TrainingError(status)
+    return status

@@ -12,8 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from panvision.cli.configuration import add_options, pins_of, read_configuration
+from panvision.cli.configuration import pins_of, read_configuration
+from panvision.cli.exits import Exit
+from panvision.cli.failures import UsageError
+from panvision.cli.flags import FILE, FOLDER, add_data_root, add_output, add_settings, completed
+from panvision.cli.manual import Manual
 from panvision.cli.problem_text import FEW, by_severity, count_line, count_severities, printable, problem_lines
+from panvision.cli.status import StatusLine
 
 if TYPE_CHECKING:
     from panvision.config import Config
@@ -23,10 +28,23 @@ if TYPE_CHECKING:
     from panvision.ingest.units import Pins
     from panvision.ingest.validate import Verdict
 
-EXIT_CODES = """\
-exit codes: 0 nothing, or only what was fixed in the packed copy; 1 errors, over
-which nothing is trained; 2 wrong usage; 3 warnings
-"""
+MANUAL = Manual(
+    usage="DATA_ROOT",
+    about="Checks three labelled sets, every picture and every label, and shows how they would be split into train, "
+    "validation and test. Needs no DVC and no GPU; nothing is written unless it is asked for.",
+    examples={
+        "look at everything": "panvision validate data/demo",
+        "a page with pictures, and the split as a table to edit and pin": "panvision validate data/demo "
+        "--html data.html --splits splits.csv",
+        "for programs, with another seed of the split": "panvision validate data/demo --json --set split.seed=7",
+    },
+    exits={
+        Exit.DONE: "nothing, or only what was fixed in the packed copy",
+        Exit.ERROR: "errors, over which nothing is trained",
+        Exit.USAGE: "wrong usage, settings or pins",
+        Exit.WARNINGS: "warnings",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +62,10 @@ class Examination:
     verdict: "Verdict | None"
 
     @property
-    def exit_code(self) -> int:
-        """0, 1 with errors, 3 with warnings."""
+    def exit_code(self) -> Exit:
+        """DONE, ERROR with errors, WARNINGS with warnings."""
         counts = count_severities(self.problems)
-        return 1 if counts["error"] else 3 if counts["warning"] else 0
+        return Exit.ERROR if counts["error"] else Exit.WARNINGS if counts["warning"] else Exit.DONE
 
     @property
     def omission(self) -> str:
@@ -69,7 +87,7 @@ class Examination:
             "cross_task_groups": None if self.verdict is None else self.verdict.metrics()["cross_task_groups"],
             "problems": [asdict(found) for found in by_severity(self.problems)],
             "counts": count_severities(self.problems),
-            "exit_code": self.exit_code,
+            "exit_code": int(self.exit_code),
         }
 
     def _sets(self) -> dict[str, Any]:
@@ -84,34 +102,28 @@ class Examination:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision validate`."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EXIT_CODES
-    parser.add_argument(
-        "data_root", metavar="DATA_ROOT", help="folder with segmentation/, detection/ and classification/"
+    add_data_root(parser)
+    settings = add_settings(parser, "the settings' own defaults")
+    output = add_output(parser, "the figures and every problem", quiet="progress")
+    files = {
+        "--pins": (settings, "table of task, file and split: what it names stays there (default: split.pins where "
+        "--config or --set gives it)"),
+        "--splits": (output, "write the split there as such a table, which can be edited and pinned"),
+        "--html": (output, "write a page with pictures of what was found"),
+    }  # fmt: skip
+    for name, (group, text) in files.items():
+        completed(group.add_argument(name, metavar="FILE", help=text), FILE)
+    output.add_argument("--all", action="store_true", help=f"list every file, not {FEW} of a kind")
+    text = (
+        "keep the packed sets, splits.csv, problems.csv and data.json there (default: in the system's folder for "
+        "temporary files, and removed)"
     )
-    add_options(parser, "the settings' own defaults")
-    parser.add_argument(
-        "--pins", metavar="FILE", help="table of task, file and split: what it names stays there (default: split.pins "
-        "where --config or --set gives it)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--splits", metavar="FILE", help="write the split there as such a table, which can be edited and pinned"
-    )
-    parser.add_argument("--html", metavar="FILE", help="write a page with pictures of what was found")
-    parser.add_argument("--json", action="store_true", help="print the figures and every problem as JSON, nothing else")
-    parser.add_argument("--all", action="store_true", help=f"list every file, not {FEW} of a kind")
-    parser.add_argument(
-        "--build",
-        metavar="DIR",
-        help="keep the packed sets, splits.csv, problems.csv and data.json there (default: in the system's folder for "
-        "temporary files, and removed)",
-    )
+    completed(output.add_argument("--build", metavar="DIR", help=text), FOLDER)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Examine; returns 0, 1 with errors, 2 if settings or pins cannot be used, or 3 with warnings."""
+    """Examine; returns 0, 1 with errors, or 3 with warnings."""
     # Here rather than above, so that `--help` answers at once.
-    from panvision.ingest.packed import PackedError
     from panvision.ingest.pins import read_pins
     from panvision.ingest.problems import IngestError
     from panvision.params import ParamsError
@@ -125,26 +137,23 @@ def run(args: argparse.Namespace) -> int:
             config = config.model_copy(update={"split": split})
         pins = read_pins(args.pins) if args.pins else pins_of(args, config)
         keep = nullcontext(args.build) if args.build else tempfile.TemporaryDirectory(prefix="panvision-")
-        with keep as folder:
-            found = examine(config, pins, Path(folder))
-            _write(args, config, found, Path(folder))
+        with keep as folder, StatusLine(quiet=args.quiet) as status:
+            found = examine(config, pins, Path(folder), status)
+            _write(args, config, found, Path(folder), status)
     except (ParamsError, IngestError) as error:
-        print(f"panvision validate: {error}", file=sys.stderr)
-        return 2
-    except (PackedError, OSError) as error:
-        print(f"panvision validate: {error}", file=sys.stderr)
-        return 1
+        raise UsageError(str(error)) from error
     _say(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if args.json else _text(found, every=args.all))
     return found.exit_code
 
 
-def examine(config: "Config", pins: "Pins", build: Path) -> Examination:
+def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> Examination:
     """Prepare and judge the three sets.
 
     Args:
         config: whose `data` and `split` sections hold.
         pins: where some images stay.
         build: receives prepared/, and if all sets can be used splits.csv, problems.csv and data.json.
+        status: says what is being done.
 
     Raises:
         IngestError: pins that cannot be kept together with `config.split`.
@@ -158,7 +167,7 @@ def examine(config: "Config", pins: "Pins", build: Path) -> Examination:
     images: dict[Task, int] = {}
     problems: list[Problem] = []
     for task in TASKS:
-        _progress(f"reading {task}")
+        status.show(f"reading {task} …")
         try:
             result = prepare(task, config.data, build / "prepared" / task)
             images[task] = result.images
@@ -166,12 +175,10 @@ def examine(config: "Config", pins: "Pins", build: Path) -> Examination:
         except IngestError as error:
             problems += _unusable(task, config, error)
     if len(images) < len(TASKS):
-        _progress("")
         return Examination(images, sorted(set(problems)), None)
-    _progress("comparing the sets")
+    status.show("comparing the sets …")
     verdict = judge(build / "prepared", config.split, pins)
     write_verdict(verdict, build / "splits.csv", build / "problems.csv", build / "data.json")
-    _progress("")
     return Examination(images, verdict.problems, verdict)
 
 
@@ -207,19 +214,19 @@ def _below(found: "Problem", task: "Task") -> "Problem":
     return Problem(found.code, found.severity, f"{task}/{found.file}", found.reason, found.remedy)
 
 
-def _write(args: argparse.Namespace, config: "Config", found: Examination, build: Path) -> None:
+def _write(args: argparse.Namespace, config: "Config", found: Examination, build: Path, status: StatusLine) -> None:
     """The files that were asked for."""
     from panvision.files import write_text
 
     if args.splits:
         if found.verdict is None:
+            status.wipe()
             print(f"panvision validate: {args.splits}: not written, for there is no split", file=sys.stderr)
         else:
             write_text(args.splits, (build / "splits.csv").read_text(encoding="utf-8"))
     if args.html:
-        _progress("drawing the page")
+        status.show("drawing the page …")
         write_text(args.html, _page(config, found, build))
-        _progress("")
 
 
 def _page(config: "Config", found: Examination, build: Path) -> str:
@@ -253,9 +260,3 @@ def _say(text: str) -> None:
     """Print, whatever the terminal's encoding."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def _progress(text: str) -> None:
-    """What is being done, on a terminal, in place of what stood there before."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text + ' …' if text else ''}", end="", file=sys.stderr, flush=True)

@@ -12,7 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from panvision.cli.predict import add_model_arguments, counting_number, fraction, load_predictor
+from panvision.cli.exits import Exit
+from panvision.cli.flags import FILE, add_model, add_output, completed, fraction, whole_number
+from panvision.cli.manual import Manual
+from panvision.cli.predict import load_predictor
+from panvision.cli.status import StatusLine
 
 if TYPE_CHECKING:
     from panvision.monitor.events import Event
@@ -25,56 +29,67 @@ if TYPE_CHECKING:
 PROGRESS_SECONDS = 0.5
 
 
+MANUAL = Manual(
+    usage="SOURCE --checkpoint FILE",
+    about="Watches a pan and tells what happens: the state of the onions changed, the stirrer is missing, the pan was "
+    "removed, the source was lost. Mask, boxes and state are steadied over time. Ctrl-C and SIGTERM end it cleanly.",
+    examples={
+        "the first camera, for programs": "panvision watch 0 --checkpoint models/panvision.onnx --json",
+        "a video file, with a drawn one": "panvision watch clip.mp4 --checkpoint models/panvision.onnx "
+        "--video drawn.mp4",
+        "a network camera; the pipes must be seen, too": "panvision watch rtsp://camera/stream "
+        "--checkpoint models/panvision.onnx --expected stirrer,inlet_pipe",
+        "a folder into which pictures are written": "panvision watch incoming --checkpoint models/panvision.onnx",
+    },
+    exits={Exit.DONE: "the source has ended, or a signal has stopped it"},
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision watch`."""
-    parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="a camera's number (0, 1 …), a video file, an address (rtsp://…), or a folder into which pictures are "
-        "written",
-    )
-    add_model_arguments(parser)
-    _add_output_arguments(parser)
-    _add_monitor_arguments(parser)
-
-
-def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print events as lines of JSON, for programs")
-    parser.add_argument(
-        "--every_frame", action="store_true", help="print a line for each frame too: state, probabilities, boxes"
-    )
-    parser.add_argument(
-        "--video", type=Path, metavar="FILE", help="write a video with mask, boxes and state drawn (.mp4, .avi, .mkv)"
-    )
-    parser.add_argument(
+    source = parser.add_argument_group("arguments")
+    text = "camera's number (0, 1 …), video file, address (rtsp://…), or folder into which pictures are written"
+    completed(source.add_argument("source", metavar="SOURCE", help=text), FILE)
+    source.add_argument(
         "--realtime",
         action="store_true",
         help="play a video file at its own pace, as if it were a camera: frames are dropped where the model is slower",
     )
-    parser.add_argument(
-        "--max_frames", type=counting_number, metavar="N", help="stop after so many frames (default: never)"
+    source.add_argument(
+        "--max_frames", type=whole_number(1), metavar="N", help="stop after so many frames (default: never)"
     )
+    add_model(parser)
+    _add_monitor_arguments(parser)
+    output = add_output(parser, "a line for each event", quiet="progress")
+    output.add_argument(
+        "--every_frame", action="store_true", help="print a line for each frame too: state, probabilities, boxes"
+    )
+    text = "write a video with mask, boxes and state drawn (.mp4, .avi, .mkv)"
+    completed(output.add_argument("--video", type=Path, metavar="FILE", help=text), FILE)
 
 
 def _add_monitor_arguments(parser: argparse.ArgumentParser) -> None:
     # The numbers are checked, and have their defaults, where they belong: in panvision.monitor.options.
-    seconds: dict[str, Any] = {"type": float, "metavar": "SECONDS"}
-    parser.add_argument(
-        "--half_life", help="after which evidence for a state counts half; 0.01 to 3600 (default: 0.5)", **seconds
+    seconds: dict[str, Any] = {"type": float, "metavar": "SEC"}
+    states = parser.add_argument_group("state of the onions")
+    states.add_argument(
+        "--half_life",
+        help="seconds after which evidence counts half; 0.01 to 3600 (default: 0.5)",
+        **seconds,
     )
-    parser.add_argument(
+    states.add_argument(
         "--margin",
         type=fraction,
         metavar="X",
         help="smoothed probability that a new state must be ahead, 0 to 0.9 (default: 0.2)",
     )
-    parser.add_argument(
+    states.add_argument(
         "--strong",
         type=fraction,
         metavar="X",
         help="smoothed probability at which an ordered state leaps over others, 0.5 to 1 (default: 0.75)",
     )
-    order = parser.add_mutually_exclusive_group()
+    order = states.add_mutually_exclusive_group()
     order.add_argument(
         "--order",
         type=_names,
@@ -82,47 +97,41 @@ def _add_monitor_arguments(parser: argparse.ArgumentParser) -> None:
         help="all states in their order: they then change step by step (default: the order that the model file names)",
     )
     order.add_argument("--unordered", action="store_true", help="each state may follow each")
-    parser.add_argument(
+    seen = parser.add_argument_group("mask, boxes and source")
+    seen.add_argument(
         "--box_half_life", help="of the steadying of boxes; 0 reports them as they come (default: 0.2)", **seconds
     )
-    parser.add_argument("--mask_half_life", help="of the steadying of the mask, likewise (default: 0.2)", **seconds)
-    parser.add_argument(
+    seen.add_argument("--mask_half_life", help="of the steadying of the mask, likewise (default: 0.2)", **seconds)
+    seen.add_argument(
         "--expected",
         type=_names,
         metavar="A,B,…",
         help="classes of boxes whose absence is reported (default: stirrer); '' for none",
     )
-    parser.add_argument(
-        "--missing_after", help="absence, of these or the pan, after which it is reported (default: 2)", **seconds
+    seen.add_argument(
+        "--missing_after",
+        help="seconds after which absence of these or the pan is reported (default: 2)",
+        **seconds,
     )
-    parser.add_argument(
-        "--lost_after", help="without a frame, after which the source counts as lost (default: 5)", **seconds
+    seen.add_argument(
+        "--lost_after", help="seconds without a frame after which the source counts as lost (default: 5)", **seconds
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch; returns 0 at the source's end or when stopped by Ctrl-C or SIGTERM, else 1."""
+    """Watch; returns 0 at the source's end or when stopped by Ctrl-C or SIGTERM."""
     # Here rather than above, so that `--help` answers at once.
-    from panvision.inference.backend import PredictorError
     from panvision.monitor.monitor import Monitor
-    from panvision.monitor.options import MonitorError
-    from panvision.monitor.sources import SourceError, SystemClock, find_source
-    from panvision.params import ParamsError
+    from panvision.monitor.sources import SystemClock, find_source
 
     stop = threading.Event()
     clock = SystemClock(stop)
-    try:
-        source = find_source(args.source, clock, stop, realtime=args.realtime)
-        predictor = load_predictor(args)
-        monitor = Monitor(predictor, _options(args, predictor.info.state_order))
-        with _stopped_by_signals(stop):
-            _watch(args, source, monitor, clock, stop)
-    except (PredictorError, ParamsError, MonitorError, SourceError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        print(f"panvision watch: {error}", file=sys.stderr)
-        return 1
-    return 0
+    source = find_source(args.source, clock, stop, realtime=args.realtime)
+    predictor = load_predictor(args)
+    monitor = Monitor(predictor, _options(args, predictor.info.state_order))
+    with _stopped_by_signals(stop):
+        _watch(args, source, monitor, clock, stop)
+    return Exit.DONE
 
 
 def _options(args: argparse.Namespace, order: tuple[str, ...]) -> "MonitorOptions":
@@ -142,7 +151,7 @@ def _watch(args: argparse.Namespace, source: "Source", monitor: "Monitor", clock
     if args.video is not None and args.video.resolve() == Path(args.source).resolve():
         raise SourceError(f"{args.video}: is the video that is watched; give another name for the drawn one")
     feed = open_feed(source, clock, stop)
-    show = _Screen(feed, json_lines=args.json, every_frame=args.every_frame, wall=source.live and not source.recorded)
+    show = _Screen(feed, args, wall=source.live and not source.recorded)
     with contextlib.ExitStack() as stack:
         stack.enter_context(feed)
         if args.video is not None:
@@ -157,14 +166,16 @@ def _watch(args: argparse.Namespace, source: "Source", monitor: "Monitor", clock
 class _Screen:
     """What the user sees: events and readings on stdout, progress on stderr, and the drawn video."""
 
-    def __init__(self, feed: "LiveFeed | RecordingFeed", *, json_lines: bool, every_frame: bool, wall: bool) -> None:
-        self._feed, self._json, self._every, self._wall = feed, json_lines, every_frame, wall
+    def __init__(self, feed: "LiveFeed | RecordingFeed", args: argparse.Namespace, *, wall: bool) -> None:
+        self._feed, self._json, self._every, self._wall = feed, args.json, args.every_frame, wall
+        self._quiet = args.quiet
+        self._status = StatusLine(quiet=args.quiet)
         self.video: Any = None
         self._frames = 0
         self._start = self._shown = time.monotonic()
 
     def event(self, event: "Event") -> None:
-        self._wipe()
+        self._status.wipe()
         words = f"{self._clock(event.time)}  {event.in_words()}"
         print(json.dumps(event.to_json(), ensure_ascii=False) if self._json else words, flush=True)
 
@@ -173,26 +184,23 @@ class _Screen:
 
         self._frames += 1
         if self._every:
-            self._wipe()
+            self._status.wipe()
             print(
                 _frame_line(reading) if self._json else f"{self._clock(reading.time)}  {_in_words(reading)}", flush=True
             )
         if self.video is not None:
             self.video.write(draw_result(shot.image, reading.result), reading.time)
         now = time.monotonic()
-        if sys.stderr.isatty() and now - self._shown >= PROGRESS_SECONDS:
+        if now - self._shown >= PROGRESS_SECONDS:
             self._shown = now
-            print(
-                f"\r\x1b[K{self._clock(reading.time)}  {_in_words(reading)}  {self._so_far(self._feed.dropped)}",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
+            words = f"{self._clock(reading.time)}  {_in_words(reading)}  {self._so_far(self._feed.dropped)}"
+            self._status.show(words)
 
     def end(self, frames: int, dropped: int) -> None:
-        self._wipe()
+        self._status.wipe()
         self._frames = frames
-        print(f"panvision watch: {self._so_far(dropped)}", file=sys.stderr)
+        if not self._quiet:
+            print(f"panvision watch: {self._so_far(dropped)}", file=sys.stderr)
 
     def _so_far(self, dropped: int) -> str:
         rate = self._frames / max(time.monotonic() - self._start, 1e-9)
@@ -200,11 +208,6 @@ class _Screen:
 
     def _clock(self, seconds: float) -> str:
         return time.strftime("%H:%M:%S", time.localtime(seconds)) if self._wall else f"{seconds:8.2f} s"
-
-    def _wipe(self) -> None:
-        """Clear the line of progress."""
-        if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _frame_line(reading: "Reading") -> str:

@@ -1,0 +1,29 @@
+"""The exit codes of `panvision`, in one place: commands return them, and help lists them."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What the process says to whoever started it. 70 and 75 are those of sysexits.h."""
+
+    DONE = 0
+    ERROR = 1
+    USAGE = 2
+    WARNINGS = 3
+    INTERNAL = 70
+    STOPPED = 75
+    INTERRUPTED = 130
+
+
+# What each means unless a command says it more exactly. STOPPED and WARNINGS are not every command's.
+MEANINGS = {
+    Exit.DONE: "done",
+    Exit.ERROR: "an error, told in one line with its remedy",
+    Exit.USAGE: "wrong usage",
+    Exit.WARNINGS: "done, but with warnings or without some files",
+    Exit.INTERNAL: "a fault in panvision itself; --debug shows where",
+    Exit.STOPPED: "stopped by a signal, the state saved",
+    Exit.INTERRUPTED: "interrupted by Ctrl-C",
+}
+# Every command can return these.
+ALWAYS = (Exit.DONE, Exit.ERROR, Exit.USAGE, Exit.INTERNAL, Exit.INTERRUPTED)
