@@ -8,6 +8,7 @@ from panvision.cli.baselines import BaselinesError, compare, read_runs
 from panvision.cli.main import main
 from panvision.params import TASKS
 from panvision.report.inputs import BaselineMetrics
+from tests.cli.shown import json_keys
 
 SHARED = {
     "segmentation": {"miou": 0.8, "dice": 0.9, "images": 4},
@@ -212,3 +213,18 @@ def test_an_error_is_one_line_and_leaves_the_file_as_it_was(dvc, tmp_path, capsy
         error = capsys.readouterr().err
         assert said in error and len(error.splitlines()) == 1
         assert (tmp_path / "metrics/baselines.json").read_text() == "old"
+
+
+def test_programs_read_what_is_written_as_json(dvc, tmp_path, capsys):
+    dvc(shown(DETECTION))
+    assert main(["baselines", "--project", str(tmp_path), "--json"]) == 0
+    text = capsys.readouterr()
+    found = json.loads(text.out)
+    assert found == json.loads((tmp_path / "metrics/baselines.json").read_text()) and not text.err
+    assert set(found) <= json_keys("baselines")
+
+
+def test_without_dvc_the_remedy_is_said(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(baselines.importlib.util, "find_spec", lambda name: None)
+    assert main(["baselines", "--project", str(tmp_path)]) == 1
+    assert "needs the package dvc; `pip install" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import torch
 from panvision.cli.benchmark import Row, table
 from panvision.cli.main import main
 from panvision.model.checkpoint import save_checkpoint
+from tests.cli.shown import json_keys
 from tests.model.small import small_model
 from tests.tiny import write_onnx
 
@@ -36,6 +37,7 @@ def test_the_table_has_a_line_per_model(models, capsys) -> None:
 def test_json_holds_all_that_was_measured(models, capsys) -> None:
     assert main(["benchmark", models[1], "--json", "--batch-size", "3", *FAST]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert set(found) <= json_keys("benchmark")
     (row,) = found.pop("models")
     assert found == {"batch_size": 3, "threads": 1, "warmup": 0, "rounds": 2}
     assert row["model"] == models[1] and row["gmac"] == 0 and row["limit_share"] == 0  # it has no convolution

@@ -1,8 +1,14 @@
+import json
 from dataclasses import replace
 
+import pytest
+
+from panvision.cli import compare
 from panvision.cli.compare import described, markdown, summary, text
+from panvision.cli.main import main
 from panvision.evaluation.compare import compare_results
-from tests.evaluation.made import box_results, mask_results, state_results
+from tests.cli.shown import json_keys
+from tests.evaluation.made import all_results, box_results, mask_results, state_results
 
 
 def compared(one, other):
@@ -39,3 +45,23 @@ def test_better_and_worse_are_both_named_in_one_sentence():
 def test_names_of_classes_do_not_break_the_table():
     results = replace(box_results(), classes=["a|b", "c"])
     assert "| ap50.a\\|b |" in markdown("x|y", "b", [compared(results, results)])
+
+
+def test_programs_read_the_same_as_json(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "results_of", lambda folder, rev: all_results(error=0.1 if rev == "good" else 0.4))
+    options = ["--json", "--resamples", "50", "--seed", "3"]
+    assert main(["compare", "--project", str(tmp_path), "poor", "good", *options]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert set(found) == {"one", "other", "resamples", "seed", "tasks"} <= json_keys("compare") and not said.err
+    assert (found["one"], found["other"], found["resamples"], found["seed"]) == ("poor", "good", 50, 3)
+    assert set(found["tasks"]) == {"segmentation", "detection", "classification"}
+    assert found["tasks"]["segmentation"]["figures"]["miou"]["difference"] > 0
+
+
+@pytest.mark.parametrize(("name", "said"), [("none", "no such file or directory"), ("file", "not a directory")])
+def test_a_folder_that_is_none_is_one_line(tmp_path, capsys, name, said):
+    (tmp_path / "file").touch()
+    assert main(["compare", "HEAD", "--project", str(tmp_path / name)]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith(f"panvision compare: {tmp_path / name}: {said}; ") and len(text.splitlines()) == 1

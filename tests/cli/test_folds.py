@@ -5,6 +5,7 @@ import pytest
 
 from panvision.cli.folds import FoldsError, cross_validations
 from panvision.cli.main import main
+from tests.cli.shown import json_keys
 
 
 def shown_data(fold, *, folds=3, miou=0.5, cls=2.0, time="2026-01-01T00:00:00", **metrics):
@@ -122,3 +123,26 @@ def test_a_file_can_be_read(tmp_path, capsys):
     assert main(["folds", str(tmp_path / "shown.json")]) == 0
     assert main(["folds", str(tmp_path / "none.json")]) == 1
     assert "none.json" in capsys.readouterr().err
+
+
+def test_programs_read_the_same_as_json(tmp_path, capsys):
+    commits = [commit(experiment(0, miou=0.5), experiment(2, miou=1.0), *(experiment(k, cls=4.0) for k in range(3)))]
+    (tmp_path / "shown.json").write_text(json.dumps(commits))
+    assert main(["folds", "--json", str(tmp_path / "shown.json")]) == 3
+    text = capsys.readouterr()
+    first, second = json.loads(text.out)["cross_validations"]
+    assert (first["folds"], first["finished"], first["missing"]) == (3, [0, 2], [1]) and not second["missing"]
+    assert first["differs"] == {"loss.cls": "2.0"} and second["differs"] == {"loss.cls": "4.0"}
+    spread = {"mean": 0.75, "std": pytest.approx(0.125**0.5), "min": 0.5, "max": 1.0, "folds": 2}
+    assert first["figures"]["segmentation"]["miou"] == spread
+    undefined = {"mean": None, "std": None, "min": None, "max": None, "folds": 0}
+    assert second["figures"]["segmentation"]["dice"] == undefined
+    assert {"cross_validations", *first} <= json_keys("folds") and not text.err
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"", b"{"])
+def test_a_file_that_is_something_else_is_one_line(tmp_path, capsys, content):
+    (tmp_path / "shown.json").write_bytes(content)
+    assert main(["folds", str(tmp_path / "shown.json"), "--json"]) == 1
+    text = capsys.readouterr()
+    assert "dvc exp show --json | panvision folds" in text.err and len(text.err.splitlines()) == 1 and not text.out

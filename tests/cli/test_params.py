@@ -1,4 +1,7 @@
+import json
+
 from panvision.cli.main import main
+from tests.cli.shown import json_keys
 
 
 def test_the_committed_presets_are_valid(capsys) -> None:
@@ -19,3 +22,17 @@ def test_every_fault_is_listed(tmp_path, capsys) -> None:
 def test_a_missing_file_is_an_error(tmp_path, capsys) -> None:
     assert main(["params", str(tmp_path / "none.yaml")]) == 1
     assert "no such file" in capsys.readouterr().err
+
+
+def test_programs_read_the_faults_as_json(tmp_path, capsys) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("loss: {cls: 4.0}\n")
+    assert main(["params", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"file": str(path), "valid": True, "faults": []}
+    path.write_text("loss: {cls: -1}\nmodel: {bakbone: resnet18}\n")
+    assert main(["params", str(path), "--json"]) == 1
+    text = capsys.readouterr()
+    found = json.loads(text.out)
+    assert found["valid"] is False and len(found["faults"]) == 2 and not text.err
+    assert all(fault.startswith(f"{path}: ") for fault in found["faults"])
+    assert set(found) <= json_keys("params")

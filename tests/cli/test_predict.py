@@ -7,6 +7,7 @@ from panvision.cli.main import main
 from panvision.config import Config
 from panvision.decoding.settings import DetectionSettings
 from panvision.inference.predictor import Predictor
+from tests.cli.shown import json_keys
 from tests.tiny import PartBackend, changed_metadata, picture, write_onnx
 
 
@@ -143,3 +144,31 @@ def test_a_bar_shows_the_progress_on_a_terminal(arguments, capsys, monkeypatch) 
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert main(arguments) == 0
     assert f"[{'#' * 40}] 1 of 1" in capsys.readouterr().err
+
+
+def test_the_last_line_for_programs_tells_what_the_whole_run_came_to(tmp_path, arguments, capsys) -> None:
+    (tmp_path / "in" / "0.jpg").write_bytes(b"broken")
+    assert main([*arguments, "--json"]) == 3
+    text = capsys.readouterr()
+    first, last = map(json.loads, text.out.splitlines())
+    assert first["image_name"] == "a.png" and last["predicted"] == 1
+    (failed,) = last["failed"]
+    assert failed["image_name"] == "0.jpg" and failed["reason"] and set(last) <= json_keys("predict")
+    assert main([*arguments, "--json", "--resume"]) == 3
+    (last,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (last["predicted"], last["before"]) == (0, 1)
+
+
+def test_a_quiet_run_has_neither_a_bar_nor_a_line_for_each_picture(tmp_path, arguments, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr() == (f"1 picture predicted, written to {tmp_path}/out\n", "")
+    assert main([*arguments, "-q", "--json"]) == 0
+    text = capsys.readouterr()
+    assert len(text.out.splitlines()) == 2 and "\x1b" not in text.err
+
+
+def test_a_configuration_may_be_a_params_file(tmp_path, arguments) -> None:
+    (tmp_path / "params.yaml").write_text("detection: {score_threshold: 0.999}\n")
+    assert main([*arguments, "--config", str(tmp_path / "params.yaml")]) == 0
+    assert boxes(tmp_path) == 0

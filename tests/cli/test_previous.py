@@ -10,6 +10,7 @@ from panvision.evaluation.results import ResultsError
 from panvision.files import write_json
 from panvision.params import TASKS
 from panvision.report.figures import read_previous
+from tests.cli.shown import json_keys
 from tests.evaluation.made import all_results
 
 FIGURES = {
@@ -147,3 +148,12 @@ def test_a_folder_without_git_is_said(tmp_path, capsys, monkeypatch) -> None:
     write(tmp_path)
     assert command(tmp_path) == 1
     assert "not a git repository" in capsys.readouterr().err
+
+
+def test_programs_read_what_is_written_as_json(project, capsys) -> None:
+    assert command(project, "--json") == 0
+    text = capsys.readouterr()
+    found = json.loads(text.out)
+    assert found == json.loads((project / "metrics/previous.json").read_text())
+    assert set(found) <= json_keys("previous")
+    assert text.err.startswith("without paired intervals: ") and len(text.err.splitlines()) == 1

@@ -5,6 +5,7 @@ import pytest
 from panvision.cli.main import main
 from panvision.cli.summary import SummaryError, summary
 from panvision.report.sharing import FIGURES
+from tests.cli.shown import json_keys
 from tests.report.run import BASELINES
 
 
@@ -87,3 +88,27 @@ def test_the_command_prints_the_table_or_the_error(project, capsys):
     (project / "metrics/segmentation.json").unlink()
     assert main(["summary", str(project)]) == 1
     assert "segmentation.json" in capsys.readouterr().err
+
+
+def test_programs_read_the_same_as_json(project, capsys):
+    interval = {"low": 0.125, "high": 0.75}
+    figures = {"images": 4, "map50": 0.5, "map50_95": None, "ci95": {"map50": interval}}
+    (project / "metrics/detection.json").write_text(json.dumps(figures))
+    (project / "metrics/classification.json").write_text('{"images": null}')
+    (project / "metrics/baselines.json").write_text(json.dumps(BASELINES))
+    (project / "reports").mkdir()
+    (project / "reports/report.html").write_text("")
+    assert main(["summary", "--project", str(project), "--json"]) == 0
+    text = capsys.readouterr()
+    found = json.loads(text.out)
+    assert set(found) == {"figures", "baselines", "files"} <= json_keys("summary") and not text.err
+    assert found["figures"]["detection"] == {
+        "trained": True,
+        "map50": {"value": 0.5, "ci95": interval},
+        "map50_95": {"value": None, "ci95": None},
+    }
+    assert found["figures"]["classification"]["trained"] is False
+    assert found["figures"]["segmentation"]["miou"] == {"value": 0.0, "ci95": None}
+    assert found["files"] == {"report": "reports/report.html"}
+    shared = BASELINES["tasks"]["detection"]["figures"]["map50"]["shared"]
+    assert found["baselines"]["tasks"]["detection"]["figures"]["map50"]["shared"] == shared

@@ -8,6 +8,7 @@ import pytest
 
 from panvision.cli.main import main
 from panvision.ingest.problems import COLUMNS
+from tests.cli.shown import json_keys
 from tests.ingest import raw_sets
 from tests.report.test_page import Page
 
@@ -89,7 +90,7 @@ def test_json_is_complete_and_alone(root, capsys) -> None:
     fix(root), warn(root), fail(root)
     shutil.copy(root / "segmentation/images/s1.png", root / "classification/images/raw/same.png")
     _, found = as_json(root, capsys)
-    assert set(found) == {"sets", "cross_task_groups", "problems", "counts", "exit_code"}
+    assert set(found) == {"sets", "cross_task_groups", "problems", "counts", "exit_code"} <= json_keys("validate")
     assert found["counts"] == {"error": 1, "warning": 1, "fixed": 2} and found["cross_task_groups"] == 1
     codes = ["image_empty", "mask_empty", "copies_across_sets", "mode_converted"]
     assert [one["code"] for one in found["problems"]] == codes
@@ -242,3 +243,9 @@ def test_a_terminal_shows_what_is_being_done_and_nothing_remains(root, capsys, m
     said = capsys.readouterr()
     assert "reading detection …" in said.err and said.err.endswith("\r\x1b[K")
     assert json.loads(said.out)["exit_code"] == 0
+
+
+def test_a_quiet_run_shows_no_progress(root, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert validate(root, "--quiet") == 0
+    assert not capsys.readouterr().err

@@ -17,6 +17,7 @@ from PIL import Image
 from panvision.cli.main import main
 from panvision.monitor.sources import SystemClock
 from panvision.monitor.video import VideoFile, open_file
+from tests.cli.shown import json_keys
 from tests.tiny import changed_metadata, picture, write_onnx
 
 # The tiny model takes the strongest colour for the state.
@@ -58,6 +59,12 @@ def test_events_are_lines_of_json(model, clip, capsys):
     assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
     assert 2.2 < lines[2]["time"] < 3.5 and all(0.5 < line["confidence"] <= 1 for line in lines)
     assert len(err) == 1 and err[0].startswith("panvision watch: 40 frames watched, 0 passed over, ")
+
+
+def test_a_quiet_watch_tells_events_alone(model, clip, capsys):
+    code, out, err = watched(capsys, clip, "--checkpoint", model, "--json", "--quiet")
+    assert code == 0 and not err
+    assert out and all({"event", "time", "confidence"} <= set(json.loads(line)) & json_keys("watch") for line in out)
 
 
 def test_events_are_words_without_json(model, clip, capsys):

@@ -1,6 +1,7 @@
 """`panvision baselines`: the shared model beside single-task ones, from the experiments that DVC keeps."""
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 from panvision.cli.exits import Exit
 from panvision.cli.experiments import finished
-from panvision.cli.flags import add_output, add_project
+from panvision.cli.flags import add_output, add_project, project_of
 from panvision.cli.manual import Manual
 
 RESULT = "metrics/baselines.json"
@@ -67,14 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run of the shared model: an experiment, `workspace`, or `commit` for the commit's own "
         "(default: the one with the most baselines that differ from it in tasks alone)",
     )
-    add_output(parser, "what metrics/baselines.json holds")
+    add_output(parser, "shared and tasks, as in metrics/baselines.json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print and write; returns 0."""
     from panvision.files import write_json
 
-    project = Path(args.project)
+    project = project_of(args)
     runs = read_runs(show_experiments(project, args.rev))
     found = compare(runs, args.shared)
     write_json(project / RESULT, found)
@@ -88,10 +89,15 @@ def show_experiments(project: Path, rev: str) -> str:
     Raises:
         BaselinesError: DVC is not installed or fails.
     """
+    if importlib.util.find_spec("dvc") is None:
+        raise ModuleNotFoundError("dvc is not installed", name="dvc")
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json", "--rev", rev]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BaselinesError(f"`dvc exp show --rev {rev}` failed: {' '.join(done.stderr.split())}")
+        reason = " ".join(done.stderr.split())
+        raise BaselinesError(
+            f"`dvc exp show --rev {rev}` failed: {reason}; --project names the project's folder, --rev a revision of it"
+        )
     return done.stdout
 
 

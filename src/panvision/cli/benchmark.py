@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from panvision.cli.exits import Exit
-from panvision.cli.flags import FILE, add_output, completed, whole_number
+from panvision.cli.flags import FILE, add_batch_size, add_output, completed, whole_number
 from panvision.cli.manual import Manual
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "model files: .onnx, .pth or .pt, INT8 included"
     completed(arguments.add_argument("models", nargs="+", metavar="MODEL", help=text), FILE)
     timing = parser.add_argument_group("timing")
+    add_batch_size(timing, 1)
     for name, low, default, text in (
-        ("--batch_size", 1, 1, "pictures in a batch"),
         ("--threads", 0, 0, "of the runtime; 0: its own choice"),
         ("--warmup", 0, 5, "rounds before those that count"),
         ("--rounds", 1, 50, "each runs every model once"),
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         timing.add_argument(
             name, type=whole_number(low), default=default, metavar="N", help=f"{text} (default: {default})"
         )
-    add_output(parser, "the figures")
+    add_output(parser, "batch_size, threads, warmup, rounds and models")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from panvision.cli.exits import Exit
-from panvision.cli.flags import add_json, add_project, whole_number
+from panvision.cli.flags import add_json, add_project, project_of, whole_number
 from panvision.cli.manual import Manual
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of their draws, 0 to 4294967295 (default: %(default)s)",
     )
     output = parser.add_argument_group("output").add_mutually_exclusive_group()
-    add_json(output, "figures, differences and intervals")
+    add_json(output, "one, other, resamples, seed and tasks")
     output.add_argument("--markdown", action="store_true", help="print Markdown, as for a pull request")
 
 
@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     from panvision.evaluation.compare import compare_results, to_json
     from panvision.params import TASKS
 
-    one, other = (results_of(Path(args.project), rev) for rev in (args.one, args.other))
+    project = project_of(args)
+    one, other = (results_of(project, rev) for rev in (args.one, args.other))
     found = [compare_results(one[task], other[task], resamples=args.resamples, seed=args.seed) for task in TASKS]
     if args.json:
         tasks = {each.task: to_json(each) for each in found}

@@ -61,16 +61,27 @@ def explanation(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in ("", "panvision"):
         name = str(error.name).partition(".")[0]
         return f"needs the package {name}; `pip install '.[{EXTRAS.get(name, 'train')}]'` in panvision's folder"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _is_for_want_of_memory(error):
         return "not enough memory; use smaller batches or a smaller model, or end other programs"
     if isinstance(error, OSError):
         return _of_the_system(error)
     return None
 
 
+def _is_for_want_of_memory(error: Exception) -> bool:
+    """Python's error, or PyTorch's: on a GPU it has a class of its own, on a CPU it has not."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+    )
+
+
 def _of_the_system(error: OSError) -> str:
     """Which file, what is wrong with it, and what to do."""
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
-    where = "" if error.filename is None else f"{error.filename}: "
+    # A file that is put in another's place has the user's name as the second.
+    name = error.filename if error.filename2 is None else error.filename2
+    where = "" if name is None else f"{name}: "
     remedy = REMEDIES.get(error.errno or 0, "")
     return f"{where}{reason[0].lower()}{reason[1:]}{f'; {remedy}' if remedy else ''}"

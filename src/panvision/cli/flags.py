@@ -1,7 +1,10 @@
 """Options that several commands have: declared once, so that they are called, explained and completed alike."""
 
 import argparse
+import errno
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 Group = argparse._ArgumentGroup
 
@@ -18,10 +21,10 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
     """Declare the three sets' folder: an argument, or the option `--data_root`."""
     group = parser.add_argument_group("arguments")
     either = group.add_mutually_exclusive_group(required=True)
-    text = "folder with segmentation/, detection/ and classification/; --data_root DATA_ROOT says the same"
+    text = "folder with segmentation/, detection/ and classification/"
     # Without a default of its own, which would overwrite the option's value.
     where = either.add_argument("data_root", nargs="?", default=argparse.SUPPRESS, metavar="DATA_ROOT", help=text)
-    option = either.add_argument("--data_root", metavar="DATA_ROOT", help=argparse.SUPPRESS)
+    option = either.add_argument("--data_root", metavar="DATA_ROOT", help="the same as an option")
     for action in (where, option):
         completed(action, FOLDER)
 
@@ -82,8 +85,27 @@ def add_project(parser: argparse.ArgumentParser, *, positional: bool = False) ->
     group.add_argument(*before, **words, default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)  # type: ignore[arg-type]
 
 
+def add_batch_size(group: Group, default: int) -> None:
+    """Declare how many pictures the network gets at once."""
+    text = f"pictures in one pass through the network (default: {default})"
+    group.add_argument("--batch_size", type=whole_number(1), default=default, metavar="N", help=text)
+
+
+def project_of(args: argparse.Namespace) -> Path:
+    """The project's folder.
+
+    Raises:
+        NotADirectoryError, FileNotFoundError: it is none.
+    """
+    project = Path(args.project)
+    if not project.is_dir():
+        kind = errno.ENOTDIR if project.exists() else errno.ENOENT
+        raise OSError(kind, os.strerror(kind), args.project)
+    return project
+
+
 def add_output(parser: argparse.ArgumentParser, json: str, *, quiet: str | None = None) -> Group:
-    """Declare `--json` and, where `quiet` says what it leaves out, `--quiet`; `json` says what is printed."""
+    """Declare `--json`, whose keys `json` names, and `--quiet` where `quiet` says what is left out."""
     group = parser.add_argument_group("output")
     add_json(group, json)
     if quiet is not None:
@@ -92,8 +114,8 @@ def add_output(parser: argparse.ArgumentParser, json: str, *, quiet: str | None 
 
 
 def add_json(group: Group, what: str) -> None:
-    """Declare `--json`: standard output then holds `what`, and nothing else."""
-    group.add_argument("--json", action="store_true", help=f"print {what} as JSON, and nothing else")
+    """Declare `--json`: standard output then holds JSON with these keys, and nothing else."""
+    group.add_argument("--json", action="store_true", help=f"print JSON, and nothing else: {what}")
 
 
 def fraction(text: str) -> float:

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments = parser.add_argument_group("arguments")
     text = "what `dvc exp show --json` printed (default: standard input)"
     completed(arguments.add_argument("path", nargs="?", default="-", metavar="FILE", help=text), FILE)
-    add_output(parser, "the folds and figures of each cross-validation")
+    add_output(parser, "cross_validations: of each folds, finished, missing, differs and figures")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments:
         parser.exit(Exit.USAGE, parser.format_help())
     args = parser.parse_args(arguments)
-    debug = getattr(args, "debug", False) or os.environ.get("PANVISION_DEBUG", "0") not in ("", "0")
+    args.debug = hasattr(args, "debug") or os.environ.get("PANVISION_DEBUG", "0") not in ("", "0")
     try:
         code = int(args.run(args))
         sys.stdout.flush()
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"panvision {args.command}: interrupted", file=sys.stderr)
         return Exit.INTERRUPTED
     except Exception as error:
-        return report(error, args.command, debug=debug)
+        return report(error, args.command, debug=args.debug)
     return code
 
 

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments = parser.add_argument_group("arguments")
     text = "the file to check (default: %(default)s)"
     completed(arguments.add_argument("path", nargs="?", default="params.yaml", metavar="FILE", help=text), FILE)
-    add_output(parser, "file, valid (true or false) and faults")
+    add_output(parser, "file, valid and faults")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import importlib
+import itertools
 import shutil
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -48,14 +49,40 @@ class Parser(argparse.ArgumentParser):
     """A parser that takes a mistyped option for what was probably meant, and says so."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As argparse's; an unknown option is told before what is missing for want of it."""
-        for argument in args or ():
-            if argument == "--":
+        """As argparse's; an unknown option is told before what is missing for want of it, and nothing is left over."""
+        arguments = list(args or ())
+        for argument in arguments:
+            if argument == "--" or (self._subparsers is not None and not argument.startswith("-")):
                 break
             name = argument.partition("=")[0]
-            if self._subparsers is None and name.startswith("--") and name not in self._option_string_actions:
+            if name.startswith("--") and name not in self._option_string_actions:
                 self.error(f"no option {name}{suggestion(name, self.options)}")
-        return super().parse_known_args(args, namespace)
+        if self._subparsers is None:
+            arguments = self._options_first(arguments)
+        found, others = super().parse_known_args(arguments, namespace)
+        if others:
+            self.error(f"cannot be used here: {' '.join(others)}")
+        return found, others
+
+    def _options_first(self, arguments: list[str]) -> list[str]:
+        """The same, for a Python whose argparse loses what may be left out where an option stands before it."""
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        options: list[str] = []
+        others: list[str] = []
+        ahead = iter(arguments[:end])
+        for argument in ahead:
+            action = self._option_string_actions.get(argument.partition("=")[0])
+            (others if action is None else options).append(argument)
+            if action is not None and action.nargs is None and "=" not in argument:
+                options += itertools.islice(ahead, 1)
+        return [*options, *others, *arguments[end:]]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse's, with what was probably meant, or else what there is to choose from."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            hint = suggestion(str(value), known) or f"; choose from {', '.join(known)}"
+            raise argparse.ArgumentError(action, f"{value!r} is unknown{hint}")
 
     @property
     def options(self) -> list[str]:
@@ -65,7 +92,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong below the usage, in a line each."""
-        self.exit(Exit.USAGE, f"{self.format_usage()}{self.prog}: {message}; see `{self.prog} --help`\n")
+        self.exit(Exit.USAGE, f"{self.format_usage()}{self.prog}: {message} (see `{self.prog} --help`)\n")
 
 
 class _TopParser(Parser):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from panvision.cli.configuration import load_configuration
 from panvision.cli.exits import Exit
-from panvision.cli.flags import FOLDER, add_model, add_output, completed, whole_number
+from panvision.cli.flags import FOLDER, add_batch_size, add_model, add_output, completed, whole_number
 from panvision.cli.manual import Manual
 from panvision.cli.problem_text import printable
 from panvision.cli.status import StatusLine
@@ -43,13 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision predict`."""
     pictures = parser.add_argument_group("pictures")
     completed(pictures.add_argument("--input_dir", required=True, metavar="DIR", help="folder of pictures"), FOLDER)
-    pictures.add_argument(
-        "--batch_size",
-        type=whole_number(1),
-        default=8,
-        metavar="N",
-        help="pictures in one pass through the network (default: %(default)s)",
-    )
+    add_batch_size(pictures, 8)
     pictures.add_argument(
         "--workers",
         type=whole_number(1),
@@ -61,7 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "receives predictions.jsonl while it runs, predictions.json in the end, a mask per picture and the drawn "
         "pictures (default: %(default)s)"
     )
-    output = add_output(parser, "a line for each picture and one of the whole run", quiet="bar and no line per picture")
+    output = add_output(
+        parser,
+        "a line for each picture, then one with predicted, before, failed, output_dir and model",
+        quiet="bar and no line per picture",
+    )
     completed(output.add_argument("--output_dir", default="outputs", metavar="DIR", help=text), FOLDER)
     output.add_argument("--visualize", action="store_true", help="draw mask, boxes and state on each picture")
     output.add_argument("--coco", action="store_true", help="write boxes and states as predictions.coco.json too")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from panvision.cli.compare import CompareError, results_of
 from panvision.cli.exits import Exit
-from panvision.cli.flags import add_output, add_project
+from panvision.cli.flags import add_output, add_project, project_of
 from panvision.cli.manual import Manual
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a git revision (default: the last commit whose test figures are others than the present ones)",
     )
     add_project(parser)
-    add_output(parser, "what metrics/previous.json holds")
+    add_output(parser, "commit and tasks, as in metrics/previous.json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print and write; returns 0."""
     from panvision.files import write_json
 
-    project = Path(args.project)
+    project = project_of(args)
     present = _present(project)
     commit, earlier = _earlier(project, args.rev, present)
     intervals, remark = paired_intervals(project, commit)
@@ -196,5 +196,9 @@ def _git(project: Path, *arguments: str) -> str:
     except FileNotFoundError as error:
         raise PreviousError("git is not installed; earlier figures are read from it") from error
     if done.returncode:
-        raise PreviousError(f"`git {' '.join(arguments)}` failed: {' '.join(done.stderr.split())}")
+        reason = " ".join(done.stderr.split())
+        raise PreviousError(
+            f"`git {' '.join(arguments)}` failed: {reason}; name a revision that `git log` shows, and with --project "
+            "the project"
+        )
     return done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from panvision.cli.exits import Exit
-from panvision.cli.flags import add_output, add_project
+from panvision.cli.flags import add_output, add_project, project_of
 from panvision.cli.manual import Manual
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ MANUAL = Manual(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision summary`."""
     add_project(parser, positional=True)
-    add_output(parser, "figures, their intervals, single-task baselines and files")
+    add_output(parser, "figures, baselines and files")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; returns 0."""
-    project = Path(args.project)
+    project = project_of(args)
     print(json.dumps(as_json(project), indent=2, ensure_ascii=False) if args.json else summary(project))
     return Exit.DONE
 

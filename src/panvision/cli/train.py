@@ -31,7 +31,10 @@ MANUAL = Manual(
         "from random weights, with a task's loss weighed differently": "panvision train data/demo "
         "--set model.weights=none --set loss.cls=4.0",
     },
-    exits={Exit.STOPPED: "stopped by a signal, the state saved: the same command goes on"},
+    exits={
+        Exit.STOPPED: "stopped by Ctrl-C or SIGTERM, the state saved: the same command goes on",
+        Exit.INTERRUPTED: "interrupted by a second Ctrl-C, or before the training began",
+    },
 )
 
 
@@ -53,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.checkpoint_dir)
     config = read_configuration(args)
     if LAUNCHER in os.environ:
-        return _train(config, folder, args.device)
+        return _train(config, folder, args)
     if is_rank(os.environ):
         raise TrainingError("torchrun starts `stages/train.py`; this command starts its own: set train.devices")
     _prepare(config, pins_of(args, config), folder, args.device)
-    status = (_launch if config.train.devices > 1 else _train)(config, folder, args.device)
+    status = (_launch if config.train.devices > 1 else _train)(config, folder, args)
     if status == Exit.DONE:
         name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
         config.save(name)
@@ -87,7 +90,7 @@ def _prepare(config: "Config", pins: "Pins", folder: Path, device_name: str | No
     print(verdict.table(), flush=True)
 
 
-def _launch(config: "Config", folder: Path, device_name: str | None) -> int:
+def _launch(config: "Config", folder: Path, args: argparse.Namespace) -> int:
     """The exit code of several processes that each do `_train` with this very configuration."""
     from panvision.training.launch import launch
 
@@ -95,10 +98,10 @@ def _launch(config: "Config", folder: Path, device_name: str | None) -> int:
     config.save(settings)
     command = [sys.executable, "-m", "panvision.cli.main", "train", "--config", str(settings)]
     command += ["--data_root", str(config.data.root), "--checkpoint_dir", str(folder)]
-    return launch([*command, *(["--device", device_name] if device_name else [])], config.train.devices)
+    return launch([*command, *(["--device", args.device] if args.device else [])], config.train.devices)
 
 
-def _train(config: "Config", folder: Path, device_name: str | None) -> int:
+def _train(config: "Config", folder: Path, args: argparse.Namespace) -> int:
     """Both phases, in this process or as one of several → the exit code.
 
     Raises:
@@ -111,6 +114,7 @@ def _train(config: "Config", folder: Path, device_name: str | None) -> int:
     from panvision.params import ParamsError
     from panvision.training.distributed import Ranks, as_rank
     from panvision.training.errors import TrainingError
+    from panvision.training.launch import LAUNCHER
     from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
     from panvision.training.scratch import scratch_below
 
@@ -127,7 +131,9 @@ def _train(config: "Config", folder: Path, device_name: str | None) -> int:
         train_phase1(sets, settings, config.model, checkpoint=start, curves=first, scratch=scratch, ranks=ranks)
         train_phase2(sets, settings, start=start, checkpoint=folder / BEST, curves=second, scratch=scratch, ranks=ranks)
 
-    status = as_rank(work, (ParamsError, PackedError, WeightsError, CheckpointError, OSError), device_name)
+    told = (ParamsError, PackedError, WeightsError, CheckpointError, OSError)
+    # Of several processes one tells an error as text; of a single one it comes through, with its traceback.
+    status = as_rank(work, told if LAUNCHER in os.environ else (), args.device)
     if isinstance(status, str):
         raise TrainingError(status)
     return status

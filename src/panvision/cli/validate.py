@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision validate`."""
     add_data_root(parser)
     settings = add_settings(parser, "the settings' own defaults")
-    output = add_output(parser, "the figures and every problem", quiet="progress")
+    output = add_output(parser, "sets, cross_task_groups, problems, counts and exit_code", quiet="progress")
     files = {
         "--pins": (settings, "table of task, file and split: what it names stays there (default: split.pins where "
         "--config or --set gives it)"),

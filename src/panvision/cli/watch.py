@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model(parser)
     _add_monitor_arguments(parser)
-    output = add_output(parser, "a line for each event", quiet="progress")
+    output = add_output(parser, "a line for each event, with event, time and confidence", quiet="progress")
     output.add_argument(
         "--every_frame", action="store_true", help="print a line for each frame too: state, probabilities, boxes"
     )
