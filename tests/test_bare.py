@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 
+from panvision.cli.parser import COMMANDS
 from tests.tiny import picture, write_onnx
 
 ROOT = Path(__file__).parents[1]
@@ -77,14 +78,14 @@ def run(bare, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
 
-    def runner(*arguments: object) -> str:
+    def runner(*arguments: object, code: int = 0) -> str:
         env = {"HOME": str(home), "TMPDIR": str(home), "PATH": os.environ["PATH"]}
         command = [str(bare), "-I", *map(str, arguments)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
         # ONNX Runtime's telemetry keeps an identifier there.
         assert not list(home.iterdir())
-        return done.stdout
+        return done.stderr if code else done.stdout
 
     return runner
 
@@ -107,3 +108,27 @@ def test_the_command_predicts_a_folder(run, arguments, tmp_path) -> None:
     (image,) = json.loads((tmp_path / "out/predictions.json").read_text())["images"]
     assert image["detection"]["class_names"] == ["lid"]
     assert (tmp_path / "out/a_pred.png").is_file() and (tmp_path / "out/a_mask.png").is_file()
+
+
+def test_shells_are_completed_and_every_command_has_its_help(run):
+    assert "complete -o" in run("-m", "panvision.cli.main", "completion", "bash")
+    helps = run("-c", "from panvision.cli.main import command_parsers as all\nfor p in all().values(): p.print_help()")
+    assert helps.count("exit codes:") == len(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        (("watch", "0"), "panvision[video]"),
+        (("compare", "HEAD"), "panvision[train]"),
+        (("baselines",), "panvision[train]"),
+        (("train", ".", "--set", "model.weights=none"), "panvision[train]"),
+        (("benchmark", "m.pth"), "panvision[train]"),
+        (("validate", ".", "--html", "data.html"), "pip install jinja2"),
+    ],
+)
+def test_a_command_that_needs_more_says_what_to_install(run, arguments, tmp_path, command, remedy):
+    (tmp_path / "m.pth").touch()
+    model = ("--checkpoint", arguments[0]) if command[0] == "watch" else ()
+    said = run("-m", "panvision.cli.main", *command, *model, code=2 if command[0] == "validate" else 1)
+    assert remedy in said and said.startswith(f"panvision {command[0]}: ") and len(said.splitlines()) == 1

@@ -227,4 +227,4 @@ def test_programs_read_what_is_written_as_json(dvc, tmp_path, capsys):
 def test_without_dvc_the_remedy_is_said(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(baselines.importlib.util, "find_spec", lambda name: None)
     assert main(["baselines", "--project", str(tmp_path)]) == 1
-    assert "needs the package dvc; `pip install" in capsys.readouterr().err
+    assert "needs the package dvc, which is not installed; `pip install" in capsys.readouterr().err

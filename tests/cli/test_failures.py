@@ -34,11 +34,16 @@ def system_error(number: int, *names: str) -> OSError:
         (system_error(errno.EROFS, "a"), "a: read-only file system; name a place that can be written"),
         (
             system_error(errno.ENOSPC, "a"),
-            "a: no space left on device; free some, then call the same command again",
+            "a: no space left on device; make room, then call the same command again",
         ),
-        (system_error(errno.ENOSPC), "no space left on device; free some, then call the same command again"),
+        (system_error(errno.ENOSPC), "no space left on device; make room, then call the same command again"),
         (system_error(errno.EADDRINUSE), "address already in use; name another port, or end what listens there"),
         (system_error(errno.EISDIR, ".a.partial", "a"), "a: is a directory; give a file's name"),
+        (
+            system_error(errno.EACCES, "out/.a.json.x1_y2z3w.partial"),
+            "out/a.json: permission denied; change its permissions, or name another",
+        ),
+        (system_error(errno.EIO, "out/.a.avi.x1y2z3w4.partial.avi"), "out/a.avi: input/output error"),
         (system_error(errno.EIO, "a"), "a: input/output error"),
         (OSError("lost\nat sea"), "lost at sea"),
         (MemoryError(), "not enough memory; use smaller batches or a smaller model, or end other programs"),
@@ -49,11 +54,11 @@ def system_error(number: int, *names: str) -> OSError:
         ),
         (
             ModuleNotFoundError("No module named 'cv2'", name="cv2"),
-            "needs the package cv2; `pip install '.[video]'` in panvision's folder",
+            "needs the package cv2, which is not installed; `pip install 'panvision[video]'`",
         ),
         (
             ModuleNotFoundError("No module named 'dvc.api'", name="dvc.api"),
-            "needs the package dvc; `pip install '.[train]'` in panvision's folder",
+            "needs the package dvc, which is not installed; `pip install 'panvision[train]'`",
         ),
     ],
 )
@@ -151,7 +156,7 @@ def test_a_full_disk_and_a_closed_pipe_are_no_traceback():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == Exit.ERROR
-    assert done.stderr == "panvision completion: no space left on device; free some, then call the same command again\n"
+    assert done.stderr == "panvision completion: no space left on device; make room, then call the same command again\n"
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)

@@ -1,6 +1,7 @@
 """Errors as a line for the user: what cannot be used, and the remedy; tracebacks only where they are asked for."""
 
 import errno
+import re
 import sys
 import traceback
 
@@ -20,10 +21,12 @@ REMEDIES = {
     errno.EROFS: "name a place that can be written",
     errno.EISDIR: "give a file's name",
     errno.ENOTDIR: "name a place below a folder",
-    errno.ENOSPC: "free some, then call the same command again",
-    errno.EDQUOT: "free some, then call the same command again",
+    errno.ENOSPC: "make room, then call the same command again",
+    errno.EDQUOT: "make room, then call the same command again",
     errno.EADDRINUSE: "name another port, or end what listens there",
 }
+# What panvision.files writes to before it stands under its own name.
+PARTIAL = re.compile(r"\.([^/]+)\.\w{8}\.partial(\.\w+)?$")
 
 
 class UsageError(ValueError):
@@ -60,7 +63,8 @@ def explanation(error: Exception) -> str | None:
         return str(error)  # every class of ours has a message for the user
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in ("", "panvision"):
         name = str(error.name).partition(".")[0]
-        return f"needs the package {name}; `pip install '.[{EXTRAS.get(name, 'train')}]'` in panvision's folder"
+        extra = EXTRAS.get(name, "train")
+        return f"needs the package {name}, which is not installed; `pip install 'panvision[{extra}]'`"
     if _is_for_want_of_memory(error):
         return "not enough memory; use smaller batches or a smaller model, or end other programs"
     if isinstance(error, OSError):
@@ -82,6 +86,6 @@ def _of_the_system(error: OSError) -> str:
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
     # A file that is put in another's place has the user's name as the second.
     name = error.filename if error.filename2 is None else error.filename2
-    where = "" if name is None else f"{name}: "
+    where = "" if name is None else PARTIAL.sub(r"\1", str(name)) + ": "
     remedy = REMEDIES.get(error.errno or 0, "")
     return f"{where}{reason[0].lower()}{reason[1:]}{f'; {remedy}' if remedy else ''}"
