@@ -4,7 +4,24 @@ An editable installation leads to one checkout only. `dvc queue` and `dvc exp ru
 repository and record the copy's code, so the copy's code is what has to run.
 """
 
+import os
 import sys
 from pathlib import Path
+from types import TracebackType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+
+def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell what the system refuses, as a full disk or a file that may not be read, in one line.
+
+    Faults of the user's data and settings the scripts tell themselves. PANVISION_DEBUG=1 shows where an error arose.
+    """
+    if isinstance(error, OSError) and error.strerror and os.environ.get("PANVISION_DEBUG", "0") in ("", "0"):
+        name = error.filename if error.filename2 is None else error.filename2
+        print(f"{'' if name is None else f'{name}: '}{error.strerror}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = tell

@@ -23,3 +23,14 @@ def test_a_stage_imports_panvision_from_its_own_checkout(tmp_path, name):
     command = [sys.executable, str(tmp_path / "copy/stages" / name)]
     done = subprocess.run(command, cwd=tmp_path / "elsewhere", env=env, capture_output=True, text=True, check=False)
     assert done.stderr == "the code beside the script\n"
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_what_the_system_refuses_is_one_line(tmp_path, debug):
+    (tmp_path / "params.yaml").write_text("scenes: {images: {segmentation: 3, detection: 3, classification: 3}}")
+    (tmp_path / "data").touch()
+    env = {**os.environ, "PANVISION_DEBUG": debug}
+    command = [sys.executable, str(ROOT / "stages/synthesize.py")]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    *trace, last = done.stderr.splitlines()
+    assert done.returncode == 1 and "File exists" in last and bool(trace) == bool(debug)
