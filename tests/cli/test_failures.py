@@ -10,6 +10,7 @@ import pytest
 from panvision.cli.exits import Exit
 from panvision.cli.failures import EXTRAS, UsageError, explanation, report
 from panvision.cli.main import main
+from panvision.cli.parser import command_parsers
 from panvision.config import Config
 from panvision.inference.backend import PredictorError
 from panvision.params import ParamsError
@@ -151,14 +152,48 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "panvision params: interrupted\n"
 
 
-def test_a_full_disk_and_a_closed_pipe_are_no_traceback():
-    command = [sys.executable, "-m", "panvision.cli.main", "completion", "bash"]
+# More than Python keeps back before it writes, and less.
+@pytest.mark.parametrize("arguments", [["completion", "bash"], ["params"]])
+def test_a_full_disk_and_a_closed_pipe_are_no_traceback(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    (tmp_path / "params.yaml").write_text("seed: 1")
+    command = [sys.executable, "-m", "panvision.cli.main", *arguments]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == Exit.ERROR
-    assert done.stderr == "panvision completion: no space left on device; make room, then call the same command again\n"
+    said = "no space left on device; make room, then call the same command again"
+    assert done.stderr == f"panvision {arguments[0]}: {said}\n"
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (Exit.ERROR, "")
+
+
+# `params` has a file's faults as its result.
+WRONG = {
+    "validate": ["none", "--pins", "none.csv"],
+    "summary": [],
+    "compare": ["HEAD", "--project", "none"],
+    "previous": [],
+    "baselines": ["--project", "none"],
+    "folds": ["none.json"],
+    "predict": ["--checkpoint", "none.onnx", "--input_dir", "none"],
+    "watch": ["none.mp4", "--checkpoint", "none.onnx"],
+    "benchmark": ["none.onnx"],
+}
+
+
+def test_every_command_that_programs_read_has_a_wrong_call_here():
+    with_json = {name for name, parser in command_parsers().items() if "--json" in parser.options}
+    assert with_json == {*WRONG, "params"}
+
+
+@pytest.mark.parametrize(("command", "arguments"), WRONG.items())
+def test_after_an_error_programs_find_nothing_on_stdout(tmp_path, monkeypatch, capsys, command, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, *arguments, "--json"]) == (Exit.USAGE if command == "validate" else Exit.ERROR)
+    text = capsys.readouterr()
+    assert not text.out and text.err.startswith(f"panvision {command}: ") and len(text.err.splitlines()) == 1
+    assert "none" in text.err or "metrics/segmentation.json" in text.err

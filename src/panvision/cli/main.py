@@ -21,6 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         An exit code of `panvision.cli.exits`. Wrong usage leaves by SystemExit, as help does.
     """
     arguments = underscored(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    finally:
+        _settle_output()
+
+
+def _run(arguments: Sequence[str]) -> int:
     parser = build_parser(arguments)
     if not arguments:
         parser.exit(Exit.USAGE, parser.format_help())
@@ -30,15 +37,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = int(args.run(args))
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has seen enough (`| head`); Python would complain once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.ERROR
+        return Exit.ERROR  # the reader has seen enough (`| head`)
     except KeyboardInterrupt:
         print(f"panvision {args.command}: interrupted", file=sys.stderr)
         return Exit.INTERRUPTED
     except Exception as error:
         return report(error, args.command, debug=args.debug)
     return code
+
+
+def _settle_output() -> None:
+    """Drop what cannot be written: Python would complain of it once more when it closes the stream."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def underscored(arguments: Sequence[str]) -> list[str]:
