@@ -174,6 +174,7 @@ def test_a_full_disk_and_a_closed_pipe_are_no_traceback(tmp_path, monkeypatch, a
 # `params` has a file's faults as its result.
 WRONG = {
     "validate": ["none", "--pins", "none.csv"],
+    "train": ["none", "--set", "model.weights=none"],
     "summary": [],
     "compare": ["HEAD", "--project", "none"],
     "previous": [],

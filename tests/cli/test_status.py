@@ -1,6 +1,9 @@
+import subprocess
+import sys
+
 import pytest
 
-from panvision.cli.status import StatusLine
+from panvision.cli.status import StatusLine, narrated_on_stderr
 
 
 @pytest.mark.parametrize(("terminal", "quiet"), [(True, False), (True, True), (False, False)])
@@ -10,3 +13,14 @@ def test_it_is_on_terminals_only_and_gone_in_the_end(capsys, monkeypatch, termin
         status.show("reading …")
         raise OSError("full")
     assert capsys.readouterr() == ("", "\r\x1b[Kreading …\r\x1b[K" if terminal and not quiet else "")
+
+
+def test_what_is_printed_meanwhile_goes_to_stderr_also_from_other_processes(capfd):
+    print("before")
+    with pytest.raises(OSError, match="full"), narrated_on_stderr():
+        print("here")
+        subprocess.run([sys.executable, "-c", "print('there')"], check=True)
+        raise OSError("full")
+    print("after")
+    said = capfd.readouterr()
+    assert said.out == "before\nafter\n" and set(said.err.split()) == {"here", "there"}

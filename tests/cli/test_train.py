@@ -8,6 +8,7 @@ from panvision.config import Config
 from panvision.inference import infer_image, load_model
 from panvision.scenes.demo import write_demo_sets
 from panvision.scenes.settings import SceneSettings, SetSizes
+from tests.cli.shown import json_keys
 
 SMALL = [
     "data.image_size=64", "split.val=0.25", "split.test=0.25", "split.method=balanced", "split.copy_difference=0",
@@ -41,6 +42,16 @@ def test_a_folder_of_photos_becomes_a_model_with_its_configuration(raw, tmp_path
     photo = next((raw / "detection/images").iterdir())
     assert set(infer_image(model, photo, info, config)) == {"segmentation", "detection", "classification"}
     assert (folder / "curves/phase2.csv").read_text().startswith("epoch,lr,")
+
+
+def test_programs_find_the_files_as_json_and_nothing_else(raw, tmp_path, capsys):
+    folder = tmp_path / "out"
+    settings = [*SMALL, "train.phase1.epochs=0"]
+    assert train("--data_root", raw, "--checkpoint_dir", folder, "--json", settings=settings) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found == {"checkpoint": str(folder / "best_model.pth"), "config": Config.find_in_directory(folder)}
+    assert set(found) <= json_keys("train") and "segmentation" in said.err
 
 
 def test_settings_come_from_a_file_and_the_options_go_before(raw, tmp_path):

@@ -1,6 +1,9 @@
-"""A line on the terminal that says what is being done, and is gone in the end."""
+"""What is told while a command works, beside its results on standard output."""
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -25,3 +28,18 @@ class StatusLine:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self.wipe()
+
+
+@contextlib.contextmanager
+def narrated_on_stderr() -> Iterator[None]:
+    """What is printed meanwhile goes to standard error, also from processes that are started meanwhile."""
+    sys.stdout.flush()
+    out, err = 1, 2
+    kept = os.dup(out)
+    os.dup2(err, out)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, out)
+        os.close(kept)

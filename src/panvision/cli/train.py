@@ -1,6 +1,8 @@
 """`panvision train`: three labelled sets in, best_model.pth and its configuration out, without DVC."""
 
 import argparse
+import contextlib
+import json
 import os
 import sys
 from datetime import datetime
@@ -9,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from panvision.cli.configuration import pins_of, read_configuration
 from panvision.cli.exits import Exit
-from panvision.cli.flags import FOLDER, add_data_root, add_device, add_settings, completed
+from panvision.cli.flags import FOLDER, add_data_root, add_device, add_output, add_settings, completed
 from panvision.cli.manual import Manual
+from panvision.cli.status import narrated_on_stderr
 
 BEST = "best_model.pth"
 
@@ -28,6 +31,7 @@ MANUAL = Manual(
         "ResNet-50 with ImageNet weights, best on a GPU": "panvision train data/demo",
         "a small network, in minutes on two CPU cores": "panvision train data/demo --config presets/laptop.yaml "
         "--checkpoint_dir small",
+        "for programs": "panvision train data/demo --json > trained.json",
         "from random weights, with a task's loss weighed differently": "panvision train data/demo "
         "--set model.weights=none --set loss.cls=4.0",
     },
@@ -42,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `panvision train`."""
     add_data_root(parser)
     add_device(add_settings(parser, "ResNet-50 with ImageNet weights at 256 px"))
-    output = parser.add_argument_group("output")
+    output = add_output(parser, "checkpoint and config, both files; progress goes to standard error")
     text = "receives best_model.pth, config_<time>.json, curves/ and build/ (default: %(default)s)"
     completed(output.add_argument("--checkpoint_dir", default="checkpoints", metavar="DIR", help=text), FOLDER)
 
@@ -59,12 +63,14 @@ def run(args: argparse.Namespace) -> int:
         return _train(config, folder, args)
     if is_rank(os.environ):
         raise TrainingError("torchrun starts `stages/train.py`; this command starts its own: set train.devices")
-    _prepare(config, pins_of(args, config), folder, args.device)
-    status = (_launch if config.train.devices > 1 else _train)(config, folder, args)
+    with narrated_on_stderr() if args.json else contextlib.nullcontext():
+        _prepare(config, pins_of(args, config), folder, args.device)
+        status = (_launch if config.train.devices > 1 else _train)(config, folder, args)
     if status == Exit.DONE:
         name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
         config.save(name)
-        print(f"best model: {folder / BEST}\nits configuration: {name}")
+        files = {"checkpoint": str(folder / BEST), "config": str(name)}
+        print(json.dumps(files) if args.json else f"best model: {folder / BEST}\nits configuration: {name}")
     return status
 
 
