@@ -91,6 +91,13 @@ def test_several_faults_are_a_line_each(capsys):
     assert capsys.readouterr().err == "panvision train: p.yaml: a\npanvision train: p.yaml: b\n"
 
 
+def test_a_files_name_cannot_rewrite_the_terminal(capsys):
+    assert report(system_error(errno.ENOENT, "\x1b[2Ja"), "folds", debug=False) == Exit.ERROR
+    assert report(TypeError("\x1b[2Jb"), "folds", debug=False) == Exit.INTERNAL
+    text = capsys.readouterr().err
+    assert "folds: \\x1b[2Ja: no such file" in text and "TypeError: \\x1b[2Jb" in text and "\x1b" not in text
+
+
 def test_what_the_arguments_name_and_cannot_be_used_is_wrong_usage(capsys):
     assert report(UsageError("a: missing"), "validate", debug=False) == Exit.USAGE
     assert capsys.readouterr().err == "panvision validate: a: missing\n"

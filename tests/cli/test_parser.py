@@ -139,6 +139,7 @@ def test_shells_complete_every_file_and_folder(command):
         (["boil"], "no command 'boil' (see `panvision --help`)"),
         (["--verson"], "no option --verson; did you mean --version? (see `panvision --help`)"),
         (["predict", "--chekpoint", "m"], "no option --chekpoint; did you mean --checkpoint?"),
+        (["watch", "0", "--score-treshold", "1"], "no option --score_treshold; did you mean --score_threshold?"),
         (["predict", "--input-dri=x"], "no option --input_dri; did you mean --input_dir?"),
         (["watch", "0", "--zzz"], "panvision watch: no option --zzz (see `panvision watch --help`)"),
         (["completion", "bsh"], "'bsh' is unknown; did you mean bash?"),

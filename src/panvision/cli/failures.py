@@ -6,6 +6,7 @@ import sys
 import traceback
 
 from panvision.cli.exits import Exit
+from panvision.cli.problem_text import printable
 
 # Packages that `pip install panvision` does not bring → what to install.
 EXTRAS = {
@@ -50,10 +51,10 @@ def report(error: Exception, command: str, *, debug: bool) -> Exit:
     if told is None:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         again = "" if debug else "; run again with --debug to see where"
-        print(f"panvision {command}: internal error: {words}{again}", file=sys.stderr)
+        print(f"panvision {command}: internal error: {printable(words)}{again}", file=sys.stderr)
         return Exit.INTERNAL
     for line in told.splitlines():
-        print(f"panvision {command}: {line}", file=sys.stderr)
+        print(f"panvision {command}: {printable(line)}", file=sys.stderr)
     return Exit.USAGE if isinstance(error, UsageError) else Exit.ERROR
 
 

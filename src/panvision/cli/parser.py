@@ -149,7 +149,7 @@ def manual_of(command: str) -> Manual:
 
 def suggestion(word: str, known: Sequence[str]) -> str:
     """What was probably meant, as the end of a sentence; "" if nothing is like it."""
-    close = difflib.get_close_matches(word.replace("-", "_"), known, n=1)
+    close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
