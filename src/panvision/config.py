@@ -20,7 +20,15 @@ from panvision.training.settings import LossSettings, TrackingSettings, TrainSet
 
 
 class Config(Settings):
-    """Every setting of the system; `Config()` is the system's own configuration (ResNet-50, 256 px)."""
+    """Every setting of the system; `Config()` is the system's own configuration (ResNet-50, 256 px).
+
+    Besides these two it has each section of params.yaml, as the settings of the room that reads it: `config.detection`.
+
+    Attributes:
+        seed: random numbers of training: order of the batches, augmentation, first weights of what is not pretrained.
+        tasks: which heads the model has, any of the three, for single-task baselines. The split stays that of all three
+            sets.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     tasks: Tasks = TASKS

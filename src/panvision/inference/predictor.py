@@ -148,8 +148,8 @@ class Predictor:
             nms_threshold: likewise for overlapping boxes of one class.
 
         Returns:
-            ``{"segmentation": {"mask"}, "detection": {"boxes", "labels", "scores", "class_names"},
-            "classification": {"class_idx", "class_name", "probabilities"}}``, without the keys of tasks that the
+            ``{"segmentation": {"mask"}, "detection": {"boxes", "labels", "scores", "class_names"},``
+            ``"classification": {"class_idx", "class_name", "probabilities"}}``, without the keys of tasks that the
             model was not trained for (`tasks`).
 
         Raises:

@@ -20,7 +20,8 @@ class Event:
         time: seconds, on the clock of the frames.
         confidence: 0 to 1: the smoothed probability of the new state, or of the thing's being there or away; 1 for the
             source.
-        before, after: the states of `state changed`; `before` is None for the first.
+        before: the state that was left, of `state changed`; None for the first.
+        after: the state that is now, likewise.
     """
 
     event: str

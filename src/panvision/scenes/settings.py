@@ -10,7 +10,13 @@ Count = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class SetSizes(Settings):
-    """Images per demo set."""
+    """Images per demo set.
+
+    Attributes:
+        segmentation: photos with a mask.
+        detection: photos with boxes.
+        classification: photos of a known state, as many of each.
+    """
 
     segmentation: Count = 160
     detection: Count = 160

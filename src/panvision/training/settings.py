@@ -38,14 +38,25 @@ class LossSettings(Settings):
 
 
 class Phase1Settings(Settings):
-    """Backbone frozen, FPN and heads trained."""
+    """Backbone frozen, FPN and heads trained.
+
+    Attributes:
+        epochs: of phase 1, at most; with 0 phase 2 starts from the first weights.
+        lr: peak learning rate of phase 1.
+    """
 
     epochs: Annotated[int, Field(ge=0, le=10_000)] = 3
     lr: LearningRate = 1e-3
 
 
 class Phase2Settings(Settings):
-    """Everything trained; `backbone_lr` is the backbone's own peak learning rate, `null` is `lr`."""
+    """Everything trained.
+
+    Attributes:
+        epochs: of phase 2, at most.
+        lr: peak learning rate of phase 2.
+        backbone_lr: the backbone's own peak learning rate; `null` is `lr`.
+    """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     lr: LearningRate = 1e-4
@@ -126,7 +137,13 @@ class TrainSettings(Settings):
 
 
 class WandbSettings(Settings):
-    """Weights & Biases; needs the `wandb` extra."""
+    """Weights & Biases; needs the `wandb` extra.
+
+    Attributes:
+        enabled: log both phases there; off, the package is not even imported.
+        project: name of the project that the runs belong to.
+        entity: user or team that it belongs to; `null` is the account's own.
+    """
 
     enabled: bool = False
     project: Annotated[str, Field(min_length=1)] = "panvision"
