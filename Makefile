@@ -1,5 +1,6 @@
 # make repro   set up if needed, run the pipeline, print the metrics
 # make test    set up if needed, run all tests
+# make docs    set up if needed, build the site of docs/
 # Variables: PYTHON (which interpreter makes the environment), VENV (where it lies), PIP_ARGS (more arguments for pip).
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup repro test lint lock clean
+.PHONY: help setup repro test lint docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ lint: setup  ## style, formatting, imports between the rooms, types
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+docs: setup  ## build the site of docs/ into build/docs/html; a warning is an error
+	$(BIN)/python -m sphinx -M html docs build/docs -W --keep-going -n -E -q
 
 lock: setup  ## pin the dependencies of pyproject.toml anew (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet \

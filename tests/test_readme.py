@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""What README.md and the pages of docs/ say is so."""
 
 import re
 import shlex
@@ -16,20 +16,32 @@ from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 from panvision.params import load_params, override
 from tests.pipeline.scratch import leaves, read_yaml
+from tests.tiny import write_onnx
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-LINES = [line.split("#")[0].strip() for kind, text in BLOCKS if kind == "" for line in text.splitlines()]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+BLOCKS = {
+    name: re.findall(r"^```(\S*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL) for name, text in PAGES.items()
+}
+LINES = {
+    name: [line.split("#")[0].strip() for kind, text in blocks if kind == "" for line in text.splitlines()]
+    for name, blocks in BLOCKS.items()
+}
+EVERY_LINE = [line for lines in LINES.values() for line in lines]
+LINKS = [(name, link) for name, text in PAGES.items() for link in re.findall(r"\]\(([^)\s]+)\)", text)]
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder with a model, its configuration and photos, under the names that the README uses."""
+    """A folder with a model, its configuration and photos, under the names that the pages use."""
     torch.manual_seed(0)
     settings = ModelSettings(backbone="resnet10", weights="none", fpn_channels=32, head_convs=0, cls_hidden=8)
     model = MultiTaskModel(settings, image_size=64, det_classes=["pan"], cls_classes=["raw", "golden"])
     save_checkpoint(tmp_path / "models/best_model.pth", model)
+    write_onnx(tmp_path / "models/panvision.onnx")
     Config().save(tmp_path / "models/config.json")
     (tmp_path / "photos").mkdir()
     for path in ("photo.jpg", "photos/a.jpg", "photos/b.jpg"):
@@ -38,44 +50,75 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_python_snippets_run(project):
+def snippets(name):
+    return [text for kind, text in BLOCKS[name] if kind == "python"]
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if snippets(name)])
+def test_the_python_snippets_run(project, name):
     """One after the other: the later ones use what the first has loaded."""
     names: dict = {}
-    for snippet in (text for kind, text in BLOCKS if kind == "python"):
-        exec(compile(snippet, "README.md", "exec"), names)  # noqa: S102 -- our own README
-    assert names["result"]["segmentation"]["mask"].shape == (48, 64)
-    assert len(names["results"]) == 2
-    assert names["reading"].result["segmentation"]["mask"].shape == (48, 64)
-    assert (project / "outputs/predictions.json").is_file() and (project / "outputs/a_pred.png").is_file()
+    for snippet in snippets(name):
+        exec(compile(snippet, name, "exec"), names)  # noqa: S102 -- our own pages
+    if "result" in names:
+        assert names["result"]["segmentation"]["mask"].shape == (48, 64)
+    if "results" in names:
+        assert len(names["results"]) == 2
+        assert (project / "outputs/predictions.json").is_file() and (project / "outputs/a_pred.png").is_file()
+    if "reading" in names:
+        assert names["reading"].result["segmentation"]["mask"].shape == (48, 64)
+    assert {"result", "reading"} & set(names)
 
 
 def test_the_stage_scripts_are_those_that_exist():
-    named = {line.split()[1] for line in LINES if line.startswith("python stages/")}
+    named = {line.split()[1] for line in EVERY_LINE if line.startswith("python stages/")}
     there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").glob("*.py")}
     assert named == there - {"stages/source.py"}  # which the others import
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("panvision ")])
+@pytest.mark.parametrize("line", sorted({line for line in EVERY_LINE if line.startswith("panvision ")}))
 def test_commands_have_the_options_that_are_shown(line):
     arguments = underscored(shlex.split(line)[1:])
     assert build_parser(arguments).parse_args(arguments).run
 
 
+def test_the_first_steps_stand_in_the_readme():
+    assert {"make repro", "make test"} <= set(LINES["README.md"])
+
+
 @pytest.mark.parametrize("preset", ["laptop", "resnet50", "edge"])
 def test_settings_that_are_shown_exist(preset):
+    text = "\n".join(PAGES.values())
     # Of several values to try, the first.
-    shown = [setting.strip("'`).") for setting in re.findall(r"-S (\S+=[^\s,]+)", README)]
-    assert shown
+    shown = [setting.strip("'`).") for setting in re.findall(r"-S (\S+=[^\s,]+)", text)]
+    shown = [setting for setting in shown if not setting.startswith("KEY=")]
+    assert len(shown) > 20
     Config.parse(override(load_params(ROOT / f"presets/{preset}.yaml"), shown))
     known = set(leaves(read_yaml(ROOT / f"presets/{preset}.yaml")))
     assert {setting.partition("=")[0] for setting in shown} <= known
 
 
-@pytest.mark.parametrize("path", re.findall(r"!\[.*?\]\((.*?)\)", README))
-def test_pictures_are_there(path):
-    assert (ROOT / path).is_file()
+@pytest.mark.parametrize(("page", "link"), [(page, link) for page, link in LINKS if "://" not in link])
+def test_links_lead_to_files_and_headings(page, link):
+    """As on a code host; of the site, Sphinx says it."""
+    path, _, anchor = link.partition("#")
+    target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+    assert target.is_file()
+    if anchor:
+        assert anchor in anchors(target.relative_to(ROOT).as_posix())
+
+
+def anchors(name):
+    """What a code host makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", PAGES[name], flags=re.M | re.S), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_make_has_the_targets_that_are_shown():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    assert {line.split()[1] for line in LINES if line.startswith("make ")} <= targets
+    assert {line.split()[1] for line in EVERY_LINE if line.startswith("make ")} <= targets
+
+
+def test_benchmarks_that_are_shown_exist():
+    named = {line.split()[1] for line in EVERY_LINE if line.startswith("python benchmarks/")}
+    assert named == {path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks").glob("*.py")}

@@ -1,0 +1,29 @@
+"""What can be wrong with raw data: severity and remedy from the code's catalogue, what it means from faults.yaml."""
+
+from pathlib import Path
+
+import yaml
+
+from panvision.ingest.problems import CATALOGUE
+
+
+def faults_text(root: Path) -> str:
+    """A table for each kind of fault: code, severity, meaning, remedy.
+
+    Raises:
+        KeyError: faults.yaml names a code that the catalogue has not.
+    """
+    lines: list[str] = []
+    for heading, meanings in read_meanings(root).items():
+        lines += [f"## {heading}", "", "| code | severity | what was found | what to do |", "|---|---|---|---|"]
+        for code, meaning in meanings.items():
+            severity, remedy = CATALOGUE[code]
+            lines.append(f"| `{code}` | {severity} | {meaning} | {remedy} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def read_meanings(root: Path) -> dict[str, dict[str, str]]:
+    """Heading → code → what it means, from docs/_ext/faults.yaml."""
+    text = (root / "docs/_ext/faults.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))

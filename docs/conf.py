@@ -1,0 +1,47 @@
+"""Settings of the site that Sphinx makes of this folder: `make docs`."""
+
+import os
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+# What stands here, not what happens to be installed.
+sys.path[:0] = [str(DOCS / "_ext"), str(DOCS.parent / "src")]
+# How wide the command line's help is, wherever it is printed.
+os.environ["COLUMNS"] = "80"
+
+project = "panvision"
+author = "the panvision authors"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "panvision_docs"]
+exclude_patterns = ["_ext", "_static"]
+
+# The pages read well on a code host, too, so they need little beyond CommonMark.
+myst_enable_extensions = ["attrs_inline", "deflist"]
+myst_heading_anchors = 3
+highlight_language = "text"
+
+# Single backticks in docstrings are code, as on the pages.
+default_role = "code"
+smartquotes = False
+
+html_theme = "furo"
+pygments_style = "tango"  # in furo's own, lines that go and lines that come look alike
+html_title = "panvision"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_show_copyright = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_class_signature = "separated"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+# Names of other projects: their inventories would have to be fetched from the network.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(numpy|npt|np|torch|PIL|Image|pathlib|pydantic|typing|collections|os)(\..*)?"),
+    (r"py:.*", r"panvision\.(.*Settings|inference\.api\._Detection)"),
+    (r"py:.*", r"(Path|Any|Self|Literal|Mapping|Sequence|Callable|Annotated|optional|.* or .*|TypeError|ValueError)"),
+]

@@ -1,0 +1,53 @@
+"""docs/files.md names what the files really hold."""
+
+import json
+import re
+
+import pytest
+
+from panvision.export.ship import TRAINED_SECTIONS
+from panvision.inference.backend import OUTPUTS_OF
+from panvision.ingest.load import INDEX_COLUMNS, LABEL_COLUMNS
+from panvision.ingest.packed import BOX_COLUMNS, SPLIT_COLUMNS
+from panvision.ingest.problems import COLUMNS
+from panvision.model import checkpoint
+from tests.pipeline.scratch import ROOT
+from tests.tiny import INFO
+
+PAGE = (ROOT / "docs/files.md").read_text(encoding="utf-8")
+
+
+def part(heading):
+    """The text below a heading, up to the next one."""
+    _, found, text = PAGE.partition(f"{heading}\n")
+    assert found
+    return re.split(r"^##", text, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def named(text):
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+@pytest.mark.parametrize(
+    ("heading", "names"),
+    [
+        ("### ONNX, `panvision.onnx` and `panvision.int8.onnx`", json.loads(INFO.to_metadata())),
+        (
+            "### ONNX, `panvision.onnx` and `panvision.int8.onnx`",
+            [name for task in OUTPUTS_OF.values() for name in task],
+        ),
+        ("### Checkpoint, `best_model.pth`", TRAINED_SECTIONS),
+        ("## Packed sets, `build/prepared/<task>/`", INDEX_COLUMNS),
+        ("## Packed sets, `build/prepared/<task>/`", [name for task in LABEL_COLUMNS.values() for name in task]),
+        ("## Packed sets, `build/prepared/<task>/`", BOX_COLUMNS),
+        ("## Splits, `build/splits.csv` and `data/pins.csv`", SPLIT_COLUMNS),
+        ("## Problems, `build/problems.csv`", COLUMNS),
+    ],
+)
+def test_every_name_stands_there(heading, names):
+    assert set(names) <= named(part(heading))
+
+
+def test_the_versions_are_the_present_ones():
+    assert f"| `version` | {checkpoint.VERSION};" in part("### Checkpoint, `best_model.pth`")
+    assert f"| `version` | {json.loads(INFO.to_metadata())['version']} |" in PAGE

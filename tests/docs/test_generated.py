@@ -1,0 +1,115 @@
+"""The parts of the site that the code writes follow what they are made from."""
+
+import re
+import shutil
+
+import pytest
+from panvision_docs import fill
+from panvision_docs.parameters import allowed, effect, parameters_text
+from panvision_docs.rooms import imports
+from panvision_docs.stages import read_stages, rerun_by, stages_text
+
+from panvision.params import load_params
+from tests.docs.graph import reruns
+from tests.pipeline.scratch import ROOT, leaves
+
+KEYS = leaves(load_params(ROOT / "params.yaml"))
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of what the generated parts are made from."""
+    for name in ("params.yaml", "dvc.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    return tmp_path
+
+
+def change(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def entry(text, key):
+    """A key's part of the page."""
+    return re.search(rf"^\[`{re.escape(key)}`\].*?(?=\n\n)", text, flags=re.MULTILINE | re.DOTALL)[0]
+
+
+def test_stages_are_those_that_follow_from_dvc_yaml():
+    stages = read_stages(ROOT)
+    for key in KEYS:
+        readers, later = rerun_by(key, stages)
+        assert (set(readers), set(later)) == reruns(ROOT, key), key
+
+
+def test_a_changed_dvc_yaml_changes_the_page(project):
+    before = entry(parameters_text(project), "report.width")
+    assert "Re-runs **report**." in before
+    change(project / "dvc.yaml", "      - split\n    outs:", "      - split\n      - report.width\n    outs:")
+    after = entry(parameters_text(project), "report.width")
+    assert "Re-runs **validate**, **report**, train_phase1, train_phase2, evaluate, export." in after
+
+
+def test_a_stage_that_no_longer_needs_another_does_not_rerun(project):
+    assert "report" in entry(parameters_text(project), "export.opset")
+    text = (project / "dvc.yaml").read_text(encoding="utf-8")
+    head, report = text.split("  report:\n")
+    report = report.replace("      - metrics/export.json\n", "", 1).replace("      - models/config.json\n", "", 1)
+    (project / "dvc.yaml").write_text(f"{head}  report:\n{report}", encoding="utf-8")
+    assert "Re-runs **export**." in entry(parameters_text(project), "export.opset")
+    (line,) = (line for line in stages_text(project).splitlines() if line.startswith("| `export`"))
+    assert line.endswith("| nothing |")
+
+
+def test_values_are_those_of_the_files(project):
+    change(project / "params.yaml", "  cls: 2.0 ", "  cls: 7.5 ")
+    change(project / "presets/edge.yaml", "  cls: 2.0 ", "  cls: 3.5 ")
+    said = entry(parameters_text(project), "loss.cls")
+    assert "`7.5` in params.yaml, `2.0` in laptop and resnet50, `3.5` in edge." in said
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_has_an_effect_and_a_kind(key):
+    assert len(effect(key)) > 10 or key == "train.phase2.epochs"
+    assert allowed(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("model.dropout", "number, at least 0, below 1"),
+        ("model.fpn_channels", "whole number, 32 to 1\N{NO-BREAK SPACE}024, a multiple of 32"),
+        ("seed", "whole number, 0 to 4\N{NO-BREAK SPACE}294\N{NO-BREAK SPACE}967\N{NO-BREAK SPACE}295"),
+        ("train.grad_clip", "number, above 0, or `null`"),
+        ("loss.box", "`smooth_l1`, `giou`"),
+        ("tasks", "list of `segmentation`, `detection`, `classification`"),
+        ("train.compile", "`true` or `false`"),
+    ],
+)
+def test_kinds_are_told_in_words(key, words):
+    assert allowed(key) == words
+
+
+def test_a_key_without_a_description_is_named():
+    with pytest.raises(KeyError, match="scenes"):
+        effect("scenes")
+
+
+def test_rooms_follow_from_the_contracts(project):
+    assert imports(project)["monitor"] == ["inference"]
+    assert imports(project)["training"] == ["data", "model", "decoding", "scoring"]
+    text = (project / "pyproject.toml").read_text(encoding="utf-8")
+    head, contract = text.split('source_modules = ["panvision.scenes"]\n')
+    contract = contract.replace('    "panvision.scoring",\n', "", 1)
+    (project / "pyproject.toml").write_text(f'{head}source_modules = ["panvision.scenes"]\n{contract}')
+    assert imports(project)["scenes"] == ["scoring"]
+
+
+def test_marks_are_filled_and_others_refused():
+    assert "| `training` |" in fill("# Rooms\n\n<!-- generated: rooms -->\n", ROOT)
+    assert fill("a <!-- generated: rooms --> within a line", ROOT).startswith("a <!--")
+    with pytest.raises(KeyError, match="kitchens"):
+        fill("<!-- generated: kitchens -->", ROOT)

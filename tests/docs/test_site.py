@@ -1,0 +1,167 @@
+"""The built site: `make docs` succeeds, every link in it leads somewhere, and it asks no other server for anything."""
+
+import functools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from panvision_docs.faults import read_meanings
+from panvision_docs.parameters import anchor
+
+from panvision.cli.main import COMMANDS
+from panvision.ingest.problems import CATALOGUE
+from panvision.params import load_params
+from tests.docs.graph import reruns
+from tests.pipeline.scratch import ROOT, leaves
+
+pytestmark = pytest.mark.xdist_group("site")
+# Attributes that a browser fetches by itself, by tag; a link is fetched when a reader follows it.
+FETCHED = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "embed": "src",
+}
+
+
+class Page(HTMLParser):
+    """What a page fetches, where it links to, its anchors, and the text of each entry of its definition lists."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.fetched, self.links, self.ids = [], [], set()
+        self.entries: dict[str, str] = {}
+        self._entry, self._in_entry = "", False
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.ids |= {given["id"]} if given.get("id") else set()
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        if tag == "link" and given.get("rel") not in ("index", "search", "next", "prev", "canonical"):
+            self.fetched.append(given["href"])
+        if given.get(FETCHED.get(tag, "")):
+            self.fetched.append(given[FETCHED[tag]])
+        if tag == "dt":
+            self._entry, self._in_entry = "", True
+        if tag == "span" and self._in_entry and given.get("id"):
+            self._entry = given["id"]
+            self.entries[self._entry] = ""
+        self._mark_bold(tag)
+
+    def handle_endtag(self, tag):
+        if tag == "dl":
+            self._entry = ""
+        self._mark_bold(tag)
+
+    def _mark_bold(self, tag):
+        if self._entry and tag == "strong":
+            self.entries[self._entry] += "*"
+
+    def handle_data(self, data):
+        if self._entry:
+            self.entries[self._entry] += data
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder that `make docs` fills, by its own command."""
+    (command,) = re.findall(r"-m sphinx (.*)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert {"-W", "-n", "build/docs"} <= set(shlex.split(command))
+    folder = tmp_path_factory.mktemp("site")
+    arguments = [str(folder) if part == "build/docs" else part for part in shlex.split(command)]
+    environment = os.environ | {"PYTHONPATH": ""}
+    ran = subprocess.run(
+        [sys.executable, "-m", "sphinx", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {path.relative_to(site).as_posix(): Page(path) for path in site.rglob("*.html")}
+
+
+def test_every_page_has_its_place(pages):
+    written = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert written == {Path(name).stem for name in pages} - {"genindex", "search"}
+    listed = {urlsplit(link).path for link in pages["index.html"].links}
+    assert {f"{name}.html" for name in written - {"index"}} <= listed
+
+
+def test_no_page_asks_another_server(site, pages):
+    elsewhere = {url for page in pages.values() for url in page.fetched if re.match(r"(\w+:)?//", url)}
+    assert not elsewhere
+    styles = "\n".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
+    assert not re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", styles)
+    assert any(page.fetched for page in pages.values())
+
+
+def test_links_within_the_site_lead_somewhere(site, pages):
+    broken = []
+    for name, page in pages.items():
+        for link in (urlsplit(link) for link in page.links):
+            if link.scheme or link.netloc:
+                continue
+            target = Path(os.path.normpath(Path(name).parent / unquote(link.path))).as_posix() if link.path else name
+            if not (site / target).is_file() or (link.fragment and unquote(link.fragment) not in pages[target].ids):
+                broken.append((name, link.geturl()))
+    assert not broken
+
+
+@functools.cache
+def settings():
+    return leaves(load_params(ROOT / "params.yaml"))
+
+
+def test_every_param_stands_there_with_the_stages_that_it_reruns(pages):
+    entries = pages["parameters.html"].entries
+    for key, value in settings().items():
+        text = " ".join(entries[anchor(key)].split())
+        stages = text.rsplit("Re-runs ", 1)[1].rstrip(".").split(", ")
+        readers, later = reruns(ROOT, key)
+        assert readers and set(stages) == {f"*{name}*" for name in readers} | later, key
+        shown = value if isinstance(value, str) else json.dumps(value).replace('"', "")
+        assert f"{shown} in params.yaml" in text, key
+
+
+def test_every_command_stands_there(pages):
+    text = pages["commands.html"].text
+    assert [name for name in COMMANDS if f'id="panvision-{name}"' not in text] == []
+    for option in ("--input_dir", "--half_life", "--resamples", "--checkpoint_dir"):
+        assert option in text
+
+
+def test_every_fault_has_a_meaning_and_stands_there(pages):
+    codes = [code for kind in read_meanings(ROOT).values() for code in kind]
+    assert sorted(codes) == sorted(CATALOGUE)
+    text = pages["faults.html"].text
+    assert [code for code in CATALOGUE if f">{code}<" not in text] == []
+
+
+def test_every_figure_of_the_metrics_stands_there():
+    page = (ROOT / "docs/scores.md").read_text(encoding="utf-8")
+    for name in ("segmentation", "detection", "classification", "data", "export"):
+        _, found, part = page.partition(f"### {name}.json\n")
+        assert found
+        part = part.partition("\n### ")[0]
+        for key in json.loads((ROOT / f"metrics/{name}.json").read_text(encoding="utf-8")):
+            assert re.search(rf"`{key}\b", part), f"docs/scores.md: {name}.json: {key}"
