@@ -12,8 +12,7 @@ WIDTH = 78  # columns of a usage line
 def commands_text(root: Path) -> str:
     """The help of all, and a part for each command: what it does, its options, examples and exit codes."""
     lines = [_block(build_parser([]).format_help().strip())]
-    lines += [f"- [`{name}`](#panvision-{name}): {summary}" for name, summary in COMMANDS.items()]
-    lines.append("")
+    lines += [", ".join(f"[`{name}`](#panvision-{name})" for name in COMMANDS), ""]
     for name in COMMANDS:
         command = _commands(build_parser([name]))[name]
         lines += [f"## panvision {name}", "", command.description or "", "", _block(_usage(command))]
