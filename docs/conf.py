@@ -22,7 +22,6 @@ highlight_language = "text"
 
 # Single backticks in docstrings are code, as on the pages.
 default_role = "code"
-smartquotes = False
 
 html_theme = "furo"
 pygments_style = "tango"  # in furo's own, lines that go and lines that come look alike
@@ -36,7 +35,6 @@ html_show_copyright = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_class_signature = "separated"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 # Names of other projects: their inventories would have to be fetched from the network.

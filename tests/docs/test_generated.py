@@ -84,7 +84,7 @@ def test_every_key_has_an_effect_and_a_kind(key):
         ("model.fpn_channels", "whole number, 32 to 1\N{NO-BREAK SPACE}024, a multiple of 32"),
         ("seed", "whole number, 0 to 4\N{NO-BREAK SPACE}294\N{NO-BREAK SPACE}967\N{NO-BREAK SPACE}295"),
         ("train.grad_clip", "number, above 0, or `null`"),
-        ("loss.box", "`smooth_l1`, `giou`"),
+        ("loss.box", "one of `smooth_l1`, `giou`"),
         ("tasks", "list of `segmentation`, `detection`, `classification`"),
         ("train.compile", "`true` or `false`"),
     ],

@@ -1,6 +1,7 @@
 """The command line as its own parser describes it."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def commands_text(root: Path) -> str:
     lines += [", ".join(f"[`{name}`](#panvision-{name})" for name in COMMANDS), ""]
     for name in COMMANDS:
         command = _commands(build_parser([name]))[name]
-        lines += [f"## panvision {name}", "", command.description or "", "", _block(_usage(command))]
+        lines += [f"## panvision {name}", "", _prose(command.description or ""), "", _block(_usage(command))]
         for group in command._action_groups:
             actions = [action for action in group._group_actions if action.help is not argparse.SUPPRESS]
             if actions:
@@ -42,11 +43,17 @@ def _action(parser: argparse.ArgumentParser, action: argparse.Action) -> Iterato
     """An entry of a definition list."""
     formatter = argparse.HelpFormatter(parser.prog)
     signs = formatter._format_action_invocation(action)
-    words = " ".join(formatter._expand_help(action).split()) if action.help else ""
+    words = _prose(formatter._expand_help(action)) if action.help else ""
     required = "required" if action.required and action.option_strings else ""
     yield f"`{signs}`"
     yield f": {'; '.join(part for part in (words, required) if part)}"
     yield ""
+
+
+def _prose(text: str) -> str:
+    """Help text as Markdown: what is typed is code, or its dashes would become a dash."""
+    typed = r"(`.*?`)|(?<![\w-])--\w[\w-]*"
+    return re.sub(typed, lambda found: found[1] or f"`{found[0]}`", " ".join(text.split()))
 
 
 def _block(text: str) -> str:

@@ -8,17 +8,17 @@ from panvision.ingest.problems import CATALOGUE
 
 
 def faults_text(root: Path) -> str:
-    """A table for each kind of fault: code, severity, meaning, remedy.
+    """A table for each kind of fault: code with severity, meaning, remedy.
 
     Raises:
         KeyError: faults.yaml names a code that the catalogue has not.
     """
     lines: list[str] = []
     for heading, meanings in read_meanings(root).items():
-        lines += [f"## {heading}", "", "| code | severity | what was found | what to do |", "|---|---|---|---|"]
+        lines += [f"## {heading}", "", "| code | what was found | what to do |", "|---|---|---|"]
         for code, meaning in meanings.items():
             severity, remedy = CATALOGUE[code]
-            lines.append(f"| `{code}` | {severity} | {meaning} | {remedy} |")
+            lines.append(f"| `{code}`, {severity} | {meaning} | {remedy} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -114,10 +114,10 @@ def _kind(place: Mapping[str, Any]) -> str:
         kinds = ["`null`" if one.get("type") == "null" else _kind(one) for one in place["anyOf"]]
         return (", or " if "," in kinds[0] else " or ").join(kinds)
     if "enum" in place or "const" in place:
-        return ", ".join(f"`{name}`" for name in place.get("enum", [place.get("const")]))
+        return "one of " + ", ".join(f"`{name}`" for name in place.get("enum", [place.get("const")]))
     if place["type"] == "array":
-        items = place["items"]
-        return f"list of {_kind(items) if 'enum' in items else f'{_kind(items)}s'}"
+        items = _kind(place["items"])
+        return f"list of {items.removeprefix('one of ')}" if "enum" in place["items"] else f"list of {items}s"
     return NOUNS[place["type"]] + "".join(f", {bound}" for bound in _bounds(place))
 
 

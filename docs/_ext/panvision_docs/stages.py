@@ -14,13 +14,11 @@ class Stage:
 
     Attributes:
         name: as in dvc.yaml.
-        desc: its own words.
         params: the keys and sections that it names.
         downstream: the stages that run again when it gives something new, in the order of the pipeline.
     """
 
     name: str
-    desc: str
     params: tuple[str, ...]
     downstream: tuple[str, ...]
 
@@ -48,9 +46,7 @@ def read_stages(root: Path) -> list[Stage]:
             if before is not None:
                 later |= set(before.downstream)
                 named |= set(before.params)
-            found[_name(node)] = Stage(
-                _name(node), node.desc or "", tuple(sorted(named)), tuple(sorted(later, key=rank.__getitem__))
-            )
+            found[_name(node)] = Stage(_name(node), tuple(sorted(named)), tuple(sorted(later, key=rank.__getitem__)))
     return list(found.values())
 
 
@@ -62,11 +58,11 @@ def rerun_by(key: str, stages: list[Stage]) -> tuple[list[str], list[str]]:
 
 
 def stages_text(root: Path) -> str:
-    """A table of the stages: what each does, which sections of params.yaml it reads of, what runs after it."""
-    lines = ["| stage | does | reads of | then run |", "|---|---|---|---|"]
+    """A table of the stages: which sections of params.yaml each reads of, what runs after it."""
+    lines = ["| stage | reads of params.yaml | then run |", "|---|---|---|"]
     for stage in read_stages(root):
         params = ", ".join(f"`{name}`" for name in dict.fromkeys(name.split(".")[0] for name in stage.params))
-        lines.append(f"| `{stage.name}` | {stage.desc} | {params} | {', '.join(stage.downstream) or 'nothing'} |")
+        lines.append(f"| `{stage.name}` | {params} | {', '.join(stage.downstream) or 'nothing'} |")
     return "\n".join(lines)
 
 

@@ -92,6 +92,11 @@ class Predictor:
     ) -> "Predictor":
         """The same model with other thresholds; None keeps one as it is.
 
+        Args:
+            score_threshold: boxes scoring lower are not reported.
+            nms_threshold: of two boxes of one class overlapping by more than this IoU, the lower-scored goes.
+            max_detections: boxes reported per picture, best first.
+
         Raises:
             PredictorError: a threshold outside 0 to 1, or fewer than one detection.
         """
