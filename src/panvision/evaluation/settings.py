@@ -14,7 +14,7 @@ class EvaluationSettings(Settings):
         min_score: boxes down to this score enter mAP (the ranking matters, not the reporting threshold).
         batch_size: images per forward pass.
         resamples: how often the test images are drawn anew for the confidence intervals; 0: no intervals.
-        seed: of these draws.
+        seed: decides these draws.
     """
 
     min_score: Annotated[float, Field(ge=0.0, le=1.0)] = 0.001

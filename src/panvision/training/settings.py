@@ -15,10 +15,15 @@ class LossSettings(Settings):
 
     Attributes:
         weighting: `fixed` is the sum above, `uncertainty` learns a factor for each task besides its weight (Kendall
-            et al. 2018; weighting.py says how). The best model is chosen by the sum above either way.
-        seg, det, cls: weights of the three tasks. Under AdamW a head that shares no trained weight barely
-            feels its weight, so `cls` acts through the shared backbone: in phase 2.
-        focal_gamma, focal_alpha: of the focal loss (Lin et al. 2017), for boxes' classes and the state.
+            et al. 2018). The best model is chosen by the sum above either way.
+        seg: weight of the mask's loss.
+        det: weight of the boxes' loss.
+        cls: weight of the state's loss. Under AdamW a head that shares no trained weight barely feels its weight, so
+            this one acts through the shared backbone: in phase 2.
+        focal_gamma: how much less a sure answer counts in the focal loss (Lin et al. 2017) of boxes' classes and of the
+            state; 0 is no less.
+        focal_alpha: in that loss, weight of the boxes' classes that are there, and 1 less this of those that are not;
+            of the state a factor.
         box: loss on the stride-normalised distances (`smooth_l1`) or on the boxes (`giou`).
         state: loss of the state head, `focal` or `cross_entropy`.
         label_smoothing: share of a state's label spread evenly over all states.
@@ -41,7 +46,7 @@ class Phase1Settings(Settings):
     """Backbone frozen, FPN and heads trained.
 
     Attributes:
-        epochs: of phase 1, at most; with 0 phase 2 starts from the first weights.
+        epochs: how many, at most (`train.patience`); with 0 phase 2 starts from the first weights.
         lr: peak learning rate of phase 1.
     """
 
@@ -53,7 +58,7 @@ class Phase2Settings(Settings):
     """Everything trained.
 
     Attributes:
-        epochs: of phase 2, at most.
+        epochs: how many, at most (`train.patience`).
         lr: peak learning rate of phase 2.
         backbone_lr: the backbone's own peak learning rate; `null` is `lr`.
     """
@@ -68,7 +73,7 @@ class TrainSettings(Settings):
 
     Attributes:
         batch_size: images per task in one pass through the model, over all devices together.
-        accumulate: such batches in one optimiser step. The gradient is that of one batch with all their images,
+        accumulate: batches in one optimiser step. The gradient is that of one batch with all their images,
             but that BatchNorm which is trained sees them batch by batch.
         epoch_steps: optimiser steps in an epoch; `null` is one pass over the largest set, smaller ones cycle.
         phase1, phase2: epochs and peak learning rate.
@@ -77,7 +82,7 @@ class TrainSettings(Settings):
         final_lr: share of the peak learning rate at which `cosine` and `exponential` end.
         warmup_steps: optimiser steps at the start of each phase over which the learning rate rises linearly to what
             the schedule says; 0 is off.
-        weight_decay: AdamW's, on weights with two or more dimensions.
+        weight_decay: AdamW's weight decay, on weights with two or more dimensions.
         grad_clip: largest norm of the gradient; `null` is unlimited.
         patience: epochs without a better validation loss after which a phase stops.
         batch_norm: `frozen` keeps the backbone's BatchNorm statistics in phase 2 (safe with pretrained
@@ -87,10 +92,10 @@ class TrainSettings(Settings):
         compile: whether PyTorch compiles the training steps' passes through the model (`torch.compile`): the first step
             takes minutes, a C++ compiler must be there. Changes the last bits of a result.
         devices: processes that share each batch, each on a GPU of its own where there are GPUs.
-        workers: loader processes of each of them; 0 loads in the training process.
+        workers: loader processes of each device; 0 loads in the training process.
         save_steps: optimiser steps between two states that an interrupted phase goes on from; `null` is no such
             limit. A state is saved at the end of every epoch in any case.
-        save_minutes: minutes between two states, likewise.
+        save_minutes: minutes between two such states; `null` is no such limit.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
