@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dvc.cli.parser import get_main_parser
 from PIL import Image
 
 from panvision.cli.main import build_parser, underscored
@@ -26,8 +27,14 @@ PAGES = {
 BLOCKS = {
     name: re.findall(r"^```(\S*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL) for name, text in PAGES.items()
 }
+# Of the indented blocks, without comments; a line that goes on in the next one is joined with it.
 LINES = {
-    name: [line.split("#")[0].strip() for kind, text in blocks if kind == "" for line in text.splitlines()]
+    name: [
+        line.split("#")[0].strip()
+        for kind, text in blocks
+        if kind == ""
+        for line in re.sub(r"\s*\\\n\s*", " ", text).splitlines()
+    ]
     for name, blocks in BLOCKS.items()
 }
 EVERY_LINE = [line for lines in LINES.values() for line in lines]
@@ -80,6 +87,14 @@ def test_the_stage_scripts_are_those_that_exist():
 def test_commands_have_the_options_that_are_shown(line):
     arguments = underscored(shlex.split(line)[1:])
     assert build_parser(arguments).parse_args(arguments).run
+
+
+# What stands behind two spaces says what the command is for.
+@pytest.mark.parametrize(
+    "line", sorted({re.split(r"  | [|] ", line)[0] for line in EVERY_LINE if line.startswith("dvc ")}), ids=str
+)
+def test_dvc_knows_the_commands_that_are_shown(line):
+    assert get_main_parser().parse_args(shlex.split(line)[1:]).func
 
 
 def test_the_first_steps_stand_in_the_readme():

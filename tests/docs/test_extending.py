@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+pytestmark = pytest.mark.xdist_group("extending")
 PARTS = ("A ResNet of another depth", "A head on an existing set")
 # Both phases, the export and an answer of either file, as JSON.
 TRIAL = """
