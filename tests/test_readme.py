@@ -11,6 +11,7 @@ from dvc.cli.parser import get_main_parser
 from PIL import Image
 
 from panvision.cli.main import build_parser, underscored
+from panvision.cli.summary import summary
 from panvision.config import Config
 from panvision.model.checkpoint import save_checkpoint
 from panvision.model.multitask import MultiTaskModel
@@ -75,6 +76,11 @@ def test_the_python_snippets_run(project, name):
     if "reading" in names:
         assert names["reading"].result["segmentation"]["mask"].shape == (48, 64)
     assert {"result", "reading"} & set(names)
+
+
+def test_the_figures_are_those_of_the_metrics():
+    (table,) = (text for kind, text in BLOCKS["README.md"] if kind == "" and text.startswith("test split"))
+    assert table.splitlines() == summary(ROOT).split("\n\n")[0].splitlines(), "copy them from `panvision summary`"
 
 
 def test_the_stage_scripts_are_those_that_exist():
