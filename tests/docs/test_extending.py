@@ -21,6 +21,8 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from panvision.export.onnx_file import write_onnx
+from panvision.export.parity import compare
+from panvision.export.settings import ExportSettings
 from panvision.inference import Predictor
 from panvision.model.checkpoint import load_checkpoint
 from panvision.training.phases import train_phase1, train_phase2
@@ -28,19 +30,21 @@ from panvision.training.settings import Phase2Settings
 from tests.training.small import MODEL, config, small_sets
 
 out = Path(sys.argv[1])
-sets, settings = small_sets(), config(phase2=Phase2Settings(epochs=1))
+sets, settings = small_sets(), config(phase2=Phase2Settings(epochs=1), accumulate=2)
 model = MODEL.model_copy(update={"backbone": "resnet14"})
 train_phase1(sets, settings, model, checkpoint=out / "1.pth", curves=out / "1.csv")
 train_phase2(sets, settings, start=out / "1.pth", checkpoint=out / "2.pth", curves=out / "2.csv")
 trained = Predictor.load(out / "2.pth", "cpu")
 write_onnx(out / "model.onnx", load_checkpoint(out / "2.pth")[0], trained.info, opset=18)
 picture = np.array(sets.packed["segmentation"].images[0])
-answers = [predictor.predict(picture) for predictor in (trained, Predictor.load(out / "model.onnx"))]
+exported = Predictor.load(out / "model.onnx")
+parity = compare(trained, exported, picture[None], checkpoint="2.pth").to_json(ExportSettings())
+answers = [predictor.predict(picture) for predictor in (trained, exported)]
 for answer in answers:
     answer["segmentation"]["mask"] = int(answer["segmentation"]["mask"].astype(bool).sum())
 first, second = (load_checkpoint(out / name)[0] for name in ("1.pth", "2.pth"))
 moved = not first.coverage.layer.weight.equal(second.coverage.layer.weight)
-print(json.dumps({"backbone": second.settings.backbone, "moved": moved, "answers": answers}))
+print(json.dumps({"backbone": second.settings.backbone, "moved": moved, "parity": parity, "answers": answers}))
 """
 
 
@@ -79,6 +83,7 @@ def test_the_changed_code_trains_exports_and_answers(extended):
     checkpoint, exported = (answer["segmentation"] for answer in said["answers"])
     assert checkpoint["mask"] == pytest.approx(exported["mask"], abs=4)
     assert 0 < checkpoint["coverage"] < 1
+    assert said["parity"]["passed"] and 0 <= said["parity"]["coverage"] < 1e-3
     assert exported["coverage"] == pytest.approx(checkpoint["coverage"], abs=1e-4)
 
 
