@@ -339,27 +339,6 @@ def test_looks_and_groups_must_match():
         suspicious_states(packed, describe_colours(packed.images), ["one"])
 
 
-def test_neighbours_are_those_of_a_plain_search(monkeypatch):
-    rng = np.random.default_rng(0)
-    looks = rng.normal(size=(70, 20)).astype(np.float32)
-    looks[10:20] = looks[30]  # ties
-    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
-    groups = np.unique(rng.integers(0, 25, 70), return_inverse=True)[1]
-    whole = np.rint(looks.astype(np.float64) * 2047)
-    expected = []
-    for row in range(70):
-        alike = whole @ whole[row]
-        best = [(-alike[groups == group].max(), group) for group in set(groups.tolist()) - {int(groups[row])}]
-        members = [np.flatnonzero(groups == group) for _, group in sorted(best)[:5]]
-        expected.append([own[alike[own].argmax()] for own in members])
-    rows, nearness = suspicions._neighbours(looks, groups)
-    np.testing.assert_array_equal(rows, expected)
-    exact = [(looks[row] @ looks[own].T).mean() for row, own in enumerate(expected)]
-    np.testing.assert_allclose(nearness, exact, atol=2e-3)
-    monkeypatch.setattr(suspicions, "_BLOCK_ELEMENTS", 200)
-    np.testing.assert_array_equal(suspicions._neighbours(looks, groups)[0], rows)
-
-
 def test_order_of_pictures_does_not_matter():
     packed = relabelled(kitchen(), {3: 1, 25: 2})
     looks, groups = describe_colours(packed.images), np.array(names(packed))

@@ -1,12 +1,13 @@
 """Labels worth a second look: boxes unlike the others of their class, and states unlike those of similar pictures."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from panvision.ingest.neighbours import find_neighbours
 from panvision.ingest.packed import PackedError, PackedSet
 from panvision.ingest.problems import Problem, problem
 
@@ -45,10 +46,7 @@ _ISOLATED = 0.1
 # A class is judged if this share of its pictures has one of its own among the neighbours; where looks do not tell
 # the class, neighbours of other classes are no news.
 _RECOGNISED = 0.75
-# Descriptors are rounded to whole numbers of this scale: sums of products of unit vectors stay below 2^24, where
-# float32 is exact, so that every machine finds the same neighbours.
-_SCALE = 2047.0
-# Elements of a block of similarities: 8 MB of float32.
+# Elements of a block of distances: 16 MB of float64.
 _BLOCK_ELEMENTS = 1 << 21
 
 # Pixels are read on a grid of 64 to 127 a side.
@@ -303,7 +301,7 @@ def suspicious_states(packed: PackedSet, looks: npt.NDArray[np.float32], groups:
     numbers = np.unique(np.array(groups, dtype=object), return_inverse=True)[1]
     if len(packed) == 0 or int(numbers.max()) < _NEIGHBOURS:
         return []
-    neighbours, nearness = _neighbours(looks, numbers)
+    neighbours, nearness = find_neighbours(looks, numbers, _NEIGHBOURS)
     votes = np.stack([(states[neighbours] == label).sum(axis=1) for label in range(len(packed.classes))], axis=1)
     own = votes[np.arange(len(packed)), states]
     told = np.array([_recognised(own[states == label]) for label in range(len(packed.classes))])
@@ -332,42 +330,3 @@ def _disagreement(packed: PackedSet, states: npt.NDArray[np.int64], row: int, ag
         f"bears {packed.classes[states[row]]}, while of the {_NEIGHBOURS} pictures of other groups that look most "
         f"like it {count} bear {packed.classes[states[agreeing[0]]]}, first {_name(packed, int(agreeing[0]))}"
     )
-
-
-def _neighbours(looks: npt.NDArray[np.float32], groups: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Floats]:
-    """The pictures most like each one, at most one of a group and none of its own.
-
-    Args:
-        looks: (N, L) of length 1.
-        groups: (N,) group numbers without gaps, more than `_NEIGHBOURS` of them.
-
-    Returns:
-        (N, 5) rows, the most similar first, and (N,) the mean similarity, -1 to 1.
-    """
-    order = np.argsort(groups, kind="stable")
-    edges = np.flatnonzero(np.diff(groups[order], prepend=-1, append=-1))
-    by_group = np.rint(looks[order] * _SCALE)
-    rows = np.empty((len(looks), _NEIGHBOURS), np.int64)
-    nearness = np.empty(len(looks))
-    for block in _blocks(len(looks)):
-        alike = np.rint(looks[block] * _SCALE) @ by_group.T  # (block, N), whole numbers
-        best = np.maximum.reduceat(alike, edges[:-1], axis=1)  # (block, groups)
-        best[np.arange(len(best)), groups[block]] = -np.inf
-        total = np.zeros(len(best))
-        for place in range(_NEIGHBOURS):
-            group = best.argmax(axis=1)
-            value = best[np.arange(len(best)), group]
-            # The first of the group's pictures that are this similar.
-            within = [alike[row, edges[one] : edges[one + 1]].argmax() for row, one in enumerate(group)]
-            rows[block, place] = order[edges[group] + within]
-            best[np.arange(len(best)), group] = -np.inf
-            total += value
-        nearness[block] = total / (_NEIGHBOURS * _SCALE**2)
-    return rows, nearness
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    """Rows in blocks of which the similarities to all rows fit into memory."""
-    size = max(1, _BLOCK_ELEMENTS // count)
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
