@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from panvision.ingest.copies import find_copies
-from panvision.ingest.looks import Looks, LookStack, make_look
+from panvision.ingest.copies.looks import Looks, LookStack, make_look
+from panvision.ingest.copies.search import find_copies
 from panvision.ingest.settings import SplitSettings
 from panvision.pixels import IMAGE_SUFFIXES, resize_image
 

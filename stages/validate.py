@@ -9,9 +9,9 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from panvision.ingest.packed import PackedError
-from panvision.ingest.pins import read_pins
 from panvision.ingest.problems import IngestError
 from panvision.ingest.settings import SplitSettings
+from panvision.ingest.splits.pins import read_pins
 from panvision.ingest.validate import judge, write_verdict
 from panvision.params import ParamsError, read_sections
 

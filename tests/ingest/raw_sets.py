@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from panvision.ingest.formats.readers import read_set
 from panvision.ingest.load import load_sample
 from panvision.ingest.pack import PackResult, prepare
-from panvision.ingest.readers import read_set
 from panvision.ingest.settings import DataSettings
 
 SIDE = 64

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 import numpy as np
 from hypothesis import strategies as st
 
-from panvision.ingest.groups import Entry
+from panvision.ingest.copies.groups import Entry
 from panvision.ingest.packed import SPLITS, TASKS
 from panvision.ingest.settings import SplitSettings
-from panvision.ingest.splits import assign_splits
+from panvision.ingest.splits.assign import assign_splits
 
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 

@@ -137,7 +137,7 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path, script):
             """
             import os, signal, sys
             from pathlib import Path
-            from panvision.ingest.readers import read_set
+            from panvision.ingest.formats.readers import read_set
             from panvision.ingest.settings import DataSettings
             from panvision.ingest.workers import load_samples
 

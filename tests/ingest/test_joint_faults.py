@@ -5,9 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from panvision.ingest.pins import read_pins
 from panvision.ingest.problems import CATALOGUE
 from panvision.ingest.settings import SplitSettings
+from panvision.ingest.splits.pins import read_pins
 from panvision.ingest.validate import judge
 from tests.ingest.raw_sets import (
     classification_set,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from panvision.ingest.layout import BoxLabels, OutlineLabels, Sample
+from panvision.ingest.formats.layout import BoxLabels, OutlineLabels, Sample
 from panvision.ingest.load import INDEX_COLUMNS, LABEL_COLUMNS, load_sample
 from tests.ingest.raw_sets import SIDE, picture, rotated, save, save_mask, set_settings
 

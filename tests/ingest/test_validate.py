@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from panvision.ingest.packed import PackedError, read_splits
-from panvision.ingest.pins import read_pins
 from panvision.ingest.settings import SplitSettings
+from panvision.ingest.splits.pins import read_pins
 from panvision.ingest.validate import judge, write_verdict
 from tests.ingest.raw_sets import (
     all_sets,

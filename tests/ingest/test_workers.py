@@ -4,9 +4,9 @@ import os
 import pytest
 
 from panvision.ingest import workers
+from panvision.ingest.formats.readers import read_set
 from panvision.ingest.load import load_sample
 from panvision.ingest.problems import IngestError
-from panvision.ingest.readers import read_set
 from panvision.ingest.workers import load_samples
 from tests.ingest.raw_sets import classification_set, set_settings
 

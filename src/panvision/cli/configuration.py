@@ -45,8 +45,8 @@ def pins_of(args: argparse.Namespace, config: "Config") -> "dict[tuple[Task, str
     Raises:
         IngestError: the pins cannot be used, or a file that is not the default one is missing.
     """
-    from panvision.ingest.pins import read_pins
     from panvision.ingest.settings import SplitSettings
+    from panvision.ingest.splits.pins import read_pins
 
     named = any(assignment.startswith("split.pins=") for assignment in args.set)
     usual = config.split.pins == SplitSettings().pins

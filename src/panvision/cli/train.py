@@ -19,7 +19,7 @@ BEST = "best_model.pth"
 
 if TYPE_CHECKING:
     from panvision.config import Config
-    from panvision.ingest.units import Pins
+    from panvision.ingest.splits.units import Pins
 
 
 MANUAL = Manual(

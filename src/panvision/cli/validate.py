@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from panvision.ingest.load import Loaded
     from panvision.ingest.packed import Task
     from panvision.ingest.problems import Problem
-    from panvision.ingest.units import Pins
+    from panvision.ingest.splits.units import Pins
     from panvision.ingest.validate import Verdict
 
 MANUAL = Manual(
@@ -124,8 +124,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examine; returns 0, 1 with errors, or 3 with warnings."""
     # Here rather than above, so that `--help` answers at once.
-    from panvision.ingest.pins import read_pins
     from panvision.ingest.problems import IngestError
+    from panvision.ingest.splits.pins import read_pins
     from panvision.params import ParamsError
 
     try:
@@ -184,8 +184,8 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
 
 def _unusable(task: "Task", config: "Config", error: Exception) -> "list[Problem]":
     """A set that cannot be used as problems: prepare says why, and leaves nothing behind that lists the faults."""
+    from panvision.ingest.formats.readers import read_set
     from panvision.ingest.problems import IngestError, problem
-    from panvision.ingest.readers import read_set
     from panvision.ingest.workers import load_samples
 
     root = Path(config.data.root) / task

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.ingest.boxes import PlacedBoxes, place_boxes
-from panvision.ingest.capture import capture_time
-from panvision.ingest.fingerprint import file_hash, pixel_hash
-from panvision.ingest.layout import OUTSIDE, OutlineLabels, Sample, is_link, leaves_root, photo_name
-from panvision.ingest.looks import PLAIN, make_look
+from panvision.ingest.copies.capture import capture_time
+from panvision.ingest.copies.fingerprint import file_hash, pixel_hash
+from panvision.ingest.copies.looks import PLAIN, make_look
+from panvision.ingest.formats.boxes import PlacedBoxes, place_boxes
+from panvision.ingest.formats.layout import OUTSIDE, OutlineLabels, Sample, is_link, leaves_root, photo_name
+from panvision.ingest.formats.outlines import draw_mask
 from panvision.ingest.orientation import MaskArray
-from panvision.ingest.outlines import draw_mask
 from panvision.ingest.packed import Task
 from panvision.ingest.problems import Problem, problem
 from panvision.ingest.settings import DataSettings

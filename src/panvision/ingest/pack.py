@@ -13,12 +13,12 @@ from PIL import Image
 
 from panvision.files import write_json
 from panvision.ingest.arrays import ArrayFile
-from panvision.ingest.layout import ACCEPTED, Reading
+from panvision.ingest.copies.looks import SIDE
+from panvision.ingest.formats.layout import ACCEPTED, Reading
+from panvision.ingest.formats.readers import read_set
 from panvision.ingest.load import INDEX_COLUMNS, LABEL_COLUMNS, Loaded
-from panvision.ingest.looks import SIDE
 from panvision.ingest.packed import BOX_COLUMNS, Task
 from panvision.ingest.problems import IngestError, Problem, describe, write_problems
-from panvision.ingest.readers import read_set
 from panvision.ingest.settings import DataSettings
 from panvision.ingest.workers import load_samples
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from panvision.files import write_json, write_rows
-from panvision.ingest.groups import Entry, Groups, join_groups
-from panvision.ingest.looks import LookStack
+from panvision.ingest.checks.suspicions import describe_colours, suspicious_boxes, suspicious_states
+from panvision.ingest.copies.groups import Entry, Groups, join_groups
+from panvision.ingest.copies.looks import LookStack
 from panvision.ingest.packed import SPLIT_COLUMNS, SPLITS, TASKS, PackedError, PackedSet, Task, open_packed, read_index
 from panvision.ingest.problems import Problem, describe, problem, read_problems, write_problems
 from panvision.ingest.settings import SplitSettings
-from panvision.ingest.splits import Assignment, assign_splits
-from panvision.ingest.suspicions import describe_colours, suspicious_boxes, suspicious_states
-from panvision.ingest.units import Pins
+from panvision.ingest.splits.assign import Assignment, assign_splits
+from panvision.ingest.splits.units import Pins
 
 # Files that one problem names, and errors that a refusal lists.
 _NAMED, _LISTED = 4, 50

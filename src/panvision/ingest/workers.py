@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from panvision.ingest.cores import count_cores
-from panvision.ingest.layout import Sample
+from panvision.ingest.formats.layout import Sample
 from panvision.ingest.load import Loaded, load_sample
 from panvision.ingest.problems import IngestError
 from panvision.ingest.settings import DataSettings

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from panvision.inference.drawing import draw_result
-from panvision.ingest.layout import leaves_root
+from panvision.ingest.formats.layout import leaves_root
 from panvision.ingest.packed import SPLIT_COLUMNS, TASKS, PackedSet
 from panvision.ingest.settings import DataSettings
 from panvision.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image

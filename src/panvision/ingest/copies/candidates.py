@@ -1,0 +1,227 @@
+"""Which looks may show the same photo: found by short keys, without comparing all pairs.
+
+Every descriptor gets keys of 16 bits from the signs of 16 of its lowest frequencies, and is filed under them: two keys
+from the frequencies as they are, which tell scenes apart, and two from their distance to the median over the set,
+which tell apart the frames of a camera that does not move. A picture then asks for the keys of all its variants
+(crops, mirror images, overexposed), and, since small changes flip the bits that are nearest to zero, for those with
+up to two of the six least certain bits turned: query-directed probing, Lv et al., "Multi-Probe LSH" (2007). What is
+filed there is compared by the signs of all frequencies, then by the cosine of the descriptors.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from panvision.ingest.copies.looks import LENGTH, VARIANTS, Floats, LookStack, describe, describe_variants
+from panvision.ingest.cores import in_threads
+
+Integers = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint16]
+
+# Descriptors of copies have at least this cosine at the nearest variant; few others have.
+_COSINE = 0.84
+# Signs that may differ, out of 63, before the cosine is looked at.
+_SIGNS = 20
+_KEY_BITS = 16
+_UNCERTAIN = 6
+_TURNED = 2
+_TURNS = [places for count in range(_TURNED + 1) for places in combinations(range(_UNCERTAIN), count)]
+# Of the entries under one key, a query meets at most so many: those nearest in a 17th frequency. Where a camera does
+# not move, all its pictures have one key, and the work would grow with their square.
+_MOST = 48
+# Per picture and variant, so many of the nearest are kept.
+_KEPT = 3
+_ENOUGH = 64
+# Looks that are described at a time, and those that ask with all their variants.
+_DESCRIBED = 256
+_BLOCK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Pairs of looks, M of them, by falling likeness.
+
+    Attributes:
+        source, target: (M,) int64, rows of looks.
+        variant: (M,) int64, the number of the variant of `source` that is likest to `target`.
+        cosine: (M,) float32, how like they are.
+    """
+
+    source: Integers
+    target: Integers
+    variant: Integers
+    cosine: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Descriptors filed by one key.
+
+    Attributes:
+        columns, centre: which 16 frequencies the key is made of, and what they are measured from.
+        tie: the frequency that orders what has one key.
+        order: rows of the descriptors by key, then by `tie`.
+        starts: (2^16,) where each key begins in `order`.
+        counts: (2^16,) how many have it.
+        taken: (2^16,) bool, whether any has.
+        within: the values of `tie` in this order.
+    """
+
+    columns: Integers
+    centre: Floats
+    tie: int
+    order: Integers
+    starts: Integers
+    counts: Integers
+    taken: npt.NDArray[np.bool_]
+    within: Floats
+
+
+def find_candidates(looks: LookStack, rows: Integers) -> Candidates:
+    """Every pair of looks that one variant makes nearly equal.
+
+    Args:
+        looks: all looks.
+        rows: (N,) which of them are compared; none of these is plain.
+    """
+    index = _Index(looks, rows)
+
+    def ask(start: int) -> tuple[Integers, Floats]:
+        return index.ask(start, describe_variants(looks.take(rows[start : start + _BLOCK])))
+
+    blocks = in_threads(ask, range(0, len(rows), _BLOCK))
+    if not blocks:
+        empty = np.zeros(0, np.int64)
+        return Candidates(empty, empty, empty, np.zeros(0, np.float32))
+    found = np.concatenate([pairs for pairs, _ in blocks])  # (M, 3): source, target, variant
+    cosine = np.concatenate([cosine for _, cosine in blocks])
+    best = _likest(found, cosine)
+    best = best[np.argsort(-cosine[best], kind="stable")]
+    variant = found[best, 2].astype(np.int64)
+    return Candidates(rows[found[best, 0]], rows[found[best, 1]], variant, cosine[best])
+
+
+def _likest(found: Integers, cosine: Floats) -> Integers:
+    """Of (M, 3) source, target and variant the positions of each pair's likest, by pair, whichever of them asked."""
+    low, high = found[:, :2].min(axis=1), found[:, :2].max(axis=1)
+    order = np.lexsort((found[:, 2], found[:, 0], -cosine, high, low))
+    first = np.ones(len(order), np.bool_)
+    first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
+    return order[first]
+
+
+class _Index:
+    """All looks filed under their keys."""
+
+    def __init__(self, looks: LookStack, rows: Integers) -> None:
+        self._base = np.empty((len(rows), LENGTH), np.float32)
+        for start in range(0, len(rows), _DESCRIBED):
+            block = slice(start, start + _DESCRIBED)
+            self._base[block] = describe(looks.take(rows[block]))
+        self._signs = _signs(self._base)
+        low_first = sorted(range(LENGTH), key=lambda place: ((place + 1) // 8 + (place + 1) % 8, place))
+        centres = [np.zeros(LENGTH, np.float32)]
+        # The median of a few looks may be one of them, or between copies: then signs would be noise.
+        if len(rows) >= _ENOUGH:
+            centres.append(np.median(self._base, axis=0))
+        self._tables = [
+            self._file(np.array(low_first[start : start + _KEY_BITS]), centre, low_first[2 * _KEY_BITS])
+            for centre in centres
+            for start in (0, _KEY_BITS)
+        ]
+
+    def _file(self, columns: Integers, centre: Floats, tie: int) -> _Table:
+        keys = _keys(self._base[:, columns] - centre[columns])
+        order = np.lexsort((self._base[:, tie], keys))
+        counts = np.bincount(keys, minlength=2**_KEY_BITS)
+        starts = np.cumsum(counts) - counts
+        return _Table(columns, centre[columns], tie, order, starts, counts, counts > 0, self._base[order, tie])
+
+    def ask(self, first: int, variants: Floats) -> tuple[Integers, Floats]:
+        """Pairs for some looks from number `first` on, by their (B, V, 63) variants: rows (M, 3) and cosines (M,)."""
+        flat = variants.reshape(-1, LENGTH)
+        signs = _signs(flat)
+        found = [self._matches(table, flat, signs) for table in self._tables]
+        query = np.concatenate([query for query, _ in found])
+        target = np.concatenate([target for _, target in found])
+        query, target = _distinct(query, target, len(self._base))
+        cosine = np.einsum("md,md->m", flat[query], self._base[target])
+        source = first + query // len(VARIANTS)
+        keep = (cosine >= _COSINE) & (source != target)
+        query, source, target, cosine = query[keep], source[keep], target[keep], cosine[keep]
+        keep = _nearest(query, cosine)
+        pairs = np.stack([source, target, query % len(VARIANTS)], axis=1)[keep]
+        cosine = cosine[keep].astype(np.float32)
+        # Most variants of a look meet the same ones: kept as they come, they would fill the memory.
+        best = _likest(pairs, cosine)
+        return pairs[best], cosine[best]
+
+    def _matches(self, table: _Table, flat: Floats, signs: npt.NDArray[np.uint64]) -> tuple[Integers, Integers]:
+        """Queries (rows of `flat`) and the looks filed under one of their keys, those of similar signs."""
+        probes = _probes(flat[:, table.columns] - table.centre).ravel()
+        # Most keys are nobody's.
+        some = np.flatnonzero(table.taken[probes])
+        query, keys = some % len(flat), probes[some]
+        start, counts = table.starts[keys], table.counts[keys]
+        full = counts > _MOST
+        if full.any():
+            start[full] = _around(table, start[full], start[full] + counts[full], flat[query[full], table.tie])
+            counts[full] = _MOST
+        place = np.repeat(start - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        query, target = np.repeat(query, counts), table.order[place]
+        close = np.bitwise_count(signs[query] ^ self._signs[target]) <= _SIGNS
+        return query[close], target[close]
+
+
+def _around(table: _Table, start: Integers, stop: Integers, value: Floats) -> Integers:
+    """Where the part of each key's entries, of length _MOST, begins that lies around a value of the tie's frequency."""
+    low, high = start.copy(), stop.copy()
+    # Binary search in all the ranges at once.
+    while (searching := low < high).any():
+        middle = (low + high) // 2
+        below = searching & (table.within[np.minimum(middle, len(table.within) - 1)] < value)
+        low = np.where(below, middle + 1, low)
+        high = np.where(searching & ~below, middle, high)
+    return np.asarray(np.clip(low - _MOST // 2, start, stop - _MOST))
+
+
+def _signs(vectors: Floats) -> npt.NDArray[np.uint64]:
+    """The signs of (M, 63) values as the bits of (M,) uint64."""
+    padded = np.zeros((len(vectors), 64), np.bool_)
+    padded[:, :LENGTH] = vectors > 0
+    return np.ascontiguousarray(np.packbits(padded, axis=1)).view(np.uint64)[:, 0]
+
+
+def _keys(values: Floats) -> Keys:
+    """The signs of (M, 16) values as (M,) uint16."""
+    return np.ascontiguousarray(np.packbits(values > 0, axis=1)).view(np.uint16)[:, 0]
+
+
+# The bit of each of the 16 values in a key.
+_BITS = _keys(np.eye(_KEY_BITS))
+
+
+def _probes(values: Floats) -> Keys:
+    """The keys of (Q, 16) values with up to _TURNED of their least certain bits turned, (P, Q) uint16."""
+    uncertain = np.argpartition(np.abs(values), _UNCERTAIN, axis=1)[:, :_UNCERTAIN]
+    bits = _BITS[np.ascontiguousarray(uncertain.T)]  # (6, Q)
+    probes = np.repeat(_keys(values)[None], len(_TURNS), axis=0)
+    for number, places in enumerate(_TURNS):
+        for place in places:
+            probes[number] ^= bits[place]
+    return probes
+
+
+def _distinct(query: Integers, target: Integers, count: int) -> tuple[Integers, Integers]:
+    pairs = np.unique(query * max(count, 1) + target)
+    return pairs // max(count, 1), pairs % max(count, 1)
+
+
+def _nearest(query: Integers, cosine: Floats) -> Integers:
+    """Positions of the _KEPT likest of each query."""
+    order = np.lexsort((-cosine, query))
+    ordered = query[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    return order[rank < _KEPT]

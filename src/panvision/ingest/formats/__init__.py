@@ -1,0 +1,1 @@
+"""Raw layouts and label formats, brought to one form."""

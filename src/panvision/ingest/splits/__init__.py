@@ -1,0 +1,1 @@
+"""Train, val and test, or folds, over all three sets at once."""
