@@ -155,9 +155,10 @@ def _distinct(values: Values) -> Values:
     """The values that occur, rising; most masks are bytes, and sorting all pixels takes as long as decoding them."""
     if values.dtype != np.uint8:
         return np.unique(values)
-    ends = np.unique([values.min(), values.max()])
+    low, high = values.min(), values.max()
+    ends = [low, high] if low < high else [low]
     if sum(np.count_nonzero(values == end) for end in ends) == values.size:
-        return ends
+        return np.array(ends)
     return np.unique(values)
 
 

@@ -47,12 +47,12 @@ class Part:
     folder: Path
     split: str
 
-    @property
+    @functools.cached_property
     def images(self) -> Path:
         """Where the images lie: `images/`, VOC's `JPEGImages/`, or the folder itself as Roboflow has it."""
         return next(_folders_of(self.folder, _IMAGE_FOLDERS), self.folder)
 
-    @property
+    @functools.cached_property
     def masks(self) -> Path | None:
         """Where the masks lie, if they have a folder of their own: `masks/`, or VOC's `SegmentationClass/`."""
         return next(_folders_of(self.folder, _MASK_FOLDERS), None)
