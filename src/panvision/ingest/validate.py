@@ -1,5 +1,6 @@
 """The three packed sets judged together: what is wrong with them, what is doubtful, and one split over all of them."""
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -146,20 +147,22 @@ def write_verdict(verdict: Verdict, splits: str | Path, problems: str | Path, me
 
 
 def _entries(packed: PackedSet) -> list[Entry]:
+    # Equal traits are one tuple, and names are those that the set holds anyway: that halves what an entry takes.
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     return [
         Entry(
             task=packed.task,
-            file=row["file"],
+            file=file,
             photo=row["group"],
             roboflow=row["roboflow"] == "1",
             sha256=row["sha256"],
             pixels=row["pixels"],
             split=row["split"],
-            traits=_traits(packed, number, row),
+            traits=shared.setdefault(traits := _traits(packed, number, row), traits),
             taken=float(row["taken"]) if row["taken"] else None,
-            camera=row["camera"],
+            camera=sys.intern(row["camera"]),
         )
-        for number, row in enumerate(read_index(packed.folder))
+        for number, (file, row) in enumerate(zip(packed.files, read_index(packed.folder), strict=True))
     ]
 
 

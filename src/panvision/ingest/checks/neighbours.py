@@ -34,8 +34,8 @@ _SMALL_SET = _LEAF * _TREES
 _OF_A_GROUP = 32
 # Trees that are grown before what they found is merged.
 _AT_ONCE = 4
-# Elements of a block of similarities: 8 MB of float32.
-_BLOCK_ELEMENTS = 1 << 21
+# Elements of a block of similarities: 2 MB of float32.
+_BLOCK_ELEMENTS = 1 << 19
 
 # A neighbour is one number: the similarity in the upper bits, and below what makes the first of equals the largest.
 _PLACE_BITS = 32

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.ingest.checks.neighbours import find_neighbours
+from panvision.ingest.cores import in_threads
 from panvision.ingest.packed import PackedError, PackedSet
 from panvision.ingest.problems import Problem, problem
 
@@ -46,12 +47,12 @@ _ISOLATED = 0.1
 # A class is judged if this share of its pictures has one of its own among the neighbours; where looks do not tell
 # the class, neighbours of other classes are no news.
 _RECOGNISED = 0.75
-# Elements of a block of distances: 16 MB of float64.
-_BLOCK_ELEMENTS = 1 << 21
+# Elements of a block of distances: 2 MB of float64, which a core keeps near.
+_BLOCK_ELEMENTS = 1 << 18
 
 # Pixels are read on a grid of 64 to 127 a side.
 _GRID = 64
-_IMAGES_AT_ONCE = 64
+_IMAGES_AT_ONCE = 16
 # CIELAB bins, finer among the warm colours that food has. L* 0 to 100; a* green to red, b* blue to yellow.
 _EDGES = (
     np.array([15.0, 30.0, 45.0, 60.0, 75.0, 90.0]),
@@ -147,9 +148,10 @@ def _strangeness(points: Floats, near: float) -> Floats:
     step = -(-len(points) // _MOST_COMPARED)
     fellows = points[::step]
     rank = max(_FEWEST_FELLOWS, math.ceil(_FELLOWS * len(fellows)))
-    distances = np.empty(len(points))
     block = max(1, _BLOCK_ELEMENTS // fellows.size)
-    for start in range(0, len(points), block):
+
+    def farthest(start: int) -> Floats:
+        """The distances of a block of points to their last fellow."""
         rows = np.arange(start, min(start + block, len(points)))
         apart = np.zeros((len(rows), len(fellows)))  # squared distances
         for axis in range(points.shape[1]):
@@ -157,7 +159,9 @@ def _strangeness(points: Floats, near: float) -> Floats:
         # A point is no fellow of its own.
         own = rows % step == 0
         apart[own, rows[own] // step] = np.inf
-        distances[rows] = np.sqrt(np.partition(apart, rank - 1, axis=1)[:, rank - 1])
+        return np.asarray(np.sqrt(np.partition(apart, rank - 1, axis=1)[:, rank - 1]))
+
+    distances = np.concatenate(in_threads(farthest, range(0, len(points), block)))
     return distances / max(_TIMES_USUAL * float(np.quantile(distances, _USUAL_SHARE)), near)
 
 
@@ -238,12 +242,16 @@ def describe_colours(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     weights = _centre_weights(len(range(0, side, step)))
     bins = _colour_bins()
     looks = np.zeros((len(images), math.prod(len(edges) + 1 for edges in _EDGES)), np.float32)
-    for start in range(0, len(images), _IMAGES_AT_ONCE):
-        block = images[start : start + _IMAGES_AT_ONCE, ::step, ::step].astype(np.int32) >> 3
-        colours = bins[(block[..., 0] << 10) + (block[..., 1] << 5) + block[..., 2]]  # (n, side, side)
+
+    def describe(start: int) -> None:
+        block = images[start : start + _IMAGES_AT_ONCE, ::step, ::step].astype(np.intp) >> 3
+        codes = (block[..., 0] << 10) + (block[..., 1] << 5) + block[..., 2]
+        colours = bins.take(codes, mode="clip")  # (n, side, side); as bins[codes], only quicker
         for row, picture in enumerate(colours, start):
             histogram = np.bincount(picture.ravel(), weights.ravel(), minlength=looks.shape[1])
             looks[row] = np.sqrt(histogram / weights.sum())
+
+    in_threads(describe, range(0, len(images), _IMAGES_AT_ONCE))
     return looks
 
 

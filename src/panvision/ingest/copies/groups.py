@@ -11,6 +11,7 @@ import numpy as np
 from panvision.ingest.copies.candidates import Integers
 from panvision.ingest.copies.looks import LookStack, is_plain
 from panvision.ingest.copies.search import find_copies
+from panvision.ingest.cores import in_threads
 from panvision.ingest.packed import Task
 from panvision.ingest.settings import SplitSettings
 
@@ -150,7 +151,9 @@ def _bursts(entries: Sequence[Entry], seconds: float) -> Iterator[tuple[int, int
 
 def _recognisable(entries: Sequence[Entry], looks: LookStack) -> Integers:
     """One row of each different picture, but for plain ones."""
-    _, rows = np.unique([entry.pixels for entry in entries], return_index=True)
-    rows = np.sort(rows).astype(np.int64)
+    first: dict[str, int] = {}
+    for row, entry in enumerate(entries):
+        first.setdefault(entry.pixels, row)
+    rows = np.fromiter(first.values(), np.int64, len(first))
     blocks = [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
-    return np.concatenate([block[~is_plain(looks.take(block))] for block in blocks] or [rows])
+    return np.concatenate(in_threads(lambda block: block[~is_plain(looks.take(block))], blocks) or [rows])
