@@ -37,9 +37,10 @@ _MOST = 48
 _KEPT = 3
 _ENOUGH = 64
 _ROW_BITS = 40
-# Looks that are described at a time, and those that ask with all their variants.
+# Looks that are described at a time, and those that ask with all their variants: fewer where keys have many entries.
 _DESCRIBED = 256
-_BLOCK = 16
+_ASKING, _FEWEST_ASKING = 64, 8
+_MANY = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,12 @@ def find_candidates(looks: LookStack, rows: Integers) -> Candidates:
         rows: (N,) which of them are compared; none of these is plain.
     """
     index = _Index(looks, rows)
+    at_once = min(max(_ASKING * _MANY // max(len(rows), 1), _FEWEST_ASKING), _ASKING)
 
     def ask(start: int) -> tuple[Integers, Floats]:
-        return index.ask(start, describe_variants(looks.take(rows[start : start + _BLOCK])))
+        return index.ask(start, describe_variants(looks.take(rows[start : start + at_once])))
 
-    blocks = in_threads(ask, range(0, len(rows), _BLOCK))
+    blocks = in_threads(ask, range(0, len(rows), at_once))
     if not blocks:
         empty = np.zeros(0, np.int64)
         return Candidates(empty, empty, empty, np.zeros(0, np.float32))
