@@ -129,6 +129,22 @@ def test_a_forest_is_the_same_in_any_order_and_on_any_cores(small_leaves, monkey
     np.testing.assert_array_equal(find_neighbours(looks, groups, 5)[0], rows)
 
 
+def test_the_work_for_one_picture_does_not_grow_with_the_set(small_leaves, monkeypatch):
+    compare, counted = neighbours._compare, []
+
+    def counting(points, asking, compared, count):
+        counted.append(len(asking) * len(compared))
+        return compare(points, asking, compared, count)
+
+    monkeypatch.setattr(neighbours, "_compare", counting)
+    work = {}
+    for size in (300, 1200):
+        counted.clear()
+        find_neighbours(colours(size, 0), np.arange(size), 5)
+        work[size] = sum(counted) / size
+    assert work[1200] < 1.1 * work[300] < 48 * 16 * 1.1
+
+
 def test_the_search_changes_where_all_are_compared_at_the_same_cost():
     """Below it a picture is compared with no more others than the leaves of all trees hold."""
     assert neighbours._SMALL_SET == neighbours._LEAF * neighbours._TREES
