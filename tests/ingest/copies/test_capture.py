@@ -137,7 +137,7 @@ def test_names_that_tell_none(name):
     ],
 )
 @given(moment=st.datetimes(datetime(1980, 1, 1), datetime(2099, 12, 31, 23, 59, 59)))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_formatted_times_come_back(template, moment):
     moment = moment.replace(microsecond=0, tzinfo=UTC)
     assert capture_time(None, moment.strftime(template)).taken == moment.timestamp()
