@@ -123,7 +123,15 @@ class TestFiles:
             (b"\xff\xfe\x00", "not a JSON configuration"),
             (b"[]", "expected a JSON object"),
             (b'{"modle": {}}', "modle: unknown key; did you mean"),
-            (b'{"loss": {"cls": "2"}}', "loss.cls: "),
+            (b'{"loss": {"cls": "2"}}', r"config\.json: loss\.cls: "),
+            (b'{"loss": {"cls": NaN}}', r"config\.json: loss\.cls: "),
+            (b'{"seed": 1, "seed": 2}', r"config\.json: not a JSON configuration: the key 'seed' stands twice"),
+            (b"[" * 10**5, r"config\.json: not a JSON configuration"),
+            (b'{"model": ' * 150 + b"1" + b"}" * 150, r"config\.json: model\.model: unknown key"),
+            (b'{"model": ' * 400 + b"1" + b"}" * 400, r"config\.json: settings: Invalid JSON: recursion limit"),
+            (b'{"seed": ' + b"9" * 5000 + b"}", r"config\.json: not a JSON configuration: Exceeds the limit"),
+            (b'{"model": {"weights": "\\ud800"}}', r"config\.json: settings: Invalid JSON"),
+            (b" " * 2**20 + b"{}", "more than 1 MiB"),
         ],
     )
     def test_what_is_no_configuration_gets_one_clear_error(self, tmp_path, content, message):
@@ -148,6 +156,11 @@ class TestFindInDirectory:
             (tmp_path / name).write_text("{}")
             os.utime(tmp_path / name, (1000, 1000))
         assert Config.find_in_directory(tmp_path) == str(tmp_path / "config_2.json")
+
+    def test_a_link_that_leads_nowhere_is_passed_over(self, tmp_path):
+        (tmp_path / "config_1.json").symlink_to("gone.json")
+        (tmp_path / "config_2.json").mkdir()
+        assert Config.find_in_directory(tmp_path) is None
 
     def test_other_files_and_no_folder_give_none(self, tmp_path):
         (tmp_path / "configuration.json").write_text("{}")

@@ -128,6 +128,86 @@ class TestFile:
         with pytest.raises(ParamsError, match=r"params\.yaml: not valid YAML.*(?s:.*)line 2"):
             load_params(params("seed: 1\nloss: [1, 2\n"))
 
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("model: &a [*a]", "line 1: refers to itself"),
+            ("model: &a {b: *a}", "line 1: refers to itself"),
+            ("seed: 1\nmodel: " + "[" * 5000, "line 2: more than 32 levels of nesting"),
+            ("".join(" " * level + "a:\n" for level in range(99)), "line 32: more than 32 levels of nesting"),
+            ("seed: " + "9" * 5000, "line 1: a number of 5000 digits"),
+            ("".join(f"k{number}: 1\n" for number in range(6000)), "more than 10000 values"),
+            ("model: {[a]: 2}", "line 1: a key must be a word"),
+            ("? {a: b}\n: 2", "line 1: a key must be a word"),
+            ("seed: !!binary aGVsbG8=", "line 1: the tag .*binary' is not valid YAML here; write the value without it"),
+            ("seed: !!timestamp 2020-01-01", "timestamp"),
+            ("model: !!set {a, b}", "set"),
+            ("model: !!omap [a: 1]", "omap"),
+            ("model: !!map abc", "map"),
+            ("seed: !!int abc", "int"),
+            ("seed: !!bool abc", "bool"),
+            ("seed: !!float abc", "float"),
+            ("seed: 1\x00", "special characters are not allowed"),
+            ("seed: 1\n---\nseed: 2", "another document"),
+            ("model: *a", "undefined alias"),
+            ("model:\n\tbackbone: resnet50", "line 2"),
+            ('"a\\nb": 1', r"'a\\nb': unknown key"),
+        ],
+    )
+    def test_what_is_not_plain_is_one_line(self, params, text, message):
+        with pytest.raises(ParamsError, match=rf"params\.yaml: .*{message}") as error:
+            load_params(params(text))
+        assert len(str(error.value).splitlines()) == 1 and len(str(error.value)) < 400
+
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_aliases_that_multiply_are_refused_before_they_do(self, params, nested):
+        text = "model:\n  a: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+        for level in range(30):
+            text += f"  k{level}: &a{level + 1} [{', '.join([f'*a{level}'] * 9)}]\n"
+        if nested:  # merges of merges, the innermost first
+            text = "&a0 {k: 1}"
+            for level in range(30):
+                text = f"&a{level + 1} {{<<: [{text}, {', '.join([f'*a{level}'] * 9)}]}}"
+            text = f"model: {text}\n"
+        with pytest.raises(ParamsError, match=r"more than (10000 values|32 levels)"):
+            read_sections({"model": ModelSettings}, params(text))
+
+    def test_an_alias_that_says_things_twice_is_read(self, params):
+        path = params("loss: &a {seg: 2.0}\ntrain: {phase1: {epochs: &n 3}, phase2: {epochs: *n}}\n")
+        assert load_params(path)["train"] == {"phase1": {"epochs": 3}, "phase2": {"epochs": 3}}
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"model:\n  weights: caf\xe9\n", "not valid YAML: line 2 is not UTF-8 text; save it as UTF-8"),
+            ("seed: 3\n".encode("utf-16"), "not valid YAML: line 1 is not UTF-8 text"),
+            (b"# " + b"x" * 2**20, "more than 1 MiB; not a file of settings"),
+        ],
+    )
+    def test_what_is_no_text_is_refused(self, tmp_path, content, message):
+        (tmp_path / "params.yaml").write_bytes(content)
+        with pytest.raises(ParamsError, match=rf"params\.yaml: {message}"):
+            load_params(tmp_path / "params.yaml")
+
+    def test_a_byte_order_mark_is_no_part_of_the_first_key(self, tmp_path):
+        (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbfseed: 3\n")
+        assert read_seed(tmp_path / "params.yaml") == 3
+
+    def test_a_folder_a_link_to_itself_an_endless_device_and_no_name_are_refused(self, tmp_path):
+        (tmp_path / "loop").symlink_to("loop")
+        for path, message in (
+            (tmp_path, "cannot be read: Is a directory"),
+            (tmp_path / "loop", "cannot be read: Too many levels of symbolic links"),
+            ("/dev/zero", "more than 1 MiB"),
+            ("a\0b", "not a file's name"),
+        ):
+            with pytest.raises(ParamsError, match=message):
+                load_params(path)
+
+    def test_a_long_value_is_shown_by_its_beginning(self, params):
+        found = refusal(params("model: {backbone: " + "x" * 10**5 + "}"), model=ModelSettings)
+        assert len(found) == 1 and "model.backbone: " in found[0] and len(found[0]) < 400
+
     @pytest.mark.parametrize("text", ["", "- seed", "seed", "42"])
     def test_what_is_not_sections_is_refused(self, params, text):
         with pytest.raises(ParamsError, match="expected sections"):

@@ -1,8 +1,9 @@
 """The front door: all rooms' settings together, as one object that travels with a model."""
 
 import json
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
@@ -13,7 +14,7 @@ from panvision.export.settings import ExportSettings
 from panvision.files import write_json
 from panvision.ingest.settings import DataSettings, SplitSettings
 from panvision.model.settings import ModelSettings
-from panvision.params import TASKS, ParamsError, Settings, Tasks, load_params
+from panvision.params import TASKS, ParamsError, Settings, Tasks, load_params, read_settings_text
 from panvision.report.settings import ReportSettings
 from panvision.scenes.settings import SceneSettings
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
@@ -76,15 +77,17 @@ class Config(Settings):
         Raises:
             ParamsError: no such file, not JSON, or values that are not a configuration.
         """
+        text = read_settings_text(path, kind="a JSON configuration", missing="no such configuration file")
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ParamsError(f"{path}: no such configuration file") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            values = json.loads(text, object_pairs_hook=_no_key_twice)
+        except (ValueError, RecursionError) as error:
             raise ParamsError(f"{path}: not a JSON configuration: {error}") from error
         if not isinstance(values, dict):
             raise ParamsError(f"{path}: not a configuration: expected a JSON object")
-        return cls.parse(values)
+        try:
+            return cls.parse(values)
+        except ParamsError as error:
+            raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
     def save(self, path: str | Path | None = None) -> None:
         """Write the configuration as JSON, whole or not at all.
@@ -101,5 +104,15 @@ class Config(Settings):
     @staticmethod
     def find_in_directory(directory: str | Path) -> str | None:
         """Path of the newest `config.json` or `config_<timestamp>.json` in a folder, or None."""
-        found = [path for pattern in ("config.json", "config_*.json") for path in Path(directory).glob(pattern)]
+        patterns = ("config.json", "config_*.json")
+        found = [path for pattern in patterns for path in Path(directory).glob(pattern) if path.is_file()]
         return str(max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))) if found else None
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no key stands twice (Python would keep the last one silently)."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands twice; keep one")
+    return values

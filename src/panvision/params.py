@@ -34,6 +34,14 @@ SECTIONS = (
     "report",
 )
 
+# What a file of settings may hold; the system's own has 100 values on 3 levels.
+_MOST_BYTES = 2**20
+_MOST_VALUES = 10_000
+_DEEPEST = 32
+_LONGEST_NUMBER = 40  # signs of a whole number
+_LONGEST_SHOWN = 120  # signs of a value in a message
+_TAGS = "tag:yaml.org,2002:"
+
 Task = Literal["segmentation", "detection", "classification"]
 # Everywhere in this order, whatever the file's.
 TASKS: tuple[Task, ...] = ("segmentation", "detection", "classification")
@@ -60,6 +68,8 @@ class Settings(BaseModel):
             return cls.model_validate_json(json.dumps(values))
         except ValidationError as error:
             raise ParamsError("\n".join(_describe(error, prefix, cls))) from error
+        except RecursionError as error:
+            raise ParamsError(f"{prefix or 'settings'}: nested too deeply") from error
 
 
 def _in_order(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
@@ -79,7 +89,60 @@ class _TopLevel(Settings):
 
 
 class _Yaml12Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's core schema in place of YAML 1.1's implicit types."""
+    """SafeLoader with YAML 1.2's core schema in place of YAML 1.1's types, and with bounds on what a file may describe.
+
+    Ten lines of aliases to aliases can stand for more values than fit into memory ("billion laughs"), so everything is
+    counted as often as it is referred to, before anything is built.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._sizes: dict[yaml.Node, tuple[int, int]] = {}  # values in a node, and how deep they lie
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node, if it is plain and within the bounds.
+
+        Raises:
+            ParamsError: it is not.
+        """
+        is_alias = self.check_event(yaml.AliasEvent)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise ParamsError(f"line {self.peek_event().start_mark.line + 1}: more than {_DEEPEST} levels of nesting")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is None or (is_alias and node in self._sizes):
+            return node
+        line = f"line {node.start_mark.line + 1}"
+        if is_alias:
+            raise ParamsError(f"{line}: refers to itself")
+        self._check_plain(node, line)
+        inner = [self._sizes[child] for child in _children(node)]
+        size, depth = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
+        if size > _MOST_VALUES or depth > _DEEPEST:
+            raise ParamsError(f"{line}: more than {_MOST_VALUES} values, or {_DEEPEST} levels of nesting, with aliases")
+        self._sizes[node] = size, depth
+        return node
+
+    def _check_plain(self, node: yaml.Node, line: str) -> None:
+        """Refuse tags that make anything but numbers, texts, lists and sections, and keys that are not text."""
+        tag = node.tag.removeprefix(_TAGS)
+        if isinstance(node, yaml.ScalarNode):
+            fitting = {"str", self.resolve(yaml.ScalarNode, node.value, (True, False)).removeprefix(_TAGS)}
+            fitting |= {"float"} if "int" in fitting else set()
+        else:
+            fitting = {"seq" if isinstance(node, yaml.SequenceNode) else "map"}
+        if tag not in fitting:
+            raise ParamsError(f"{line}: the tag {_shown(node.tag)} is not valid YAML here; write the value without it")
+        if isinstance(node, yaml.MappingNode) and not all(isinstance(key, yaml.ScalarNode) for key, _ in node.value):
+            raise ParamsError(f"{line}: a key must be a word, not a list or a section")
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 _Yaml12Loader.yaml_implicit_resolvers = {}
@@ -94,12 +157,14 @@ for _tag, _pattern, _first in (
     ),
     ("merge", r"^<<$", ["<"]),
 ):
-    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    _Yaml12Loader.add_implicit_resolver(f"{_TAGS}{_tag}", re.compile(_pattern), _first)
 
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     """YAML 1.2 integers: `010` is ten, octal is written `0o10`."""
     text = loader.construct_scalar(node)
+    if len(text) > _LONGEST_NUMBER:
+        raise ParamsError(f"line {node.start_mark.line + 1}: a number of {len(text)} digits")
     bases = {"0o": 8, "0x": 16}
     return int(text[2:], bases[text[:2]]) if text[:2] in bases else int(text)
 
@@ -111,13 +176,13 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if key in mapping:
-            raise ParamsError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice; keep one")
+            raise ParamsError(f"line {key_node.start_mark.line + 1}: the key {_shown(key)} stands twice; keep one")
         mapping[key] = loader.construct_object(value_node, deep=True)
     return mapping
 
 
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+_Yaml12Loader.add_constructor(f"{_TAGS}int", _construct_int)
+_Yaml12Loader.add_constructor(f"{_TAGS}map", _construct_mapping)
 
 
 def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
@@ -126,17 +191,10 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
     Raises:
         ParamsError: no such file, not YAML, or a section that no part of panvision reads.
     """
+    missing = "no such file; run from the project's root, or `cp presets/laptop.yaml params.yaml`"
+    text = read_settings_text(path, kind="valid YAML", missing=missing)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ParamsError(
-            f"{path}: no such file; run from the project's root, or `cp presets/laptop.yaml params.yaml`"
-        ) from error
-    try:
-        # The loader derives from SafeLoader: it builds plain values only.
-        params = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from error
+        params = _parse_yaml(text)
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from error
     if not isinstance(params, dict):
@@ -145,6 +203,55 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
     if unknown:
         raise ParamsError("\n".join(f"{path}: {fault}" for fault in unknown))
     return params
+
+
+def read_settings_text(path: str | Path, *, kind: str, missing: str) -> str:
+    """The UTF-8 text of a file of settings.
+
+    Args:
+        path: the file.
+        kind: what it should be, for messages.
+        missing: what to say where there is none.
+
+    Raises:
+        ParamsError: it cannot be read, is not UTF-8, or is larger than any settings are.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)  # no more: a device file has no end
+        text = content.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path}: {missing}") from error
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ParamsError(f"{path}: not {kind}: line {line} is not UTF-8 text; save it as UTF-8") from error
+    except ValueError as error:
+        raise ParamsError(f"{_shown(str(path))}: not a file's name: {error}") from error
+    if len(content) > _MOST_BYTES:
+        raise ParamsError(f"{path}: more than {_MOST_BYTES // 2**20} MiB; not a file of settings")
+    return text
+
+
+def _parse_yaml(text: str) -> Any:
+    """The plain value that YAML text stands for.
+
+    Raises:
+        ParamsError: it is not YAML, or not plain; the message says in which line.
+    """
+    try:
+        loader = _Yaml12Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        told = ((error.context, error.context_mark), (error.problem, error.problem_mark))
+        parts = [f"{words} (line {mark.line + 1})" if mark else words for words, mark in told if words]
+        raise ParamsError(f"not valid YAML: {': '.join(parts)}") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def read_sections(schemas: Mapping[str, type[Settings]], path: str | Path = "params.yaml") -> dict[str, Any]:
@@ -163,7 +270,7 @@ def read_sections(schemas: Mapping[str, type[Settings]], path: str | Path = "par
     for name, schema in schemas.items():
         values = params.get(name)
         if values is not None and not isinstance(values, dict):
-            faults.append(f"{name}: expected keys below it, found {values!r}")
+            faults.append(f"{name}: expected keys below it, found {_shown(values)}")
             continue
         try:
             sections[name] = schema.parse(values or {}, prefix=name)
@@ -213,9 +320,8 @@ def override(params: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         try:
-            # The loader derives from SafeLoader: it builds plain values only.
-            value = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506
-        except (yaml.YAMLError, ParamsError):
+            value = _parse_yaml(text)
+        except ParamsError:
             equals = ""
         *sections, key = path.split(".")
         place = changed
@@ -240,13 +346,13 @@ def _describe(error: ValidationError, prefix: str, schema: type[Settings]) -> li
     """One line a fault: key path, what is allowed, what was found."""
     lines = []
     for fault in error.errors():
-        path = ".".join([prefix, *map(str, fault["loc"])]).strip(".")
+        path = ".".join([prefix, *(_word(step) for step in fault["loc"])]).strip(".") or "settings"
         if fault["type"] == "extra_forbidden":
             siblings = _fields_at(schema, fault["loc"][:-1])
             lines.append(_unknown_key(path, [path.rsplit(".", 1)[0] + "." + name for name in siblings]))
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            found = "" if fault["type"] == "missing" else f", found {fault['input']!r}"
+            found = "" if fault["type"] == "missing" else f", found {_shown(fault['input'])}"
             lines.append(f"{path}: {message}{found}")
     return lines
 
@@ -261,7 +367,20 @@ def _fields_at(schema: type[Settings], location: tuple[int | str, ...]) -> list[
     return list(schema.model_fields)
 
 
+def _word(step: object) -> str:
+    """A key as a message has it: on one line, however long it is."""
+    text = str(step)
+    return text if text.isprintable() and len(text) <= _LONGEST_SHOWN else _shown(text)
+
+
+def _shown(value: object) -> str:
+    """A value as a message has it: its beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
 def _unknown_key(path: str, known: list[str] | tuple[str, ...]) -> str:
+    path = _word(path)
     close = difflib.get_close_matches(path, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
     return f"{path}: unknown key; {hint}"
