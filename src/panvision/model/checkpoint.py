@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor
 
 from panvision.files import replacing
+from panvision.model.archive import ArchiveError, check_archive
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 from panvision.params import TASKS
@@ -16,6 +18,14 @@ from panvision.params import TASKS
 FORMAT = "panvision"
 # 2: P2's convolution is depthwise, the mask head is normalised once, detection towers have a width of their own.
 VERSION = 2
+
+
+# Names of classes, and plain values in the metadata, each counted as often as it is referred to.
+_MOST_NAMES = 1000
+_MOST_VALUES = 100_000
+_DEEPEST = 50
+_SHOWN = 3  # names in a message
+_LONGEST_REASON = 500  # signs
 
 
 class CheckpointError(ValueError):
@@ -85,22 +95,100 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
     """
     document = _read(path)
     try:
-        metadata = document["metadata"]
-        if not isinstance(metadata["image_size"], int):
+        metadata, weights = document["metadata"], document["state_dict"]
+        _check_plain(metadata)
+        if type(metadata["image_size"]) is not int:
             raise TypeError(f"image_size {metadata['image_size']!r}")
+        _check_tensors(weights, Path(path).stat().st_size)
         settings = ModelSettings.parse(metadata["model"], prefix="model")
         model = MultiTaskModel(
             settings,
             image_size=metadata["image_size"],
-            det_classes=metadata["det_class_names"],
-            cls_classes=metadata["cls_class_names"],
+            det_classes=_names(metadata["det_class_names"]),
+            cls_classes=_names(metadata["cls_class_names"]),
             # Checkpoints from before models could have fewer heads do not name them.
             tasks=metadata.get("tasks", TASKS),
         )
-        model.load_state_dict(document["state_dict"])
+        _check_fit(weights, model.state_dict())
+        model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: its weights do not fit the model that it describes: {error}") from error
+        raise CheckpointError(
+            f"{path}: its weights do not fit the model that it describes: {_one_line(error)}"
+        ) from error
     return model.to(device).eval(), metadata
+
+
+def _one_line(error: Exception) -> str:
+    """An error's words, in which there may be names of the file's own."""
+    words = "; ".join(str(error).splitlines())[:_LONGEST_REASON]
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words)
+
+
+def _check_plain(metadata: Any) -> None:
+    """Raise TypeError unless the metadata are what JSON can say, and not too much of it.
+
+    A pickle can refer to one list many times, and to a list from within itself: a few lines of that would keep whoever
+    walks through it busy for ever.
+    """
+    count, waiting = 1, [(metadata, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        count += len(value) if isinstance(value, (dict, list)) else 0
+        if count > _MOST_VALUES or depth > _DEEPEST:
+            raise TypeError("the metadata are too large or nested too deeply")
+        if type(value) is dict and all(type(key) is str for key in value):
+            waiting += [(inner, depth + 1) for inner in value.values()]
+        elif type(value) is list:
+            waiting += [(inner, depth + 1) for inner in value]
+        elif value is not None and type(value) not in (str, int, float, bool):
+            raise TypeError(f"the metadata hold a {type(value).__name__}")
+
+
+def _names(value: Any) -> list[str]:
+    """Class names, if they are."""
+    if not isinstance(value, list) or len(value) > _MOST_NAMES or not all(type(name) is str for name in value):
+        raise TypeError(f"class names are not a list of at most {_MOST_NAMES} texts")
+    return value
+
+
+def _check_tensors(weights: Any, size: int) -> None:
+    """Raise unless the weights are plain finite tensors, and no more of them than a file of `size` bytes holds."""
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise TypeError("state_dict is not a dict of tensors")
+    plain = all(
+        value.layout is torch.strided and value.device.type == "cpu" and value.is_contiguous()
+        for value in weights.values()
+    )
+    # A tensor may claim any shape over a storage of one number, and many tensors may share one.
+    if not plain or sum(value.nbytes for value in weights.values()) > size:
+        raise ValueError("its tensors claim more numbers than the file holds")
+    broken = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+    if broken:
+        raise ValueError(f"{_some(broken)} {'is' if len(broken) == 1 else 'are'} not finite")
+
+
+def _check_fit(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Raise ValueError unless the weights are the model's by name, shape and dtype."""
+    missing, foreign = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    other = [
+        f"{name} of {_kind(weights[name])} where {_kind(value)} belongs"
+        for name, value in own.items()
+        if name in weights and _kind(weights[name]) != _kind(value)
+    ]
+    groups = (("it lacks ", missing), ("it has ", foreign), ("it has ", other))
+    faults = [f"{words}{_some(names)}" for words, names in groups if names]
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _some(names: list[str]) -> str:
+    """The first names of many, each cut to what a line can hold."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(str(name)[:80] for name in names[:_SHOWN]) + more
 
 
 def read_plain(path: str | Path | IO[bytes]) -> Any:
@@ -124,16 +212,20 @@ def read_plain(path: str | Path | IO[bytes]) -> Any:
 def _read(path: str | Path) -> dict[str, Any]:
     """The checkpoint's document, format checked."""
     try:
+        check_archive(path)
         document = read_plain(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
-    except UnreadableError as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint: {error.strerror or error}") from error
+    except (ArchiveError, UnreadableError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a panvision checkpoint; train one with `dvc repro` or `panvision train`")
-    if document.get("version") != VERSION:
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
         raise CheckpointError(
-            f"{path}: checkpoint format {document.get('version')!r}, but this panvision reads {VERSION}; "
+            f"{path}: checkpoint format {repr(version)[:40]}, but this panvision reads {VERSION}; "
             "train again, or install the panvision that wrote it"
         )
     return document
