@@ -1,10 +1,11 @@
 """What every model file can do, whatever runs it."""
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,15 @@ OUTPUTS_OF = {
     "classification": ("state_logits",),
 }
 TASKS = tuple(OUTPUTS_OF)
+# What a model file may say; params.yaml allows less.
+LARGEST_SIDE = 4096
+MOST_NAMES = 1000
+LONGEST_NAME = 200  # signs
+MOST_COUNTED = 100_000
+LONGEST_SHOWN = 200  # signs of a message
+# Control characters, ends of lines, what turns the direction of writing, and halves of characters.
+_NOT_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_NEIGHBOURS = frozenset((4, 8, 16, 32)[first:last] for first in range(4) for last in range(first + 1, 5))
 
 
 class PredictorError(ValueError):
@@ -107,52 +117,118 @@ class ModelInfo:
             PredictorError: naming `path`: not such JSON, or of another version.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
-            version = values["version"]
+            values = _Values(text)
+            version = values.get("version", int)
             if version == METADATA_VERSION:
-                return cls(
-                    image_size=int(values["image_size"]),
-                    strides=tuple(int(stride) for stride in values["strides"]),
-                    det_class_names=tuple(str(name) for name in values["det_class_names"]),
-                    cls_class_names=tuple(str(name) for name in values["cls_class_names"]),
+                info = cls(
+                    image_size=values.get("image_size", int),
+                    strides=values.several("strides", int),
+                    det_class_names=values.several("det_class_names", str),
+                    cls_class_names=values.several("cls_class_names", str),
                     thresholds=Thresholds(
-                        score=float(values["score_threshold"]),
-                        nms=float(values["nms_threshold"]),
-                        max_detections=int(values["max_detections"]),
+                        score=values.get("score_threshold", float),
+                        nms=values.get("nms_threshold", float),
+                        max_detections=values.get("max_detections", int),
                     ),
                     # Files from before models could have fewer heads do not name them.
-                    tasks=_known_tasks(values.get("tasks", TASKS)),
+                    tasks=values.several("tasks", str, TASKS),
                     # Likewise, before they had hashes.
-                    params_sha256=_hash_or_none(values.get("params_sha256")),
-                    data_sha256=_hash_or_none(values.get("data_sha256")),
+                    params_sha256=values.get("params_sha256", str, None),
+                    data_sha256=values.get("data_sha256", str, None),
                     # And before they knew an order of their states.
-                    state_order=_order_of(values["cls_class_names"], values.get("state_order", ())),
+                    state_order=values.several("state_order", str, ()),
                 )
-        except (KeyError, TypeError, ValueError) as error:
-            raise PredictorError(f"{path}: its panvision metadata is damaged ({error!r}); export it again") from error
+                return cast("Self", checked(info))
+        except (ValueError, RecursionError) as error:
+            raise PredictorError(f"{path}: its panvision metadata is damaged ({error}); export it again") from error
         raise PredictorError(
-            f"{path}: panvision metadata of version {version!r}, but this panvision reads {METADATA_VERSION}; "
+            f"{path}: panvision metadata of version {_shown(version)}, but this panvision reads {METADATA_VERSION}; "
             "export it again or install the panvision that wrote it"
         )
 
 
-def _known_tasks(names: Sequence[str]) -> tuple[str, ...]:
-    """The tasks that a file names, in the order of TASKS; ValueError if there is none, or an unknown one."""
-    tasks = tuple(task for task in TASKS if task in names)
-    if not tasks or len(tasks) != len(names):
-        raise ValueError(f"tasks {names!r}")
-    return tasks
+class _Values:
+    """A JSON object's values, each of the type that it should have.
+
+    Raises:
+        ValueError: it is no object, lacks a value, or has one of another type.
+    """
+
+    def __init__(self, text: str) -> None:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("no JSON object")
+        self._values: dict[str, Any] = values
+
+    def get(self, name: str, kind: type, *default: Any) -> Any:
+        """One value; a float may be written as a whole number."""
+        if name not in self._values and not default:
+            raise ValueError(f"{name} is missing")
+        value = self._values.get(name, *default)
+        if kind is float and type(value) is int and abs(value) < MOST_COUNTED:
+            value = float(value)
+        if type(value) is not kind and not (default == (None,) and value is None):
+            raise ValueError(f"{name} is {_shown(value)}")
+        return value
+
+    def several(self, name: str, kind: type, *default: Any) -> Any:
+        """A list of values, as a tuple."""
+        values = self.get(name, list) if name in self._values or not default else default[0]
+        if len(values) > MOST_NAMES or not all(type(value) is kind for value in values):
+            raise ValueError(f"{name} is {_shown(values)}")
+        return tuple(values)
 
 
-def _order_of(names: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
-    """An order of all the names, or none; ValueError if it is of others."""
-    if order and sorted(order) != sorted(names):
-        raise ValueError(f"state_order {order!r}")
-    return tuple(order)
+def checked(info: ModelInfo) -> ModelInfo:
+    """The same, if training can have made such a model; its tasks in the order of TASKS.
+
+    Raises:
+        ValueError: it cannot; the message says what is impossible.
+    """
+    names, size = (*info.det_class_names, *info.cls_class_names), info.image_size
+    thresholds = info.thresholds
+    tasks = tuple(task for task in TASKS if task in info.tasks)
+    possible = {
+        "image_size": type(size) is int and 32 <= size <= LARGEST_SIDE and size % 32 == 0,
+        "strides": info.strides in _NEIGHBOURS,
+        "tasks": bool(tasks) and len(tasks) == len(info.tasks),
+        "class names": all(0 < len(name) <= LONGEST_NAME and not _NOT_ONE_LINE.search(name) for name in names),
+        "det_class_names": _are_names(info.det_class_names, wanted="detection" in tasks),
+        "cls_class_names": _are_names(info.cls_class_names, wanted="classification" in tasks),
+        "thresholds": all(0.0 <= value <= 1.0 for value in (thresholds.score, thresholds.nms)),
+        "max_detections": 1 <= thresholds.max_detections <= MOST_COUNTED,
+        "hashes": all(
+            value is None or (len(value) <= LONGEST_NAME and not _NOT_ONE_LINE.search(value))
+            for value in (info.params_sha256, info.data_sha256)
+        ),
+        "state_order": not info.state_order or sorted(info.state_order) == sorted(info.cls_class_names),
+    }
+    wrong = [name for name, fits in possible.items() if not fits]
+    if wrong:
+        raise ValueError(f"{' and '.join(wrong)} cannot be right: {_shown(info)}")
+    return replace(info, tasks=tasks)
 
 
-def _hash_or_none(value: object) -> str | None:
-    return None if value is None else str(value)
+def _are_names(names: Sequence[str], *, wanted: bool) -> bool:
+    return bool(names) == wanted and len(set(names)) == len(names) <= MOST_NAMES
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def output_shapes(info: ModelInfo) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's outputs for one picture, by name."""
+    size, places = info.image_size, sum((info.image_size // stride) ** 2 for stride in info.strides)
+    shapes = {
+        "mask_logits": (size, size),
+        "class_logits": (places, len(info.det_class_names)),
+        "ltrb": (places, 4),
+        "centerness": (places,),
+        "state_logits": (len(info.cls_class_names),),
+    }
+    return {name: shapes[name] for name in info.output_names}
 
 
 class Backend(Protocol):

@@ -1,12 +1,17 @@
 """An exported model on ONNX Runtime: NumPy, Pillow and onnxruntime are all it needs."""
 
+import contextlib
+import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, RawOutputs
+from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, RawOutputs, output_shapes
+from panvision.inference.onnx_file import OnnxFileError, read_metadata
 
 # Since 1.29 ONNX Runtime reports to its makers what it runs, unless it is told not to before it is imported. What a
 # camera's computer does stays there. A setting of the user's own is left alone.
@@ -24,7 +29,13 @@ ORT_ERRORS = (
     ort_errors.NoModel,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
+    # Its message quotes the file, whose names need not be text.
+    UnicodeDecodeError,
 )
+
+# Bytes that all graphs of this process may ask for while they run: a small file can describe tensors of any size.
+MOST_MEMORY = 8 * 2**30
+_LONGEST_REASON = 500  # signs
 
 
 class OnnxBackend:
@@ -36,7 +47,7 @@ class OnnxBackend:
         threads: of the CPU; 0: as many as it has cores.
 
     Raises:
-        PredictorError: not ONNX, or not exported by panvision.
+        PredictorError: not ONNX, not exported by panvision, or with more in it than an exported model has.
     """
 
     def __init__(self, path: Path, device: str | None = None, *, threads: int = 0) -> None:
@@ -44,24 +55,47 @@ class OnnxBackend:
             raise PredictorError(
                 f"{path}: is empty; the pipeline leaves it so where export.int8 in params.yaml is false"
             )
-        providers = ["CPUExecutionProvider"]
-        if str(device).startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, "CUDAExecutionProvider")
         try:
-            self._session = onnxruntime.InferenceSession(path, session_options(threads), providers=providers)
-        except ORT_ERRORS as error:
-            raise PredictorError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
-        metadata = self._session.get_modelmeta().custom_metadata_map
+            metadata = read_metadata(path)
+        except OnnxFileError as error:
+            raise PredictorError(f"{path}: cannot load it: {error}") from error
+        except OSError as error:
+            raise PredictorError(f"{path}: cannot be read: {error.strerror or error}") from error
         if METADATA_KEY not in metadata:
             raise PredictorError(
                 f"{path}: an ONNX file without panvision's metadata; make one with `python stages/export.py`"
             )
         self.info = ModelInfo.from_metadata(metadata[METADATA_KEY], path)
-        names = {output.name for output in self._session.get_outputs()}
-        needed = self.info.output_names
-        if not names.issuperset(needed) or [one.name for one in self._session.get_inputs()] != ["images"]:
-            raise PredictorError(f"{path}: needs the input `images` and the outputs {', '.join(needed)}")
+        providers = ["CPUExecutionProvider"]
+        if str(device).startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, "CUDAExecutionProvider")
+        try:
+            # A name that is not UTF-8 is none to ONNX Runtime.
+            source = str(path) if _is_utf8(str(path)) else path.read_bytes()
+            # With one provider there is nothing to fall back to, and ONNX Runtime would print that it tries.
+            self._session = onnxruntime.InferenceSession(
+                source, session_options(threads), providers=providers, enable_fallback=len(providers) > 1
+            )
+        except ORT_ERRORS as error:
+            raise PredictorError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+        self._check_ends(path)
         self._path = path
+
+    def _check_ends(self, path: Path) -> None:
+        """Refuse a graph whose input and outputs are not what the metadata say."""
+        size = self.info.image_size
+        inputs, outputs = self._session.get_inputs(), {one.name: one for one in self._session.get_outputs()}
+        needed = output_shapes(self.info)
+        if not outputs.keys() >= needed.keys() or [one.name for one in inputs] != ["images"]:
+            raise PredictorError(f"{path}: needs the input `images` and the outputs {', '.join(needed)}")
+        expected: list[tuple[Any, str, tuple[int, ...]]] = [(inputs[0], "tensor(uint8)", (size, size, 3))]
+        expected += [(outputs[name], "tensor(float)", shape) for name, shape in needed.items()]
+        for end, kind, shape in expected:
+            if end.type != kind or not _fits(end.shape, shape):
+                raise PredictorError(
+                    f"{path}: {end.name} is {end.type} {end.shape}, its metadata say {kind} {['N', *shape]}; "
+                    "export it again"
+                )
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
         """Run pictures (N, S, S, 3) uint8 RGB, N ≥ 1, through the network.
@@ -85,8 +119,40 @@ def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     # Between two pictures the threads sleep, instead of taking the cores from what else a robot computes.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Its faults arrive as exceptions; beside their one line it would print more.
+    options.log_severity_level = 4
+    _limit_memory()
     return options
 
 
+@functools.cache
+def _limit_memory() -> None:
+    """Have this process's sessions take what they compute with from one allocator, which gives out MOST_MEMORY."""
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    # The program that panvision is part of may have an allocator of its own already; then that one's limit holds.
+    with contextlib.suppress(*ORT_ERRORS):
+        onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY}))
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _fits(found: Sequence[object], expected: tuple[int, ...]) -> bool:
+    """Whether a declared shape is (any, *expected), as far as it is declared in numbers."""
+    return len(found) == len(expected) + 1 and all(
+        side == wanted or not isinstance(side, int) for side, wanted in zip(found[1:], expected, strict=True)
+    )
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """The runtime's words, in which there may be names of the file's own."""
+    words = " ".join(str(error).split())
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words[:_LONGEST_REASON])

@@ -1,0 +1,181 @@
+"""An ONNX file looked over before ONNX Runtime opens it: one graph of standard operators, with everything inside.
+
+ONNX is a protocol buffer (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto; the wire format:
+https://protobuf.dev/programming-guides/encoding/). Its outline is walked here, weights skipped, so that a device needs
+no package more, and ONNX Runtime never sees a file that could make it open other files, or loop.
+"""
+
+import math
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_MOST_PARTS = 50_000  # nodes, weights and attributes; ResNet-101 as INT8 has 4000
+_MOST_METADATA = 2**20  # bytes
+_STANDARD = frozenset({b"", b"ai.onnx"})
+
+# Numbers of fields, as onnx.proto gives them.
+_GRAPH, _METADATA, _TRAINING, _FUNCTIONS = 7, 14, 20, 25
+_NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15
+_OP_TYPE, _ATTRIBUTE, _DOMAIN = 4, 5, 7
+_TENSOR, _SUBGRAPH, _TENSORS, _SUBGRAPHS, _SPARSE, _SPARSES = 5, 6, 10, 11, 22, 23
+_DIMS, _EXTERNAL_DATA, _DATA_LOCATION = 1, 13, 14
+_KEY, _VALUE = 1, 2
+
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+
+
+class OnnxFileError(ValueError):
+    """A file that is not such an ONNX file; the message is the reason in one line."""
+
+
+class _Field(NamedTuple):
+    number: int
+    value: int  # of a varint; 0 of others
+    content: memoryview  # of what has a length; empty of others
+    has_length: bool
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of an ONNX file that holds one plain graph.
+
+    Raises:
+        OSError: the file cannot be read.
+        OnnxFileError: it is no ONNX file, refers to other files, or holds subgraphs, functions, operators of other
+            domains than ONNX's own, or tensors that claim more numbers than the file has.
+    """
+    with Path(path).open("rb") as stream:
+        # Mapped rather than read: the weights, nearly all of the file, are skipped.
+        return _check_model(memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
+def _check_model(model: memoryview) -> dict[str, str]:
+    graphs = 0
+    metadata: dict[str, str] = {}
+    for field in _fields(model):
+        if field.number == _GRAPH:
+            graphs += 1
+            _check_graph(field.content)
+        elif field.number in (_TRAINING, _FUNCTIONS):
+            raise OnnxFileError("holds functions or training, which an exported model does not")
+        elif field.number == _METADATA:
+            key, value = _entry(field.content)
+            if key in metadata:
+                raise OnnxFileError(f"its metadata hold {key[:80]!r} twice")
+            metadata[key] = value
+    if graphs != 1:
+        raise OnnxFileError("is no ONNX model" if graphs == 0 else "holds several graphs")
+    return metadata
+
+
+def _check_graph(graph: memoryview) -> None:
+    parts = 0
+    for field in _fields(graph):
+        if field.number == _NODE:
+            parts += _check_node(field.content)
+        elif field.number == _INITIALIZER:
+            parts += 1
+            _check_tensor(field.content)
+        elif field.number == _SPARSE_INITIALIZER:
+            raise OnnxFileError("holds sparse weights, which an exported model does not")
+        if parts > _MOST_PARTS:
+            raise OnnxFileError(f"holds more than {_MOST_PARTS} nodes and weights")
+
+
+def _check_node(node: memoryview) -> int:
+    """Check a node; gives how many parts it counts for."""
+    parts, operator, domain = 1, b"", b""
+    for field in _fields(node):
+        if field.number == _ATTRIBUTE:
+            parts += 1
+            _check_attribute(field.content)
+        elif field.number == _OP_TYPE:
+            operator = bytes(field.content[:80])
+        elif field.number == _DOMAIN:
+            domain = bytes(field.content[:80])
+    if domain not in _STANDARD:
+        raise OnnxFileError(f"holds the operator {_text(operator)!r} of {_text(domain)!r}, which is not ONNX's own")
+    return parts
+
+
+def _check_attribute(attribute: memoryview) -> None:
+    for field in _fields(attribute):
+        if field.number in (_SUBGRAPH, _SUBGRAPHS):
+            raise OnnxFileError("holds a loop or a condition, which an exported model does not")
+        if field.number in (_SPARSE, _SPARSES):
+            raise OnnxFileError("holds sparse weights, which an exported model does not")
+        if field.number in (_TENSOR, _TENSORS):
+            _check_tensor(field.content)
+
+
+def _check_tensor(tensor: memoryview) -> None:
+    sides: list[int] = []
+    for field in _fields(tensor):
+        if field.number == _EXTERNAL_DATA or (field.number == _DATA_LOCATION and field.value):
+            raise OnnxFileError("keeps weights in another file; export it as one file")
+        if field.number == _DIMS:
+            # One number, or several packed ones.
+            sides += _varints(field.content) if field.has_length else [field.value]
+        if len(sides) > 64:
+            break
+    # The smallest kinds have 4 bits a number; a text counts as one.
+    if len(sides) > 64 or math.prod(sides) > 2 * len(tensor):
+        raise OnnxFileError("holds weights that claim more numbers than the file has")
+
+
+def _entry(message: memoryview) -> tuple[str, str]:
+    """Key and value of an entry of the metadata."""
+    if len(message) > _MOST_METADATA:
+        raise OnnxFileError("its metadata are too large")
+    found = {field.number: field.content for field in _fields(message)}
+    return _text(found.get(_KEY, b"")), _text(found.get(_VALUE, b""))
+
+
+def _text(content: bytes | memoryview) -> str:
+    return bytes(content).decode("utf-8", "backslashreplace")
+
+
+def _fields(message: memoryview) -> Iterator[_Field]:
+    """The fields of a message, one after the other.
+
+    Raises:
+        OnnxFileError: it is no such message.
+    """
+    place, nothing = 0, message[:0]
+    while place < len(message):
+        tag, place = _varint(message, place)
+        number, kind = tag >> 3, tag & 7
+        value, content = 0, nothing
+        if kind == _VARINT:
+            value, place = _varint(message, place)
+        elif kind == _LENGTH:
+            length, place = _varint(message, place)
+            content = message[place : place + length]
+            place += length
+        elif kind in (_FIXED64, _FIXED32):
+            place += 8 if kind == _FIXED64 else 4
+        else:
+            raise OnnxFileError("is no ONNX file, or damaged")
+        if number == 0 or place > len(message):
+            raise OnnxFileError("is no ONNX file, or its end is missing")
+        yield _Field(number, value, content, kind == _LENGTH)
+
+
+def _varints(message: memoryview) -> list[int]:
+    values: list[int] = []
+    place = 0
+    while place < len(message) and len(values) <= 64:
+        value, place = _varint(message, place)
+        values.append(value)
+    return values
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    """A whole number of 64 bits, seven in each byte, low ones first; and the place behind it."""
+    value = 0
+    for step, byte in enumerate(message[place : place + 10]):
+        value |= (byte & 127) << (7 * step)
+        if byte < 128:
+            return value & (2**64 - 1), place + step + 1
+    raise OnnxFileError("is no ONNX file, or its end is missing")
