@@ -7,6 +7,7 @@ to evaluation and on the device. NumPy and Pillow only.
 import contextlib
 import io
 import re
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,11 +16,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 RgbArray = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+# Larger pictures are refused unless the caller allows more.
+MAX_PIXELS = 100_000_000
+# Bytes that an uncompressed pixel takes at most: four channels of 16 bits; and for what stands around the pixels.
+_PIXEL_BYTES, _EXTRA_BYTES = 8, 2**24
+# What is opened; Pillow knows forty more, some of which unpack without a limit (FITS) or run programs (EPS, which is
+# opened to be named). JPEG includes the MPO files of phones.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "JPEG2000", "PPM", "EPS") + (
+    ("AVIF",) if "avif" in features.modules else ()
+)
 
 # The tag of Exif 2.32 that says how a viewer turns the picture, 1 (not at all) to 8.
 EXIF_ORIENTATION = 0x0112
@@ -104,7 +115,7 @@ class Picture:
         return np.array(self.image)
 
 
-def read_image(path: str | Path, *, max_pixels: int = 100_000_000) -> RgbArray:
+def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> RgbArray:
     """Decode an image file fully, turn it by its EXIF orientation and convert it to RGB.
 
     Returns:
@@ -116,7 +127,7 @@ def read_image(path: str | Path, *, max_pixels: int = 100_000_000) -> RgbArray:
     return read_picture(path, max_pixels=max_pixels).rgb
 
 
-def read_picture(path: str | Path, *, max_pixels: int = 100_000_000, content: bytes | None = None) -> Picture:
+def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, content: bytes | None = None) -> Picture:
     """Like `read_image`, with what the file says about its size and orientation.
 
     Args:
@@ -125,14 +136,29 @@ def read_picture(path: str | Path, *, max_pixels: int = 100_000_000, content: by
         content: the file's bytes, where they are at hand.
     """
     if content is None:
-        with decode_errors(str(path)):
-            content = Path(path).read_bytes()
+        content = _read(path, most_bytes(max_pixels))
     with open_image(content, name=str(path)) as image:
         stored_size, mode = image.size, _stored_mode(image)
         upright = _to_rgb(image, name=str(path), max_pixels=max_pixels)
         exif, orientation = _exif(image), exif_orientation(image)
         kind = "JPEG" if image.format == "MPO" else image.format or ""
         return Picture(upright, stored_size, orientation, kind, _frames(image), mode, exif)
+
+
+def most_bytes(max_pixels: int) -> int:
+    """How long the file of a picture of so many pixels can be."""
+    return _PIXEL_BYTES * max_pixels + _EXTRA_BYTES
+
+
+def _read(path: str | Path, most: int) -> bytes:
+    """A file's bytes, if it is one: reading a pipe or a device may never end."""
+    with decode_errors(str(path)):
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise ImageError(f"{path}: is a pipe or a device, not a file")
+        if found.st_size > most:
+            raise ImageTooLargeError(f"{path}: {found.st_size} bytes are too many for a picture; the limit is {most}")
+        return Path(path).read_bytes()
 
 
 @contextlib.contextmanager
@@ -147,7 +173,7 @@ def open_image(content: bytes, *, name: str) -> Iterator[Image.Image]:
     if not content:
         raise ImageEmptyError(f"{name}: is empty")
     try:
-        with decode_errors(name), Image.open(io.BytesIO(content)) as image:
+        with decode_errors(name), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             # Pillow would have Ghostscript run it.
             if image.format == "EPS":
                 raise ImageError(f"{name}: cannot be decoded: is a PostScript program")
@@ -172,7 +198,7 @@ def decode_errors(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: cannot be decoded: not a picture in a known format") from error
     except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(f"{name}: {error}") from error
+        raise ImageTooLargeError(f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS as well if it is meant") from error
     except OSError as error:
         raise ImageError(f"{name}: cannot be decoded: {error.strerror or error}") from error
     except _DECODING as error:
@@ -229,16 +255,18 @@ def _frames(image: Image.Image) -> int:
         return 1
 
 
-def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = 100_000_000) -> RgbArray:
+def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> RgbArray:
     """An opened picture as (H, W, 3) uint8, turned by its EXIF orientation.
 
     The rule: 16-bit and wider integers keep their high byte (v / 257 rounded); floats are clipped to 0..1 where
     they fit it, else to 0..255; transparency is laid on white; every other mode goes through Pillow's `convert`.
 
     Raises:
-        ImageError: no pixels, or (as ImageTooLargeError) more than `max_pixels`.
+        ImageError: no pixels, pixels that cannot be read or converted, or (as ImageTooLargeError) more than
+            `max_pixels`.
     """
-    return np.array(_to_rgb(image, name=name, max_pixels=max_pixels))
+    with decode_errors(name):
+        return np.array(_to_rgb(image, name=name, max_pixels=max_pixels))
 
 
 def _to_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
@@ -263,7 +291,7 @@ def _to_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
         scale = 255.0 if values.size and values.min() >= 0.0 and values.max() <= 1.0 else 1.0
         image = Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
     elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     # A copy, unless the pixels stand on their own: those of several frames are read again from a file that is closed.

@@ -275,7 +275,7 @@ def test_few_pictures_are_in_memory_at_a_time(many, tmp_path, monkeypatch) -> No
 
     decoded, most = [], []
     read = directory.read_image
-    monkeypatch.setattr(directory, "read_image", lambda path: decoded.append(1) or read(path))
+    monkeypatch.setattr(directory, "read_image", lambda path, **limit: decoded.append(1) or read(path, **limit))
     predict_directory(
         Predictor(ColourBackend()),
         many,

@@ -1,14 +1,13 @@
 import json
+import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from panvision.inference.backend import PredictorError, RawOutputs
-from panvision.inference.predictor import Predictor, to_rgb
-from panvision.pixels import ImageError
+from panvision.inference.predictor import Predictor
 from tests.tiny import (
     BOX_NAMES,
     INFO,
@@ -21,6 +20,7 @@ from tests.tiny import (
     changed_metadata,
     part_info,
     picture,
+    write_onnx,
 )
 
 
@@ -132,6 +132,18 @@ def test_raw_refuses_what_the_network_cannot_take(predictor, images) -> None:
         predictor.raw(images)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_no_numbers_are_refused(value) -> None:
+    class Damaged(ColourBackend):
+        def run(self, images: np.ndarray) -> RawOutputs:
+            outputs = super().run(images)
+            outputs.ltrb[0, 3, 1] = value
+            return outputs
+
+    with pytest.raises(PredictorError, match="not finite numbers"):
+        Predictor(Damaged()).predict(picture())
+
+
 def test_outputs_that_do_not_fit_the_metadata_are_refused() -> None:
     class Short(ColourBackend):
         def run(self, images: np.ndarray) -> RawOutputs:
@@ -139,52 +151,6 @@ def test_outputs_that_do_not_fit_the_metadata_are_refused() -> None:
 
     with pytest.raises(PredictorError, match="export it again"):
         Predictor(Short()).predict(picture())
-
-
-def test_every_accepted_form_of_a_picture_is_the_same_picture(tmp_path) -> None:
-    image = picture(box=(4, 4, 30, 30))
-    Image.fromarray(image).save(tmp_path / "a.png")
-    opaque = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
-    for form in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(image), image, opaque, image[:]):
-        assert np.array_equal(to_rgb(form), image)
-    grey = image[:, :, 0]
-    for form in (grey, grey[:, :, None], Image.fromarray(grey)):
-        assert np.array_equal(to_rgb(form), np.repeat(grey[:, :, None], 3, axis=2))
-
-
-def test_transparency_is_laid_on_white() -> None:
-    clear = np.zeros((4, 5, 4), np.uint8)
-    assert np.all(to_rgb(clear) == 255)
-
-
-def test_mirrored_and_read_only_arrays_are_taken(predictor) -> None:
-    frame = picture(box=(4, 4, 30, 30))[:, :, ::-1]  # what OpenCV gives
-    assert predictor.predict(frame[:, :, ::-1])["detection"]["labels"] == [1]
-    frozen = picture()
-    frozen.flags.writeable = False
-    assert predictor.predict(frozen)["classification"]["class_name"] == "frozen"
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.zeros((4, 4, 3)), "uint8"),
-        (np.zeros((4, 4, 3), np.float32), "float32"),
-        (np.zeros((4, 4), np.uint16), "uint16"),
-        (np.zeros((4, 4), bool), "bool"),
-        (np.zeros((4, 4, 2), np.uint8), "shape"),
-        (np.zeros(4, np.uint8), "shape"),
-        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
-        (np.zeros((4, 0), np.uint8), "no pixels"),
-        (Image.new("RGB", (0, 3)), "no pixels"),
-        (None, "NoneType"),
-        ([[1, 2]], "list"),
-        ("missing.png", "missing.png: no such file"),
-    ],
-)
-def test_what_is_no_picture_is_refused_with_the_reason(predictor, image, message) -> None:
-    with pytest.raises(ImageError, match=message):
-        predictor.predict(image)
 
 
 @pytest.mark.parametrize("name", ["model.h5", "model", "model.onnx.zip"])
@@ -198,6 +164,41 @@ def test_an_unknown_suffix_is_refused(tmp_path, name) -> None:
 def test_a_missing_file_is_named(tmp_path, name) -> None:
     with pytest.raises(PredictorError, match=f"{name}: no such model file"):
         Predictor.load(tmp_path / name)
+
+
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "folder.pth").mkdir()
+    (tmp_path / "loop.onnx").symlink_to("loop.onnx")
+    (tmp_path / "gone.onnx").symlink_to("nowhere.onnx")
+    for name, message in {
+        "pipe.onnx": "not a model file",
+        "folder.pth": "not a model file",
+        "loop.onnx": "Too many levels of symbolic links",
+        "gone.onnx": "no such model file",
+        "x" * 300 + ".onnx": "File name too long",
+        "a\0b.onnx": "not a file's name",
+    }.items():
+        with pytest.raises(PredictorError, match=message):
+            Predictor.load(tmp_path / name)
+
+
+def test_what_bears_the_name_of_another_kind_is_refused(tmp_path) -> None:
+    content = write_onnx(tmp_path / "m.onnx").read_bytes()
+    for name, some in (("a.onnx", b"\x80\x02}q\x00."), ("b.onnx", b"PK\3\4" + bytes(99)), ("c.pth", content)):
+        (tmp_path / name).write_bytes(some)
+        with pytest.raises(PredictorError, match=name):
+            Predictor.load(tmp_path / name)
+
+
+def test_names_of_models_may_be_in_capitals_or_no_text_and_lead_elsewhere(tmp_path) -> None:
+    content = write_onnx(tmp_path / "m.onnx").read_bytes()
+    strange = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.ONNX")
+    with open(strange, "wb") as file:  # noqa: PTH123 -- pathlib would do as well, but for the reader
+        file.write(content)
+    (tmp_path / "link.onnx").symlink_to("m.onnx")
+    for path in (strange, tmp_path / "link.onnx"):
+        assert Predictor.load(path).predict(picture())
 
 
 def test_info_survives_its_metadata() -> None:

@@ -5,8 +5,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from panvision.inference import Predictor
 from panvision.monitor import Event, Monitor, MonitorError, MonitorOptions
+from panvision.pixels import ImageError
 from tests.monitor.fakes import BOTH, PAN, STIRRER, FakePredictor, frame, said
+from tests.tiny import ColourBackend
 
 CALM = MonitorOptions(half_life=0.5, missing_after=1.0, order=("raw", "golden", "burnt"))
 
@@ -42,6 +45,24 @@ def test_a_change_of_state_is_one_event_with_time_and_confidence():
     assert reading.raw == said("golden", boxes=BOTH)
     assert reading.result["classification"]["probabilities"]["golden"] == pytest.approx(0.9, abs=0.1)
     assert event.in_words() == f"state changed from raw to golden ({event.confidence:.0%})"
+
+
+def test_a_frame_of_opencv_reaches_the_model_as_rgb():
+    seen = []
+    watcher = monitor()
+    watcher.predictor.predict = lambda image: seen.append(image) or said("raw")
+    image = np.full((4, 5, 3), (1, 2, 3), np.uint8)
+    watcher.see(image, 0.0)
+    watcher.see(image[:, :, ::-1], 0.1, bgr=True)
+    assert all(np.array_equal(one, image) for one in seen) and len(seen) == 2
+
+
+def test_what_is_no_frame_is_refused_and_the_watching_goes_on():
+    watcher = Monitor(Predictor(ColourBackend()))
+    for wrong in (None, np.zeros((0, 4, 3), np.uint8), np.full((4, 4, 3), np.nan), np.zeros((3, 40, 40), np.uint8)):
+        with pytest.raises(ImageError, match="image: "):
+            watcher.see(wrong, 0.0)
+    assert watcher.see(np.zeros((4, 4, 3), np.uint8), 0.0).result["segmentation"]["mask"].shape == (4, 4)
 
 
 def test_a_stirrer_that_goes_and_comes_back():

@@ -20,4 +20,6 @@ def mask_from_logits(logits: npt.NDArray[np.float32], width: int, height: int) -
     values = Image.fromarray(np.ascontiguousarray(logits, dtype=np.float32))
     if values.size != (width, height):
         values = values.resize((width, height), Image.Resampling.BILINEAR)
-    return np.where(np.asarray(values) > 0.0, 255, 0).astype(np.uint8)
+    mask: npt.NDArray[np.uint8] = (np.asarray(values) > 0.0).view(np.uint8)
+    # In place, for pictures may be large.
+    return np.multiply(mask, 255, out=mask)

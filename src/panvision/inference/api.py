@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 from panvision.inference.backend import PredictorError
 from panvision.inference.directory import predict_directory
-from panvision.inference.predictor import Picture, Predictor
+from panvision.inference.pictures import Picture
+from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
 
 logger = logging.getLogger(__name__)
@@ -84,22 +84,25 @@ def infer_image(
     *,
     score_threshold: float | None = None,
     nms_threshold: float | None = None,
+    bgr: bool = False,
 ) -> Result:
     """Mask, boxes and state of one picture, in its own pixels; what the model was not trained for is absent.
 
     Args:
         model: what `load_model` gave.
-        image: a path, a Pillow image, or an RGB array (H, W, 3) uint8.
+        image: a path, a file's bytes, a Pillow image, or an RGB array (H, W, 3) uint8; in full:
+            `panvision.inference.pictures.to_rgb`.
         checkpoint_info: the classes are called as it says; by default as the model does.
-        config: its `detection` thresholds hold unless one is given here.
+        config: its `detection` thresholds hold unless one is given here; its `data.max_pixels` is the largest picture.
         score_threshold: boxes scoring lower are not reported.
         nms_threshold: of two boxes of one class overlapping by more than this IoU, the lower-scored goes.
+        bgr: the array's channels are blue, green, red, as in a frame of OpenCV.
 
     Raises:
         ImageError: the picture cannot be used.
         PredictorError: a threshold outside 0 to 1, or the checkpoint_info of another model.
     """
-    return _configured(model, checkpoint_info, config).predict(image, score_threshold, nms_threshold)
+    return _configured(model, checkpoint_info, config).predict(image, score_threshold, nms_threshold, bgr=bgr)
 
 
 def run_inference(  # noqa: PLR0913 -- the arguments that users of the system know
@@ -147,6 +150,9 @@ def _configured(model: Predictor, checkpoint_info: Mapping[str, Any] | None, con
     if config is not None:
         wanted = config.detection
         model = model.with_thresholds(wanted.score_threshold, wanted.nms_threshold, wanted.max_detections)
+        # A configuration of another make need not have it.
+        if most := getattr(getattr(config, "data", None), "max_pixels", None):
+            model = model.with_max_pixels(most)
     if checkpoint_info is None:
         return model
     boxes, states = checkpoint_info["det_class_names"], checkpoint_info["cls_idx_to_class"]
@@ -155,5 +161,4 @@ def _configured(model: Predictor, checkpoint_info: Mapping[str, Any] | None, con
             f"checkpoint_info names {len(boxes)} box classes and {len(states)} states, the model has "
             f"{len(model.det_class_names)} and {len(model.cls_class_names)}; pass what load_model gave with it"
         )
-    names = tuple(states[index] for index in range(len(states)))
-    return Predictor(model.backend, replace(model.info, det_class_names=tuple(boxes), cls_class_names=names))
+    return model.with_names(boxes, [states[index] for index in range(len(states))])

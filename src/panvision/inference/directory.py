@@ -150,7 +150,7 @@ class _Plan:
     def read(self, path: Path, name: str) -> "_Decoded | Failure":
         """Decode a picture, and shrink it as the network wants it."""
         try:
-            image = read_image(path)
+            image = read_image(path, max_pixels=self.predictor.max_pixels)
         except ImageError as error:
             return Failure(path.name, str(error).removeprefix(f"{path}: "))
         square = resize_rgb(image, self.predictor.image_size)

@@ -1,5 +1,6 @@
 """The shipped model: a picture in, mask, boxes and state in that picture's pixels out."""
 
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,15 +8,13 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from panvision.decoding.boxes import Thresholds
 from panvision.decoding.points import level_points
-from panvision.inference.backend import Backend, ModelInfo, PredictorError, RawOutputs
+from panvision.inference.backend import Backend, ModelInfo, PredictorError, RawOutputs, checked, output_shapes
+from panvision.inference.pictures import Picture, to_rgb
 from panvision.inference.results import Result, decode
-from panvision.pixels import ImageError, RgbArray, image_to_rgb, read_image, resize_rgb
-
-Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
+from panvision.pixels import MAX_PIXELS, resize_rgb
 
 
 class Predictor:
@@ -24,11 +23,13 @@ class Predictor:
     Args:
         backend: runs the network.
         info: names and thresholds; by default the model file's own.
+        max_pixels: larger pictures are refused.
     """
 
-    def __init__(self, backend: Backend, info: ModelInfo | None = None) -> None:
+    def __init__(self, backend: Backend, info: ModelInfo | None = None, *, max_pixels: int = MAX_PIXELS) -> None:
         self.backend = backend
         self.info = info or backend.info
+        self.max_pixels = max_pixels
         self._points = level_points(self.info.image_size, self.info.strides)
 
     @classmethod
@@ -45,9 +46,13 @@ class Predictor:
         path = Path(path)
         if path.suffix.lower() not in (".pth", ".pt", ".onnx"):
             raise PredictorError(f"{path}: not a model file by its name; expected .pth, .pt or .onnx")
-        if not path.is_file():
-            raise PredictorError(f"{path}: no such model file; `dvc repro` or `dvc pull` makes models/best_model.pth")
-        return cls(_open_backend(path, device))
+        _check_file(path)
+        backend = _open_backend(path, device)
+        try:
+            checked(backend.info)
+        except ValueError as error:
+            raise PredictorError(f"{path}: not a model of panvision: {error}") from error
+        return cls(backend)
 
     @property
     def image_size(self) -> int:
@@ -110,7 +115,20 @@ class Predictor:
                 raise PredictorError(f"{name} must lie in 0 to 1, found {value!r}")
         if new.max_detections < 1:
             raise PredictorError(f"max_detections must be at least 1, found {new.max_detections!r}")
-        return self if new == self.info.thresholds else Predictor(self.backend, replace(self.info, thresholds=new))
+        return self if new == self.info.thresholds else self._with(replace(self.info, thresholds=new))
+
+    def with_names(self, det_class_names: Sequence[str], cls_class_names: Sequence[str]) -> "Predictor":
+        """The same model calling its classes otherwise; as many names as it has."""
+        return self._with(
+            replace(self.info, det_class_names=tuple(det_class_names), cls_class_names=tuple(cls_class_names))
+        )
+
+    def with_max_pixels(self, max_pixels: int) -> "Predictor":
+        """The same model with another limit to the size of pictures, width times height."""
+        return self if max_pixels == self.max_pixels else Predictor(self.backend, self.info, max_pixels=max_pixels)
+
+    def _with(self, info: ModelInfo) -> "Predictor":
+        return Predictor(self.backend, info, max_pixels=self.max_pixels)
 
     def raw(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
         """Run pictures that already have the model's size; nothing is decoded.
@@ -125,32 +143,32 @@ class Predictor:
         if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[1:] != (size, size, 3):
             raise PredictorError(f"expected (N, {size}, {size}, 3) uint8 pictures, found {images.shape} {images.dtype}")
         outputs = self.backend.run(images)
-        count, places = len(images), len(self._points[0])
-        every = {
-            "mask_logits": (count, size, size),
-            "class_logits": (count, places, len(self.info.det_class_names)),
-            "ltrb": (count, places, 4),
-            "centerness": (count, places),
-            "state_logits": (count, len(self.info.cls_class_names)),
-        }
-        expected = {name: every[name] for name in self.info.output_names}
+        expected = {name: (len(images), *shape) for name, shape in output_shapes(self.info).items()}
         shapes = {name: output.shape for name, output in outputs._asdict().items() if output is not None}
         if shapes != expected:
             raise PredictorError(
                 f"the model's outputs have shapes {shapes}, its metadata say {expected}; export it again"
             )
+        if not all(np.isfinite(output).all() for output in outputs if output is not None):
+            raise PredictorError("the model's outputs are not finite numbers: its weights are damaged; export it again")
         return outputs
 
     def predict(
-        self, image: Picture, score_threshold: float | None = None, nms_threshold: float | None = None
+        self,
+        image: Picture,
+        score_threshold: float | None = None,
+        nms_threshold: float | None = None,
+        *,
+        bgr: bool = False,
     ) -> Result:
         """Mask, boxes and state of one picture, in that picture's own pixels.
 
         Args:
-            image: a path, a Pillow image, or a uint8 array: (H, W, 3) RGB (a frame of OpenCV is BGR: pass
-                `frame[:, :, ::-1]`), (H, W, 4) RGBA or (H, W) gray. Floats are refused.
+            image: a path, a file's bytes, a Pillow image, or an array: `panvision.inference.pictures.to_rgb` lists
+                what is taken.
             score_threshold: boxes scoring lower are not reported; by default the predictor's own.
             nms_threshold: likewise for overlapping boxes of one class.
+            bgr: the array's channels are blue, green, red, as in a frame of OpenCV.
 
         Returns:
             ``{"segmentation": {"mask"}, "detection": {"boxes", "labels", "scores", "class_names"},``
@@ -161,17 +179,19 @@ class Predictor:
             ImageError: the picture cannot be read, or has no pixels.
             PredictorError: a threshold outside 0 to 1.
         """
-        return self.predict_batch([image], score_threshold, nms_threshold)[0]
+        return self.predict_batch([image], score_threshold, nms_threshold, bgr=bgr)[0]
 
     def predict_batch(
         self,
         images: Sequence[Picture],
         score_threshold: float | None = None,
         nms_threshold: float | None = None,
+        *,
+        bgr: bool = False,
     ) -> list[Result]:
         """Several pictures of any sizes in one pass through the network; otherwise as `predict`."""
         configured = self.with_thresholds(score_threshold, nms_threshold)
-        pictures = [to_rgb(image) for image in images]
+        pictures = [to_rgb(image, bgr=bgr, max_pixels=self.max_pixels) for image in images]
         if not pictures:
             return []
         squares = np.stack([resize_rgb(picture, self.image_size) for picture in pictures])
@@ -191,27 +211,20 @@ class Predictor:
         ]
 
 
-def to_rgb(image: Picture) -> RgbArray:
-    """Any accepted form of a picture as (H, W, 3) uint8.
-
-    Raises:
-        ImageError: it cannot be read, has no pixels, or is an array of another form.
-    """
-    if isinstance(image, (str, Path)):
-        return read_image(image)
-    if isinstance(image, Image.Image):
-        return image_to_rgb(image)
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"image: expected a path, a Pillow image or an array, found {type(image).__name__}")
-    if image.dtype != np.uint8:
-        raise ImageError(f"image: arrays must be uint8 with values 0 to 255, found {image.dtype}; convert it first")
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
-    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
-        raise ImageError(f"image: expected shape (H, W, 3), (H, W, 4) or (H, W), found {image.shape}")
-    if image.size == 0:
-        raise ImageError(f"image: has no pixels, its shape is {image.shape}")
-    return image if image.ndim == 3 and image.shape[2] == 3 else image_to_rgb(Image.fromarray(image))
+def _check_file(path: Path) -> None:
+    """Refuse what cannot be read as a file; reading a pipe or a device may never end."""
+    try:
+        plain = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError as error:
+        raise PredictorError(
+            f"{path}: no such model file; `dvc repro` or `dvc pull` makes models/best_model.pth"
+        ) from error
+    except OSError as error:
+        raise PredictorError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise PredictorError(f"{str(path)!r}: not a file's name: {error}") from error
+    if not plain:
+        raise PredictorError(f"{path}: is a folder, a pipe or a device, not a model file")
 
 
 def _open_backend(path: Path, device: str | None) -> Backend:

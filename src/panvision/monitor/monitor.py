@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from panvision.inference.pictures import to_rgb
 from panvision.inference.results import Result
 from panvision.monitor.boxes import BoxSmoother
 from panvision.monitor.events import (
@@ -89,18 +90,19 @@ class Monitor:
     def _presence(self) -> Presence:
         return Presence(half_life=self.options.half_life, hold=self.options.missing_after)
 
-    def see(self, image: npt.NDArray[np.uint8], time: float) -> Reading:
+    def see(self, image: npt.NDArray[np.uint8], time: float, *, bgr: bool = False) -> Reading:
         """Predict a frame and take it in.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or what else `panvision.inference.pictures.to_rgb` takes.
             time: when it was taken, in seconds on any clock; later than the frame before.
+            bgr: the channels are blue, green, red, as in a frame of OpenCV.
 
         Raises:
             MonitorError: a time that does not rise.
             ImageError: no picture.
         """
-        return self.take(self.predictor.predict(image), time)
+        return self.take(self.predictor.predict(to_rgb(image, bgr=True) if bgr else image), time)
 
     def take(self, raw: Result, time: float) -> Reading:
         """Take in what the model said of a frame at `time`; as `see`."""
