@@ -182,6 +182,7 @@ CLASSIFICATION = {
     "names_clash": lambda root: [save(root / "images" / "Raw" / f"{n}.png", n) for n in range(2)],
     "class_empty": lambda root: (root / "images" / "golden").mkdir(),
     "class_single_image": lambda root: save(root / "images" / "golden" / "a.png", 5),
+    "name_unreadable": lambda root: [save(root / "images" / "gol\nden" / f"{n}.png", n) for n in range(40, 42)],
     "image_without_class": lambda root: save(root / "images" / "a.png", 5),
     "layout_mixed": lambda root: [save(root / "train" / "raw" / f"{n}.png", n) for n in range(2)],
 }

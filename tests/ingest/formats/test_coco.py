@@ -39,6 +39,8 @@ def annotate(**values):
         (lambda d: d["images"][1].pop("file_name"), "annotations_incomplete", "images[1]: missing or of the wrong"),
         (lambda d: d["images"][1].update(file_name="\ud800.jpg"), "annotations_incomplete", "file_name"),
         (lambda d: d["categories"].append({"id": 4}), "annotations_incomplete", "categories[1]"),
+        (lambda d: d["categories"].append({"id": 4, "name": "a\nb"}), "annotations_incomplete", "categories[1]"),
+        (lambda d: d["categories"].append({"id": 4, "name": "a" * 999}), "annotations_incomplete", "categories[1]"),
         (lambda d: d.update(annotations={}), "annotations_broken", "'annotations' is not a list"),
         (lambda d: d["categories"].append({"id": 0, "name": "lid"}), "category_id_twice", "0 is 'pot' and 'lid'"),
         (lambda d: d["categories"].append({"id": 1, "name": "pot"}), "category_name_twice", "'pot' has 2 ids"),

@@ -15,7 +15,7 @@ from panvision.ingest.formats.annotated import Annotated, Found, Shape, unused_c
 from panvision.ingest.formats.documents import Claim, Document, Scan, split_name
 from panvision.ingest.formats.layout import RunLengths, relative
 from panvision.ingest.formats.outlines import Box, Polygon, check_polygon
-from panvision.ingest.formats.parsing import is_text, stated_size, to_float
+from panvision.ingest.formats.parsing import is_name, is_text, stated_size, to_float
 from panvision.ingest.formats.runlengths import OutlineError, check_run_lengths
 from panvision.ingest.packed import Task
 from panvision.ingest.problems import Problem, problem
@@ -125,7 +125,7 @@ def _open(document: Document, scan: Scan) -> tuple[_Dataset | None, list[Problem
     dataset = _Dataset(scan, file, _subset(document), ids)
     problems: list[Problem] = []
     expected: tuple[tuple[str, list[Entry], dict[str, Callable[[object], bool]]], ...] = (
-        ("categories", dataset.categories, {"id": _is_int, "name": is_text}),
+        ("categories", dataset.categories, {"id": _is_int, "name": is_name}),
         ("images", dataset.images, {"id": _is_key, "file_name": is_text}),
         ("annotations", dataset.annotations, {"image_id": _is_key, "category_id": _is_int}),
     )

@@ -16,7 +16,7 @@ from panvision.ingest.formats.annotated import Annotated, Found, Shape, unused_c
 from panvision.ingest.formats.documents import Claim, Document, Scan, split_name
 from panvision.ingest.formats.layout import RunLengths, relative
 from panvision.ingest.formats.outlines import Polygon, check_polygon, ellipse_polygon, rectangle_polygon
-from panvision.ingest.formats.parsing import is_text, stated_size, to_float
+from panvision.ingest.formats.parsing import is_name, stated_size, to_float
 from panvision.ingest.formats.runlengths import OutlineError, encode_run_lengths
 from panvision.ingest.packed import Task
 from panvision.ingest.problems import Problem, problem
@@ -71,7 +71,7 @@ def _declared(root: Element) -> set[str]:
     """The names of the labels that mark boxes or outlines, where the export states them."""
     labels = [label for meta in root.iterfind("meta") for label in meta.iter("label")]
     names = {label.findtext("name") or "" for label in labels if (label.findtext("type") or "") in _LABEL_TYPES}
-    return {name for name in names if is_text(name)}
+    return {name for name in names if is_name(name)}
 
 
 def _images(document: Document, scan: Scan, names: set[str]) -> tuple[list[Annotated], set[str], list[Problem]]:
@@ -118,7 +118,7 @@ def _shapes(
     problems: list[Problem] = []
     for number, item in enumerate((child for child in image if child.tag != "tag"), start=1):
         call, name = f"{number} of {image.get('name')}", item.get("label", "")
-        if item.tag not in _SHAPES or not name:
+        if item.tag not in _SHAPES or not is_name(name):
             reason = f"annotation {call} is a {item.tag[:40]!r}: neither a box nor an outline, or without a label"
             problems.append(problem("annotation_broken", file, reason))
         elif names and name not in names:

@@ -14,6 +14,7 @@ from panvision.ingest.formats.layout import (
     list_images,
     relative,
 )
+from panvision.ingest.parsing import is_name
 from panvision.ingest.problems import Problem, problem
 
 SEGMENTATION_CLASSES = ["background", "pan"]
@@ -137,6 +138,8 @@ def _odd_classes(folders: dict[str, str], counts: Counter[str]) -> list[Problem]
     problems: list[Problem] = []
     first: dict[str, str] = {}
     for name, folder in folders.items():
+        if not is_name(name):
+            problems.append(problem("name_unreadable", folder, "cannot name a class: it is too long, or not one line"))
         if counts[name] == 0:
             problems.append(problem("class_empty", folder, f"the class {name!r} has no images"))
         elif counts[name] == 1:

@@ -20,7 +20,7 @@ from panvision.ingest.formats.annotated import Contents, Found, Shape, read_pair
 from panvision.ingest.formats.documents import Claim, Document, Scan
 from panvision.ingest.formats.layout import RunLengths
 from panvision.ingest.formats.outlines import Polygon, check_polygon, ellipse_polygon, outline_box, rectangle_polygon
-from panvision.ingest.formats.parsing import is_text, stated_size
+from panvision.ingest.formats.parsing import is_name, stated_size
 from panvision.ingest.formats.runlengths import OutlineError, encode_run_lengths
 from panvision.ingest.problems import Problem, problem
 from panvision.pixels import ImageError, decode_errors, image_to_rgb
@@ -64,7 +64,7 @@ def _shapes(document: Document, size: Size | None) -> tuple[list[Shape], list[Pr
     shapes: list[tuple[Shape, object]] = []
     problems: list[Problem] = []
     for number, entry in enumerate(given):
-        if not isinstance(entry, dict) or not is_text(entry.get("label")):
+        if not isinstance(entry, dict) or not is_name(entry.get("label")):
             problems.append(problem("annotation_broken", document.file, f"shape {number} has no label"))
             continue
         kind = entry.get("shape_type") or "polygon"

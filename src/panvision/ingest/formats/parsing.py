@@ -1,6 +1,7 @@
 """Annotation files read and parsed without trust: nothing in them raises, hangs, or reaches other files."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeGuard
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -11,6 +12,10 @@ from panvision.ingest.problems import Problem, problem
 
 # Elements within elements; annotations need six.
 _DEEPEST = 100
+# Class names, as `panvision.inference.backend` takes them from model files: signs, and what is none of them (control
+# characters, ends of lines, and what turns the direction of writing).
+_LONGEST_NAME = 200
+_NOT_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def read_file(path: Path, root: Path) -> bytes | Problem:
@@ -72,6 +77,11 @@ def is_text(value: object) -> TypeGuard[str]:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether a file's value can name a class: text on one line, without signs that move a terminal's cursor."""
+    return is_text(value) and len(value) <= _LONGEST_NAME and not _NOT_ONE_LINE.search(value)
 
 
 def to_float(value: object) -> float:

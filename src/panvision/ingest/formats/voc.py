@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 from panvision.ingest.formats.annotated import Contents, Found, Shape, read_paired
 from panvision.ingest.formats.documents import Claim, Document, Scan
 from panvision.ingest.formats.outlines import Polygon, check_polygon
-from panvision.ingest.formats.parsing import is_text, stated_size, to_float
+from panvision.ingest.formats.parsing import is_name, stated_size, to_float
 from panvision.ingest.formats.runlengths import OutlineError
 from panvision.ingest.problems import Problem, problem
 
@@ -50,7 +50,7 @@ def _shapes(document: Document) -> tuple[list[Shape], list[Problem]]:
         name = (item.findtext("name") or "").strip()
         box = item.find("bndbox")
         edges = None if box is None else [to_float(box.findtext(tag)) for tag in ("xmin", "ymin", "xmax", "ymax")]
-        if not is_text(name):
+        if not is_name(name):
             problems.append(problem("annotation_broken", document.file, f"object {number} has no name"))
             continue
         xywh = None if edges is None else (edges[0], edges[1], edges[2] - edges[0], edges[3] - edges[1])

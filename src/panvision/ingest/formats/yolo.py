@@ -21,7 +21,7 @@ import yaml
 from panvision.ingest.formats.annotated import Annotated, Found, Shape, unused_classes
 from panvision.ingest.formats.documents import Claim, Document, Scan
 from panvision.ingest.formats.layout import list_folder, relative
-from panvision.ingest.formats.parsing import is_text, read_text, to_float
+from panvision.ingest.formats.parsing import is_name, read_text, to_float
 from panvision.ingest.packed import Task
 from panvision.ingest.problems import Problem, problem
 
@@ -197,7 +197,7 @@ def _checked(file: str, given: Any, settings: dict[str, Any]) -> _Names:
     """Class names as a list or by number, and what data.yaml says beside them."""
     pairs = given.items() if isinstance(given, dict) else enumerate(given) if isinstance(given, list) else ()
     numbers = {str(number): name for number, name in pairs}
-    if not numbers or not all(number.isdecimal() and is_text(name) for number, name in numbers.items()):
+    if not numbers or not all(number.isdecimal() and is_name(name) for number, name in numbers.items()):
         reason = "does not name its classes one by one, as a list or by number"
         return _Names(file, problems=[problem("annotations_incomplete", file, reason)])
     names = {int(number): name for number, name in numbers.items()}
