@@ -40,13 +40,13 @@ def check(path: Path) -> None:
     assert result["segmentation"]["mask"].shape == (6, 5)
 
 
-@fuzzed(damaged(ONNX), examples=40)
+@fuzzed(damaged(ONNX), examples=20)
 def test_onnx_files_with_other_bytes(content):
     (FOLDER / "a.onnx").write_bytes(content)
     check(FOLDER / "a.onnx")
 
 
-@fuzzed(st.binary(max_size=200), examples=100)
+@fuzzed(st.binary(max_size=200), examples=50)
 def test_any_bytes_as_onnx(content):
     (FOLDER / "b.onnx").write_bytes(content or b"\0")
     try:
@@ -55,7 +55,7 @@ def test_any_bytes_as_onnx(content):
         assert str(error).isprintable()
 
 
-@fuzzed(damaged(PICKLED), examples=15)
+@fuzzed(damaged(PICKLED), examples=8)
 def test_checkpoints_with_another_pickle(pickled):
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(CHECKPOINT)) as source, zipfile.ZipFile(packed, "w") as target:
@@ -65,7 +65,7 @@ def test_checkpoints_with_another_pickle(pickled):
     check(FOLDER / "a.pth")
 
 
-@fuzzed(damaged(CHECKPOINT), examples=15)
+@fuzzed(damaged(CHECKPOINT), examples=8)
 def test_checkpoints_with_other_bytes(content):
     (FOLDER / "b.pth").write_bytes(content)
     check(FOLDER / "b.pth")

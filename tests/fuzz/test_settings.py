@@ -33,27 +33,27 @@ def every_reader(path):
     read_tasks(path)
 
 
-@fuzzed(damaged(PRESET), examples=40)
+@fuzzed(damaged(PRESET), examples=20)
 def test_params_with_other_bytes(content):
     check(content, every_reader)
 
 
-@fuzzed(mutated(yaml.safe_load(PRESET)), examples=30)
+@fuzzed(mutated(yaml.safe_load(PRESET)), examples=15)
 def test_params_with_other_values(values):
     check(yaml.safe_dump(values, allow_unicode=True).encode("utf-8", "surrogatepass"), every_reader)
 
 
-@fuzzed(mutated(Config().model_dump(mode="json")), examples=30)
+@fuzzed(mutated(Config().model_dump(mode="json")), examples=15)
 def test_configurations_with_other_values(values):
     check(json.dumps(values).encode("utf-8", "surrogatepass"), Config.load)
 
 
-@fuzzed(damaged(json.dumps(Config().model_dump(mode="json")).encode()), examples=30)
+@fuzzed(damaged(json.dumps(Config().model_dump(mode="json")).encode()), examples=15)
 def test_configurations_with_other_bytes(content):
     check(content, Config.load)
 
 
-@fuzzed(mutated(json.loads(INFO.to_metadata())), examples=80)
+@fuzzed(mutated(json.loads(INFO.to_metadata())), examples=40)
 def test_metadata_of_models(values):
     try:
         info = ModelInfo.from_metadata(json.dumps(values), "m.onnx")

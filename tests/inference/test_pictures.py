@@ -70,7 +70,7 @@ def plain(levels: np.ndarray) -> np.ndarray:
     return np.rint(levels[:, :, :3] * alpha + 255 * (1 - alpha))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(pictures(), st.booleans())
 def test_any_array_is_the_picture_that_its_values_are(made, bgr) -> None:
     layout, values, levels = made
@@ -84,7 +84,7 @@ def test_any_array_is_the_picture_that_its_values_are(made, bgr) -> None:
     assert np.array_equal(values, before)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(pictures(st.integers(1, 12) | st.sampled_from([1, 2, 333, 5000])), st.booleans())
 def test_any_array_gives_a_result_in_its_own_pixels(made, bgr) -> None:
     layout, values, _ = made

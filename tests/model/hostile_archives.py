@@ -197,7 +197,7 @@ def files(good: bytes, folder: Path, mark: Path) -> Iterator[tuple[str, bytes]]:
     for name, document in documents(good):
         yield name, packed(document)
     chance = np.random.default_rng(0)
-    for place in chance.integers(0, len(good), 20).tolist():
+    for place in chance.integers(0, len(good), 4).tolist():
         yield f"cut at {place}", good[:place]
 
 
