@@ -14,7 +14,7 @@ from panvision.ingest.formats.layout import (
     list_images,
     relative,
 )
-from panvision.ingest.parsing import is_name
+from panvision.ingest.formats.parsing import is_name
 from panvision.ingest.problems import Problem, problem
 
 SEGMENTATION_CLASSES = ["background", "pan"]
