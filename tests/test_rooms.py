@@ -51,6 +51,10 @@ def test_the_contracts_between_the_rooms_are_kept():
         ("inference/results.py", "import cv2", "An exported model runs on numpy"),
         ("monitor/masks.py", "import cv2", "of monitor, video alone imports"),
         ("inference/directory.py", "import panvision.monitor.masks", "inference imports model and decoding BROKEN"),
+        ("monitor/watch.py", "import panvision.page.model", "monitor imports inference BROKEN"),
+        ("page/view.py", "import panvision.decoding.boxes", "page imports inference and monitor BROKEN"),
+        ("cli/watch.py", "import gradio", "page.app alone imports the web toolkit"),
+        ("page/parts.py", "from starlette import routing", "page.app alone imports the web toolkit"),
     ],
 )
 def test_the_contracts_notice_an_import_that_is_not_allowed(tmp_path, module, line, broken):
@@ -78,6 +82,13 @@ def test_the_onnx_path_imports_with_little_more_than_numpy_pillow_and_onnxruntim
     own = (".torch_backend", ".monitor.video")  # which need more, and are imported where they are used
     modules = [name for name in modules_of({"inference", "monitor"}) if not name.endswith(own)]
     done = run_without(missing, modules)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_the_web_toolkit_everything_but_the_page_itself_imports():
+    modules = [name for name in modules_of({"cli", "inference", "monitor", "page"}) if name != "panvision.page.app"]
+    assert {"panvision.cli.page", "panvision.page.server", "panvision.page.guard"} <= set(modules)
+    done = run_without(("gradio", "fastapi", "starlette", "uvicorn"), modules)
     assert done.returncode == 0, done.stderr
 
 

@@ -21,8 +21,8 @@ def read_back(path):
     return capture.fps, found
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
-def test_what_is_written_is_read_with_its_times_and_colours(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".webm"])
+def test_what_is_written_is_read_with_its_times_and_colours(tmp_path, suffix, capfd):
     path = tmp_path / f"clip{suffix}"
     with VideoFile(path, 10.0) as video:
         for number in range(8):
@@ -35,6 +35,8 @@ def test_what_is_written_is_read_with_its_times_and_colours(tmp_path, suffix):
         assert image.shape == (48, 64, 3) and image.dtype == np.uint8
         assert np.abs(image.mean(axis=(0, 1)) - [200, 10 * number, 10 * number]).max() < 12
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert "".join(capfd.readouterr()) == ""
+    assert open_file(path).seconds == pytest.approx(0.8, abs=0.01)
 
 
 def levels(path):

@@ -30,6 +30,7 @@ GROUPS = {
     "use of a model": {
         "predict": "predict every picture of a folder",
         "watch": "watch a pan through a camera, a video or a growing folder",
+        "page": "a web page on this machine to try a model on",
         "benchmark": "speed, size and memory of model files",
     },
     "this command line": {

@@ -1,8 +1,10 @@
 """Cameras, streams and video files through OpenCV, which is imported with this module and nowhere else in the room."""
 
+import contextlib
 import math
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,8 +21,8 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 TIMEOUT_MS = 5000
 LIVE_FPS = 10.0
 MAX_FPS = 240.0
-# Encoder of each container.
-CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+# Encoder of each container. Of them, browsers play .webm alone.
+CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v", ".webm": "VP80"}
 
 
 class VideoCapture:
@@ -28,6 +30,10 @@ class VideoCapture:
 
     Args:
         capture: OpenCV's.
+
+    Attributes:
+        fps: frames per second; 0 where it has no even pace.
+        skipped: 0: every frame is given.
     """
 
     skipped = 0
@@ -37,6 +43,12 @@ class VideoCapture:
         fps = float(capture.get(cv2.CAP_PROP_FPS))
         self.fps = fps if math.isfinite(fps) and 0 < fps <= MAX_FPS else 0.0
         self._last = -math.inf
+
+    @property
+    def seconds(self) -> float:
+        """Its length by the head of its file; 0 where nobody knows."""
+        frames = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        return frames / self.fps if self.fps and math.isfinite(frames) and frames > 0 else 0.0
 
     def read(self) -> tuple[RgbArray, float] | None:
         """The next frame and its time from the start in seconds; times rise even where the file's do not."""
@@ -95,6 +107,24 @@ def _open(name: str, question: str, *arguments: object) -> VideoCapture:
     return VideoCapture(capture)
 
 
+@contextlib.contextmanager
+def _without_words() -> Iterator[None]:
+    """For a moment nothing reaches stderr: OpenCV prints there that WebM has no tags for codecs, and cannot be told."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class VideoFile:
     """Writes frames with their times as a video of even pace, which appears under its name when it is whole.
 
@@ -102,7 +132,7 @@ class VideoFile:
     than `longest_gap` seconds the video does not wait. Use it as a context: after an error nothing is left behind.
 
     Args:
-        path: .mp4, .avi or .mkv.
+        path: .mp4, .avi, .mkv or .webm.
         fps: frames per second of the video.
         longest_gap: seconds.
 
@@ -142,7 +172,8 @@ class VideoFile:
         codec = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix.lower()])
         # Encoders want even sides.
         self._size = (max(2, image.shape[1] // 2 * 2), max(2, image.shape[0] // 2 * 2))
-        self._writer = cv2.VideoWriter(str(self._scratch), codec, self._fps, self._size)
+        with _without_words():
+            self._writer = cv2.VideoWriter(str(self._scratch), codec, self._fps, self._size)
         if not self._writer.isOpened():
             raise SourceError(f"{self._path}: this OpenCV cannot write such a video; try a name that ends in .avi")
         self._start = time
