@@ -80,9 +80,9 @@ def test_what_is_next_to_an_upload_cannot_be_read(served):
 
 
 def test_an_upload_is_limited(served):
-    assert served.upload("a.png", b"x" * 1_000_000)[0] == 200
+    assert served.upload("a.png", b"x" * 2**20)[0] == 200
     before = sorted(served.temporary.rglob("*"))
-    assert served.upload("b.png", b"y" * 1_000_001)[0] == 413
+    assert served.upload("b.png", b"y" * (2**20 + 1))[0] == 413
     assert served.upload("c.png", b"z" * 3_000_000)[0] == 413
     assert sorted(served.temporary.rglob("*")) == before, "nothing of it is left"
 

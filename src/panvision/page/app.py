@@ -162,7 +162,7 @@ class Page:
             [said, shown, cards],
             **_EVENT,
         )
-        stop.click(lambda: parts.hint("Stopped."), None, said, **_EVENT, cancels=[run])
+        stop.click(lambda: parts.note("Stopped."), None, said, **_EVENT, cancels=[run])
         given.clear(lambda: (parts.hint(DROP_CLIP), "", ""), None, [said, shown, cards], **_EVENT, cancels=[run])
 
     def _watch(self, file: Any, controls: Controls) -> Iterator[Updates]:

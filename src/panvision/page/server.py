@@ -28,7 +28,7 @@ class PageOptions:
 
     Attributes:
         port: of 127.0.0.1; None: 7860, or the next that is free.
-        max_upload_mb: megabytes of one uploaded file.
+        max_upload_mb: megabytes, of 2^20 bytes each, of one uploaded file.
     """
 
     port: int | None = None
@@ -97,7 +97,7 @@ def make_app(model: SharedModel, facts: Facts, options: PageOptions, folder: Pat
         if error.name is None or error.name.partition(".")[0] == "panvision":
             raise
         raise PageError(f"needs the package {error.name}, which is not installed; `pip install '.[page]'`") from error
-    limit = options.max_upload_mb * 1_000_000
+    limit = options.max_upload_mb * 2**20  # as the toolkit counts megabytes when it tells a visitor
     return Guard(mounted(model, facts, folder, limit), max_upload=limit)
 
 
