@@ -83,8 +83,9 @@ def _scaled(result: Result, factors: tuple[float, float], size: tuple[int, int])
     """A result in the pixels of another size of its picture: `size` is width and height."""
     shown: dict[str, Any] = dict(result)
     if "segmentation" in result:
-        mask = Image.fromarray(result["segmentation"]["mask"])
-        shown["segmentation"] = {"mask": np.asarray(mask.resize(size, Image.Resampling.NEAREST))}
+        # Cut anew, so that an enlarged mask has no stairs.
+        mask = np.asarray(Image.fromarray(result["segmentation"]["mask"]).resize(size, Image.Resampling.BILINEAR))
+        shown["segmentation"] = {"mask": np.where(mask > 127, 255, 0).astype(np.uint8)}
     if "detection" in result:
         boxes = np.array(result["detection"]["boxes"], dtype=np.float64).reshape(-1, 4) * (*factors, *factors)
         shown["detection"] = {**result["detection"], "boxes": boxes.tolist()}
