@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import fastapi
 import gradio as gr
+from PIL import Image, ImageDraw
 
 from panvision.monitor.options import MonitorOptions
 from panvision.page import parts
@@ -45,6 +46,7 @@ def mounted(model: SharedModel, facts: Facts, folder: Path, max_upload: int) -> 
         fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         Page(model, facts, folder).build(),
         "/",
+        favicon_path=str(_icon(folder / "icon.png")),
         max_file_size=max_upload,
         footer_links=[],
         run_history=False,
@@ -248,20 +250,22 @@ class Page:
     def _sliders(self, *, steadied: bool) -> dict[str, gr.Slider]:
         """The sliders that the model has a use for, by what they set."""
         start, calm = self._model.info.thresholds, MonitorOptions()
-        wanted: list[tuple[str, float, float, float, str, str]] = []
+        wanted: dict[str, tuple[float, float, float, str, str]] = {}
         if "detection" in self._tasks:
             overlap = "Of a class's boxes that overlap more, the best is shown."
-            wanted += [
-                ("score", 0, 1, start.score, "Score threshold", "Boxes that score less are not shown."),
-                ("nms", 0, 1, start.nms, "Overlap threshold", overlap),
-            ]
+            wanted["score"] = (0, 1, start.score, "Score threshold", "Boxes that score less are not shown.")
+            wanted["nms"] = (0, 1, start.nms, "Overlap threshold", overlap)
         if steadied and "classification" in self._tasks:
-            wanted += [
-                ("half_life", 0.1, 10, calm.half_life, "Half-life, seconds", "After it, what was seen counts half."),
-                ("margin", 0, 0.9, calm.margin, "Margin", "A new state must be ahead by so much."),
-            ]
+            wanted["half_life"] = (
+                0.1,
+                10,
+                calm.half_life,
+                "Half-life, seconds",
+                "What was seen then counts half.",
+            )
+            wanted["margin"] = (0, 0.9, calm.margin, "Margin", "A new state must be ahead by so much.")
         with gr.Group(elem_classes="pv-sliders", visible=bool(wanted)):
-            return {name: _slider(*rest) for name, *rest in wanted}
+            return {name: _slider(*words) for name, words in wanted.items()}
 
     def _uploaded(self, file: Any) -> tuple[Path, str]:
         """Where an uploaded file lies, and what the visitor calls it."""
@@ -294,6 +298,17 @@ def _result_image(name: str, kind: str) -> gr.Image:
     return gr.Image(
         show_label=False, interactive=False, buttons=["download", "fullscreen"], elem_id=name, format=kind, height=560
     )
+
+
+def _icon(path: Path) -> Path:
+    """Write the page's icon, a pan from above; gives its path."""
+    image = Image.new("RGBA", (64, 64))
+    draw = ImageDraw.Draw(image)
+    draw.line((38, 38, 58, 58), fill=(68, 64, 60), width=10)
+    draw.ellipse((2, 2, 48, 48), fill=(68, 64, 60))
+    draw.ellipse((10, 10, 40, 40), fill=(234, 88, 12))
+    image.save(path)
+    return path
 
 
 def _theme() -> gr.themes.Base:
