@@ -158,6 +158,14 @@ def test_an_error_is_one_line(model, clip, capfd, options, message):
     assert clip.read_bytes() == before
 
 
+def test_a_source_without_a_frame_is_an_error(model, tmp_path, capfd):
+    broken = tmp_path / "broken.png"
+    Image.fromarray(picture()).save(broken)
+    broken.write_bytes(broken.read_bytes()[:60])
+    assert main(["watch", "--checkpoint", str(model), str(broken)]) == 1
+    assert "broken.png: no frame in it could be read" in capfd.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize("options", [["--margin", "2"], ["--max_frames", "0"], ["--order", "a", "--unordered"]])
 def test_wrong_usage(model, clip, capsys, options):
     with pytest.raises(SystemExit) as stop:

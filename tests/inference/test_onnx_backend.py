@@ -65,6 +65,12 @@ def test_a_cuda_device_without_cuda_falls_back_to_the_cpu(tmp_path) -> None:
     assert Predictor.load(write_onnx(tmp_path / "m.onnx"), "cuda").predict(picture())
 
 
+@pytest.mark.parametrize("device", ["toaster", "cuda:x"])
+def test_a_device_of_another_name_is_refused(tmp_path, device) -> None:
+    with pytest.raises(PredictorError, match=f"{device}: no device"):
+        Predictor.load(write_onnx(tmp_path / "m.onnx"), device)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"", "is empty; .*export.int8"), (b"not an onnx file" * 100, "cannot load it: is no ONNX file")],

@@ -192,7 +192,8 @@ def test_without_the_toolkit_there_is_one_line(tmp_path):
     env = dict(os.environ, TMPDIR=str(tmp_path))
     done = subprocess.run([*command, "--port", str(free_port())], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == "panvision page: needs the package gradio, which is not installed; `pip install '.[page]'`\n"
+    remedy = "`pip install 'panvision[page]'`"
+    assert done.stderr == f"panvision page: needs the package gradio, which is not installed; {remedy}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--every_frame", action="store_true", help="print a line for each frame too: state, probabilities, boxes"
     )
-    text = "write a video with mask, boxes and state drawn (.mp4, .avi, .mkv)"
+    text = "write a video with mask, boxes and state drawn (.mp4, .avi, .mkv, .webm)"
     completed(output.add_argument("--video", type=Path, metavar="FILE", help=text), FILE)
 
 
@@ -119,7 +119,11 @@ def _add_monitor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch; returns 0 at the source's end or when stopped by Ctrl-C or SIGTERM."""
+    """Watch; returns 0 at the source's end or when stopped by Ctrl-C or SIGTERM.
+
+    Raises:
+        SourceError: the source ended without a frame.
+    """
     # Here rather than above, so that `--help` answers at once.
     from panvision.monitor.monitor import Monitor
     from panvision.monitor.sources import SystemClock, find_source
@@ -160,6 +164,8 @@ def _watch(args: argparse.Namespace, source: "Source", monitor: "Monitor", clock
             fps = feed.fps or video_module().LIVE_FPS
             show.video = stack.enter_context(video_module().VideoFile(args.video, fps))
         watched = watch(feed, monitor, stop, on_reading=show.reading, on_event=show.event, max_frames=args.max_frames)
+    if watched.frames == 0 and source.recorded and not stop.is_set():
+        raise SourceError(f"{args.source}: no frame in it could be read; name a video file, or a folder of pictures")
     show.end(watched.frames, watched.dropped)
 
 

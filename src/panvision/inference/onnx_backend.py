@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,12 @@ class OnnxBackend:
 
     Args:
         path: the file.
-        device: a name starting with `cuda` runs on the GPU where this onnxruntime has CUDA; else the CPU runs it.
+        device: `cpu`, the default, or `cuda`, `cuda:1` …, which run on the CPU where this onnxruntime has no CUDA.
         threads: of the CPU; 0: as many as it has cores.
 
     Raises:
-        PredictorError: not ONNX, not exported by panvision, or with more in it than an exported model has.
+        PredictorError: not ONNX, not exported by panvision, or with more in it than an exported model has; a device of
+            another name.
     """
 
     def __init__(self, path: Path, device: str | None = None, *, threads: int = 0) -> None:
@@ -66,6 +68,8 @@ class OnnxBackend:
                 f"{path}: an ONNX file without panvision's metadata; make one with `python stages/export.py`"
             )
         self.info = ModelInfo.from_metadata(metadata[METADATA_KEY], path)
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", device or "cpu"):
+            raise PredictorError(f"{device}: no device for an ONNX file; `cpu`, `cuda`, `cuda:1` … are")
         providers = ["CPUExecutionProvider"]
         if str(device).startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, "CUDAExecutionProvider")

@@ -96,7 +96,9 @@ def make_app(model: SharedModel, facts: Facts, options: PageOptions, folder: Pat
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "panvision":
             raise
-        raise PageError(f"needs the package {error.name}, which is not installed; `pip install '.[page]'`") from error
+        raise PageError(
+            f"needs the package {error.name}, which is not installed; `pip install 'panvision[page]'`"
+        ) from error
     limit = options.max_upload_mb * 2**20  # as the toolkit counts megabytes when it tells a visitor
     return Guard(mounted(model, facts, folder, limit), max_upload=limit)
 
