@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageOps
 
@@ -196,7 +197,12 @@ def test_animations(tmp_path, name, format_, animated):
         ("I", "a.tif", True),
         ("F", "a.tif", True),
         ("LAB", "a.tif", True),
-        ("YCbCr", "a.tif", True),
+        pytest.param(
+            *("YCbCr", "a.tif", True),
+            marks=pytest.mark.skipif(
+                int(PIL.__version__.partition(".")[0]) < 13, reason="Pillow 12 does not read the one it writes"
+            ),
+        ),
     ],
 )
 def test_modes(tmp_path, mode, name, converted):
