@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 from hypothesis import strategies as st
-from panvision.ingest.readers import read_set
 from PIL import Image
 
+from panvision.ingest.formats.readers import read_set
 from panvision.ingest.load import load_sample
 from panvision.ingest.problems import CATALOGUE, describe, read_problems, write_problems
 from panvision.ingest.settings import DataSettings
