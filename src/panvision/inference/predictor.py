@@ -149,8 +149,6 @@ class Predictor:
             raise PredictorError(
                 f"the model's outputs have shapes {shapes}, its metadata say {expected}; export it again"
             )
-        if not all(np.isfinite(output).all() for output in outputs if output is not None):
-            raise PredictorError("the model's outputs are not finite numbers: its weights are damaged; export it again")
         return outputs
 
     def predict(
@@ -203,8 +201,13 @@ class Predictor:
         Args:
             squares: (N, S, S, 3) uint8 RGB, N ≥ 1.
             sizes: width and height of each picture in its own pixels, in which the results are.
+
+        Raises:
+            PredictorError: as `raw`, or outputs that are no numbers, which would be decoded to anything.
         """
         outputs = self.raw(squares)
+        if not all(np.isfinite(output).all() for output in outputs if output is not None):
+            raise PredictorError("the model's outputs are not finite numbers: its weights are damaged; export it again")
         return [
             decode(outputs, row, self.info, points=self._points, width=width, height=height)
             for row, (width, height) in enumerate(sizes)
