@@ -277,6 +277,7 @@ def count_moments(path, limit, name):
 
 if __name__ == "__main__":
     import torch
+    import torch._dynamo  # or each fork imports it, for more than a second, as its optimizer is made
 
     import tests.training.small  # noqa: F401 -- imports panvision.training once for all forks
 
