@@ -13,6 +13,8 @@ onnx = pytest.importorskip("onnx")
 
 from panvision.export.int8 import quantised_nodes, write_int8  # noqa: E402 -- needs it
 
+pytestmark = pytest.mark.xdist_group("export")  # which share an export, seconds of work for each worker
+
 WRITE = """
 import sys
 import numpy as np

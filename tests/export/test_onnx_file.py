@@ -9,6 +9,7 @@ import pytest
 
 from panvision.export.errors import ExportError
 from panvision.inference.predictor import Predictor
+from tests.export.conftest import save_model
 from tests.tiny import SIZE
 
 onnx = pytest.importorskip("onnx")
@@ -16,7 +17,10 @@ torch = pytest.importorskip("torch")
 
 from panvision.export import onnx_file  # noqa: E402 -- needs both
 from panvision.export.onnx_file import write_onnx  # noqa: E402
+from panvision.model.checkpoint import load_checkpoint  # noqa: E402
 from panvision.model.flat import FlatModel  # noqa: E402
+
+pytestmark = pytest.mark.xdist_group("export")  # which share an export, seconds of work for each worker
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,10 +112,12 @@ def test_a_failed_export_leaves_the_old_file_and_says_why(exported, trained, tmp
 
 
 def test_a_model_for_one_size_of_batch_is_refused(trained, monkeypatch, tmp_path) -> None:
+    save_model(tmp_path / "m.pth", ("classification",))  # the shortest export
+
     class Fixed(FlatModel):
         def forward(self, images):
             return super().forward(images + len(images))
 
     monkeypatch.setattr(onnx_file, "FlatModel", Fixed)
     with pytest.raises(ExportError, match="fixes the number of pictures"):
-        write_onnx(tmp_path / "a.onnx", trained.model, trained.predictor.info, opset=21)
+        write_onnx(tmp_path / "a.onnx", load_checkpoint(tmp_path / "m.pth")[0], trained.predictor.info, opset=21)

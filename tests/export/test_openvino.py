@@ -9,6 +9,7 @@ from tests.tiny import SIZE
 openvino = pytest.importorskip("openvino", reason="openvino is in the extra openvino")
 
 
+@pytest.mark.xdist_group("export")
 @pytest.mark.parametrize("numbers", ["float32", "int8"])
 def test_it_gives_what_onnx_runtime_gives(exported, tmp_path, numbers) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)

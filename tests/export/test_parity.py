@@ -184,6 +184,7 @@ def test_every_point_has_its_own_levels_stride() -> None:
     assert parity(last_of_each).box_edge_px == 4.0  # 0.5·8, 0.125·16, 0.0625·32
 
 
+@pytest.mark.xdist_group("export")
 @pytest.mark.parametrize("part", ["segmentation", "detection", "classification", "backbone"])
 def test_a_changed_weight_is_noticed(trained, exported, pictures, tmp_path, part) -> None:
     torch = pytest.importorskip("torch")

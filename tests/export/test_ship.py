@@ -22,6 +22,8 @@ onnx = pytest.importorskip("onnx")
 from panvision.export import ship as ship_module  # noqa: E402 -- needs both
 from panvision.export.ship import shipped_config  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("export")  # which share an export, seconds of work for each worker
+
 STAGE = Path(__file__).parents[2] / "stages/export.py"
 MODELS = ("models/panvision.onnx", "models/panvision.int8.onnx")
 WRITTEN = (*MODELS, "models/config.json", "models/MODEL_CARD.md", "metrics/export.json")
