@@ -276,6 +276,8 @@ def count_moments(path, limit, name):
 
 
 if __name__ == "__main__":
+    # A shell that runs the tests in the background has Ctrl-C ignored, which trainings rightly leave so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     import torch
     import torch._dynamo  # or each fork imports it, for more than a second, as its optimizer is made
 
