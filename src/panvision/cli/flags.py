@@ -14,7 +14,7 @@ FILE, FOLDER = "file", "directory"
 
 def completed(action: argparse.Action, kind: str) -> None:
     """Have shells offer files or folders for a value."""
-    action.complete = kind  # type: ignore[attr-defined]
+    action.complete = kind  # type: ignore[attr-defined]  # shtab looks for this attribute, which argparse has not
 
 
 def add_data_root(parser: argparse.ArgumentParser) -> None:
@@ -80,9 +80,10 @@ def add_project(parser: argparse.ArgumentParser, *, positional: bool = False) ->
     group = parser.add_argument_group("project")
     text = "the project's folder (default: the current one)"
     completed(group.add_argument("--project", default=".", metavar="DIR", help=text), FOLDER)
-    before = ("project",) if positional else ("--path",)
-    words = {"nargs": "?"} if positional else {"dest": "project"}
-    group.add_argument(*before, **words, default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)  # type: ignore[arg-type]
+    if positional:
+        group.add_argument("project", nargs="?", default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)
+    else:
+        group.add_argument("--path", dest="project", default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)
 
 
 def add_batch_size(group: Group, default: int) -> None:

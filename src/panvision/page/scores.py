@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-# Task, key in its metrics file, name; as the README's table has them.
+# Task, key in its metrics file, name: those of `panvision summary`, from whose room, report, this one may not import.
 FIGURES = (
     ("segmentation", "miou", "mIoU"),
     ("segmentation", "dice", "Dice"),
