@@ -4,7 +4,7 @@ import pytest
 
 from panvision.cli.main import main
 from panvision.cli.summary import SummaryError, summary
-from panvision.report.sharing import FIGURES
+from panvision.headline import FIGURES
 from tests.cli.shown import json_keys
 from tests.report.run import BASELINES
 

@@ -88,18 +88,10 @@ def save_model(path: str | Path, tasks: Sequence[str] = TASKS) -> None:
 
     from panvision.model.checkpoint import save_checkpoint
     from panvision.model.multitask import MultiTaskModel
-    from panvision.model.settings import ModelSettings
+    from tests.model.small import SMALL
 
     torch.manual_seed(0)
-    settings = ModelSettings(
-        backbone="resnet10",
-        weights="none",
-        fpn_channels=32,
-        head_convs=1,
-        det_channels=32,
-        seg_channels=8,
-        cls_hidden=8,
-    )
+    settings = SMALL.model_copy(update={"det_channels": 32})
     model = MultiTaskModel(settings, image_size=SIZE, det_classes=BOX_NAMES, cls_classes=STATE_NAMES, tasks=tasks)
     if "detection" in tasks:
         # As confident as a trained one: some boxes are reported, some are not.

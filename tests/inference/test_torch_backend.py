@@ -16,13 +16,10 @@ torch = pytest.importorskip("torch")
 def checkpoint(tmp_path_factory):
     from panvision.model.checkpoint import save_checkpoint
     from panvision.model.multitask import MultiTaskModel
-    from panvision.model.settings import ModelSettings
+    from tests.model.small import SMALL
 
     torch.manual_seed(0)
-    settings = ModelSettings(
-        backbone="resnet10", weights="none", fpn_channels=32, head_convs=0, seg_channels=8, cls_hidden=8
-    )
-    model = MultiTaskModel(settings, image_size=SIZE, det_classes=BOX_NAMES, cls_classes=STATE_NAMES)
+    model = MultiTaskModel(SMALL, image_size=SIZE, det_classes=BOX_NAMES, cls_classes=STATE_NAMES)
     path = tmp_path_factory.mktemp("model") / "best_model.pth"
     save_checkpoint(path, model)
     return path

@@ -5,9 +5,7 @@ import pytest
 import yaml
 
 from panvision.files import write_json
-from panvision.page import scores
 from panvision.page.scores import find_scores
-from panvision.report import sharing
 
 TASKS = ("segmentation", "detection", "classification")
 FIGURES = {
@@ -162,7 +160,3 @@ def test_records_that_say_nothing(project, name, text, reason):
 
 def test_no_metrics_at_all(project, tmp_path):
     assert "no folder of metrics" in project.scores("best_model.pth", metrics=tmp_path / "none").about
-
-
-def test_the_figures_are_those_of_the_summary():
-    assert scores.FIGURES == sharing.FIGURES

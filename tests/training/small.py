@@ -9,22 +9,13 @@ from panvision.data.sets import Sets
 from panvision.data.settings import AugmentSettings
 from panvision.ingest.packed import TASKS
 from panvision.model.multitask import MultiTaskModel
-from panvision.model.settings import ModelSettings
 from panvision.training.phases import TrainingConfig
 from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings, TrackingSettings, TrainSettings
 from tests.data.packed_sets import packed_sets, rectangle
+from tests.model.small import SMALL
 
 SIDE = 64
-MODEL = ModelSettings(
-    backbone="resnet10",
-    weights="none",
-    fpn_channels=32,
-    head_convs=1,
-    det_channels=32,
-    seg_channels=8,
-    cls_hidden=8,
-    dropout=0.0,
-)
+MODEL = SMALL.model_copy(update={"det_channels": 32, "dropout": 0.0})
 
 
 def small_sets(counts=(6, 5, 4), held_out=2):

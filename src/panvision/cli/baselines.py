@@ -14,6 +14,7 @@ from panvision.cli.exits import Exit
 from panvision.cli.experiments import finished
 from panvision.cli.flags import add_output, add_project, project_of
 from panvision.cli.manual import Manual
+from panvision.headline import FIGURES
 
 RESULT = "metrics/baselines.json"
 WORKSPACE = "workspace"  # DVC's own name for it
@@ -130,11 +131,12 @@ def _runs(data: Mapping[str, Any] | None, name: str) -> list[Run]:
     """The run of one state that DVC lists; none if it has no figures."""
     from panvision.params import TASKS
     from panvision.report.inputs import leaves
-    from panvision.report.sharing import FIGURES
 
     if not data:
         return []
-    params = {key: value for file in data["params"].values() for key, value in leaves(file.get("data") or {})}
+    params = {
+        ".".join(path): value for file in data["params"].values() for path, value in leaves(file.get("data") or {})
+    }
     tasks = params.pop("tasks", TASKS)
     sources = {path: dep["hash"] for path, dep in data["deps"].items() if path not in data["outs"]}
     # Of no influence on any figure, and changed by this very command and by `panvision previous`.
@@ -164,8 +166,6 @@ def compare(runs: Sequence[Run], shared: str | None = None) -> dict[str, Any]:
     Raises:
         BaselinesError: no run of several tasks, none of that name, or no single-task run of one of its tasks.
     """
-    from panvision.report.sharing import FIGURES
-
     chosen = _shared(runs, shared)
     tasks = {}
     for task in chosen.tasks:

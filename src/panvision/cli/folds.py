@@ -13,6 +13,7 @@ from panvision.cli.exits import Exit
 from panvision.cli.experiments import finished
 from panvision.cli.flags import FILE, add_output, completed
 from panvision.cli.manual import Manual
+from panvision.headline import FIGURES
 
 USAGE = "dvc exp show --json | panvision folds"
 
@@ -119,7 +120,7 @@ def _fold(data: dict[str, Any], rev: str) -> Fold | None:
     from panvision.report.inputs import leaves
 
     params = data["params"].get("params.yaml", {}).get("data") or {}
-    setting = {"commit": rev[:7], **{key: json.dumps(value) for key, value in leaves(params)}}
+    setting = {"commit": rev[:7], **{".".join(path): json.dumps(value) for path, value in leaves(params)}}
     total, number = int(setting.get("split.folds", "0")), int(setting.pop("split.fold", "0"))
     if total == 0:
         return None
@@ -157,8 +158,6 @@ def spread(folds: list[Fold], task: str, key: str) -> dict[str, float | int | No
 
 def table(folds: list[Fold], title: str) -> str:
     """The spread of every figure in a line."""
-    from panvision.report.sharing import FIGURES
-
     lines = [f"{len(folds)} of {folds[0].total} folds {title}".rstrip()]
     lines.append(f"{'test split':<16}{'figure':<20}{'mean':<8}{'std':<8}{'min':<8}{'max':<8}folds")
     shown = ""
@@ -174,8 +173,6 @@ def table(folds: list[Fold], title: str) -> str:
 
 def as_json(folds: list[Fold], groups: list[list[Fold]]) -> dict[str, Any]:
     """A cross-validation as plain values; `differs` holds params by which it differs from the others, as JSON."""
-    from panvision.report.sharing import FIGURES
-
     figures: dict[str, dict[str, Any]] = {}
     for task, key, _ in FIGURES:
         figures.setdefault(task, {})[key] = spread(folds, task, key)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from panvision.cli.exits import Exit
 from panvision.cli.flags import add_output, add_project, project_of
 from panvision.cli.manual import Manual
+from panvision.headline import FIGURES
 
 if TYPE_CHECKING:
     from panvision.report.inputs import BaselineMetrics
@@ -57,7 +58,7 @@ def summary(project: Path) -> str:
     Raises:
         SummaryError: a metrics file is missing or is no JSON object.
     """
-    from panvision.report.sharing import FIGURES, read_sharing
+    from panvision.report.sharing import read_sharing
 
     baselines = _baselines(project / "metrics/baselines.json")
     metrics = _metrics(project)
@@ -84,8 +85,6 @@ def as_json(project: Path) -> dict[str, Any]:
     Raises:
         SummaryError: as for `summary`.
     """
-    from panvision.report.sharing import FIGURES
-
     baselines, metrics = _baselines(project / "metrics/baselines.json"), _metrics(project)
     figures: dict[str, dict[str, Any]] = {}
     for task, key, _ in FIGURES:

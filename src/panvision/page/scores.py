@@ -13,15 +13,8 @@ from typing import Any
 
 import yaml
 
-# Task, key in its metrics file, name: those of `panvision summary`, from whose room, report, this one may not import.
-FIGURES = (
-    ("segmentation", "miou", "mIoU"),
-    ("segmentation", "dice", "Dice"),
-    ("detection", "map50", "mAP@0.5"),
-    ("detection", "map50_95", "mAP@[.5:.95]"),
-    ("classification", "accuracy", "accuracy"),
-    ("classification", "balanced_accuracy", "balanced accuracy"),
-)
+from panvision.headline import FIGURES
+
 CHECKPOINT, ONNX, INT8, CONFIG = "best_model.pth", "panvision.onnx", "panvision.int8.onnx", "config.json"
 # What the figures of each file are.
 ABOUT = {

@@ -49,7 +49,9 @@ class Scores(_Figures):
     def flat(self) -> dict[str, float | None]:
         """Every figure by its dotted key, `ap50.stirrer`."""
         values = self.model_dump(exclude={"ci95"})
-        return {key: value for key, value in leaves(values) if value is None or isinstance(value, (int, float))}
+        return {
+            ".".join(path): value for path, value in leaves(values) if value is None or isinstance(value, (int, float))
+        }
 
     def by_class(self, key: str) -> dict[str, float | None]:
         """A figure of each class."""
@@ -57,13 +59,13 @@ class Scores(_Figures):
         return values
 
 
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key path of nested values, `loss.cls`, with the value at it."""
+def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The keys that lead to each value of nested ones, ("loss", "cls"), and the value."""
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, (*above, name))
         else:
-            yield prefix + name, value
+            yield (*above, name), value
 
 
 class SegmentationMetrics(Scores):

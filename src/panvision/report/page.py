@@ -1,7 +1,7 @@
 """The report: what the pipeline made, as one HTML page that needs nothing else."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from panvision.report.inputs import (
     ReportError,
     Scores,
     SegmentationMetrics,
+    leaves,
     read_metrics,
 )
 from panvision.report.plots import read_confusion, read_precision_recall, read_reliability, read_training
@@ -144,7 +145,7 @@ def trained_settings(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tu
     tables = [("", alone)] if alone else []
     for name, section in sections.items():
         if isinstance(section, dict):
-            rows = [(".".join(path), _setting(leaf)) for path, leaf in _leaves(section, (name,), str)]
+            rows = [(".".join(path), _setting(leaf)) for path, leaf in sorted(leaves(section, (name,)))]
             tables.append((name, rows))
     return tables
 
@@ -197,19 +198,9 @@ def export_tables(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple
     ]
     for key, value in sorted(values.items()):
         if isinstance(value, dict):
-            tables.append((_words(key), [(", ".join(path), _value(leaf)) for path, leaf in _leaves(value, (), _words)]))
+            rows = [(", ".join(map(_words, path)), _value(leaf)) for path, leaf in sorted(leaves(value))]
+            tables.append((_words(key), rows))
     return [(title, rows) for title, rows in tables if rows]
-
-
-def _leaves(
-    values: Mapping[str, JsonValue], above: tuple[str, ...], named: Callable[[str], str]
-) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
-    for key, value in sorted(values.items()):
-        path = (*above, named(key))
-        if isinstance(value, dict):
-            yield from _leaves(value, path, named)
-        else:
-            yield path, value
 
 
 def _words(key: str) -> str:

@@ -4,17 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from panvision.headline import FIGURES
 from panvision.report.inputs import BaselineMetrics, read_metrics
-
-# Metrics file, key in it, the figure's name.
-FIGURES = (
-    ("segmentation", "miou", "mIoU"),
-    ("segmentation", "dice", "Dice"),
-    ("detection", "map50", "mAP@0.5"),
-    ("detection", "map50_95", "mAP@[.5:.95]"),
-    ("classification", "accuracy", "accuracy"),
-    ("classification", "balanced_accuracy", "balanced accuracy"),
-)
 
 
 @dataclass(frozen=True)
