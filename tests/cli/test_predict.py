@@ -70,6 +70,13 @@ def test_a_broken_file_is_named_and_the_rest_finished(tmp_path, arguments, capsy
     assert len(text.err.splitlines()) == 1
 
 
+def test_pillow_does_not_warn_of_pictures_that_are_accepted(tmp_path, arguments, monkeypatch, recwarn) -> None:
+    # Above it Pillow warns, above twice as much it refuses; panvision has a limit of its own.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", picture().shape[0] * picture().shape[1] - 1)
+    assert main(arguments) == 0
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_thresholds_option_before_configuration_before_model(tmp_path, arguments) -> None:
     assert main(arguments) == 0
     assert boxes(tmp_path) == 1

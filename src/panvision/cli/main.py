@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from panvision.cli.exits import Exit
@@ -22,7 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = underscored(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        with warnings.catch_warnings():
+            # Of damaged metadata and of large pictures; what a command refuses it says itself, in a line.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            return _run(arguments)
     finally:
         _settle_output()
 
