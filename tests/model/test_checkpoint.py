@@ -146,7 +146,7 @@ def test_other_peoples_files(tmp_path, document):
         load_checkpoint(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("version", [VERSION + 1, 1, 0, None, "1"])
+@pytest.mark.parametrize("version", [VERSION + 1, 2, 1, 0, None, "1"])
 def test_other_versions(saved, tmp_path, version):
     path = altered(saved, tmp_path, lambda document: document.update(version=version))
     with pytest.raises(
@@ -184,7 +184,7 @@ def test_contradictions_are_one_clear_error(saved, tmp_path, change):
 
 def test_format_is_named_in_the_file(saved):
     document = torch.load(saved, weights_only=True)
-    assert document["format"] == FORMAT == "panvision" and document["version"] == VERSION == 2
+    assert document["format"] == FORMAT == "panvision" and document["version"] == VERSION == 3
     assert set(document) == {"format", "version", "state_dict", "metadata"}
     assert all(value.device.type == "cpu" for value in document["state_dict"].values())
 

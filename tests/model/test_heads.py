@@ -119,3 +119,22 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(head(c5), head(c5))
     head.eval()
     assert torch.equal(head(c5), head(c5))
+
+
+def test_the_state_heads_hidden_units_stay_alive():
+    torch.manual_seed(0)
+    head = ClassificationHead(2048, 5, hidden=64, dropout=0.0)
+    states = torch.arange(60) % 5
+    # As ResNet-50's: positive, and of two pictures alike.
+    pooled = (torch.rand(2048) + 0.04 * torch.randn(5, 2048)[states] + 0.2 * torch.randn(60, 2048)).clamp(min=0)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.002)
+    for step in range(40):
+        rows = torch.arange(step, step + 12) % 60
+        loss = torch.nn.functional.cross_entropy(head(pooled[rows, :, None, None]), states[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    hidden = []
+    head.layers[-1].register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0]))
+    head.eval()(pooled[:, :, None, None])
+    assert (hidden[0] > 0).any(dim=0).float().mean() > 0.5

@@ -17,7 +17,8 @@ from panvision.params import TASKS
 
 FORMAT = "panvision"
 # 2: P2's convolution is depthwise, the mask head is normalised once, detection towers have a width of their own.
-VERSION = 2
+# 3: the state head's hidden layer is normalised.
+VERSION = 3
 
 
 # Names of classes, and plain values in the metadata, each counted as often as it is referred to.
