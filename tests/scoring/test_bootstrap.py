@@ -54,6 +54,17 @@ def test_a_figure_that_rests_on_a_single_group_has_no_interval():
     assert share(2) == {"low": 1.0, "high": 1.0}
 
 
+def test_pictures_that_are_all_of_one_group_have_no_interval():
+    values = np.array([0.0, 0.5, 1.0])
+
+    def figures(weights):
+        return {"mean": weights @ values / weights.sum(axis=1)}
+
+    assert percentile_interval(resampled(figures, ["burst"] * 3, resamples=100, seed=0).get("mean")) is None
+    two = percentile_interval(resampled(figures, ["burst", "burst", "other"], resamples=100, seed=0)["mean"])
+    assert two == {"low": 0.25, "high": 1.0}
+
+
 def test_without_pictures_or_resamples_there_is_no_interval():
     assert resampled(lambda weights: {"a": np.ones(len(weights))}, [], resamples=10, seed=0) == {}
     assert resampled(lambda weights: {"a": np.ones(len(weights))}, ["g"], resamples=0, seed=0) == {}

@@ -40,8 +40,11 @@ def drawn(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Weights]
 
 
 def resampled(figures: Figures, groups: Sequence[str], *, resamples: int, seed: int) -> dict[str, FloatArray]:
-    """Every figure in every set that `drawn` gives, (R,); empty without a picture or a resample."""
-    if not len(groups):
+    """Every figure in every set that `drawn` gives, (R,); empty with less than two groups, or without a resample.
+
+    Every set that is drawn from a single group is that group, which says nothing of a figure's spread.
+    """
+    if len(set(groups)) < 2:
         return {}
     blocks = [figures(weights) for weights in drawn(groups, resamples, seed)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in (blocks[0] if blocks else ())}
