@@ -72,6 +72,20 @@ def test_copies_of_drawn_pictures_are_found_and_nothing_else(kind):
     assert found_pairs([*originals, *copies]) == {(number, number + 40) for number in range(40)}
 
 
+@pytest.mark.parametrize("kind", [*COPIES, *AUGMENTED])
+def test_the_longer_keys_of_large_sets_find_the_same_copies(kind, monkeypatch):
+    """As many bits as 200,000 pictures get."""
+    monkeypatch.setattr(candidates, "_FEW_LOOKS", 80 * candidates._FEW_LOOKS // 200_000)
+    test_copies_of_drawn_pictures_are_found_and_nothing_else(kind)
+
+
+@pytest.mark.parametrize(
+    ("looks", "bits"), [(0, 16), (16_384, 16), (16_385, 17), (32_768, 17), (100_000, 19), (10**9, 24)]
+)
+def test_keys_grow_by_a_bit_for_every_doubling(looks, bits):
+    assert candidates._key_bits(looks) == bits
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real data beside the checkout")
 def test_copies_of_two_hundred_real_photos_are_found():
     """Every planted copy of every kind."""

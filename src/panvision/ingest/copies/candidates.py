@@ -6,6 +6,9 @@ which tell apart the frames of a camera that does not move. A picture then asks 
 (crops, mirror images, overexposed), and, since small changes flip the bits that are nearest to zero, for those with
 up to two of the six least certain bits turned: query-directed probing, Lv et al., "Multi-Probe LSH" (2007). What is
 filed there is compared by the signs of all frequencies, then by the cosine of the descriptors.
+
+Keys of one length would have more entries the more pictures there are, and the work would grow with their square. So in
+large sets keys are longer, by a bit for every doubling, and for every two bits one more counts as uncertain.
 """
 
 from dataclasses import dataclass
@@ -19,17 +22,18 @@ from panvision.ingest.copies.looks import LENGTH, VARIANTS, Floats, LookStack, d
 from panvision.ingest.cores import in_threads
 
 Integers = npt.NDArray[np.int64]
-Keys = npt.NDArray[np.uint16]
+Keys = npt.NDArray[np.uint32]
 Kind = TypeVar("Kind", bound=np.generic)
 
 # Descriptors of copies have at least this cosine at the nearest variant; few others have.
 _COSINE = 0.84
 # Signs that may differ, out of 63, before the cosine is looked at.
 _SIGNS = 20
-_KEY_BITS = 16
+_KEY_BITS, _MOST_KEY_BITS = 16, 24
+# As many looks as keys of 16 bits are enough for.
+_FEW_LOOKS = 1 << 14
 _UNCERTAIN = 6
 _TURNED = 2
-_TURNS = [places for count in range(_TURNED + 1) for places in combinations(range(_UNCERTAIN), count)]
 # Of the entries under one key, a query meets at most so many: those nearest in a 17th frequency. Where a camera does
 # not move, all its pictures have one key, and the work would grow with their square.
 _MOST = 48
@@ -68,9 +72,8 @@ class _Table:
         tie: the frequency that orders what has one key.
         order: rows of the descriptors by key, then by `tie`.
         signs: the signs of all frequencies in this order: what is filed under a key is read in one go.
-        starts: (2^16,) where each key begins in `order`.
-        counts: (2^16,) how many have it.
-        taken: (2^16,) bool, whether any has.
+        starts: (2^B + 1,) int32, where each key begins in `order`, and where the last one ends.
+        taken: (2^B,) bool, whether any has a key.
         within: the values of `tie` in this order.
     """
 
@@ -79,8 +82,7 @@ class _Table:
     tie: int
     order: Integers
     signs: npt.NDArray[np.uint64]
-    starts: Integers
-    counts: Integers
+    starts: npt.NDArray[np.int32]
     taken: npt.NDArray[np.bool_]
     within: Floats
 
@@ -133,8 +135,9 @@ class _Index:
         # The median of a few looks may be one of them, or between copies: then signs would be noise.
         if len(rows) >= _ENOUGH:
             centres.append(np.median(self._base, axis=0))
+        bits = _key_bits(len(rows))
         self._tables = [
-            self._file(np.array(low_first[start : start + _KEY_BITS]), centre, low_first[2 * _KEY_BITS])
+            self._file(np.array(low_first[start : start + bits]), centre, low_first[_KEY_BITS + bits])
             for centre in centres
             for start in (0, _KEY_BITS)
         ]
@@ -142,10 +145,10 @@ class _Index:
     def _file(self, columns: Integers, centre: Floats, tie: int) -> _Table:
         keys = _keys(self._base[:, columns] - centre[columns])
         order = np.lexsort((self._base[:, tie], keys))
-        counts = np.bincount(keys, minlength=2**_KEY_BITS)
-        starts = np.cumsum(counts) - counts
+        starts = np.zeros(2 ** len(columns) + 1, np.int32)
+        np.cumsum(np.bincount(keys, minlength=2 ** len(columns)), out=starts[1:])
         signs, within = self._signs[order], self._base[order, tie]
-        return _Table(columns, centre[columns], tie, order, signs, starts, counts, counts > 0, within)
+        return _Table(columns, centre[columns], tie, order, signs, starts, np.diff(starts) > 0, within)
 
     def ask(self, first: int, variants: Floats) -> tuple[Integers, Floats]:
         """Pairs for some looks from number `first` on, by their (B, V, 63) variants: rows (M, 3) and cosines (M,)."""
@@ -172,7 +175,8 @@ class _Index:
         # Most keys are nobody's.
         some = np.flatnonzero(_pick(table.taken, probes))
         query, keys = some % len(flat), probes[some]
-        start, counts = _pick(table.starts, keys), _pick(table.counts, keys)
+        start = _pick(table.starts, keys).astype(np.int64)
+        counts = _pick(table.starts, keys + 1) - start
         full = counts > _MOST
         if full.any():
             start[full] = _around(table, start[full], start[full] + counts[full], flat[query[full], table.tie])
@@ -188,6 +192,11 @@ class _Index:
 def _pick(values: npt.NDArray[Kind], places: Integers) -> npt.NDArray[Kind]:
     """`values[places]` for places that are there, in a fifth of the time."""
     return values.take(places, mode="clip")
+
+
+def _key_bits(looks: int) -> int:
+    """Bits of the keys that so many looks are filed under."""
+    return min(_KEY_BITS + (max(looks - 1, 0) // _FEW_LOOKS).bit_length(), _MOST_KEY_BITS)
 
 
 def _around(table: _Table, start: Integers, stop: Integers, value: Floats) -> Integers:
@@ -210,20 +219,20 @@ def _signs(vectors: Floats) -> npt.NDArray[np.uint64]:
 
 
 def _keys(values: Floats) -> Keys:
-    """The signs of (M, 16) values as (M,) uint16."""
-    return np.ascontiguousarray(np.packbits(values > 0, axis=1)).view(np.uint16)[:, 0]
-
-
-# The bit of each of the 16 values in a key.
-_BITS = _keys(np.eye(_KEY_BITS))
+    """The signs of (M, B) values, at most 32, as the lowest bits of (M,) uint32."""
+    padded = np.zeros((len(values), 32), np.bool_)
+    padded[:, : values.shape[1]] = values > 0
+    return np.ascontiguousarray(np.packbits(padded, axis=1, bitorder="little")).view("<u4")[:, 0]
 
 
 def _probes(values: Floats) -> Keys:
-    """The keys of (Q, 16) values with up to _TURNED of their least certain bits turned, (P, Q) uint16."""
-    uncertain = np.argpartition(np.abs(values), _UNCERTAIN, axis=1)[:, :_UNCERTAIN]
-    bits = _BITS[np.ascontiguousarray(uncertain.T)]  # (6, Q)
-    probes = np.repeat(_keys(values)[None], len(_TURNS), axis=0)
-    for number, places in enumerate(_TURNS):
+    """The keys of (Q, B) values with up to _TURNED of their least certain bits turned, (P, Q) uint32."""
+    count = _UNCERTAIN + (values.shape[1] - _KEY_BITS) // 2
+    uncertain = np.argpartition(np.abs(values), count, axis=1)[:, :count]
+    bits = np.uint32(1) << np.ascontiguousarray(uncertain.T).astype(np.uint32)  # (count, Q)
+    turns = [places for turned in range(_TURNED + 1) for places in combinations(range(count), turned)]
+    probes = np.repeat(_keys(values)[None], len(turns), axis=0)
+    for number, places in enumerate(turns):
         for place in places:
             probes[number] ^= bits[place]
     return probes
