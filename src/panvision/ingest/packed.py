@@ -2,6 +2,8 @@
 
 import csv
 import json
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +19,8 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 BOX_COLUMNS = ("row", "x1", "y1", "x2", "y2", "label")
 SPLIT_COLUMNS = ("task", "file", "group", "split")
+# Columns of index.csv that hold a task's labels, as far as they are not in files of their own.
+_LABEL_COLUMN: dict[Task, tuple[str, ...]] = {"segmentation": ("mask", "drawn"), "classification": ("label",)}
 
 
 class PackedError(ValueError):
@@ -83,13 +87,13 @@ def open_packed(folder: str | Path, task: Task) -> PackedSet:
     """
     folder = Path(folder)
     try:
-        index = read_index(folder)
+        index = _read_columns(folder, ("file", "width", "height", *_LABEL_COLUMN.get(task, ())))
         classes = [str(name) for name in json.loads((folder / "classes.json").read_text(encoding="utf-8"))["classes"]]
         packed = PackedSet(
             task=task,
             folder=folder,
-            files=[row["file"] for row in index],
-            sizes=np.array([[int(row["width"]), int(row["height"])] for row in index], np.int32).reshape(-1, 2),
+            files=index["file"],
+            sizes=np.array([index["width"], index["height"]], np.int64).T.astype(np.int32, order="C"),
             classes=classes,
             images=np.load(folder / "images.npy", mmap_mode="r"),
             looks=np.load(folder / "looks.npy", mmap_mode="r"),
@@ -105,14 +109,23 @@ def open_packed(folder: str | Path, task: Task) -> PackedSet:
     return packed
 
 
-def read_index(folder: str | Path) -> list[dict[str, str]]:
-    """The rows of a packed set's index.csv, as text by column name.
+def read_index(folder: str | Path) -> Iterator[dict[str, str]]:
+    """The rows of a packed set's index.csv one by one, as text by column name: all of them together are large.
 
     Raises:
         FileNotFoundError: there is none.
     """
     with (Path(folder) / "index.csv").open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+        yield from csv.DictReader(stream)
+
+
+def _read_columns(folder: Path, names: tuple[str, ...]) -> dict[str, list[str]]:
+    """Some of index.csv's columns."""
+    columns: dict[str, list[str]] = {name: [] for name in names}
+    for row in read_index(folder):
+        for name, values in columns.items():
+            values.append(row[name])
+    return columns
 
 
 def read_splits(path: str | Path, task: Task, files: list[str]) -> dict[str, npt.NDArray[np.int64]]:
@@ -150,33 +163,32 @@ def read_splits(path: str | Path, task: Task, files: list[str]) -> dict[str, npt
     }
 
 
-def _with_labels(packed: PackedSet, index: list[dict[str, str]]) -> PackedSet:
-    """The set with the fields that only its task has."""
+def _with_labels(packed: PackedSet, index: dict[str, list[str]]) -> PackedSet:
+    """The set with the fields that only its task has, from the columns of index.csv."""
     if packed.task == "segmentation":
         masks = np.load(packed.folder / "masks.npy", mmap_mode="r")
-        return replace(
-            packed,
-            masks=masks,
-            mask_files=[row["mask"] for row in index],
-            drawn_files=[row["drawn"] for row in index],
-        )
+        return replace(packed, masks=masks, mask_files=index["mask"], drawn_files=index["drawn"])
     if packed.task == "classification":
         numbers = {name: number for number, name in enumerate(packed.classes)}
-        return replace(packed, states=np.array([numbers[row["label"]] for row in index], np.int64))
-    boxes, labels = _read_boxes(packed.folder / "boxes.csv", len(index), len(packed.classes))
+        return replace(packed, states=np.array([numbers[label] for label in index["label"]], np.int64))
+    boxes, labels = _read_boxes(packed.folder / "boxes.csv", len(packed), len(packed.classes))
     return replace(packed, boxes=boxes, labels=labels)
 
 
 def _read_boxes(
     path: Path, images: int, classes: int
 ) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.int64]]]:
-    """boxes.csv by image: coordinates (M, 4) and labels (M,) for each of `images` rows."""
-    found: list[list[list[float]]] = [[] for _ in range(images)]
+    """boxes.csv by image: coordinates (M, 4) and labels (M,) for each of `images` rows, views of one array each."""
+    rows, labels, edges = array("q"), array("q"), array("d")
     with path.open(encoding="utf-8", newline="") as stream:
         for line in csv.DictReader(stream):
             row, label = int(line["row"]), int(line["label"])
             if not (0 <= row < images and 0 <= label < classes):
                 raise ValueError(f"{path.name}: row {row}, label {label} out of range")
-            found[row].append([*(float(line[edge]) for edge in ("x1", "y1", "x2", "y2")), label])
-    tables = [np.array(lines, np.float64).reshape(-1, 5) for lines in found]
-    return [table[:, :4].astype(np.float32) for table in tables], [table[:, 4].astype(np.int64) for table in tables]
+            rows.append(row)
+            labels.append(label)
+            edges.extend(float(line[edge]) for edge in ("x1", "y1", "x2", "y2"))
+    order = np.argsort(rows, kind="stable")
+    starts = np.searchsorted(np.array(rows, np.int64)[order], np.arange(1, images))
+    xyxy = np.array(edges, np.float64).reshape(-1, 4).astype(np.float32)[order]
+    return np.split(xyxy, starts)[:images], np.split(np.array(labels, np.int64)[order], starts)[:images]

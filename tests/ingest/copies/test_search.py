@@ -83,7 +83,7 @@ def test_the_longer_keys_of_large_sets_find_the_same_copies(kind, monkeypatch):
     ("looks", "bits"), [(0, 16), (16_384, 16), (16_385, 17), (32_768, 17), (100_000, 19), (10**9, 24)]
 )
 def test_keys_grow_by_a_bit_for_every_doubling(looks, bits):
-    assert candidates._key_bits(looks) == bits
+    assert candidates.key_bits(looks) == bits
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real data beside the checkout")

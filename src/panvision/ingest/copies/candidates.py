@@ -135,7 +135,7 @@ class _Index:
         # The median of a few looks may be one of them, or between copies: then signs would be noise.
         if len(rows) >= _ENOUGH:
             centres.append(np.median(self._base, axis=0))
-        bits = _key_bits(len(rows))
+        bits = key_bits(len(rows))
         self._tables = [
             self._file(np.array(low_first[start : start + bits]), centre, low_first[_KEY_BITS + bits])
             for centre in centres
@@ -194,7 +194,7 @@ def _pick(values: npt.NDArray[Kind], places: Integers) -> npt.NDArray[Kind]:
     return values.take(places, mode="clip")
 
 
-def _key_bits(looks: int) -> int:
+def key_bits(looks: int) -> int:
     """Bits of the keys that so many looks are filed under."""
     return min(_KEY_BITS + (max(looks - 1, 0) // _FEW_LOOKS).bit_length(), _MOST_KEY_BITS)
 
