@@ -28,6 +28,15 @@ def test_damaged_sets_are_refused(folder, file):
         open_packed(folder, "detection")
 
 
+@pytest.mark.parametrize("file", ["index.csv", "boxes.csv"])
+def test_tables_that_end_within_a_line_are_refused(folder, file):
+    path = folder / file
+    *lines, last = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, last.split(",")[0]]))
+    with pytest.raises(PackedError, match=rf"{file}: line \d+ is incomplete.*prepare\.py detection"):
+        open_packed(folder, "detection")
+
+
 @pytest.mark.parametrize("line", ["9,0,0,1,1,0", "0,0,0,1,1,5", "-1,0,0,1,1,0", "0,0,0,1,1,-1"])
 def test_boxes_of_unknown_rows_or_classes_are_refused(folder, line):
     (folder / "boxes.csv").write_text(f"row,x1,y1,x2,y2,label\n{line}\n")

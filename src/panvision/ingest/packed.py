@@ -114,9 +114,18 @@ def read_index(folder: str | Path) -> Iterator[dict[str, str]]:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: a row has too few columns.
     """
-    with (Path(folder) / "index.csv").open(encoding="utf-8", newline="") as stream:
-        yield from csv.DictReader(stream)
+    return _rows(Path(folder) / "index.csv")
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        for row in reader:
+            if None in row.values():
+                raise ValueError(f"{path.name}: line {reader.line_num} is incomplete")
+            yield row
 
 
 def _read_columns(folder: Path, names: tuple[str, ...]) -> dict[str, list[str]]:
@@ -180,14 +189,13 @@ def _read_boxes(
 ) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.int64]]]:
     """boxes.csv by image: coordinates (M, 4) and labels (M,) for each of `images` rows, views of one array each."""
     rows, labels, edges = array("q"), array("q"), array("d")
-    with path.open(encoding="utf-8", newline="") as stream:
-        for line in csv.DictReader(stream):
-            row, label = int(line["row"]), int(line["label"])
-            if not (0 <= row < images and 0 <= label < classes):
-                raise ValueError(f"{path.name}: row {row}, label {label} out of range")
-            rows.append(row)
-            labels.append(label)
-            edges.extend(float(line[edge]) for edge in ("x1", "y1", "x2", "y2"))
+    for line in _rows(path):
+        row, label = int(line["row"]), int(line["label"])
+        if not (0 <= row < images and 0 <= label < classes):
+            raise ValueError(f"{path.name}: row {row}, label {label} out of range")
+        rows.append(row)
+        labels.append(label)
+        edges.extend(float(line[edge]) for edge in ("x1", "y1", "x2", "y2"))
     order = np.argsort(rows, kind="stable")
     starts = np.searchsorted(np.array(rows, np.int64)[order], np.arange(1, images))
     xyxy = np.array(edges, np.float64).reshape(-1, 4).astype(np.float32)[order]
