@@ -2,6 +2,7 @@ import pickle
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -188,3 +189,17 @@ def test_import_does_not_ask_the_network():
     )
     result = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_opencv_starts_no_threads():
+    """They would spin beside the training steps."""
+    assert cv2.getNumThreads() == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_seed_makes_the_same_picture_whatever_comes_with_it(seed):
+    image, mask, box = rectangle(0)
+    augmentation = Augmentation(ALL)
+    alone = augmentation.image(image, seed)
+    assert (augmentation.image_and_mask(image, mask, seed)[0] == alone).all()
+    assert (augmentation.image_and_boxes(image, box, LABEL, seed)[0] == alone).all()

@@ -7,10 +7,15 @@ import random
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A  # noqa: N812 -- after the variable above; the library's own convention
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from panvision.data.settings import AugmentSettings
+
+# OpenCV changes the pictures. Its threads have nothing to gain in pictures this small, and wait for work by spinning:
+# they would take a core from the training steps and from the loader's other processes.
+cv2.setNumThreads(1)
 
 RgbArray = npt.NDArray[np.uint8]
 MIN_BOX_SIDE = 1.0  # packed pixels; a box that a shift leaves thinner than this teaches nothing
@@ -24,9 +29,10 @@ class Augmentation:
     """
 
     def __init__(self, settings: AugmentSettings) -> None:
-        # One for all tasks. It tells what it did, so that boxes can be moved here: its own way, which checks and clips
-        # them between any two changes, takes twice as long as changing the picture.
-        self._transform = A.Compose(_transforms(settings), save_applied_params=True)
+        self._transform = A.Compose(_transforms(settings))
+        # It tells what it did, so that boxes can be moved here: its own way, which checks and clips them between any two
+        # changes, takes twice as long as changing the picture.
+        self._telling = A.Compose(_transforms(settings), save_applied_params=True)
 
     def image(self, image: RgbArray, seed: int) -> RgbArray:
         """(S, S, 3) uint8 → the same, changed."""
@@ -42,7 +48,7 @@ class Augmentation:
     ) -> tuple[RgbArray, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """(S, S, 3) uint8, (M, 4) xyxy in pixels, (M,) → the same, changed alike; boxes moved out are gone."""
         side = image.shape[0]
-        result = _seeded(self._transform, seed)(image=image)
+        result = _seeded(self._telling, seed)(image=image)
         moved = boxes.astype(np.float64).reshape(-1, 2, 2)  # (M, 2, 2): two corners, x and y
         for name, params in result["applied_transforms"]:
             if name == "HorizontalFlip":
