@@ -26,7 +26,7 @@ def test_different_test_sets_are_said_to_differ():
 
 def test_what_is_not_compared_has_its_reason_and_no_table():
     nothing = compared(box_results(), replace(box_results(), trained=False, images=[]))
-    assert "not compared: trained in the first only" in text("a", "b", [nothing])
+    assert "\ndetection: not compared: trained in the first only\n" in text("a", "b", [nothing])
     assert "|" not in markdown("a", "b", [nothing])
     assert summary([nothing]) == "There is nothing to compare."
 

@@ -52,6 +52,7 @@ class Comparison:
         relabelled: common pictures whose true labels differ.
         differences: by figure; none where there is nothing to compare.
         remark: why there are none, or "".
+        trained: whether both models have the task.
     """
 
     task: str
@@ -62,6 +63,7 @@ class Comparison:
     relabelled: int
     differences: list[Difference]
     remark: str = ""
+    trained: bool = True
 
     @property
     def same_pictures(self) -> bool:
@@ -88,6 +90,7 @@ def compare_results(one: Results, other: Results, *, resamples: int, seed: int) 
         only_other=len(other.images) - len(second.images),
         relabelled=sum(_truth(a) != _truth(b) for a, b in zip(first.images, second.images, strict=True)),
         differences=[],
+        trained=one.trained and other.trained,
     )
     remark = _obstacle(one, other) or ("" if groups else "no picture in common")
     if remark:
