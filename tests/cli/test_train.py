@@ -8,6 +8,8 @@ from panvision.config import Config
 from panvision.inference import infer_image, load_model
 from panvision.scenes.demo import write_demo_sets
 from panvision.scenes.settings import SceneSettings, SetSizes
+from panvision.training import phases
+from panvision.training.stopping import Interrupted
 from tests.cli.shown import json_keys
 
 SMALL = [
@@ -74,6 +76,23 @@ def test_one_task_alone_is_trained_through_the_same_code(raw, tmp_path):
     assert config.tasks == model.tasks == ("detection",) and info["cls_idx_to_class"] == {}
     photo = next((raw / "detection/images").iterdir())
     assert set(infer_image(model, photo, info, config)) == {"detection"}
+
+
+def test_a_training_stopped_in_phase_two_does_not_train_phase_one_again(raw, tmp_path, monkeypatch, capsys):
+    def stopped(*arguments, **options):
+        raise Interrupted("phase2: stopped")
+
+    folder = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(phases, "train_phase2", stopped)
+        assert train("--data_root", raw, "--checkpoint_dir", folder, settings=SMALL) == 75
+    assert "phase1   1/1 train" in capsys.readouterr().out
+    first = (folder / "build/phase1/best_model.pth").read_bytes()
+    assert train("--data_root", raw, "--checkpoint_dir", folder, settings=SMALL) == 0
+    said = capsys.readouterr().out
+    assert "phase1: trained to the end at" in said and "phase1   1/1" not in said and "phase2   1/1 train" in said
+    assert (folder / "build/phase1/best_model.pth").read_bytes() == first
+    assert not list((folder / "build/scratch").iterdir())
 
 
 @pytest.mark.parametrize(

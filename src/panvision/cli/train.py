@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +123,7 @@ def _train(config: "Config", folder: Path, args: argparse.Namespace) -> int:
     from panvision.training.errors import TrainingError
     from panvision.training.launch import LAUNCHER
     from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
-    from panvision.training.scratch import scratch_below
+    from panvision.training.scratch import remove_training, scratch_below
 
     settings = TrainingConfig(
         config.seed, config.augment, config.loss, config.train, config.tracking, tasks=config.tasks
@@ -134,8 +135,12 @@ def _train(config: "Config", folder: Path, args: argparse.Namespace) -> int:
         sets = open_sets(build / "prepared", build / "splits.csv")
         scratch = scratch_below(build / "scratch", os.environ)
         first, second = curves / "phase1.csv", curves / "phase2.csv"
-        train_phase1(sets, settings, config.model, checkpoint=start, curves=first, scratch=scratch, ranks=ranks)
+        # Until phase 2 has ended, too: stopped there, the same command shall not train phase 1 again.
+        keeping = replace(scratch, keep=True)
+        kept = train_phase1(sets, settings, config.model, checkpoint=start, curves=first, scratch=keeping, ranks=ranks)
         train_phase2(sets, settings, start=start, checkpoint=folder / BEST, curves=second, scratch=scratch, ranks=ranks)
+        if kept is not None:
+            remove_training(kept)
 
     told = (ParamsError, PackedError, WeightsError, CheckpointError, OSError)
     # Of several processes one tells an error as text; of a single one it comes through, with its traceback.

@@ -102,7 +102,7 @@ def train_phase1(
     curves: str | Path,
     scratch: Scratch | None = None,
     ranks: Ranks | None = None,
-) -> None:
+) -> Path | None:
     """Build the model and train all but its backbone.
 
     Args:
@@ -114,6 +114,10 @@ def train_phase1(
         scratch: where states are saved, from which the same call goes on after an interruption; None: nowhere.
         ranks: who trains together, each calling this with the same arguments, and on which device; by default this
             process alone, on the GPU if there is one.
+
+    Returns:
+        The folder in which the finished model is kept, from which the same call writes its outputs again; None: it is
+        not, or another rank knows.
 
     Raises:
         WeightsError: `model.weights` cannot be had.
@@ -138,7 +142,7 @@ def train_phase1(
     described = _described(config, ranks, without=("phase2", "batch_norm"))
     described |= {"model": model_settings.model_dump(mode="json"), "tasks": list(model.tasks)}
     plan = Plan("phase1", train.phase1.epochs, train.phase1.lr, _phase_seed(config.seed, 1))
-    _train(model, sets, config, _Run(plan, described, None, checkpoint, curves, scratch, ranks))
+    return _train(model, sets, config, _Run(plan, described, None, checkpoint, curves, scratch, ranks))
 
 
 def train_phase2(
@@ -173,8 +177,8 @@ def train_phase2(
     _train(model, sets, config, _Run(plan, described, start, checkpoint, curves, scratch, ranks))
 
 
-def _train(model: MultiTaskModel, sets: Sets, config: TrainingConfig, run: _Run) -> None:
-    """Train a phase, or what an interrupted run of it left to train, and write its outputs."""
+def _train(model: MultiTaskModel, sets: Sets, config: TrainingConfig, run: _Run) -> Path | None:
+    """Train a phase, or what an interrupted run of it left to train, and write its outputs → where it is kept."""
     ranks = run.ranks
     config.train.share(ranks.size)
     device = ranks.device
@@ -206,6 +210,7 @@ def _train(model: MultiTaskModel, sets: Sets, config: TrainingConfig, run: _Run)
             _finish(outcome.pack(model, run.described), outcome, run, states)
         # What rank 0 wrote, all may read now.
         ranks.largest(0)
+    return None if states is None or not states.folder.exists() else states.folder
 
 
 def _equalise(model: MultiTaskModel, ranks: Ranks, device: torch.device) -> None:
@@ -335,7 +340,7 @@ def _finish(packed: bytes, outcome: Outcome, run: _Run, states: StateFolder | No
             f"{run.plan.name}: {run.checkpoint}, {run.curves}: cannot be written ({error.strerror}): "
             f"make room or mend the folders{kept}"
         ) from error
-    if states is not None and run.scratch is not None and run.scratch.lock is None:
+    if states is not None and run.scratch is not None and run.scratch.lock is None and not run.scratch.keep:
         states.remove()
 
 

@@ -25,11 +25,13 @@ class Scratch:
         folder: one sub-folder per phase and fingerprint.
         lock: the dvc.lock that will name the finished model's MD5. Until it does, DVC may have lost the model
             (killed, or its cache's disk full), so the phase keeps it. None: nobody stores the outputs away, and nothing
-            is kept.
+            is kept, but if `keep` says so.
+        keep: keep the finished model without such a file, too; whoever asked for it removes it.
     """
 
     folder: Path
     lock: Path | None = None
+    keep: bool = False
 
     @classmethod
     def of_stage(cls, environment: Mapping[str, str]) -> "Scratch":
@@ -49,7 +51,7 @@ class Scratch:
             oldest = time.time() - KEPT_SECONDS
             for number, path in enumerate(others):
                 if number >= KEPT_FOLDERS - 1 or _changed(path) < oldest:
-                    _remove(path)
+                    remove_training(path)
 
 
 def _changed(folder: Path) -> float:
@@ -57,7 +59,8 @@ def _changed(folder: Path) -> float:
     return max((path.stat().st_mtime for path in folder.iterdir() if path.name != LOCK), default=folder.stat().st_mtime)
 
 
-def _remove(folder: Path) -> None:
+def remove_training(folder: Path) -> None:
+    """Remove one training's states, if no process works on it."""
     try:
         lock = lock_file(folder / LOCK)
     except BusyError:
