@@ -137,6 +137,14 @@ def test_a_file_that_is_no_state_dict(tmp_path, document):
         initialise(backbone(), saved(tmp_path, document))
 
 
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    state = peer_weights()
+    state["layer1.0.conv1.weight"][0] = torch.nan
+    said = r"weights\.pth: not finite: layer1\.0\.conv1\.weight; .* diverged"
+    with pytest.raises(WeightsError, match=said):
+        initialise(backbone(), saved(tmp_path, state))
+
+
 def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(WeightsError, match=r"none\.pth: no such file; set it to imagenet, none or"):
         initialise(backbone(), tmp_path / "none.pth")

@@ -165,7 +165,7 @@ def _check_tensors(weights: Any, size: int) -> None:
         raise ValueError("its tensors claim more numbers than the file holds")
     broken = [name for name, value in weights.items() if not bool(value.isfinite().all())]
     if broken:
-        raise ValueError(f"{_some(broken)} {'is' if len(broken) == 1 else 'are'} not finite")
+        raise ValueError(f"{some_names(broken)} {'is' if len(broken) == 1 else 'are'} not finite")
 
 
 def _check_fit(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
@@ -177,7 +177,7 @@ def _check_fit(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
         if name in weights and _kind(weights[name]) != _kind(value)
     ]
     groups = (("it lacks ", missing), ("it has ", foreign), ("it has ", other))
-    faults = [f"{words}{_some(names)}" for words, names in groups if names]
+    faults = [f"{words}{some_names(names)}" for words, names in groups if names]
     if faults:
         raise ValueError("; ".join(faults))
 
@@ -186,7 +186,7 @@ def _kind(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def _some(names: list[str]) -> str:
+def some_names(names: list[str]) -> str:
     """The first names of many, each cut to what a line can hold."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(str(name)[:80] for name in names[:_SHOWN]) + more

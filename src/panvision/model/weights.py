@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from panvision.model.backbone import Backbone
-from panvision.model.checkpoint import UnreadableError, read_plain
+from panvision.model.checkpoint import UnreadableError, read_plain, some_names
 from panvision.model.settings import ModelSettings
 
 # torchvision's best ImageNet weights of each backbone: its name for them, and the file.
@@ -157,6 +157,11 @@ def _fill(backbone: Backbone, state: dict[str, Tensor], source: str) -> WeightsR
         raise WeightsError(
             f"model.weights: {source}: nothing in it fits the backbone; expected torchvision's names, such as "
             f"conv1.weight {tuple(own['conv1.weight'].shape)}"
+        )
+    broken = sorted(name for name, value in fitting.items() if not bool(value.isfinite().all()))
+    if broken:
+        raise WeightsError(
+            f"model.weights: {source}: not finite: {some_names(broken)}; the training that wrote it has diverged"
         )
     backbone.load_state_dict(fitting, strict=False)
     return WeightsReport(
