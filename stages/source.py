@@ -13,11 +13,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 
 def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Tell what the system refuses, as a full disk or a file that may not be read, in one line.
+    """Tell what the system refuses, as a full disk or a file that may not be read, and Ctrl-C in one line.
 
     Faults of the user's data and settings the scripts tell themselves. PANVISION_DEBUG=1 shows where an error arose.
     """
-    if isinstance(error, OSError) and error.strerror and os.environ.get("PANVISION_DEBUG", "0") in ("", "0"):
+    if os.environ.get("PANVISION_DEBUG", "0") not in ("", "0"):
+        sys.__excepthook__(kind, error, trace)
+    elif isinstance(error, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    elif isinstance(error, OSError) and error.strerror:
         name = error.filename if error.filename2 is None else error.filename2
         print(f"{'' if name is None else f'{name}: '}{error.strerror}", file=sys.stderr)
     else:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -23,6 +24,16 @@ def test_a_stage_imports_panvision_from_its_own_checkout(tmp_path, name):
     command = [sys.executable, str(tmp_path / "copy/stages" / name)]
     done = subprocess.run(command, cwd=tmp_path / "elsewhere", env=env, capture_output=True, text=True, check=False)
     assert done.stderr == "the code beside the script\n"
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_ctrl_c_is_one_line(tmp_path, debug):
+    code = "import source, signal; signal.raise_signal(signal.SIGINT)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "stages"), "PANVISION_DEBUG": debug}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT  # as whoever started it expects
+    assert (done.stderr == "interrupted\n") == (not debug) and ("Traceback" in done.stderr) == bool(debug)
 
 
 @pytest.mark.parametrize("debug", ["", "1"])
