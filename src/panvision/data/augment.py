@@ -30,8 +30,8 @@ class Augmentation:
 
     def __init__(self, settings: AugmentSettings) -> None:
         self._transform = A.Compose(_transforms(settings))
-        # It tells what it did, so that boxes can be moved here: its own way, which checks and clips them between any two
-        # changes, takes twice as long as changing the picture.
+        # This one tells what it did, so that boxes can be moved here: its own way, which checks and clips them between
+        # any two changes, takes twice as long as changing the picture.
         self._telling = A.Compose(_transforms(settings), save_applied_params=True)
 
     def image(self, image: RgbArray, seed: int) -> RgbArray:
