@@ -169,7 +169,8 @@ def summary(found: "Sequence[Comparison]") -> str:
 
 def described(task: "Comparison") -> str:
     """What the figures of one task rest on."""
-    if not task.trained:  # a model without the task has seen no picture of it, so there are no sets that could differ
+    if not task.trained:
+        # A model without the task was scored on no picture: there are no two test sets that could differ.
         return f"not compared: {task.remark}"
     parts = [f"{task.images} common test images in {task.groups} groups"]
     if task.only_one or task.only_other:
