@@ -8,10 +8,12 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.data.settings import AugmentSettings
 from panvision.model.settings import ModelSettings
-from panvision.params import ParamsError, read_sections, read_seed, read_tasks
+from panvision.params import ParamsError, read_sections
 from panvision.training.launch import is_rank, launch
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 
+_BOTH = {"augment": AugmentSettings, "loss": LossSettings, "train": TrainSettings, "tracking": TrackingSettings}
+SCHEMAS = {"phase1": {**_BOTH, "model": ModelSettings}, "phase2": _BOTH}
 PHASE1, PHASE2 = "build/phase1/best_model.pth", "models/best_model.pth"
 
 
@@ -20,20 +22,18 @@ def main() -> None:
     if sys.argv[1:] not in (["phase1"], ["phase2"]):
         sys.exit("usage: python stages/train.py {phase1,phase2}")
     phase = sys.argv[1]
-    schemas = {"augment": AugmentSettings, "loss": LossSettings, "train": TrainSettings, "tracking": TrackingSettings}
     try:
-        shared = {"seed": read_seed(), **read_sections(schemas)}
-        first = {"tasks": read_tasks(), **read_sections({"model": ModelSettings})} if phase == "phase1" else {}
-        train: TrainSettings = shared["train"]
-        if train.devices > 1 and not is_rank(os.environ):
-            train.share(train.devices)
-            sys.exit(launch([sys.executable, *sys.argv], train.devices))
+        params = read_sections(SCHEMAS[phase], top=("seed", "tasks") if phase == "phase1" else ("seed",))
+        devices = params["train"].devices
+        if devices > 1 and not is_rank(os.environ):
+            params["train"].share(devices)
+            sys.exit(launch([sys.executable, *sys.argv], devices))
     except ParamsError as error:
         sys.exit(str(error))
-    train_phase(phase, shared, first)
+    train_phase(phase, params)
 
 
-def train_phase(phase: str, shared: dict[str, Any], first: dict[str, Any]) -> None:
+def train_phase(phase: str, params: dict[str, Any]) -> None:
     """Train as the only process or as one of several; what starts those needs none of these imports."""
     from panvision.data.sets import open_sets
     from panvision.ingest.packed import PackedError
@@ -47,10 +47,10 @@ def train_phase(phase: str, shared: dict[str, Any], first: dict[str, Any]) -> No
         paths = {"curves": f"reports/curves/{phase}.csv", "scratch": Scratch.of_stage(os.environ), "ranks": ranks}
         sets = open_sets("build/prepared", "build/splits.csv")
         if phase == "phase1":
-            config = TrainingConfig(**shared, tasks=first["tasks"])
-            train_phase1(sets, config, first["model"], checkpoint=PHASE1, **paths)
+            model = params.pop("model")
+            train_phase1(sets, TrainingConfig(**params), model, checkpoint=PHASE1, **paths)
         else:
-            train_phase2(sets, TrainingConfig(**shared), start=PHASE1, checkpoint=PHASE2, **paths)
+            train_phase2(sets, TrainingConfig(**params), start=PHASE1, checkpoint=PHASE2, **paths)
 
     if status := as_rank(work, (ParamsError, PackedError, WeightsError, CheckpointError)):
         sys.exit(status)

@@ -1,6 +1,7 @@
 import io
 from typing import Annotated
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,12 +19,9 @@ from panvision.params import (
     TASKS,
     ParamsError,
     Settings,
-    check_seed,
     load_params,
     override,
     read_sections,
-    read_seed,
-    read_tasks,
 )
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 
@@ -191,7 +189,7 @@ class TestFile:
 
     def test_a_byte_order_mark_is_no_part_of_the_first_key(self, tmp_path):
         (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbfseed: 3\n")
-        assert read_seed(tmp_path / "params.yaml") == 3
+        assert load_params(tmp_path / "params.yaml") == {"seed": 3}
 
     def test_a_folder_a_link_to_itself_an_endless_device_and_no_name_are_refused(self, tmp_path):
         (tmp_path / "loop").symlink_to("loop")
@@ -244,9 +242,15 @@ class TestSections:
             "loss: {cls: -1, focal_alpha: 2.0, detx: 1.0}\n"
             "train: {batch_size: 0, phase2: {lr: fast, epoch: 3}}\n"
             "detection: 7\n"
+            "seed: -1\n"
+            "tasks: []\n"
+            "modle: {}\n"
         )
-        lines = refusal(path, loss=LossSettings, train=TrainSettings, detection=DetectionSettings)
-        assert len(lines) == 7
+        schemas = {"loss": LossSettings, "train": TrainSettings, "detection": DetectionSettings}
+        with pytest.raises(ParamsError) as error:
+            read_sections(schemas, path, top=["seed", "tasks"])
+        lines = str(error.value).splitlines()
+        assert len(lines) == 10
         assert all(line.startswith(f"{path}: ") for line in lines)
         text = "\n".join(line.removeprefix(f"{path}: ") for line in lines)
         assert "loss.cls: Input should be greater than or equal to 0, found -1" in text
@@ -256,6 +260,9 @@ class TestSections:
         assert "train.phase2.lr: Input should be a valid number, found 'fast'" in text
         assert "train.phase2.epoch: unknown key; did you mean train.phase2.epochs?" in text
         assert "detection: expected keys below it, found 7" in text
+        assert "seed: Input should be greater than or equal to 0, found -1" in text
+        assert "tasks: " in text
+        assert "modle: unknown key; did you mean model?" in text
 
     @pytest.mark.parametrize("value", ["true", "False", "'1.0'", "on", ".inf", ".nan", "[1.0]", "null"])
     def test_what_is_no_number_is_refused_where_a_number_is_meant(self, params, value):
@@ -299,15 +306,18 @@ class TestSections:
 class TestSeed:
     @pytest.mark.parametrize(("text", "seed"), [("seed: 7\n", 7), ("seed: 0\n", 0), ("loss: {}\n", 42)])
     def test_seed_is_read_or_42(self, params, text, seed):
-        assert read_seed(params(text)) == seed
+        assert read_sections({}, params(text), top=["seed"]) == {"seed": seed}
 
     @pytest.mark.parametrize("text", ["true", "-1", "4294967296", "1.0", "'7'", "null", "[1]"])
     def test_what_is_no_seed_is_refused(self, params, text):
-        with pytest.raises(ParamsError, match="seed: expected a whole number from 0 to 4294967295"):
-            read_seed(params(f"seed: {text}\n"))
+        path = params(f"seed: {text}\n")
+        with pytest.raises(ParamsError) as error:
+            read_sections({}, path, top=["seed"])
+        assert str(error.value).startswith(f"{path}: seed: Input should be ")
 
-    def test_the_largest_seed_is_taken(self):
-        check_seed(2**32 - 1, "here")
+    def test_the_largest_seed_is_one_that_numpy_takes(self, params):
+        seed = read_sections({}, params("seed: 4294967295\n"), top=["seed"])["seed"]
+        np.random.RandomState(seed)
 
 
 class TestTasks:
@@ -321,7 +331,7 @@ class TestTasks:
         ],
     )
     def test_they_are_read_in_one_order_or_are_all_three(self, params, text, tasks):
-        assert read_tasks(params(text)) == tasks
+        assert read_sections({}, params(text), top=["tasks"]) == {"tasks": tasks}
 
     @pytest.mark.parametrize(
         ("value", "said"),
@@ -336,7 +346,7 @@ class TestTasks:
     )
     def test_what_is_no_set_of_tasks_is_refused_alike_by_both_readers(self, params, value, said):
         path = params(f"tasks: {value}\n")
-        for read in (read_tasks, Config.from_params):
+        for read in (lambda path: read_sections({}, path, top=["tasks"]), Config.from_params):
             with pytest.raises(ParamsError, match=rf"params\.yaml: {said}"):
                 read(path)
 

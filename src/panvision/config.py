@@ -3,9 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Self
-
-from pydantic import Field
+from typing import Any, Self
 
 from panvision.data.settings import AugmentSettings
 from panvision.decoding.settings import DetectionSettings
@@ -14,7 +12,7 @@ from panvision.export.settings import ExportSettings
 from panvision.files import write_json
 from panvision.ingest.settings import DataSettings, SplitSettings
 from panvision.model.settings import ModelSettings
-from panvision.params import TASKS, ParamsError, Settings, Tasks, load_params, read_settings_text
+from panvision.params import TASKS, ParamsError, Seed, Settings, Tasks, load_params, read_settings_text
 from panvision.report.settings import ReportSettings
 from panvision.scenes.settings import SceneSettings
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
@@ -31,7 +29,7 @@ class Config(Settings):
             sets.
     """
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    seed: Seed = 42
     tasks: Tasks = TASKS
     scenes: SceneSettings = SceneSettings()
     data: DataSettings = DataSettings()

@@ -84,7 +84,12 @@ def _in_order(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
 Tasks = Annotated[tuple[Task, ...], Field(min_length=1), AfterValidator(_in_order)]
 
 
+# What every generator of random numbers takes: NumPy's, PyTorch's and Python's.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
 class _TopLevel(Settings):
+    seed: Seed = 42
     tasks: Tasks = TASKS
 
 
@@ -191,6 +196,14 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
     Raises:
         ParamsError: no such file, not YAML, or a section that no part of panvision reads.
     """
+    params = _load_top_level(path)
+    if unknown := _unknown_sections(params):
+        raise ParamsError("\n".join(f"{path}: {fault}" for fault in unknown))
+    return params
+
+
+def _load_top_level(path: str | Path) -> dict[str, Any]:
+    """A params file as plain values, whatever its sections are called."""
     missing = "no such file; run from the project's root, or `cp presets/laptop.yaml params.yaml`"
     text = read_settings_text(path, kind="valid YAML", missing=missing)
     try:
@@ -199,10 +212,11 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
         raise ParamsError(f"{path}: {error}") from error
     if not isinstance(params, dict):
         raise ParamsError(f"{path}: expected sections ({', '.join(SECTIONS)}), found {type(params).__name__}")
-    unknown = [_unknown_key(str(key), SECTIONS) for key in params if key not in SECTIONS]
-    if unknown:
-        raise ParamsError("\n".join(f"{path}: {fault}" for fault in unknown))
     return params
+
+
+def _unknown_sections(params: Mapping[str, Any]) -> list[str]:
+    return [_unknown_key(str(key), SECTIONS) for key in params if key not in SECTIONS]
 
 
 def read_settings_text(path: str | Path, *, kind: str, missing: str) -> str:
@@ -254,19 +268,31 @@ def _parse_yaml(text: str) -> Any:
         raise ParamsError(f"not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def read_sections(schemas: Mapping[str, type[Settings]], path: str | Path = "params.yaml") -> dict[str, Any]:
+def read_sections(
+    schemas: Mapping[str, type[Settings]],
+    path: str | Path = "params.yaml",
+    *,
+    top: Sequence[Literal["seed", "tasks"]] = (),
+) -> dict[str, Any]:
     """The named sections of a params file as their typed settings; a missing section is its defaults.
 
     Args:
         schemas: section name → settings class, for example ``{"model": ModelSettings}``.
         path: the params file.
+        top: keys outside every section to read too: `seed` (a whole number from 0 to 2³² - 1; default 42), `tasks`
+            (any of TASKS, given in their order; default all).
 
     Raises:
-        ParamsError: one message with every fault of every section asked for.
+        ParamsError: one message with every fault of all that was asked for.
     """
-    params = load_params(path)
+    params = _load_top_level(path)
     sections: dict[str, Any] = {}
-    faults: list[str] = []
+    faults = _unknown_sections(params)
+    try:
+        top_level = _TopLevel.parse({key: params[key] for key in top if key in params})
+        sections.update({key: getattr(top_level, key) for key in top})
+    except ParamsError as error:
+        faults.extend(str(error).splitlines())
     for name, schema in schemas.items():
         values = params.get(name)
         if values is not None and not isinstance(values, dict):
@@ -279,30 +305,6 @@ def read_sections(schemas: Mapping[str, type[Settings]], path: str | Path = "par
     if faults:
         raise ParamsError("\n".join(f"{path}: {fault}" for fault in faults))
     return sections
-
-
-def read_seed(path: str | Path = "params.yaml") -> int:
-    """The top-level `seed` of a params file (default 42).
-
-    Raises:
-        ParamsError: the seed is not a whole number from 0 to 2³² - 1.
-    """
-    seed = load_params(path).get("seed", 42)
-    check_seed(seed, str(path))
-    return int(seed)
-
-
-def read_tasks(path: str | Path = "params.yaml") -> tuple[Task, ...]:
-    """The top-level `tasks` of a params file (default: all three), in the order of TASKS.
-
-    Raises:
-        ParamsError: no list of tasks, an empty one, an unknown task, or one that stands twice.
-    """
-    params = load_params(path)
-    try:
-        return _TopLevel.parse({"tasks": params["tasks"]} if "tasks" in params else {}).tasks
-    except ParamsError as error:
-        raise ParamsError("\n".join(f"{path}: {fault}" for fault in str(error).splitlines())) from error
 
 
 def override(params: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -334,12 +336,6 @@ def override(params: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     if faults:
         raise ParamsError("\n".join(faults))
     return changed
-
-
-def check_seed(seed: object, source: str) -> None:
-    """Raise ParamsError unless `seed` is a whole number that NumPy and PyTorch both take."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ParamsError(f"{source}: seed: expected a whole number from 0 to 4294967295, found {seed!r}")
 
 
 def _describe(error: ValidationError, prefix: str, schema: type[Settings]) -> list[str]:

@@ -6,7 +6,7 @@ import yaml
 
 from panvision.config import Config
 from panvision.inference.backend import ModelInfo, PredictorError
-from panvision.params import ParamsError, read_sections, read_seed, read_tasks
+from panvision.params import ParamsError, read_sections
 from panvision.training.settings import TrainSettings
 from tests.fuzz.fuzzing import damaged, fuzzed, mutated
 from tests.tiny import INFO
@@ -28,9 +28,7 @@ def check(content: bytes, read) -> None:
 
 def every_reader(path):
     Config.from_params(path)
-    read_sections({"train": TrainSettings}, path)
-    read_seed(path)
-    read_tasks(path)
+    read_sections({"train": TrainSettings}, path, top=("seed", "tasks"))
 
 
 @fuzzed(damaged(PRESET), examples=20)

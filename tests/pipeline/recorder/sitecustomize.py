@@ -24,7 +24,7 @@ def record(folder: Path) -> None:
 
     written: set[str] = set()
     given_out: dict[int, tuple[str, params.Settings]] = {}  # kept alive, so that an id stays one object's
-    read_sections, read_seed, read_tasks = params.read_sections, params.read_seed, params.read_tasks
+    read_sections = params.read_sections
 
     def write(key: str) -> None:
         if key not in written:
@@ -42,16 +42,11 @@ def record(folder: Path) -> None:
     def watched_sections(*args: object, **kwargs: object) -> dict:
         sections = read_sections(*args, **kwargs)
         for name, settings in sections.items():
-            give_out(name, settings)
+            if isinstance(settings, params.Settings):
+                give_out(name, settings)
+            else:
+                write(name)
         return sections
-
-    def watched_seed(*args: object, **kwargs: object) -> int:
-        write("seed")
-        return read_seed(*args, **kwargs)
-
-    def watched_tasks(*args: object, **kwargs: object) -> tuple:
-        write("tasks")
-        return read_tasks(*args, **kwargs)
 
     def watched_attribute(settings: params.Settings, name: str) -> object:
         path = given_out[id(settings)][0] if id(settings) in given_out else None
@@ -66,7 +61,7 @@ def record(folder: Path) -> None:
         files = {str(getattr(module, "__file__", "")) for name, module in sys.modules.items() if _ours(name)}
         (folder / "modules").write_text("".join(f"{file}\n" for file in sorted(files)))
 
-    params.read_sections, params.read_seed, params.read_tasks = watched_sections, watched_seed, watched_tasks
+    params.read_sections = watched_sections
     params.Settings.__getattribute__ = watched_attribute
     atexit.register(write_modules)
 
