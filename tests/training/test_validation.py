@@ -1,8 +1,10 @@
 import contextlib
+import math
 
 import pytest
 import torch
 
+from panvision.model.heads import DetectionOutput
 from panvision.training.settings import LossSettings
 from panvision.training.validation import validate
 from tests.training.small import small_model, small_sets
@@ -45,3 +47,23 @@ def test_every_loss_has_its_name():
     assert set(look(small_model(sets), sets).losses) == {
         "seg", "det", "det_class", "det_box", "det_centerness", "cls", "total",
     }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+def test_files_of_the_first_batch_that_is_not_finite_are_named_and_not_scored():
+    sets = small_sets(held_out=6)
+    model = small_model(sets)
+    passes = []
+
+    def spoil_two(head, _, output):
+        passes.append(head)
+        if len(passes) < 2:
+            return output
+        return DetectionOutput(*([level * float("nan") for level in levels] for levels in output))
+
+    model.detection.register_forward_hook(spoil_two)
+    validation = look(model, sets, batch_size=2)
+    rows = sets.rows["detection"]["val"][2:4]
+    assert validation.unsound == {"detection": [sets.packed["detection"].files[row] for row in rows]}
+    assert math.isnan(validation.losses["total"]) and math.isfinite(validation.losses["seg"])
+    assert look(small_model(sets), sets).unsound == {}

@@ -309,7 +309,7 @@ class Phase:
         if not math.isfinite(validation.losses["total"]):
             raise TrainingError(
                 f"{self._plan.name}: the validation loss is not finite\n"
-                f"{describe(validation.losses, {})}\n{self._remedy()}"
+                f"{describe(validation.losses, validation.unsound)}\n{self._remedy()}; look at these files"
             )
         return validation
 

@@ -41,12 +41,14 @@ class Validation:
     Attributes:
         losses: by term, of the model's tasks; `total` is what the best model is chosen by.
         miou, map50, accuracy: fractions, on packed images; None where undefined, as without the task.
+        unsound: by task, the files of the first batch whose losses are not finite; its predictions are not scored.
     """
 
     losses: dict[str, float]
     miou: float | None
     map50: float | None
     accuracy: float | None
+    unsound: dict[str, list[str]]
 
 
 @dataclass
@@ -59,6 +61,7 @@ class _Collected:
     found_boxes: list[Prediction] = field(default_factory=list)
     true_states: list[int] = field(default_factory=list)
     found_states: list[int] = field(default_factory=list)
+    unsound: dict[str, list[str]] = field(default_factory=dict)
 
     def add_terms(self, terms: Terms) -> None:
         for name, term in terms.items():
@@ -72,6 +75,7 @@ class _Collected:
         self.found_boxes += other.found_boxes
         self.true_states += other.true_states
         self.found_states += other.found_states
+        self.unsound = {**other.unsound, **self.unsound}
 
 
 def validate(
@@ -117,8 +121,13 @@ def validate(
                 (batch,) = labelled_batches(sets.packed[task], rows, batch_size)
                 with autocast():
                     outputs = model(batch.images.to(device), (task,))
+                terms = _terms(outputs, batch, points, settings)
                 own[number] = _Collected()
-                _collect(own[number], outputs, batch, points=points, settings=settings, places=places)
+                own[number].add_terms(terms)
+                if all(term.total.isfinite() for term in terms.values()):
+                    _collect(own[number], outputs, batch, places)
+                else:
+                    own[number].unsound[task] = [sets.packed[task].files[row] for row in rows]
     found = {number: part for shares in ranks.gather(own) for number, part in shares.items()}
     collected = _Collected()
     for number in range(len(batches)):
@@ -129,35 +138,40 @@ def validate(
         miou=segmentation_scores(collected.pixels)["miou"],
         map50=coco_scores(collected.true_boxes, collected.found_boxes, model.det_classes)["map50"],
         accuracy=classification_scores(collected.true_states, collected.found_states, model.cls_classes)["accuracy"],
+        unsound=collected.unsound,
     )
+
+
+def _terms(outputs: Outputs, batch: LabelledImages, points: Points, settings: LossSettings) -> Terms:
+    """One batch's losses, on the model's device."""
+    device = points.xy.device
+    terms: Terms = {}
+    if "segmentation" in outputs:
+        terms |= segmentation_terms(outputs["segmentation"], batch.masks.to(device))
+    if "detection" in outputs:
+        boxes, labels = batch.boxes.to(device), batch.labels.to(device)
+        terms |= detection_terms(outputs["detection"], boxes, labels, points, settings)
+    if "classification" in outputs:
+        terms |= classification_terms(outputs["classification"], batch.states.to(device), settings)
+    return terms
 
 
 def _collect(
     collected: _Collected,
     outputs: Outputs,
     batch: LabelledImages,
-    *,
-    points: Points,
-    settings: LossSettings,
     places: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
 ) -> None:
-    """Add one batch's losses and predictions."""
-    device = points.xy.device
+    """Add one batch's predictions and what is true of it."""
     if "segmentation" in outputs:
-        logits = outputs["segmentation"]
-        collected.add_terms(segmentation_terms(logits, batch.masks.to(device)))
-        found = (logits > 0).cpu().numpy()
+        found = (outputs["segmentation"] > 0).cpu().numpy()
         collected.pixels += [pixel_counts(*pair) for pair in zip(batch.masks.numpy()[:, 0], found[:, 0], strict=True)]
     if "detection" in outputs:
-        output = outputs["detection"]
-        collected.add_terms(detection_terms(output, batch.boxes.to(device), batch.labels.to(device), points, settings))
         collected.true_boxes += _true_boxes(batch)
-        collected.found_boxes += _found_boxes(output, places, image_size=batch.images.shape[-1])
+        collected.found_boxes += _found_boxes(outputs["detection"], places, image_size=batch.images.shape[-1])
     if "classification" in outputs:
-        logits = outputs["classification"]
-        collected.add_terms(classification_terms(logits, batch.states.to(device), settings))
         collected.true_states += batch.states.tolist()
-        collected.found_states += logits.argmax(1).tolist()
+        collected.found_states += outputs["classification"].argmax(1).tolist()
 
 
 def _true_boxes(batch: LabelledImages) -> list[Truth]:
