@@ -166,6 +166,19 @@ def test_a_source_without_a_frame_is_an_error(model, tmp_path, capfd):
     assert "broken.png: no frame in it could be read" in capfd.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("options", [[], ["--realtime", "--quiet"]])
+def test_a_video_that_is_cut_short_is_a_warning(model, clip, tmp_path, capsys, monkeypatch, options):
+    monkeypatch.setattr(SystemClock, "wait", lambda self, seconds: None)
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    code, _, err = watched(capsys, cut, "--checkpoint", model, *options)
+    (warning,) = (line for line in err if "warning" in line)
+    missing = int(warning.removeprefix(f"panvision watch: warning: {cut}: ").split()[0])
+    assert code == 3 and "frames that its head names could not be read: it is cut short" in warning
+    with contextlib.closing(open_file(cut)) as capture:
+        assert missing == 40 - sum(1 for _ in iter(capture.read, None))
+
+
 @pytest.mark.parametrize("options", [["--margin", "2"], ["--max_frames", "0"], ["--order", "a", "--unordered"]])
 def test_wrong_usage(model, clip, capsys, options):
     with pytest.raises(SystemExit) as stop:

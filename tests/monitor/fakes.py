@@ -67,7 +67,7 @@ class FakeClock:
 class FakeCapture:
     """Gives frames of the numbers in a list, each `seconds` after the other; then it ends."""
 
-    skipped = 0
+    skipped = missing = 0
 
     def __init__(self, numbers, clock=None, *, seconds=0.1, fps=10.0):
         self.numbers, self.clock, self.seconds, self.fps = list(numbers), clock, seconds, fps

@@ -41,7 +41,10 @@ MANUAL = Manual(
         "--checkpoint models/panvision.onnx --expected stirrer,inlet_pipe",
         "a folder into which pictures are written": "panvision watch incoming --checkpoint models/panvision.onnx",
     },
-    exits={Exit.DONE: "the source has ended, or a signal has stopped it"},
+    exits={
+        Exit.DONE: "the source has ended, or a signal has stopped it",
+        Exit.WARNINGS: "a video ended before the length that its head names",
+    },
 )
 
 
@@ -119,7 +122,7 @@ def _add_monitor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch; returns 0 at the source's end or when stopped by Ctrl-C or SIGTERM.
+    """Watch; returns 0 at the source's end or when stopped by Ctrl-C or SIGTERM, 3 when a video lacks frames.
 
     Raises:
         SourceError: the source ended without a frame.
@@ -134,8 +137,8 @@ def run(args: argparse.Namespace) -> int:
     predictor = load_predictor(args)
     monitor = Monitor(predictor, _options(args, predictor.info.state_order))
     with _stopped_by_signals(stop):
-        _watch(args, source, monitor, clock, stop)
-    return Exit.DONE
+        missing = _watch(args, source, monitor, clock, stop)
+    return Exit.WARNINGS if missing else Exit.DONE
 
 
 def _options(args: argparse.Namespace, order: tuple[str, ...]) -> "MonitorOptions":
@@ -147,8 +150,8 @@ def _options(args: argparse.Namespace, order: tuple[str, ...]) -> "MonitorOption
     return MonitorOptions(**({} if args.unordered else {"order": order}) | given)
 
 
-def _watch(args: argparse.Namespace, source: "Source", monitor: "Monitor", clock: Any, stop: threading.Event) -> None:
-    """Watch an opened source, print what happens, and in the end what it came to."""
+def _watch(args: argparse.Namespace, source: "Source", monitor: "Monitor", clock: Any, stop: threading.Event) -> int:
+    """Watch an opened source, print what happens, and in the end what it came to → how many frames were missing."""
     from panvision.monitor.sources import SourceError
     from panvision.monitor.watch import open_feed, watch
 
@@ -167,6 +170,13 @@ def _watch(args: argparse.Namespace, source: "Source", monitor: "Monitor", clock
     if watched.frames == 0 and source.recorded and not stop.is_set():
         raise SourceError(f"{args.source}: no frame in it could be read; name a video file, or a folder of pictures")
     show.end(watched.frames, watched.dropped)
+    if watched.missing:
+        print(
+            f"panvision watch: warning: {args.source}: {watched.missing} frames that its head names could not be read: "
+            "it is cut short, damaged, or was trimmed without being encoded anew",
+            file=sys.stderr,
+        )
+    return watched.missing
 
 
 class _Screen:

@@ -20,6 +20,11 @@ class Feed(Protocol):
         """Frames so far that were passed over because newer ones were there."""
         ...
 
+    @property
+    def missing(self) -> int:
+        """At a recording's end: frames that it should have had."""
+        ...
+
     def next(self, timeout: float) -> Shot | None:
         """The next frame, or None if there is none within so many seconds."""
         ...
@@ -36,7 +41,7 @@ class RecordingFeed:
         capture: the opened recording; the feed closes it.
     """
 
-    dropped = 0
+    dropped = missing = 0
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
@@ -48,7 +53,7 @@ class RecordingFeed:
         """The next frame with its time in the recording; None at the end."""
         found = self._capture.read()
         if found is None:
-            self.ended = True
+            self.ended, self.missing = True, self._capture.missing
             return None
         self._time = found[1]
         return Shot(*found)
@@ -93,7 +98,7 @@ class LiveFeed:
         self._shot: Shot | None = None
         self._over = False
         self._failure: Exception | None = None
-        self._passed = self._passed_before = 0
+        self._passed = self._passed_before = self.missing = 0
         self._wait = BACK_OFF_SECONDS[0]
         self._offset = clock.time() if own_time else 0.0
         self._last = 0.0
@@ -145,6 +150,7 @@ class LiveFeed:
             self._put(found)
             return
         self._passed_before += self._capture.skipped
+        self.missing = 0 if self._reopen else self._capture.missing
         self._capture.close()
         self._capture = None
         if not self._reopen:

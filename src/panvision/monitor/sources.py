@@ -79,6 +79,11 @@ class Capture(Protocol):
         """Frames passed over so far because newer ones were there."""
         ...
 
+    @property
+    def missing(self) -> int:
+        """Frames that a recording should have and that were not read so far; 0 where nobody knows."""
+        ...
+
     def read(self) -> tuple[RgbArray, float] | None:
         """Wait for the next frame (H, W, 3) uint8 RGB and its time in the source; None: it has ended or is lost."""
         ...
@@ -173,7 +178,7 @@ class DirectoryCapture:
             raise SourceError(f"{path}: no such folder")
         self._last: _Key | None = None
         self._unreadable: tuple[_Key, int] | None = None
-        self.skipped = 0
+        self.skipped = self.missing = 0
         self.fps = 0.0
 
     def read(self) -> tuple[RgbArray, float] | None:
@@ -238,6 +243,11 @@ class PacedCapture:
         self._recording, self._clock = recording, clock
         self.fps = recording.fps
         self._start: float | None = None
+
+    @property
+    def missing(self) -> int:
+        """As the recording's."""
+        return self._recording.missing
 
     def read(self) -> tuple[RgbArray, float] | None:
         """The next frame, when its time has come."""

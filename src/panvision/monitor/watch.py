@@ -20,10 +20,12 @@ class Watched:
     Attributes:
         frames: how many were looked at.
         dropped: how many were passed over because newer ones were there.
+        missing: how many a recording should have had besides, if it was watched to its end.
     """
 
     frames: int
     dropped: int
+    missing: int
 
 
 def open_feed(source: Source, clock: Clock, stop: threading.Event) -> LiveFeed | RecordingFeed:
@@ -69,4 +71,4 @@ def watch(
                 on_event(event)
         if shot is not None and on_reading is not None:
             on_reading(shot, reading)
-    return Watched(frames, feed.dropped)
+    return Watched(frames, feed.dropped, feed.missing)
