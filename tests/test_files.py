@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import stat
 
 import pytest
@@ -26,6 +28,19 @@ def test_the_target_is_the_old_one_until_the_block_ends(tmp_path):
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_is_told_with_the_files_name(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'$"), replacing(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("error", [OSError("encoder error"), OSError(errno.ENOENT, "No such file", "b.txt")])
+def test_an_error_that_says_what_it_is_about_stays_as_it_is(tmp_path, error):
+    before = str(error)
+    with pytest.raises(OSError) as told, replacing(tmp_path / "a.txt"):
+        raise error
+    assert str(told.value) == before
 
 
 def test_folders_are_made_and_files_are_readable_by_all(tmp_path):

@@ -36,6 +36,11 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         scratch.replace(target)
         if durable:
             _wait_for_disk(target.parent)
+    except OSError as error:
+        # Python does not say to which file a write failed, as on a full disk.
+        if error.errno is not None and error.filename is None:
+            error.filename = str(target)
+        raise
     finally:
         scratch.unlink(missing_ok=True)
 
