@@ -32,6 +32,12 @@ def test_only_visible_pictures_directly_in_the_folder_are_listed(folder) -> None
     assert [path.name for path in list_images(folder)] == ["B.PNG", "a.bmp", "a.png"]
 
 
+def test_a_link_that_leads_nowhere_is_a_picture_that_could_not_be_read(predictor, folder, tmp_path) -> None:
+    (folder / "moved.png").symlink_to(tmp_path / "gone.png")
+    failures = predict_directory(predictor, folder, tmp_path / "out")
+    assert "moved.png" in [failure.name for failure in failures]
+
+
 def test_what_is_written(predictor, folder, tmp_path) -> None:
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     out = tmp_path / "out"

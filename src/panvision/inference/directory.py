@@ -228,7 +228,7 @@ def _cores() -> int:
 
 
 def list_images(image_dir: str | Path) -> list[Path]:
-    """The pictures directly in a folder, by name; hidden files are no pictures.
+    """The pictures directly in a folder, by name, and links that lead nowhere; hidden files are no pictures.
 
     Raises:
         PredictorError: no such folder, or no picture in it.
@@ -239,7 +239,9 @@ def list_images(image_dir: str | Path) -> list[Path]:
     paths = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and (path.is_file() or (path.is_symlink() and not path.exists()))
     )
     if not paths:
         raise PredictorError(f"{folder}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
