@@ -145,4 +145,8 @@ def _outcome(ranks: Sequence[subprocess.Popen[bytes]], failed: Sequence[int], re
 
 
 def _tell(what: str) -> None:
-    print(f"{what}; the same command, or `dvc repro`, goes on from the last state", file=sys.stderr, flush=True)
+    print(
+        f"{what}; the same command, or `dvc repro`, goes on from the last state, if one was saved",
+        file=sys.stderr,
+        flush=True,
+    )
