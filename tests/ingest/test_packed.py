@@ -83,6 +83,7 @@ def test_splits_by_row_number(tmp_path):
         (["detection,a,g,train"], "1 detection images differ from the packed ones, for example b; run"),
         (["detection,a,g,train", "detection,b,g,test", "detection,c,g,test"], "for example c"),
         (["detection,a,g,train", "detection,b,g,dev"], "unknown split 'dev'"),
+        (["detection,a,g,train", "detection,b"], r"damaged \(splits.csv: line 3 is incomplete\); run `python"),
     ],
 )
 def test_splits_of_other_images_are_refused(tmp_path, rows, message):

@@ -149,16 +149,17 @@ def read_splits(path: str | Path, task: Task, files: list[str]) -> dict[str, npt
         Split name → rising row numbers, int64; all three names are there.
 
     Raises:
-        PackedError: no such file, an unknown split, or splits made from other images.
+        PackedError: no such file, a damaged one, an unknown split, or splits made from other images.
     """
     remedy = "run `python stages/validate.py`"
     try:
-        with Path(path).open(encoding="utf-8", newline="") as stream:
-            given = {row["file"]: row["split"] for row in csv.DictReader(stream) if row["task"] == task}
+        given = {row["file"]: row["split"] for row in _rows(Path(path)) if row["task"] == task}
     except FileNotFoundError as error:
         raise PackedError(f"{path}: missing; {remedy}") from error
     except KeyError as error:
         raise PackedError(f"{path}: has no column {error}; {remedy} again") from error
+    except ValueError as error:
+        raise PackedError(f"{path}: damaged ({error}); {remedy} again") from error
     unknown = sorted(set(given.values()) - set(SPLITS))
     if unknown:
         raise PackedError(f"{path}: unknown split {unknown[0]!r}; allowed: {', '.join(SPLITS)}")
