@@ -25,7 +25,7 @@ def test_a_clip_ends_with_its_events_its_states_and_a_drawn_video(watched, tmp_p
     assert changes == [(None, "frozen"), ("frozen", "fresh")]
     assert [moment for moment, _ in last.states] == pytest.approx(np.arange(30) / 5, abs=2e-3)
     assert last.states[0][1] is None and last.states[10][1] == "frozen" and last.states[-1][1] == "fresh"
-    assert last.share == 1.0 and not last.cut
+    assert last.share == 1.0 and not last.cut and last.missing == 0
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".webm"] == [last.video.name]
     from panvision.monitor.video import open_file
 
@@ -57,6 +57,13 @@ def test_only_the_beginning_of_a_long_clip_is_watched(model, clip, tmp_path, mon
     monkeypatch.setattr(watching, "CLIP_SECONDS", 2.0)
     last = list(watch_clip(model, clip, "clip.avi", CONTROLS, tmp_path))[-1]
     assert last.cut and len(last.states) == 10
+
+
+def test_of_a_clip_that_is_cut_short_the_missing_frames_are_counted(model, clip, tmp_path):
+    half = tmp_path / "half.avi"
+    half.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    last = list(watch_clip(model, half, "half.avi", CONTROLS, tmp_path))[-1]
+    assert last.missing == 30 - len(last.states) > 0
 
 
 def test_of_many_frames_some_are_watched(model, clip, tmp_path, monkeypatch):

@@ -188,8 +188,12 @@ class Page:
         if seen.video is None and seen.frame is not None:
             words = "the frame that is watched now"
             return parts.progress(seen.share, seen.seconds), parts.frame(data_url(seen.frame), words), cards
-        cut = parts.note(f"The clip is longer: its first {CLIP_SECONDS:.0f} seconds were watched.") if seen.cut else ""
-        return cut, parts.player(f"/gradio_api/file={quote(str(seen.video))}"), cards
+        said = ""
+        if seen.cut:
+            said = parts.note(f"The clip is longer: its first {CLIP_SECONDS:.0f} seconds were watched.")
+        elif seen.missing:
+            said = parts.note(f"{seen.missing} frames of the clip could not be read: it is cut short or damaged.")
+        return said, parts.player(f"/gradio_api/file={quote(str(seen.video))}"), cards
 
     def _camera_tab(self) -> None:
         with gr.Row(elem_classes="pv-work"):

@@ -97,6 +97,7 @@ class ClipSeen:
         states: time of each frame and its state.
         video: the drawn video, once it is whole.
         cut: whether the clip goes on after what is watched.
+        missing: frames that the clip's head names and that could not be read.
     """
 
     seconds: float = 0.0
@@ -106,6 +107,7 @@ class ClipSeen:
     states: tuple[tuple[float, str | None], ...] = ()
     video: Path | None = None
     cut: bool = False
+    missing: int = 0
 
     def gone_on(self, reading: Reading, frame: RgbArray, length: float, events: tuple[Event, ...]) -> Self:
         """The same with one more frame; `length` is the clip's in seconds, 0 if nobody knows."""
@@ -161,7 +163,7 @@ def watch_clip(
         capture.close()
     if seen.frame is None:
         raise PageError(f"{name}: has no frame that can be read")
-    yield replace(seen, share=1.0, video=drawn)
+    yield replace(seen, share=1.0, video=drawn, missing=0 if seen.cut else capture.missing)
 
 
 def _frames(capture: "VideoCapture") -> Iterator[tuple[RgbArray, float]]:
