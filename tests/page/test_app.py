@@ -1,11 +1,13 @@
 """The page without a browser: what is on it for each kind of model, and what its events give."""
 
+import inspect
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from panvision.inference.backend import TASKS
 from panvision.inference.predictor import Predictor
 from panvision.page.model import SharedModel
 from tests.page.made import facts_of
@@ -36,6 +38,19 @@ def build(tmp_path, monkeypatch):
         return blocks, functions
 
     return built
+
+
+def test_a_page_that_nobody_looks_at_seldom_looks_for_work(build, tmp_path):
+    """The attribute is the toolkit's own, and what it calls it is nobody's promise."""
+    from gradio.queueing import Queue
+
+    from panvision.page.app import QUEUE_SECONDS, mounted
+
+    model = SharedModel(Predictor(PartBackend(*TASKS)))
+    (page,) = (route.app for route in mounted(model, facts_of(model.info), tmp_path, 1).routes if route.path == "")
+    queue = page.get_blocks()._queue
+    assert isinstance(queue, Queue) and queue.sleep_when_free == QUEUE_SECONDS
+    assert "sleep(self.sleep_when_free)" in inspect.getsource(Queue.start_processing)
 
 
 def upload(path: Path, name=None):

@@ -21,6 +21,9 @@ from panvision.page.watching import CLIP_SECONDS, ClipSeen, Watcher, can_read_cl
 # How often the toolkit looks for uploads that nobody wants any more, and how old they are then; seconds.
 SWEEP_SECONDS, KEEP_SECONDS = 300, 3600
 FRAME_SECONDS = 0.2  # between two frames of a camera
+# How often the toolkit looks whether a visitor wants something. Its own thousandth of a second takes a tenth of a core
+# from a device on which nobody looks at the page; this is waited once for each answer, half of it on average.
+QUEUE_SECONDS = 0.01
 CAMERA_SIDE = 960  # pixels of the longer side of a camera's drawn frame
 VIDEO_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi"]
 # Most visitors of one page at a time whose cameras are watched; each holds a place as long as its camera runs.
@@ -91,6 +94,7 @@ class Page:
                     self._camera_tab()
                 with gr.Tab("Model"):
                     gr.HTML(parts.model_panel(self._facts))
+        blocks._queue.sleep_when_free = QUEUE_SECONDS
         return blocks
 
     def _picture_tab(self) -> None:
