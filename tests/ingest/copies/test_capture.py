@@ -108,6 +108,7 @@ def test_names_that_tell_a_time(name, taken, camera):
         "phone 1614538666506.jpg",
         "5551234567.jpg",  # in the year 2145
         "9995551234567.jpg",
+        "1000012345.jpg",  # the number that Android's picker gives a photo, no second of 2001
         "0614538666.jpg",
         "187193.jpg",
         "a20230101123456b.jpg",
@@ -143,7 +144,7 @@ def test_formatted_times_come_back(template, moment):
     assert capture_time(None, moment.strftime(template)).taken == moment.timestamp()
 
 
-@given(st.integers(978307200 * 1000 + 22 * 10**9, 4102444800 * 1000 - 1))
+@given(st.integers(1009843200 * 1000, 4102444800 * 1000 - 1))
 def test_milliseconds_come_back(milliseconds):
     assert capture_time(None, f"{milliseconds}.jpg").taken == milliseconds / 1000
 

@@ -61,7 +61,8 @@ _PREFIXES = {
 }
 
 _YEARS = range(1980, 2100)
-_EPOCH_YEARS = range(2001, 2100)
+# Not from 2001: Android's picker of photos hands them on under numbers that count up from 1000000000 (September 2001).
+_EPOCH_YEARS = range(2002, 2100)
 
 
 @dataclass(frozen=True, slots=True)
