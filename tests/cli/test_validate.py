@@ -129,7 +129,7 @@ def test_a_set_without_a_usable_picture_says_what_is_wrong_with_each(root, capsy
 
 
 def test_a_folder_without_any_set(tmp_path, capsys) -> None:
-    _, found = as_json(tmp_path / "nowhere", capsys)
+    _, found = as_json(tmp_path, capsys)
     assert (found["sets"], found["counts"]["error"], found["exit_code"]) == ({}, 3, 1)
 
 
@@ -208,6 +208,14 @@ def test_wrong_usage_is_told_from_faulty_data(root, capsys, arguments, settings,
     assert validate(root, "--json", *given, settings=settings) == 2
     found = capsys.readouterr()
     assert said in found.err and found.err.startswith("panvision validate: ") and not found.out
+
+
+@pytest.mark.parametrize("name", ["phots", "file"])
+def test_a_folder_that_is_not_there_is_named(tmp_path, capsys, name) -> None:
+    (tmp_path / "file").write_text("")
+    assert validate(tmp_path / name) == 2
+    found = capsys.readouterr()
+    assert found.err.startswith(f"panvision validate: {tmp_path / name}: no such folder; ") and not found.out
 
 
 def test_what_cannot_be_written_is_one_line(root, tmp_path, capsys) -> None:

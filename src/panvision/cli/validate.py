@@ -124,6 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examine; returns 0, 1 with errors, or 3 with warnings."""
     # Here rather than above, so that `--help` answers at once.
+    from panvision.ingest.packed import TASKS
     from panvision.ingest.problems import IngestError
     from panvision.ingest.splits.pins import read_pins
     from panvision.params import ParamsError
@@ -132,6 +133,8 @@ def run(args: argparse.Namespace) -> int:
         if args.html and importlib.util.find_spec("jinja2") is None:
             raise ParamsError("--html needs jinja2; `pip install jinja2`")
         config = read_configuration(args)
+        if not Path(config.data.root).is_dir():
+            raise ParamsError(f"{config.data.root}: no such folder; name the one that holds {', '.join(TASKS)}")
         if args.pins:
             split = config.split.model_copy(update={"pins": args.pins})
             config = config.model_copy(update={"split": split})
