@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import shutil
 import subprocess
@@ -223,6 +224,19 @@ def test_what_cannot_be_written_is_one_line(root, tmp_path, capsys) -> None:
     assert validate(root, "--json", "--splits", tmp_path / "file/splits.csv") == 1
     found = capsys.readouterr()
     assert found.err.count("\n") == 1 and not found.out
+
+
+@pytest.mark.parametrize("build", [None, "kept"])
+def test_a_full_disk_names_the_place_of_the_packed_sets(root, tmp_path, capsys, monkeypatch, build) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("panvision.ingest.arrays.ArrayFile.write", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place = tmp_path / build if build else tmp_path
+    assert validate(root, *(("--build", place) if build else ())) == 1
+    told = "no space left on device for the packed sets (--build names another place); make room, "
+    assert capsys.readouterr().err.startswith(f"panvision validate: {place}: {told}")
 
 
 def test_any_terminal_can_show_the_text(root) -> None:

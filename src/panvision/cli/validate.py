@@ -6,8 +6,8 @@ import json
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,12 +141,25 @@ def run(args: argparse.Namespace) -> int:
         pins = read_pins(args.pins) if args.pins else pins_of(args, config)
         keep = nullcontext(args.build) if args.build else tempfile.TemporaryDirectory(prefix="panvision-")
         with keep as folder, StatusLine(quiet=args.quiet) as status:
-            found = examine(config, pins, Path(folder), status)
+            with _naming(Path(args.build or tempfile.gettempdir())):
+                found = examine(config, pins, Path(folder), status)
             _write(args, config, found, Path(folder), status)
     except (ParamsError, IngestError) as error:
         raise UsageError(str(error)) from error
     _say(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if args.json else _text(found, every=args.all))
     return found.exit_code
+
+
+@contextmanager
+def _naming(place: Path) -> Iterator[None]:
+    """A full disk names no file; the folder that the packed sets go to may be another than anybody thinks of."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        reason = f"{error.strerror} for the packed sets (--build names another place)"
+        raise OSError(error.errno, reason, str(place)) from error
 
 
 def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> Examination:
