@@ -21,7 +21,10 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "foreign_file": ("warning", "remove the file, or convert it to JPEG or PNG"),
     "nested_folder": ("warning", "move its images one level up, or remove the folder"),
     "set_unusable": ("error", "bring the set into one of these forms"),
-    "layout_mixed": ("warning", "keep one layout: images beside split folders are not read"),
+    "layout_mixed": (
+        "warning",
+        "keep one layout: what lies beside split folders is not read; these are called train, valid (or val) and test",
+    ),
     "link_escapes": ("error", "put the file itself in the set: what lies outside it is not versioned with it"),
     "link_broken": ("error", "remove the link, or put the file itself in its place"),
     "not_permitted": ("error", "give yourself the right to read it (chmod u+r, for a folder u+rx)"),

@@ -285,6 +285,18 @@ def test_class_names_that_clash_across_splits(tmp_path, other):
     assert [(one.code, one.file) for one in reading.problems] == [("names_clash", f"valid/{other}")]
 
 
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Training", "validation", "testing")])
+def test_folders_of_splits_bear_any_of_their_usual_names(tmp_path, names):
+    for name in names:
+        for number in range(2):
+            save(tmp_path / name / "raw" / f"{number}.jpg")
+    reading = read_classification(tmp_path)
+    assert {sample.file.split("/")[0]: sample.split for sample in reading.samples} == dict(
+        zip(names, ("train", "val", "test"), strict=True)
+    )
+    assert reading.problems == []
+
+
 def test_images_beside_split_folders_are_reported(tmp_path):
     save(tmp_path / "train" / "raw" / "a.jpg")
     save(tmp_path / "train" / "raw" / "b.jpg")

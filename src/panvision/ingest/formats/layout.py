@@ -16,7 +16,11 @@ from panvision.ingest.problems import Problem, problem
 from panvision.pixels import IMAGE_SUFFIXES
 
 # Folder names that mean a split; Roboflow writes `valid`.
-SPLIT_FOLDERS = {"train": "train", "valid": "val", "val": "val", "validation": "val", "test": "test"}
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 # Where a set's own folder keeps them: ours, and Pascal VOC's.
 _IMAGE_FOLDERS = ("images", "JPEGImages")
