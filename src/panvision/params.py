@@ -348,7 +348,9 @@ def _describe(error: ValidationError, prefix: str, schema: type[Settings]) -> li
             lines.append(_unknown_key(path, [path.rsplit(".", 1)[0] + "." + name for name in siblings]))
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            found = "" if fault["type"] == "missing" else f", found {_shown(fault['input'])}"
+            # A rule between keys names them itself; its input is the whole section.
+            whole = fault["type"] == "missing" or (fault["type"] == "value_error" and isinstance(fault["input"], dict))
+            found = "" if whole else f", found {_shown(fault['input'])}"
             lines.append(f"{path}: {message}{found}")
     return lines
 
