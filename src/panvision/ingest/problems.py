@@ -100,7 +100,8 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "split_leak": ("warning", "move the copies into one split"),
     "split_empty": (
         "error",
-        "add images of other scenes, pin some there (split.pins), or change split.seed, split.val or split.test",
+        "add images of other scenes, pin some there (split.pins), change split.seed, split.val or split.test, or lower "
+        "split.folds, or where one burst holds them split.burst_seconds",
     ),
     "split_topped_up": ("fixed", "nothing; pin the split (split.pins) to keep it when images are added"),
     "class_absent": ("warning", "add images of the class from other photo sessions"),

@@ -52,6 +52,7 @@ def test_a_set_that_cannot_be_split(method, groups, count):
     noun = "group" if count == 1 else "groups"
     assert empty.reason.startswith("nothing is left for ")
     assert empty.reason.endswith(f": 12 images in {count} {noun} of the same photos")
+    assert "split.burst_seconds" in empty.remedy
     assert "train" in assignment.splits and "" not in assignment.splits
 
 
@@ -210,6 +211,9 @@ def test_a_fold_that_stays_empty_is_an_error_where_it_matters(method):
     entries = [*some("detection", 4), *some("segmentation", 60), *some("classification", 60)]
     empty = [found_of(split(entries, method=method, folds=5, fold=fold), "split_empty") for fold in range(5)]
     assert sorted(len(found) for found in empty) == [0, 0, 0, 1, 1]  # the empty fold as test, and as val
+    for (found,) in filter(None, empty):
+        assert found.reason.endswith(": 4 images in 4 groups of the same photos, for 5 folds")
+        assert "lower split.folds" in found.remedy
 
 
 @both

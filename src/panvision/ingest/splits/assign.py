@@ -76,7 +76,7 @@ def assign_splits(entries: Sequence[Entry], groups: Sequence[str], settings: Spl
             splits[row] = _split(place, settings)
     problems = [
         *(_topped_up(move, units[move.unit], entries, places) for move in moves),
-        *_empty_splits(entries, groups, splits, choices),
+        *_empty_splits(entries, groups, splits, choices, folds=settings.folds),
         *_absent_classes(entries, groups, splits),
         *(_pooled(entries, settings) if settings.folds else _leaks(entries, groups, splits)),
         *unknown_pins(entries, pins, settings.pins),
@@ -104,7 +104,12 @@ def _topped_up(move: Move, unit: Unit, entries: Sequence[Entry], places: Places)
 
 
 def _empty_splits(
-    entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str], choices: Sequence[tuple[int, ...]]
+    entries: Sequence[Entry],
+    groups: Sequence[str],
+    splits: Sequence[str],
+    choices: Sequence[tuple[int, ...]],
+    *,
+    folds: int,
 ) -> list[Problem]:
     """Sets of which a split holds nothing."""
     rows_of: dict[str, list[int]] = defaultdict(list)
@@ -118,6 +123,7 @@ def _empty_splits(
             size = f"{_count(len(rows), 'image')} in {_count(len({groups[row] for row in rows}), 'group')}"
             bound = sum(len(choices[row]) == 1 for row in rows)
             fixed = f", {bound} of them bound by their folders, pins or links to such" if bound else ""
+            fixed += f", for {folds} folds" if folds else ""
             problems.append(
                 problem(
                     "split_empty",
