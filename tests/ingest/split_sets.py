@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -20,6 +21,17 @@ def photo(file, task="detection", *, split="", traits=("",), content=None):
     return Entry(
         task=task, file=file, photo=file, roboflow=False, sha256=sha256, pixels=sha256, split=split, traits=traits
     )
+
+
+def exported(stem, hash_, task="detection"):
+    """A copy of a photo as Roboflow exports it, with bytes of its own."""
+    file = f"{stem}_jpg.rf.{hash_}.jpg"
+    return replace(photo(file, task), photo=f"{stem}_jpg", roboflow=True)
+
+
+def photos(entries):
+    """The groups of images that are joined by their photo alone."""
+    return [f"{entry.task}/{entry.photo}" for entry in entries]
 
 
 def some(task, count, *, classes=("",), split="", start=0):

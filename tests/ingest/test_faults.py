@@ -217,6 +217,7 @@ ELSEWHERE = {
     "copies_across_sets",
     "split_leak",
     "split_empty",
+    "split_uneven",
     "split_topped_up",
     "class_absent",
     "group_moved",

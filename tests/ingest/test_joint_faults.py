@@ -80,6 +80,15 @@ def one_photo(root):
         save(root / "segmentation" / "images" / f"s{number}.png", picture(3))
 
 
+def one_burst(root):
+    """Twenty photos of one minute, which chance sends to test whole, and eight others."""
+    folder = root / "segmentation"
+    for number in range(20):
+        name = f"IMG_20240501_1200{number:02}"
+        save(folder / "images" / f"{name}.png", picture(9000 + number))
+        save_mask(folder / "masks" / f"{name}.png")
+
+
 # Code → what spoils the sets (it may give the text of the pins), and settings.
 CORPUS = {
     "label_conflict": (
@@ -103,6 +112,7 @@ CORPUS = {
     ),
     "split_leak": (lambda root: own_splits(root, leak=True), {"classification": False}),
     "split_empty": (one_photo, {}),
+    "split_uneven": (one_burst, {"method": "stable", "seed": 2}),
     "split_topped_up": (lambda root: None, {"method": "stable"}),
     "class_absent": (lambda root: save(root / "classification" / "images" / "golden" / "x.png", 999), {}),
     "group_moved": (moved_group, {}),

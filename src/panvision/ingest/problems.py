@@ -103,6 +103,11 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "add images of other scenes, pin some there (split.pins), change split.seed, split.val or split.test, or lower "
         "split.folds, or where one burst holds them split.burst_seconds",
     ),
+    "split_uneven": (
+        "warning",
+        "pin the large group to train (split.pins), try another split.seed or split.method: balanced, or lower "
+        "split.burst_seconds if other photos were taken for one burst",
+    ),
     "split_topped_up": ("fixed", "nothing; pin the split (split.pins) to keep it when images are added"),
     "class_absent": ("warning", "add images of the class from other photo sessions"),
     "group_moved": (

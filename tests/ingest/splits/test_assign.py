@@ -63,6 +63,42 @@ def test_every_set_that_cannot_be_split_is_named(method):
     assert counts([*some("classification", 90)], assignment.splits[3:]).keys() == set(SHARES)
 
 
+def one_large_group(seed):
+    """Forty images of one burst and twenty others, and how they are split."""
+    entries = some("detection", 60)
+    groups = ["detection/0000"] * 40 + names(entries)[40:]
+    return entries, groups, split(entries, groups, seed=seed)
+
+
+def test_a_large_group_that_leaves_train_little_is_told():
+    told = 0
+    for seed in range(20):
+        entries, groups, assignment = one_large_group(seed)
+        found = found_of(assignment, "split_uneven")
+        held = assignment.splits.count("train")
+        assert bool(found) is (held < 21), seed
+        if found:
+            told += 1
+            side = assignment.splits[0]
+            assert (found[0].file, found[0].severity) == ("detection", "warning")
+            assert found[0].reason == (
+                f"train gets {held} of the 60 images that are dealt out, {held / 60:.1%} instead of 70%; the largest "
+                f"group elsewhere, that of detection/0000, takes 40 of them to {side}"
+            )
+            pins = {("detection", entry.file): side for entry in entries[:40]}
+            assert not found_of(split(entries, groups, pins, seed=seed), "split_uneven"), "the pins want it so"
+    assert told >= 3
+
+
+@both
+def test_uneven_splits_of_users_folders_and_of_folds_are_theirs(method):
+    own = given_set("detection", {"train": 5, "val": 20, "test": 20})
+    assert "split_uneven" not in codes(split(own, method=method))
+    entries = some("detection", 60)
+    folds = split(entries, ["one"] * 40 + names(entries)[40:], method=method, folds=3)
+    assert "split_uneven" not in codes(folds)
+
+
 @both
 def test_no_train_given_is_an_error(method):
     assignment = split(given_set("detection", {"val": 10, "test": 10}), method=method)

@@ -10,8 +10,20 @@ from hypothesis import strategies as st
 from panvision.files import write_rows
 from panvision.ingest.packed import SPLIT_COLUMNS, SPLITS, TASKS
 from panvision.ingest.problems import IngestError
-from panvision.ingest.splits.pins import read_pins
-from tests.ingest.split_sets import by_name, codes, found_of, given_set, names, photo, some, split, three_sets
+from panvision.ingest.splits.pins import follow_exports, read_pins
+from tests.ingest.split_sets import (
+    by_name,
+    codes,
+    exported,
+    found_of,
+    given_set,
+    names,
+    photo,
+    photos,
+    some,
+    split,
+    three_sets,
+)
 
 both = pytest.mark.parametrize("method", ["stable", "balanced"])
 
@@ -47,8 +59,9 @@ def test_splits_csv_can_be_read(tmp_path):
         "task\tfile\tsplit\rdetection\ta b.jpg\ttest\rsegmentation\timages/ä.png\ttrain",
         '\n\n Split , Task,file\n\n,,\n test ,Detection, "a b.jpg"\nTRAIN,segmentation,images/ä.png,,,\n\n',
         "task,file,split\ndetection,a b.jpg,test\ndetection,a b.jpg,test\nsegmentation,images/ä.png,train",
+        "task,file,split\ndetection,a b.jpg,Testing\nsegmentation,images/ä.png,training",
     ],
-    ids=["plain", "excel", "tabs", "untidy", "line twice"],
+    ids=["plain", "excel", "tabs", "untidy", "line twice", "names of folders"],
 )
 def test_what_spreadsheets_write_is_read(read, content):
     assert read(content) == TWO
@@ -95,6 +108,7 @@ def test_a_folder_is_refused(tmp_path):
         ("", "must name the columns task, file and split; it lacks task, file, split"),
         ("detection,a.jpg,test\n", "it lacks task, file, split"),
         ("task,split\ndetection,test\n", "it lacks file$"),
+        ("task,file,split,group,split\ndetection,a.jpg,test,g,train\n", "names the column split twice"),
         ("task,file,split\ndetection,\xe9.jpg,test".encode("cp1252"), "not UTF-8 text; .*CSV UTF-8"),
         ("task,file,split".encode("utf-16"), "not UTF-8 text"),
         ('task,file,split\ndetection,a,test\ndetection,"b,test\n', "line 3: unexpected end of data"),
@@ -217,6 +231,32 @@ def test_pins_of_a_torn_group_hold_where_a_side_agrees(method):
     groups[0] = groups[28] = groups[35]
     assignment = split(entries, groups, {("segmentation", "0005"): "test"}, method=method)
     assert assignment.splits[35] == "test" and codes(assignment) == ["split_leak"]
+
+
+@both
+def test_pins_hold_for_what_roboflow_exports_anew(method):
+    """The names differ in their hash, and the bytes too; there are more copies than before, and one photo less."""
+    before = [exported(f"pan{n}", hash_) for n in range(40) for hash_ in ("a1", "b2")]
+    pins = pinned(by_name(before, split(before, photos(before), method=method).splits))
+    after = [exported(f"pan{n}", hash_) for n in range(1, 40) for hash_ in ("c3", "d4", "e5")]
+    assignment = split(after, photos(after), pins, method=method, seed=7)
+    kept = {entry.photo: pins["detection", entry.file] for entry in before}
+    assert assignment.splits == [kept[entry.photo] for entry in after]
+    gone = found_of(assignment, "pin_unknown")
+    assert [found.reason for found in gone] == [
+        f"pins detection/pan0_jpg.rf.{hash_}.jpg, which is in no set" for hash_ in ("a1", "b2")
+    ]
+    assert "group_moved" not in codes(assignment)
+
+
+def test_a_file_that_is_there_keeps_its_own_pin_and_others_are_no_exports():
+    entries = [exported("pan1", "new"), exported("pan1", "old"), photo("pan2_jpg.rf.new.jpg"), photo("pan3.jpg")]
+    pins = {("detection", "pan1_jpg.rf.gone.jpg"): "val", ("detection", "pan1_jpg.rf.old.jpg"): "test"}
+    others = {("detection", "pan2_jpg.rf.gone.jpg"): "val", ("segmentation", "pan1_jpg.rf.x.jpg"): "val"}
+    assert follow_exports(entries, pins | others) == others | {
+        ("detection", "pan1_jpg.rf.new.jpg"): "val",
+        ("detection", "pan1_jpg.rf.old.jpg"): "test",
+    }
 
 
 @both

@@ -11,11 +11,13 @@ from tests.ingest.split_sets import (
     SHARES,
     codes,
     counts,
+    exported,
     found_of,
     given_set,
     lacking,
     names,
     photo,
+    photos,
     some,
     split,
     three_sets,
@@ -49,6 +51,22 @@ def test_the_smallest_hash_speaks_for_a_group():
     groups = [f"g{n % 100}" for n in range(300)]
     smallest = [min(range(n % 100, 300, 100), key=lambda row: entries[row].sha256) for n in range(300)]
     assert split(entries, groups).splits == [drawn(entries[row]) for row in smallest]
+
+
+def test_a_photo_stays_when_roboflow_exports_it_anew_with_other_bytes_and_copies():
+    first = [exported(f"pan{n}", hash_) for n in range(200) for hash_ in ("a1", "b2")]
+    again = [exported(f"pan{n}", hash_) for n in range(220) for hash_ in ("c3", "d4", "e5")]
+    before = dict(zip(photos(first), split(first, photos(first)).splits, strict=True))
+    after = dict(zip(photos(again), split(again, photos(again)).splits, strict=True))
+    assert before.items() <= after.items() and set(before.values()) == set(SPLITS)
+
+
+def test_a_photo_stays_when_its_export_comes_to_it():
+    entries = some("detection", 200)
+    groups = names(entries)
+    exports = [exported(f"pan{n}", "a1", "segmentation") for n in range(200)]
+    before, after = split(entries, groups).splits, split([*entries, *exports], groups * 2).splits
+    assert after == before * 2
 
 
 def test_shares_are_met_as_chance_meets_them():

@@ -9,9 +9,10 @@ from panvision.ingest.packed import SPLITS, Split
 from panvision.ingest.problems import IngestError, Problem, problem
 from panvision.ingest.settings import SplitSettings
 from panvision.ingest.splits.balance import deal_evenly
-from panvision.ingest.splits.pins import moved_pins, unknown_pins
+from panvision.ingest.splits.pins import follow_exports, moved_pins, unknown_pins
 from panvision.ingest.splits.stable import Move, deal_by_hash
 from panvision.ingest.splits.units import (
+    TRAIN,
     WHOLE,
     Feature,
     Pins,
@@ -21,6 +22,9 @@ from panvision.ingest.splits.units import (
     make_units,
     number_features,
 )
+
+# Of fewer images chance alone often leaves less than half of its share to train.
+_ENOUGH_IMAGES = 10
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def assign_splits(entries: Sequence[Entry], groups: Sequence[str], settings: Spl
         IngestError: both pins and folds are given.
     """
     places = Places.of(settings)
+    pins = follow_exports(entries, pins)
     if settings.folds:
         if pins:
             raise IngestError(
@@ -77,6 +82,7 @@ def assign_splits(entries: Sequence[Entry], groups: Sequence[str], settings: Spl
     problems = [
         *(_topped_up(move, units[move.unit], entries, places) for move in moves),
         *_empty_splits(entries, groups, splits, choices, folds=settings.folds),
+        *([] if settings.folds else _starved(entries, groups, splits, choices, wished=places.shares[TRAIN])),
         *_absent_classes(entries, groups, splits),
         *(_pooled(entries, settings) if settings.folds else _leaks(entries, groups, splits)),
         *unknown_pins(entries, pins, settings.pins),
@@ -131,6 +137,38 @@ def _empty_splits(
                     f"nothing is left for {' and '.join(lacking)}: {size} of the same photos{fixed}",
                 )
             )
+    return problems
+
+
+def _starved(
+    entries: Sequence[Entry],
+    groups: Sequence[str],
+    splits: Sequence[str],
+    choices: Sequence[tuple[int, ...]],
+    *,
+    wished: float,
+) -> list[Problem]:
+    """Sets of which train got less than half of its share, as where chance sends a large group elsewhere.
+
+    Only images count that neither folders nor pins hold in one split.
+    """
+    dealt: dict[str, list[int]] = defaultdict(list)
+    for row, entry in enumerate(entries):
+        if len(choices[row]) > 1:
+            dealt[entry.task].append(row)
+    problems: list[Problem] = []
+    for task, rows in sorted(dealt.items()):
+        elsewhere = [row for row in rows if splits[row] != "train"]
+        held = len(rows) - len(elsewhere)
+        if len(rows) < _ENOUGH_IMAGES or not 0 < held < wished / 2 * len(rows):
+            continue
+        sizes = Counter((groups[row], splits[row]) for row in elsewhere)
+        (largest, place), size = min(sizes.items(), key=lambda found: (-found[1], found[0]))
+        reason = (
+            f"train gets {held} of the {len(rows)} images that are dealt out, {held / len(rows):.1%} instead of "
+            f"{wished:.0%}; the largest group elsewhere, that of {largest}, takes {size} of them to {place}"
+        )
+        problems.append(problem("split_uneven", task, reason))
     return problems
 
 

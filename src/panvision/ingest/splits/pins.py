@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from panvision.ingest.copies.groups import Entry
+from panvision.ingest.formats.layout import SPLIT_FOLDERS, photo_name
 from panvision.ingest.packed import SPLITS, TASKS, Split, Task
 from panvision.ingest.problems import IngestError, Problem, problem
 from panvision.ingest.splits.units import Pins
@@ -21,8 +22,9 @@ _MOST_UNKNOWN = 5
 def read_pins(path: str | Path) -> dict[tuple[Task, str], Split]:
     """Read a pins file, such as build/splits.csv or what a spreadsheet made of it.
 
-    Commas, semicolons or tabs between the cells, any line ends, a byte order mark, blank lines, spaces around cells
-    and further columns are all accepted. The header alone pins nothing.
+    Commas, semicolons or tabs between the cells, any line ends, a byte order mark, blank lines, spaces around cells,
+    further columns, and a split by any name that its folder may have (`valid`) are all accepted. The header alone pins
+    nothing.
 
     Raises:
         IngestError: the file is missing or unreadable, or lines cannot be used; every one is listed.
@@ -36,8 +38,11 @@ def read_pins(path: str | Path) -> dict[tuple[Task, str], Split]:
     try:
         reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or ()]
         missing = [column for column in PIN_COLUMNS if column not in reader.fieldnames]
+        twice = [column for column in PIN_COLUMNS if reader.fieldnames.count(column) > 1]
         if missing:
             faults.append(f"the first line must name the columns task, file and split; it lacks {', '.join(missing)}")
+        elif twice:
+            faults.append(f"the first line names the column {twice[0]} twice")
         else:
             _parse(((blank + reader.line_num, row) for row in reader), pins, faults)
     except csv.Error as error:
@@ -47,6 +52,27 @@ def read_pins(path: str | Path) -> dict[tuple[Task, str], Split]:
         listed = "\n  ".join([*faults[:_MOST_FAULTS], *more])
         raise IngestError(f"{path}: pins (split.pins) that cannot be used; correct or remove them\n  {listed}")
     return pins
+
+
+def follow_exports(entries: Sequence[Entry], pins: Pins) -> Pins:
+    """The pins, where those of files that Roboflow has exported anew under other names pin what these are now.
+
+    Roboflow names each export of `pan.jpg` by another hash (`pan_jpg.rf.<hash>.jpg`). A pin of a file that its set has
+    no longer pins all files of the same photo, but for those that have a pin of their own.
+    """
+    files = {(entry.task, entry.file) for entry in entries}
+    photos: dict[tuple[Task, str], list[tuple[Task, str]]] = defaultdict(list)
+    for entry in entries:
+        if entry.roboflow:
+            photos[entry.task, entry.photo].append((entry.task, entry.file))
+    followed = dict(pins)
+    for (task, file), split in sorted(pins.items()):
+        photo, roboflow = photo_name(file)
+        if roboflow and (task, file) not in files and (task, photo) in photos:
+            del followed[task, file]
+            for key in photos[task, photo]:
+                followed.setdefault(key, split)
+    return followed
 
 
 def unknown_pins(entries: Sequence[Entry], pins: Pins, path: str) -> list[Problem]:
@@ -100,7 +126,7 @@ def _parse(rows: Iterable[tuple[int, dict[str, str]]], pins: dict[tuple[Task, st
     for line, row in rows:
         task, file, split = (row[column].strip() for column in PIN_COLUMNS)
         known_task = next((known for known in TASKS if known == task.lower()), None)
-        known_split = next((known for known in SPLITS if known == split.lower()), None)
+        known_split = next((known for known in SPLITS if known == SPLIT_FOLDERS.get(split.lower())), None)
         if known_task and known_split and file:
             key = known_task, file
             first = lines.setdefault(key, line)
@@ -114,6 +140,6 @@ def _fault(task: str, file: str, split: str) -> str:
     faults = [] if file else ["no file"]
     if task.lower() not in TASKS:
         faults.append(f"unknown task {task!r} (one of {', '.join(TASKS)})")
-    if split.lower() not in SPLITS:
+    if split.lower() not in SPLIT_FOLDERS:
         faults.append(f"unknown split {split!r} (one of {', '.join(SPLITS)})")
     return "; ".join(faults)

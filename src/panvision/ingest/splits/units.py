@@ -93,7 +93,7 @@ def make_units(
     for (_, choice), rows in parts.items():
         amounts = Counter(numbers[entries[row].task, trait] for row in rows for trait in (WHOLE, *entries[row].traits))
         counted = tuple(sorted(amounts.items()))
-        draw = _draw(min(entries[row].sha256 for row in rows), seed)
+        draw = _draw(min(_identity(entries[row]) for row in rows), seed)
         units.append(Unit(rows, choice, draw, shared.setdefault(counted, counted)))
     return sorted(units, key=lambda unit: (unit.draw, entries[unit.rows[0]].name))
 
@@ -150,6 +150,14 @@ def _follow(given: Counter[int], allowed: tuple[int, ...], pin: int | None) -> t
 
 def _most(votes: Counter[int]) -> int:
     return min(votes, key=lambda side: (-votes[side], side))
+
+
+def _identity(entry: Entry) -> str:
+    """What stays the same of an image: its bytes, but of an export of Roboflow's, which differ each time, its photo.
+
+    Hashes of bytes come first, so that the export of a photo that was there before does not move it.
+    """
+    return f"photo {entry.photo}" if entry.roboflow else entry.sha256
 
 
 def _draw(identity: str, seed: int) -> float:
