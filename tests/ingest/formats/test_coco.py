@@ -50,6 +50,8 @@ def annotate(**values):
         (lambda d: d["images"].append({"id": 9, "file_name": "x.jpg"}), "image_missing", "is listed in"),
         (annotate(category_id="0"), "annotation_broken", "annotations[0]: missing or of the wrong type: category_id"),
         (annotate(image_id=None), "annotation_broken", "image_id"),
+        (annotate(image_id=0.5), "annotation_broken", "image_id"),
+        (annotate(category_id=float("inf")), "annotation_broken", "category_id"),
         (annotate(bbox=None), "annotation_broken", "annotation 1: has neither a box nor an outline"),
         (annotate(image_id=77), "annotation_unknown_image", "annotation 1: unknown image 77"),
         (annotate(category_id=77), "annotation_unknown_category", "annotation 1: unknown category 77"),
@@ -72,6 +74,24 @@ def test_files_that_are_no_coco(tmp_path, content):
     write_text(coco_set(tmp_path) / FILE, content)
     reading = read_set("detection", tmp_path)
     assert codes(reading) == [("annotations_broken", FILE)] and reading.samples == []
+
+
+def test_ids_that_a_table_made_fractions_of_are_the_same_ids(tmp_path):
+    def as_pandas_writes(document):
+        for entry in document["annotations"]:
+            entry.update({key: float(entry[key]) for key in ("id", "image_id", "category_id")})
+
+    as_written = read_set("detection", coco_set(tmp_path / "a"))
+    assert as_written.problems == [] and len(as_written.samples) == 2
+    labels = [(sample.boxes.xywh, sample.boxes.labels) for sample in as_written.samples]
+    reading = read_set("detection", coco_set(tmp_path / "b", as_pandas_writes))
+    assert reading.problems == [] and [(sample.boxes.xywh, sample.boxes.labels) for sample in reading.samples] == labels
+
+
+@pytest.mark.parametrize("listed", ["A.JPG", "a.png", "cam1/a.jpg", "%61.jpg"])
+def test_of_a_missing_image_the_one_that_may_be_meant_is_named(tmp_path, listed):
+    reading = read(tmp_path, lambda document: document["images"][0].update(file_name=listed))
+    assert reason(reading, "image_missing") == f"is listed in {FILE}, but absent; there is images/a.jpg"
 
 
 def test_entries_that_share_an_id_are_left_out(tmp_path):

@@ -147,7 +147,8 @@ def _wrong_keys(entry: object, checks: dict[str, Callable[[object], bool]]) -> s
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether it is a whole number; 3.0 is what a table makes of 3 once a row of it is empty, and is the same key."""
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
 
 
 def _is_key(value: object) -> bool:

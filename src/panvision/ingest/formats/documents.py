@@ -6,8 +6,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+from urllib.parse import unquote
 
 from panvision.ingest.formats.layout import (
     OUTSIDE,
@@ -111,9 +113,17 @@ class Scan:
                 return problem("link_escapes", relative(found, self.root), OUTSIDE)
             if found:
                 return found
-        return problem(
-            "image_missing", relative(self.part.images / pure, self.root), f"is listed in {source}, but absent"
-        )
+        absent = f"is listed in {source}, but absent{self._likest(pure)}"
+        return problem("image_missing", relative(self.part.images / pure, self.root), absent)
+
+    def _likest(self, listed: PurePosixPath) -> str:
+        """The image that may be meant, for a message: of another folder, case or suffix, or listed as in an address."""
+        found = self._by_stem.get(_stem(unquote(listed.name)))
+        return "" if found is None else f"; there is {relative(found, self.root)}"
+
+    @cached_property
+    def _by_stem(self) -> dict[str, Path]:
+        return {_stem(path.name): path for path in reversed(self.images)}
 
     def unlisted(self, listed: Iterable[str], reason: str) -> list[Problem]:
         """Images of which the annotations say nothing: whether they show nothing or were forgotten is unknown."""
@@ -239,6 +249,10 @@ def _document(path: Path, base: Path, root: Path) -> Document:
 
 def _key(path: Path, base: Path) -> str:
     return _nfc(posixpath.splitext(relative(path, base))[0])
+
+
+def _stem(name: str) -> str:
+    return _nfc(posixpath.splitext(name)[0]).casefold()
 
 
 def _nfc(text: str) -> str:
