@@ -57,6 +57,17 @@ def test_segmentation_as_roboflow_exports_it(tmp_path):
     assert reading.samples[1].mask == "val/a_jpg.rf.12_mask.png"
 
 
+@pytest.mark.parametrize("mask", ["a.jpg.png", "a.png", "a_mask.png"])
+@pytest.mark.parametrize("folders", ["images masks", "Images Masks", "JPEGImages SegmentationClass"])
+def test_names_of_masks_and_of_their_folder(tmp_path, folders, mask):
+    images, masks = folders.split()
+    save(tmp_path / images / "a.jpg")
+    save_mask(tmp_path / masks / mask)
+    reading = read_set("segmentation", tmp_path)
+    assert [(sample.file, sample.mask) for sample in reading.samples] == [(f"{images}/a.jpg", f"{masks}/{mask}")]
+    assert reading.problems == []
+
+
 def test_roboflow_mask_names_in_a_masks_folder(tmp_path):
     save(tmp_path / "images" / "a.jpg")
     save_mask(tmp_path / "masks" / "a_mask.png")

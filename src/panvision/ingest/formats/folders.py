@@ -23,8 +23,8 @@ SEGMENTATION_CLASSES = ["background", "pan"]
 def read_segmentation(root: Path) -> Reading:
     """Pair images and masks by stem.
 
-    The folders are `images/` and `masks/`, or Pascal VOC's `JPEGImages/` and `SegmentationClass/`; in one folder, as
-    Roboflow exports them, the mask of `name.jpg` is `name_mask.png`.
+    The folders are `images/` and `masks/`, also with a capital, or Pascal VOC's `JPEGImages/` and `SegmentationClass/`;
+    in one folder, as Roboflow exports them, the mask of `name.jpg` is `name_mask.png`.
     """
     parts, problems = find_parts(root)
     samples: list[Sample] = []
@@ -43,17 +43,21 @@ def _images_and_masks(part: Part, root: Path) -> tuple[list[Path], dict[str, lis
     if part.masks is None:
         masks = [path for path in files if path.stem.endswith("_mask")]
         images = [path for path in files if not path.stem.endswith("_mask")]
-        return images, _by_stem(masks, frozenset()), problems
+        return images, _by_stem(masks, []), problems
     masks, faults = list_images(part.masks, root)
-    # masks/name_mask.png is Roboflow's name in our folder; masks/name.png is the layout's own.
-    return files, _by_stem(masks, frozenset(path.stem for path in files)), problems + faults
+    return files, _by_stem(masks, files), problems + faults
 
 
-def _by_stem(masks: list[Path], stems: frozenset[str]) -> dict[str, list[Path]]:
-    """Masks by the stem of their image: their own where an image has it, else without `_mask`."""
+def _by_stem(masks: list[Path], images: list[Path]) -> dict[str, list[Path]]:
+    """Masks by the stem of their image.
+
+    masks/name.png is the layout's own, masks/name.jpg.png Supervisely's name for it, masks/name_mask.png Roboflow's.
+    """
+    stems, names = {path.stem for path in images}, {path.name: path.stem for path in images}
     grouped: dict[str, list[Path]] = defaultdict(list)
     for path in masks:
-        grouped[path.stem if path.stem in stems else path.stem.removesuffix("_mask")].append(path)
+        own = path.stem if path.stem in stems else names.get(path.stem)
+        grouped[own or path.stem.removesuffix("_mask")].append(path)
     return grouped
 
 

@@ -22,9 +22,9 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
-# Where a set's own folder keeps them: ours, and Pascal VOC's.
-_IMAGE_FOLDERS = ("images", "JPEGImages")
-_MASK_FOLDERS = ("masks", "SegmentationClass")
+# Where a set's own folder keeps them: ours, as a system writes it that knows no case, and Pascal VOC's.
+_IMAGE_FOLDERS = ("images", "Images", "JPEGImages")
+_MASK_FOLDERS = ("masks", "Masks", "SegmentationClass")
 
 # What exporters and DVC put beside images.
 _COMPANIONS = frozenset({".json", ".csv", ".txt", ".yaml", ".yml", ".xml", ".md", ".dvc", ".names", ".data", ".cache"})
