@@ -229,12 +229,14 @@ def test_a_postscript_program_is_not_run(monkeypatch):
 def test_empty_missing_foreign_and_unreadable_files_are_named(tmp_path):
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "pointer.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
     (tmp_path / "folder.jpg").mkdir()
     for name, reason in {
         "empty.jpg": "is empty",
         "absent.jpg": "no such file",
         "text.jpg": "cannot be decoded: not a picture in a known format",
         "folder.jpg": "cannot be decoded: Is a directory",
+        "pointer.jpg": "is Git LFS's stand-in for the picture; fetch it with `git lfs pull`",
     }.items():
         with pytest.raises(ImageError, match=f"{name}: {reason}") as caught:
             read_image(tmp_path / name)

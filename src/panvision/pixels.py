@@ -60,6 +60,8 @@ _DECODING = (
     struct.error,
     zlib.error,
 )
+# What Git keeps in place of a large file that has not been fetched.
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # The next marker of a JPEG file: 0xFF and a code, past fill bytes, stuffed zeros and restart markers.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
@@ -172,6 +174,8 @@ def open_image(content: bytes, *, name: str) -> Iterator[Image.Image]:
     """
     if not content:
         raise ImageEmptyError(f"{name}: is empty")
+    if content.startswith(_LFS_POINTER):
+        raise ImageError(f"{name}: is Git LFS's stand-in for the picture; fetch it with `git lfs pull`")
     try:
         with decode_errors(name), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             # Pillow would have Ghostscript run it.
