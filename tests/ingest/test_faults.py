@@ -151,6 +151,7 @@ DETECTION = {
     "category_id_twice": lambda root: change(root, lambda d: d["categories"].append({"id": 0, "name": "lid"})),
     "category_name_twice": lambda root: change(root, lambda d: d["categories"].append({"id": 1, "name": "pot"})),
     "class_unused": lambda root: change(root, lambda d: d["categories"].append({"id": 1, "name": "lid"})),
+    "class_names_alike": lambda root: change(root, lambda d: d["categories"].append({"id": 1, "name": " Pot"})),
     "root_category_dropped": lambda root: change(
         root,
         lambda d: d["categories"].extend([{"id": 8, "name": "all"}, {"id": 9, "name": "x", "supercategory": "all"}]),
@@ -205,6 +206,7 @@ ALSO = {
     ("detection", "annotations_incomplete"): {"image_unlisted"},
     ("detection", "root_category_dropped"): {"class_unused"},
     ("detection", "path_escapes"): {"image_unlisted"},
+    ("detection", "class_names_alike"): {"class_unused"},
     ("detection", "image_id_twice"): {"annotation_unknown_image"},
     ("detection", "boxes_rotated"): {"exif_rotated"},
 }

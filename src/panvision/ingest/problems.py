@@ -66,6 +66,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "class_names_missing": ("error", "add the file that names the classes (YOLO: data.yaml or classes.txt)"),
     "category_id_twice": ("error", "give each category an id of its own, the same in all files"),
     "category_name_twice": ("error", "give each category a name of its own, the same in all files"),
+    "class_names_alike": ("warning", "give the class one name, unless two are meant"),
     "root_category_dropped": ("fixed", "nothing; Roboflow writes an empty category above the real ones"),
     "class_unused": ("warning", "label some, or remove the category"),
     "path_escapes": ("error", "write the image's name relative to the images' folder, without `..`"),

@@ -53,6 +53,19 @@ def test_boxes(tmp_path, given, box):
     assert codes(reading) == ([] if drawn_as_box else [("box_from_outline", "images")])
 
 
+def test_names_of_classes_that_somebody_typed_in_two_ways(tmp_path):
+    names = ["inlet_pipe", "pan", " Pan", "Inlet  pipe", "inlet-pipe", "pans", "inletpipe"]
+    boxes = [shape("rectangle", [[1, 2], [9, 8]], label=name) for name in names]
+    reading = read_set("detection", labelme_set(tmp_path, *boxes))
+    assert reading.classes == sorted(names), "they are told, and not joined"
+    assert [(found.code, found.file, found.reason) for found in reading.problems] == [
+        ("class_names_alike", "images/a.json", "'inlet-pipe' and 'Inlet  pipe' are two classes"),
+        ("class_names_alike", "images/a.json", "'inlet_pipe' and 'Inlet  pipe' are two classes"),
+        ("class_names_alike", "images/a.json", "'pan' and ' Pan' are two classes"),
+    ]
+    assert read_set("segmentation", tmp_path).problems[0].code != "class_names_alike"
+
+
 @pytest.mark.parametrize(
     ("given", "area"),
     [

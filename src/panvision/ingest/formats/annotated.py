@@ -8,13 +8,22 @@ a warning, since nobody knows whether they show nothing or were forgotten, and a
 costs more than a picture less.
 """
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from panvision.ingest.formats.documents import Claim, Document
 from panvision.ingest.formats.folders import SEGMENTATION_CLASSES
-from panvision.ingest.formats.layout import BoxLabels, OutlineLabels, Reading, RunLengths, Sample, relative
+from panvision.ingest.formats.layout import (
+    BoxLabels,
+    OutlineLabels,
+    Reading,
+    RunLengths,
+    Sample,
+    fold_name,
+    relative,
+)
 from panvision.ingest.formats.outlines import Box, Polygon, outline_box
 from panvision.ingest.packed import Task
 from panvision.ingest.problems import Problem, problem
@@ -127,6 +136,7 @@ def to_reading(task: Task, found: Iterable[Found]) -> Reading:
     problems = [*(fault for part in found for fault in part.problems), *problems]
     if task == "detection":
         samples, faults = _with_boxes(images, {name: label for label, name in enumerate(classes)})
+        faults += _names_alike(classes, images)
     else:
         samples, faults = _with_outlines(images)
         classes = list(SEGMENTATION_CLASSES)
@@ -140,6 +150,19 @@ def unused_classes(names: Iterable[str], used: Iterable[str], file: str) -> list
     return [
         problem("class_unused", file, f"the class {name!r} has no annotation") for name in names if name not in known
     ]
+
+
+def _names_alike(classes: Iterable[str], images: Sequence[Annotated]) -> list[Problem]:
+    """Classes that somebody may have meant for one: their names differ in case, spaces, hyphens or underscores only."""
+    first: dict[str, str] = {}
+    pairs = {name: first.setdefault(" ".join(re.split(r"[\s_-]+", fold_name(name))).strip(), name) for name in classes}
+    problems: list[Problem] = []
+    for name, other in pairs.items():
+        if name != other:
+            sources = (image.source for image in images if any(shape.name == name for shape in image.shapes))
+            source = next(sources, images[0].source if images else "")
+            problems.append(problem("class_names_alike", source, f"{name!r} and {other!r} are two classes"))
+    return problems
 
 
 def _listed_once(images: list[Annotated]) -> tuple[list[Annotated], list[Problem]]:
