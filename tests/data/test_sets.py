@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-import torch
 
-from panvision.data.sets import labelled_batches, open_sets
+from panvision.data.sets import labelled_batch, open_sets
 from panvision.data.stream import NO_OBJECT
 from panvision.files import write_json, write_rows
 from panvision.ingest.packed import TASKS, PackedError
@@ -40,22 +39,23 @@ def test_opened_sets_know_their_splits_classes_and_size(folder):
     assert sets.split("val")["detection"].tolist() == [2]
 
 
-def test_labelled_batches_come_in_order_unchanged_and_with_their_labels(folder):
+def test_a_labelled_batch_is_unchanged_in_order_and_has_its_labels(folder):
     sets = open_sets(folder / "prepared", folder / "splits.csv")
     rows = np.array([3, 0, 1])
     for task in TASKS:
-        batches = list(labelled_batches(sets.packed[task], rows, 2))
-        assert [len(batch.images) for batch in batches] == [2, 1]
-        images = torch.cat([batch.images for batch in batches]).permute(0, 2, 3, 1).numpy()
-        assert (images == sets.packed[task].images[rows]).all()
-    batch = next(labelled_batches(sets.packed["segmentation"], rows, 3))
+        batch = labelled_batch(sets.packed[task], rows)
+        assert list(batch.images) == list(batch.rows) == [task] and (batch.rows[task] == rows).all()
+        assert (batch.images[task].permute(0, 2, 3, 1).numpy() == sets.packed[task].images[rows]).all()
+        filled = {"segmentation": len(batch.masks), "detection": len(batch.boxes), "classification": len(batch.states)}
+        assert {name: count for name, count in filled.items() if count} == {task: 3}
+    batch = labelled_batch(sets.packed["segmentation"], rows)
     assert (
         batch.masks.shape == (3, 1, SIDE, SIDE)
         and (batch.masks[:, 0].numpy() == sets.packed["segmentation"].masks[rows]).all()
     )
-    batch = next(labelled_batches(sets.packed["classification"], rows, 3))
+    batch = labelled_batch(sets.packed["classification"], rows)
     assert batch.states.tolist() == [1, 0, 1]
-    batch = next(labelled_batches(sets.packed["detection"], np.array([1, 2]), 3))
+    batch = labelled_batch(sets.packed["detection"], np.array([1, 2]))
     assert batch.labels.tolist() == [[0], [NO_OBJECT]]
     assert (batch.boxes[0].numpy() == sets.packed["detection"].boxes[1] / 2).all()
 

@@ -1,15 +1,14 @@
-"""The three packed sets with their splits, and batches of a split that is looked at and not learned from."""
+"""The three packed sets with their splits, and batches of what is looked at and not learned from."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from panvision.data.stream import NO_OBJECT, pad_boxes, stack_images
+from panvision.data.stream import NO_OBJECT, Batch, pad_boxes, stack_images
 from panvision.ingest.packed import TASKS, PackedError, PackedSet, Split, open_packed, read_splits
 
 Rows = npt.NDArray[np.int64]
@@ -47,25 +46,6 @@ class Sets:
         return {task: self.rows[task][name] for task in TASKS if task in tasks}
 
 
-@dataclass(frozen=True)
-class LabelledImages:
-    """Some images of one set as they are.
-
-    Attributes:
-        images: (B, 3, S, S) uint8.
-        masks: (B, 1, S, S) uint8, 0 or 1; empty but for segmentation.
-        boxes: (B, M, 4) float32 xyxy in packed pixels; empty but for detection.
-        labels: (B, M) int64, NO_OBJECT in unused rows; likewise.
-        states: (B,) int64; empty but for classification.
-    """
-
-    images: Tensor
-    masks: Tensor
-    boxes: Tensor
-    labels: Tensor
-    states: Tensor
-
-
 def open_sets(prepared: str | Path, splits: str | Path) -> Sets:
     """Open what `prepare` and `validate` wrote.
 
@@ -90,14 +70,8 @@ def open_sets(prepared: str | Path, splits: str | Path) -> Sets:
     return Sets(packed, rows)
 
 
-def labelled_batches(packed: PackedSet, rows: Rows, batch_size: int) -> Iterator[LabelledImages]:
-    """Images of some rows with their labels, unchanged and in order."""
-    for start in range(0, len(rows), batch_size):
-        yield _labelled(packed, rows[start : start + batch_size])
-
-
-def _labelled(packed: PackedSet, rows: Rows) -> LabelledImages:
-    images = stack_images([np.array(packed.images[row]) for row in rows])
+def labelled_batch(packed: PackedSet, rows: Rows) -> Batch:
+    """Images of some rows of one set with their labels, unchanged and in order; no other task has any."""
     masks, states = torch.zeros((0,), dtype=torch.uint8), torch.zeros((0,), dtype=torch.int64)
     boxes, labels = torch.zeros((0, 1, 4)), torch.full((0, 1), NO_OBJECT)
     if packed.masks is not None:
@@ -106,4 +80,5 @@ def _labelled(packed: PackedSet, rows: Rows) -> LabelledImages:
         states = torch.from_numpy(packed.states[rows])
     if packed.labels is not None:
         boxes, labels = pad_boxes([packed.packed_boxes(row) for row in rows], [packed.labels[row] for row in rows])
-    return LabelledImages(images, masks, boxes, labels, states)
+    images = stack_images([np.array(packed.images[row]) for row in rows])
+    return Batch({packed.task: images}, masks, boxes, labels, states, rows={packed.task: rows})

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from panvision.data.sets import LabelledImages, Sets, labelled_batches
-from panvision.data.stream import NO_OBJECT
+from panvision.data.sets import Sets, labelled_batch
+from panvision.data.stream import NO_OBJECT, Batch
 from panvision.decoding.boxes import Thresholds, select
 from panvision.decoding.points import level_points
 from panvision.model.flat import join_levels
@@ -19,16 +19,9 @@ from panvision.scoring.classification import classification_scores
 from panvision.scoring.detection import Prediction, Truth, coco_scores
 from panvision.scoring.segmentation import Counts, pixel_counts, segmentation_scores
 from panvision.training.distributed import Alone, Ranks
-from panvision.training.losses import (
-    Term,
-    Terms,
-    classification_terms,
-    detection_terms,
-    segmentation_terms,
-    task_losses,
-)
+from panvision.training.losses import Term, Terms, batch_terms, task_losses
 from panvision.training.settings import LossSettings
-from panvision.training.targets import Points, make_points
+from panvision.training.targets import make_points
 
 # Validation ranks models of one run, so its thresholds are no params: low scores count, as in evaluation.
 THRESHOLDS = Thresholds(score=0.01, nms=0.5, max_detections=100)
@@ -118,10 +111,11 @@ def validate(
             number = first + ranks.rank
             if number < len(batches):
                 task, rows = batches[number]
-                (batch,) = labelled_batches(sets.packed[task], rows, batch_size)
+                batch = labelled_batch(sets.packed[task], rows)
+                there = batch.to(device)
                 with autocast():
-                    outputs = model(batch.images.to(device), (task,))
-                terms = _terms(outputs, batch, points, settings)
+                    outputs = model(there.images[task], (task,))
+                terms = batch_terms(outputs, there, points, settings)
                 own[number] = _Collected()
                 own[number].add_terms(terms)
                 if all(term.total.isfinite() for term in terms.values()):
@@ -142,24 +136,10 @@ def validate(
     )
 
 
-def _terms(outputs: Outputs, batch: LabelledImages, points: Points, settings: LossSettings) -> Terms:
-    """One batch's losses, on the model's device."""
-    device = points.xy.device
-    terms: Terms = {}
-    if "segmentation" in outputs:
-        terms |= segmentation_terms(outputs["segmentation"], batch.masks.to(device))
-    if "detection" in outputs:
-        boxes, labels = batch.boxes.to(device), batch.labels.to(device)
-        terms |= detection_terms(outputs["detection"], boxes, labels, points, settings)
-    if "classification" in outputs:
-        terms |= classification_terms(outputs["classification"], batch.states.to(device), settings)
-    return terms
-
-
 def _collect(
     collected: _Collected,
     outputs: Outputs,
-    batch: LabelledImages,
+    batch: Batch,
     places: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
 ) -> None:
     """Add one batch's predictions and what is true of it."""
@@ -168,13 +148,15 @@ def _collect(
         collected.pixels += [pixel_counts(*pair) for pair in zip(batch.masks.numpy()[:, 0], found[:, 0], strict=True)]
     if "detection" in outputs:
         collected.true_boxes += _true_boxes(batch)
-        collected.found_boxes += _found_boxes(outputs["detection"], places, image_size=batch.images.shape[-1])
+        collected.found_boxes += _found_boxes(
+            outputs["detection"], places, image_size=batch.images["detection"].shape[-1]
+        )
     if "classification" in outputs:
         collected.true_states += batch.states.tolist()
         collected.found_states += outputs["classification"].argmax(1).tolist()
 
 
-def _true_boxes(batch: LabelledImages) -> list[Truth]:
+def _true_boxes(batch: Batch) -> list[Truth]:
     used = (batch.labels != NO_OBJECT).numpy()
     boxes, labels = batch.boxes.numpy(), batch.labels.numpy()
     return [(boxes[row][used[row]], labels[row][used[row]]) for row in range(len(labels))]
