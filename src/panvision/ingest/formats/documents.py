@@ -16,10 +16,12 @@ from panvision.ingest.formats.layout import (
     SPLIT_FOLDERS,
     Part,
     is_link,
+    is_readable,
     leaves_root,
     list_folder,
     list_images,
     relative,
+    unreadable,
 )
 from panvision.ingest.formats.parsing import read_json, read_xml
 from panvision.ingest.problems import Problem, problem
@@ -112,7 +114,7 @@ class Scan:
             if found and leaves_root(found, self.root):
                 return problem("link_escapes", relative(found, self.root), OUTSIDE)
             if found:
-                return found
+                return found if is_readable(relative(found, self.root)) else unreadable(found, self.root)
         absent = f"is listed in {source}, but absent{self._likest(pure)}"
         return problem("image_missing", relative(self.part.images / pure, self.root), absent)
 
