@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from panvision.cli.main import main
+from panvision.ingest import workers
 from panvision.ingest.problems import COLUMNS
 from tests.cli.shown import json_keys
 from tests.ingest import raw_sets
+from tests.ingest.test_workers import die_elsewhere
 from tests.report.test_page import Page
 
 SMALL = ("data.image_size=64", "data.min_side=16", "split.val=0.2", "split.test=0.2", "split.method=balanced")
@@ -237,6 +239,17 @@ def test_a_full_disk_names_the_place_of_the_packed_sets(root, tmp_path, capsys, 
     assert validate(root, *(("--build", place) if build else ())) == 1
     told = "no space left on device for the packed sets (--build names another place); make room, "
     assert capsys.readouterr().err.startswith(f"panvision validate: {place}: {told}")
+
+
+def test_a_process_that_is_killed_is_no_fault_of_the_set(root, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
+    monkeypatch.setattr(workers, "_WORTH_IT", 1)
+    monkeypatch.setattr(workers, "_load_chunk", die_elsewhere)
+    assert validate(root, "--json") == 1
+    said = capsys.readouterr()
+    assert not said.out and said.err.count("\n") == 1
+    assert said.err.startswith("panvision validate: a process that loads images was killed, most likely by the system")
+    assert str(root / "segmentation/images/s") in said.err and "end other programs, lower data.max_pixels" in said.err
 
 
 def test_any_terminal_can_show_the_text(root) -> None:

@@ -173,6 +173,7 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
 
     Raises:
         IngestError: pins that cannot be kept together with `config.split`.
+        WorkerError: a process that loads images was killed.
         OSError: something cannot be written.
     """
     from panvision.ingest.pack import prepare
@@ -201,7 +202,7 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
 def _unusable(task: "Task", config: "Config", error: Exception) -> "list[Problem]":
     """A set that cannot be used as problems: prepare says why, and leaves nothing behind that lists the faults."""
     from panvision.ingest.formats.readers import read_set
-    from panvision.ingest.problems import IngestError, problem
+    from panvision.ingest.problems import problem
     from panvision.ingest.workers import load_samples
 
     root = Path(config.data.root) / task
@@ -210,12 +211,7 @@ def _unusable(task: "Task", config: "Config", error: Exception) -> "list[Problem
     if root.is_dir():
         reading = read_set(task, root)
         problems += [_below(found, task) for found in reading.problems]
-        try:
-            for found in load_samples(reading.samples, root, config.data, _problems):
-                problems.append(_below(found, task))
-        except IngestError:
-            # It is what `error` says.
-            pass
+        problems += [_below(found, task) for found in load_samples(reading.samples, root, config.data, _problems)]
     return problems
 
 
