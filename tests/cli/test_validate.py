@@ -1,6 +1,7 @@
 import csv
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -239,6 +240,17 @@ def test_a_full_disk_names_the_place_of_the_packed_sets(root, tmp_path, capsys, 
     assert validate(root, *(("--build", place) if build else ())) == 1
     told = "no space left on device for the packed sets (--build names another place); make room, "
     assert capsys.readouterr().err.startswith(f"panvision validate: {place}: {told}")
+
+
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EAGAIN])
+def test_want_of_memory_or_processes_is_no_matter_of_the_place(root, capsys, monkeypatch, code) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("panvision.ingest.pack.load_samples", refuse)
+    assert validate(root) == 1
+    words = f"panvision validate: {os.strerror(code)}; end other programs, then call the same command again\n"
+    assert capsys.readouterr().err.lower() == words.lower()
 
 
 def test_a_process_that_is_killed_is_no_fault_of_the_set(root, capsys, monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """`panvision validate`: what is wrong with three labelled sets, and how they would be split, without DVC."""
 
 import argparse
+import errno
 import importlib.util
 import json
 import sys
@@ -150,13 +151,17 @@ def run(args: argparse.Namespace) -> int:
     return found.exit_code
 
 
+# Said of memory and of processes, which no place has.
+_NO_PLACE = (errno.ENOMEM, errno.EAGAIN)
+
+
 @contextmanager
 def _naming(place: Path) -> Iterator[None]:
     """A full disk names no file; the folder that the packed sets go to may be another than anybody thinks of."""
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        if error.errno in (None, *_NO_PLACE) or error.filename is not None:
             raise
         reason = f"{error.strerror} for the packed sets (--build names another place)"
         raise OSError(error.errno, reason, str(place)) from error
