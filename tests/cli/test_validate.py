@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
+from panvision.cli.lock import LOCK
 from panvision.cli.main import main
 from panvision.ingest import workers
 from panvision.ingest.problems import COLUMNS
+from tests.cli.holders import held
 from tests.cli.shown import json_keys
 from tests.ingest import raw_sets
 from tests.ingest.test_workers import die_elsewhere
@@ -163,12 +165,25 @@ def test_the_packed_sets_are_kept_only_where_asked_for(root, tmp_path, capsys, m
     assert not list(scratch.iterdir())
     assert validate(root, "--build", tmp_path / "kept") == 0
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        LOCK,
         "data.json",
         "prepared",
         "problems.csv",
         "splits.csv",
     ]
     assert sorted(root.rglob("*")) == before
+
+
+def test_a_folder_that_another_command_writes_to_is_left_alone(root, tmp_path, capsys) -> None:
+    build = tmp_path / "kept"
+    with held(build) as process:
+        before = sorted(build.rglob("*"))
+        assert validate(root, "--json", "--build", build) == 1
+        said = capsys.readouterr()
+        words = f"process {process} writes there now; wait until it has ended, or name another folder (--build)"
+        assert (said.out, said.err) == ("", f"panvision validate: {build}: {words}\n")
+        assert sorted(build.rglob("*")) == before
+    assert validate(root, "--build", build) == 0
 
 
 def test_the_page_shows_what_was_found(root, tmp_path, capsys) -> None:

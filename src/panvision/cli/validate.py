@@ -17,6 +17,7 @@ from panvision.cli.configuration import pins_of, read_configuration
 from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError
 from panvision.cli.flags import FILE, FOLDER, add_data_root, add_output, add_settings, completed
+from panvision.cli.lock import only_writer
 from panvision.cli.manual import Manual
 from panvision.cli.problem_text import FEW, by_severity, count_line, count_severities, printable, problem_lines
 from panvision.cli.status import StatusLine
@@ -141,10 +142,10 @@ def run(args: argparse.Namespace) -> int:
             config = config.model_copy(update={"split": split})
         pins = read_pins(args.pins) if args.pins else pins_of(args, config)
         keep = nullcontext(args.build) if args.build else tempfile.TemporaryDirectory(prefix="panvision-")
-        with keep as folder, StatusLine(quiet=args.quiet) as status:
+        with keep as name, StatusLine(quiet=args.quiet) as status, only_writer(folder := Path(name), "--build"):
             with _naming(Path(args.build or tempfile.gettempdir())):
-                found = examine(config, pins, Path(folder), status)
-            _write(args, config, found, Path(folder), status)
+                found = examine(config, pins, folder, status)
+            _write(args, config, found, folder, status)
     except (ParamsError, IngestError) as error:
         raise UsageError(str(error)) from error
     _say(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if args.json else _text(found, every=args.all))
