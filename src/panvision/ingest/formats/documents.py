@@ -106,7 +106,7 @@ class Scan:
         pure = PurePosixPath(name.replace("\\", "/"))
         absolute = pure.is_absolute() or PureWindowsPath(name).is_absolute()
         if absolute or ".." in pure.parts or "\0" in name:
-            return problem("path_escapes", source, f"the file name {name!r} leaves the folder")
+            return problem("path_escapes", source, f"the file name {name!r} leaves the folder{self._likest(pure)}")
         folders = [self.part.images, self.part.folder]
         folders += [folder / subset for folder in folders] if subset else []
         for path in (folder / form for folder in folders for form in dict.fromkeys((pure, PurePosixPath(name)))):
