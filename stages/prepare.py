@@ -14,6 +14,7 @@ from panvision.ingest.pack import prepare
 from panvision.ingest.packed import TASKS
 from panvision.ingest.problems import IngestError
 from panvision.ingest.settings import DataSettings
+from panvision.ingest.workers import WorkerError
 from panvision.params import ParamsError, read_sections
 
 PACKED = Path("build/prepared")
@@ -27,7 +28,7 @@ def main() -> None:
     try:
         settings: DataSettings = read_sections({"data": DataSettings})["data"]
         result = prepare(task, settings, PACKED / task)
-    except (ParamsError, IngestError) as error:
+    except (ParamsError, IngestError, WorkerError) as error:
         sys.exit(str(error))
     except OSError as error:
         sys.exit(f"{PACKED / task}: cannot be written: {error}")

@@ -10,6 +10,7 @@ from panvision.scenes.demo import write_demo_sets
 from panvision.scenes.settings import SceneSettings, SetSizes
 from panvision.training import phases
 from panvision.training.stopping import Interrupted
+from tests.cli.holders import held
 from tests.cli.shown import json_keys
 
 SMALL = [
@@ -115,6 +116,14 @@ def test_faulty_data_stop_before_training(raw, tmp_path, capsys):
     assert train("--data_root", raw, "--checkpoint_dir", tmp_path / "out", settings=settings) == 1
     assert "raise data.max_pixels" in capsys.readouterr().err
     assert not (tmp_path / "out/best_model.pth").exists()
+
+
+def test_a_folder_that_another_training_writes_to_is_left_alone(raw, tmp_path, capsys):
+    with held(tmp_path / "out/build"):
+        assert train("--data_root", raw, "--checkpoint_dir", tmp_path / "out", settings=SMALL) == 1
+    told = capsys.readouterr().err
+    assert "writes there now" in told and told.endswith("(--checkpoint_dir)\n")
+    assert not (tmp_path / "out/build/prepared").exists()
 
 
 def test_an_unknown_device_is_one_line(raw, tmp_path, capsys):

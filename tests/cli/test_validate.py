@@ -1,16 +1,21 @@
 import csv
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from panvision.cli.lock import LOCK
 from panvision.cli.main import main
+from panvision.ingest import workers
 from panvision.ingest.problems import COLUMNS
+from tests.cli.holders import held
 from tests.cli.shown import json_keys
 from tests.ingest import raw_sets
+from tests.ingest.test_workers import die_elsewhere
 from tests.report.test_page import Page
 
 SMALL = ("data.image_size=64", "data.min_side=16", "split.val=0.2", "split.test=0.2", "split.method=balanced")
@@ -160,12 +165,25 @@ def test_the_packed_sets_are_kept_only_where_asked_for(root, tmp_path, capsys, m
     assert not list(scratch.iterdir())
     assert validate(root, "--build", tmp_path / "kept") == 0
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        LOCK,
         "data.json",
         "prepared",
         "problems.csv",
         "splits.csv",
     ]
     assert sorted(root.rglob("*")) == before
+
+
+def test_a_folder_that_another_command_writes_to_is_left_alone(root, tmp_path, capsys) -> None:
+    build = tmp_path / "kept"
+    with held(build) as process:
+        before = sorted(build.rglob("*"))
+        assert validate(root, "--json", "--build", build) == 1
+        said = capsys.readouterr()
+        words = f"process {process} writes there now; wait until it has ended, or name another folder (--build)"
+        assert (said.out, said.err) == ("", f"panvision validate: {build}: {words}\n")
+        assert sorted(build.rglob("*")) == before
+    assert validate(root, "--build", build) == 0
 
 
 def test_the_page_shows_what_was_found(root, tmp_path, capsys) -> None:
@@ -237,6 +255,28 @@ def test_a_full_disk_names_the_place_of_the_packed_sets(root, tmp_path, capsys, 
     assert validate(root, *(("--build", place) if build else ())) == 1
     told = "no space left on device for the packed sets (--build names another place); make room, "
     assert capsys.readouterr().err.startswith(f"panvision validate: {place}: {told}")
+
+
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EAGAIN])
+def test_want_of_memory_or_processes_is_no_matter_of_the_place(root, capsys, monkeypatch, code) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("panvision.ingest.pack.load_samples", refuse)
+    assert validate(root) == 1
+    words = f"panvision validate: {os.strerror(code)}; end other programs, then call the same command again\n"
+    assert capsys.readouterr().err.lower() == words.lower()
+
+
+def test_a_process_that_is_killed_is_no_fault_of_the_set(root, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
+    monkeypatch.setattr(workers, "_WORTH_IT", 1)
+    monkeypatch.setattr(workers, "_load_chunk", die_elsewhere)
+    assert validate(root, "--json") == 1
+    said = capsys.readouterr()
+    assert not said.out and said.err.count("\n") == 1
+    assert said.err.startswith("panvision validate: a process that loads images was killed, most likely by the system")
+    assert str(root / "segmentation/images/s") in said.err and "end other programs, lower data.max_pixels" in said.err
 
 
 def test_any_terminal_can_show_the_text(root) -> None:

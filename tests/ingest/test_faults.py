@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from panvision.ingest.problems import CATALOGUE
+from panvision.ingest.packed import open_packed
+from panvision.ingest.problems import CATALOGUE, read_problems
 from tests.ingest.raw_sets import (
     check,
     classification_set,
@@ -311,6 +313,30 @@ def test_a_name_that_is_no_text(tmp_path):
     assert [(found.code, found.file) for found in result.problems] == [("name_unreadable", "images/raw/caf\\udce9.png")]
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_carriage_return_in_a_name_breaks_no_table(tmp_path, task):
+    """Whether a folder's listing or an annotation file tells the name; any other sign may stand in one."""
+    root = small_set(tmp_path, task)
+    image = root / IMAGE[task]
+    odd = image.with_name("q\"u,o;t\ne'<b>.png")
+    for name in (image.with_name("a\rb.png"), odd):
+        shutil.copy(image, name)
+        if task == "segmentation":
+            shutil.copy(root / "masks" / image.name, root / "masks" / name.name)
+    if task == "detection":
+        change(root, lambda document: document["images"][0].update(file_name=odd.name))
+        change(root, lambda document: document["images"][1].update(file_name="a\rb.png"))
+        change(root, lambda document: document["images"][2].update(file_name="gone\r.png"))
+    result = pack(tmp_path, task)
+    folder = tmp_path / "prepared" / task
+    assert read_problems(folder / "problems.csv") == result.problems
+    refused = {found.file for found in result.problems if found.code == "name_unreadable"}
+    assert f"{IMAGE[task].rpartition('/')[0]}/a\\rb.png" in refused
+    files = open_packed(folder, task).files
+    assert len(files) == result.images and odd.relative_to(root).as_posix() in files
+    assert not any("\r" in file for file in files)
+
+
 def refuse(monkeypatch, method, part):
     """Make the system refuse a call to `Path.method` for paths that end in `part`."""
     real = getattr(Path, method)
@@ -473,7 +499,7 @@ def test_any_file_name_is_a_sample_or_a_problem(tmp_path_factory, names):
             (folder / f"{name}{suffix}").write_bytes(image)
         except OSError:
             assume(False)
-    written = {f"images/{path.name}" for path in folder.iterdir()}
+    written = {in_tables(f"images/{path.name}") for path in folder.iterdir()}
     reading, loaded = load(root, "segmentation")
     seen = {sample.file for sample in reading.samples} | {found.file for found in reading.problems}
     silent = {file for file in written if Path(file).suffix.lower() in (".txt", ".md", ".csv", ".dvc")}
@@ -494,7 +520,13 @@ def test_any_class_name_is_a_class_or_a_problem(tmp_path_factory, name):
     if name in reading.classes:
         assert [sample.file for sample in reading.samples] == [f"images/{name}/a.png"]
     else:
-        assert any(found.file == f"images/{path.parent.name}" for found in reading.problems) or name.startswith(".")
+        told = in_tables(f"images/{path.parent.name}")
+        assert any(found.file == told for found in reading.problems) or name.startswith(".")
+
+
+def in_tables(file):
+    """How a problem writes a file's path."""
+    return file.replace("\r", "\\r")
 
 
 def mutated(content, edits, length):

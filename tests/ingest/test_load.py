@@ -102,6 +102,15 @@ def test_what_outlines_mark_is_judged_like_a_mask(tmp_path, polygons, code):
     assert [(found.code, found.file) for found in loaded.problems] == [(code, "a.png")] and loaded.image is not None
 
 
+def test_a_mask_drawn_in_black_on_transparency_says_why_it_marks_nothing(tmp_path):
+    save(tmp_path / "a.png", 3)
+    drawn = Image.open(save_mask(tmp_path / "m.png")).convert("L")
+    save(tmp_path / "m.png", Image.merge("LA", [Image.new("L", drawn.size), drawn]))
+    (found,) = load(tmp_path, mask="m.png").problems
+    assert (found.code, found.file) == ("mask_empty", "m.png")
+    assert found.reason.startswith("marks no pan: what it draws is black or less than half opaque; ")
+
+
 def test_outlines_that_contradict_the_picture_cost_the_image(tmp_path):
     save(tmp_path / "a.png", 3)
     loaded = load(tmp_path, outlines=OutlineLabels((40.0, 40.0), OUTLINE.polygons))

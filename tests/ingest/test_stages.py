@@ -1,12 +1,15 @@
 """The two stage scripts, run as a user or CI runs them."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from panvision.ingest import workers
 from tests.ingest.raw_sets import all_sets, segmentation_set
+from tests.ingest.test_workers import die_elsewhere
 
 STAGES = Path(__file__).parents[2] / "stages"
 
@@ -50,6 +53,19 @@ def test_errors_let_prepare_finish_and_stop_validate(project):
     assert done.stderr.startswith("error: segmentation/images/s1.png: is empty [image_empty]; ")
     assert "Traceback" not in done.stderr
     assert not (project / "build" / "splits.csv").exists() and not (project / "metrics").exists()
+
+
+def test_a_process_that_is_killed_is_one_line(project, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
+    monkeypatch.setattr(workers, "_WORTH_IT", 1)
+    monkeypatch.setattr(workers, "_load_chunk", die_elsewhere)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setattr("sys.excepthook", sys.excepthook)
+    monkeypatch.syspath_prepend(STAGES)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("sys.argv", ["prepare.py", "detection"])
+    with pytest.raises(SystemExit, match=r"^a process that loads images was killed, .*raw/detection/images/d"):
+        runpy.run_path(str(STAGES / "prepare.py"), run_name="__main__")
 
 
 def test_missing_folder(tmp_path):

@@ -76,6 +76,35 @@ def test_palette_with_a_transparent_background(tmp_path):
     assert (load_mask(tmp_path, "a.png") == PAN).all()
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_a_transparent_colour_is_background(tmp_path, mode):
+    """Without an alpha channel PNG names one colour; a transparent white is not a pan."""
+    white = (255, 255, 255) if mode == "RGB" else 255
+    save(tmp_path / "a.png", Image.fromarray(~PAN).convert(mode), transparency=white)
+    mask = read_mask(tmp_path / "a.png", stored_size=(40, 30), orientation=1)
+    assert not mask.pan.any() and mask.unseen
+    black = 0 if mode != "RGB" else (0, 0, 0)
+    save(tmp_path / "b.png", Image.fromarray(PAN).convert(mode), transparency=black)
+    assert (load_mask(tmp_path, "b.png") == PAN).all()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "unseen"),
+    [
+        (np.stack([PAN * 0, PAN * 255], axis=2), True),  # black on transparency
+        (np.stack([PAN * 255, PAN * 100], axis=2), True),  # white, but too faint
+        (np.stack([PAN * 255, PAN * 0], axis=2), True),  # white below full transparency
+        (np.stack([PAN * 255, PAN * 255], axis=2), False),
+        (np.stack([PAN * 0, PAN * 0], axis=2), False),  # nothing at all
+        (np.stack([PAN * 0, PAN * 0 + 255], axis=2), False),
+        (PAN * 0, False),
+    ],
+)
+def test_what_is_drawn_and_not_seen_is_told_from_nothing(tmp_path, pixels, unseen):
+    save(tmp_path / "a.png", Image.fromarray(pixels.astype(np.uint8)))
+    assert read_mask(tmp_path / "a.png", stored_size=(40, 30), orientation=1).unseen == unseen
+
+
 def test_jpeg_mask_is_cut_at_half(tmp_path):
     save(tmp_path / "a.jpg", Image.fromarray(PAN * np.uint8(255)), quality=60)
     mask = read_mask(tmp_path / "a.jpg", stored_size=(40, 30), orientation=1)

@@ -1,13 +1,13 @@
 import multiprocessing
 import os
+import signal
 
 import pytest
 
 from panvision.ingest import workers
 from panvision.ingest.formats.readers import read_set
 from panvision.ingest.load import load_sample
-from panvision.ingest.problems import IngestError
-from panvision.ingest.workers import load_samples
+from panvision.ingest.workers import WorkerError, load_samples
 from tests.ingest.raw_sets import classification_set, set_settings
 
 
@@ -49,10 +49,11 @@ def test_stopping_early_ends_the_processes(given, monkeypatch):
     loading.close()
 
 
-def test_a_process_that_dies_is_an_error_that_names_files(given, monkeypatch):
+def test_a_process_that_is_killed_is_an_error_that_names_files(given, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
     monkeypatch.setattr(workers, "_load_chunk", die_elsewhere)
-    with pytest.raises(IngestError, match=r"process that loads images died.*images/burnt/c12[0-9]{2}\.png.*max_pixels"):
+    words = r"was killed, .* memory.*classification/images/burnt/c12[0-9]{2}\.png.*max_pixels"
+    with pytest.raises(WorkerError, match=words):
         list(load_samples(*given, everything))
 
 
@@ -62,5 +63,5 @@ def everything(first, samples):
 
 def die_elsewhere(first, samples, root, settings, keep):
     if multiprocessing.parent_process() is not None:
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)
     return keep(first, [load_sample(sample, root, settings) for sample in samples])

@@ -54,6 +54,14 @@ def test_names_are_escaped(run, problems) -> None:
     assert f"detection/images/{HOSTILE} {HOSTILE} is empty" in shown.text["findings"]
 
 
+@pytest.mark.parametrize("limit", [0, 6])
+def test_what_a_name_hides_is_shown(run, limit) -> None:
+    """A line end that reads like a space, and a sign that makes `gpj.exe` read `exe.jpg`."""
+    found = problem("image_empty", "detection/images/a\nb\u202egpj.jpg", "is like c\nd.jpg")
+    text = Page(page(run, [found], limit)).text["findings"]
+    assert r"detection/images/a\nb\u202egpj.jpg" in text and r"is like c\nd.jpg" in text
+
+
 def test_no_pictures_where_none_are_asked_for(run, problems) -> None:
     shown = Page(page(run, problems, limit=0))
     assert shown.count("img") == 0 and "segmentation/masks/00.png marks no pan" in shown.text["findings"]

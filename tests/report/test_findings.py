@@ -159,13 +159,15 @@ def test_real_rivals_stand_side_by_side_with_their_classes(sets) -> None:
     assert found["label_conflict"].severity == "error" and found["label_conflict"].complete
 
 
-def test_a_picture_stands_beside_the_neighbour_that_its_reason_names(tmp_path) -> None:
-    rows = [("classification", f"images/{name}.png", name, "train") for name in ("raw/1", "raw/11", "burnt/1")]
-    reason = "bears burnt, while of the 5 pictures … all bear raw, first {}images/raw/1.png"
-    for prefix in ("", "classification/"):
-        said = problem("neighbours_disagree", "classification/images/burnt/1.png", reason.format(prefix))
-        (found,) = drawn([said], tmp_path, groups=rows)
-        assert names(found.exhibits[0]) == ["classification/images/burnt/1.png", "classification/images/raw/1.png"]
+@pytest.mark.parametrize("prefix", ["", "classification/"])
+@pytest.mark.parametrize("state", ["raw", "raw, or nearly"])
+def test_a_picture_stands_beside_the_neighbour_that_its_reason_names(tmp_path, prefix, state) -> None:
+    pictures = (f"{state}/1", f"{state}/11", "burnt/1")
+    rows = [("classification", f"images/{name}.png", name, "train") for name in pictures]
+    reason = f"bears burnt, while of the 5 pictures … all bear {state}, first {prefix}images/{state}/1.png"
+    said = problem("neighbours_disagree", "classification/images/burnt/1.png", reason)
+    (found,) = drawn([said], tmp_path, groups=rows)
+    assert names(found.exhibits[0]) == ["classification/images/burnt/1.png", f"classification/images/{state}/1.png"]
 
 
 def test_only_the_boxes_that_a_reason_names_are_drawn(sets, monkeypatch) -> None:

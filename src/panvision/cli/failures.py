@@ -24,6 +24,8 @@ REMEDIES = {
     errno.ENOTDIR: "name a place below a folder",
     errno.ENOSPC: "make room, then call the same command again",
     errno.EDQUOT: "make room, then call the same command again",
+    errno.ENOMEM: "end other programs, then call the same command again",
+    errno.EAGAIN: "end other programs, then call the same command again",
     errno.EADDRINUSE: "name another port, or end what listens there",
 }
 # What panvision.files writes to before it stands under its own name.

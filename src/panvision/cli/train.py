@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from panvision.cli.configuration import pins_of, read_configuration
 from panvision.cli.exits import Exit
 from panvision.cli.flags import FOLDER, add_data_root, add_device, add_output, add_settings, completed
+from panvision.cli.lock import only_writer
 from panvision.cli.manual import Manual
 from panvision.cli.status import narrated_on_stderr
 
@@ -64,8 +65,10 @@ def run(args: argparse.Namespace) -> int:
         return _train(config, folder, args)
     if is_rank(os.environ):
         raise TrainingError("torchrun starts `stages/train.py`; this command starts its own: set train.devices")
-    with narrated_on_stderr() if args.json else contextlib.nullcontext():
-        _prepare(config, pins_of(args, config), folder, args.device)
+    _check(config, args.device)
+    narration = narrated_on_stderr() if args.json else contextlib.nullcontext()
+    with only_writer(folder / "build", "--checkpoint_dir"), narration:
+        _prepare(config, pins_of(args, config), folder / "build")
         status = (_launch if config.train.devices > 1 else _train)(config, folder, args)
     if status == Exit.DONE:
         name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
@@ -75,19 +78,23 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def _prepare(config: "Config", pins: "Pins", folder: Path, device_name: str | None) -> None:
-    """The pipeline's stages before training, below one folder; faults that stop training are found before."""
-    from panvision.ingest.pack import prepare
-    from panvision.ingest.packed import TASKS
-    from panvision.ingest.problems import IngestError
-    from panvision.ingest.validate import judge, write_verdict
+def _check(config: "Config", device_name: str | None) -> None:
+    """Find what would stop the training before any photo is read."""
     from panvision.model.weights import check_weights
     from panvision.training.distributed import pick_device
 
     config.train.share(config.train.devices)
     pick_device(device_name)
     check_weights(config.model)
-    build = folder / "build"
+
+
+def _prepare(config: "Config", pins: "Pins", build: Path) -> None:
+    """The pipeline's stages before training, below one folder."""
+    from panvision.ingest.pack import prepare
+    from panvision.ingest.packed import TASKS
+    from panvision.ingest.problems import IngestError
+    from panvision.ingest.validate import judge, write_verdict
+
     for task in TASKS:
         prepare(task, config.data, build / "prepared" / task)
     verdict = judge(build / "prepared", config.split, pins)

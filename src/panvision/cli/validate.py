@@ -1,6 +1,7 @@
 """`panvision validate`: what is wrong with three labelled sets, and how they would be split, without DVC."""
 
 import argparse
+import errno
 import importlib.util
 import json
 import sys
@@ -16,6 +17,7 @@ from panvision.cli.configuration import pins_of, read_configuration
 from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError
 from panvision.cli.flags import FILE, FOLDER, add_data_root, add_output, add_settings, completed
+from panvision.cli.lock import only_writer
 from panvision.cli.manual import Manual
 from panvision.cli.problem_text import FEW, by_severity, count_line, count_severities, printable, problem_lines
 from panvision.cli.status import StatusLine
@@ -140,14 +142,18 @@ def run(args: argparse.Namespace) -> int:
             config = config.model_copy(update={"split": split})
         pins = read_pins(args.pins) if args.pins else pins_of(args, config)
         keep = nullcontext(args.build) if args.build else tempfile.TemporaryDirectory(prefix="panvision-")
-        with keep as folder, StatusLine(quiet=args.quiet) as status:
+        with keep as name, StatusLine(quiet=args.quiet) as status, only_writer(folder := Path(name), "--build"):
             with _naming(Path(args.build or tempfile.gettempdir())):
-                found = examine(config, pins, Path(folder), status)
-            _write(args, config, found, Path(folder), status)
+                found = examine(config, pins, folder, status)
+            _write(args, config, found, folder, status)
     except (ParamsError, IngestError) as error:
         raise UsageError(str(error)) from error
     _say(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if args.json else _text(found, every=args.all))
     return found.exit_code
+
+
+# Said of memory and of processes, which no place has.
+_NO_PLACE = (errno.ENOMEM, errno.EAGAIN)
 
 
 @contextmanager
@@ -156,7 +162,7 @@ def _naming(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        if error.errno in (None, *_NO_PLACE) or error.filename is not None:
             raise
         reason = f"{error.strerror} for the packed sets (--build names another place)"
         raise OSError(error.errno, reason, str(place)) from error
@@ -173,6 +179,7 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
 
     Raises:
         IngestError: pins that cannot be kept together with `config.split`.
+        WorkerError: a process that loads images was killed.
         OSError: something cannot be written.
     """
     from panvision.ingest.pack import prepare
@@ -201,7 +208,7 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
 def _unusable(task: "Task", config: "Config", error: Exception) -> "list[Problem]":
     """A set that cannot be used as problems: prepare says why, and leaves nothing behind that lists the faults."""
     from panvision.ingest.formats.readers import read_set
-    from panvision.ingest.problems import IngestError, problem
+    from panvision.ingest.problems import problem
     from panvision.ingest.workers import load_samples
 
     root = Path(config.data.root) / task
@@ -210,12 +217,7 @@ def _unusable(task: "Task", config: "Config", error: Exception) -> "list[Problem
     if root.is_dir():
         reading = read_set(task, root)
         problems += [_below(found, task) for found in reading.problems]
-        try:
-            for found in load_samples(reading.samples, root, config.data, _problems):
-                problems.append(_below(found, task))
-        except IngestError:
-            # It is what `error` says.
-            pass
+        problems += [_below(found, task) for found in load_samples(reading.samples, root, config.data, _problems)]
     return problems
 
 

@@ -268,7 +268,7 @@ def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) ->
         # Only a mask of another size than its image, which was small enough, can be too large.
         code = "mask_size" if isinstance(error, ImageTooLargeError) else "mask_undecodable"
         return None, [problem(code, sample.mask, _reason(error, sample.mask))]
-    return mask.pan, [*_as_drawn(mask, sample), *_as_marked(mask.pan, sample.mask)]
+    return mask.pan, [*_as_drawn(mask, sample), *([] if mask.unseen else _as_marked(mask.pan, sample.mask))]
 
 
 def _as_drawn(mask: Mask, sample: Sample) -> list[Problem]:
@@ -276,6 +276,9 @@ def _as_drawn(mask: Mask, sample: Sample) -> list[Problem]:
     problems: list[Problem] = []
     if mask.turned:
         problems.append(problem("mask_rotated", sample.mask, f"was turned with its image {sample.file}"))
+    if mask.unseen:
+        reason = "marks no pan: what it draws is black or less than half opaque; a pan is to be opaque and white"
+        problems.append(problem("mask_empty", sample.mask, reason))
     if mask.between > 0:
         share = f"{mask.between:.1%} of the pixels are neither background nor the brightest value"
         problems.append(problem("mask_not_binary", sample.mask, share))

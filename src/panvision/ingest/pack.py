@@ -43,6 +43,7 @@ def prepare(task: Task, settings: DataSettings, out: str | Path) -> PackResult:
 
     Raises:
         IngestError: the set is missing, or nothing in it can be used.
+        WorkerError: a process that loads images was killed.
         OSError: the arrays cannot be written.
     """
     root, out = Path(settings.root) / task, Path(out)

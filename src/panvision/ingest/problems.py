@@ -146,6 +146,8 @@ class Problem:
 def problem(code: str, file: str, reason: str, severity: Severity | None = None) -> Problem:
     """A problem of the catalogue; `severity` only where a param decides it."""
     usual, remedy = CATALOGUE[code]
+    # Python 3.11's csv.writer leaves a carriage return unquoted, and its reader takes that for the end of a line.
+    file, reason = (text.replace("\r", "\\r") for text in (file, reason))
     return Problem(code, severity or usual, file, reason, remedy)
 
 

@@ -37,11 +37,13 @@ class Mask(NamedTuple):
         pan: (H, W) uint8 0 or 1.
         turned: it was drawn on the unturned file, and was turned with the image.
         between: share of pixels that are neither zero nor the brightest value, 0 to 1.
+        unseen: something is drawn with transparency, but none of it counts as pan.
     """
 
     pan: MaskArray
     turned: bool
     between: float
+    unseen: bool
 
 
 def load_mask(folder: str | Path, mask_file: str, image_file: str | None = None) -> MaskArray:
@@ -92,13 +94,15 @@ def read_mask(
         ImageError: the mask cannot be decoded.
         MaskSizeError: it fits neither way.
     """
-    pan, between = binarise(_channels(path, max_pixels, content))
+    channels = _channels(path, max_pixels, content)
+    pan, between = binarise(channels)
+    unseen = not pan.any() and _draws_with_alpha(channels)
     size = (pan.shape[1], pan.shape[0])
     upright = stored_size[::-1] if orientation in (5, 6, 7, 8) else stored_size
     if size == upright:
-        return Mask(pan, turned=False, between=between)
+        return Mask(pan, turned=False, between=between, unseen=unseen)
     if size == stored_size:
-        return Mask(turn_mask(pan, orientation), turned=True, between=between)
+        return Mask(turn_mask(pan, orientation), turned=True, between=between, unseen=unseen)
     raise MaskSizeError(f"the mask is {size[0]}x{size[1]}, the image {upright[0]}x{upright[1]}")
 
 
@@ -170,6 +174,11 @@ def _brightest(channels: Values) -> Values:
     return np.asarray(channels.max(axis=2))
 
 
+def _draws_with_alpha(channels: Values) -> bool:
+    """Whether a mask (H, W) or (H, W, C) has an alpha channel, and is not the same all over."""
+    return channels.ndim == 3 and channels.shape[2] in (2, 4) and bool((channels != channels[0, 0]).any())
+
+
 def _channels(path: str | Path, max_pixels: int, content: bytes | None = None) -> Values:
     """A mask file's values as they lie, colours instead of palette indexes."""
     if content is None:
@@ -180,6 +189,8 @@ def _channels(path: str | Path, max_pixels: int, content: bytes | None = None) -
             raise ImageTooLargeError(f"{path}: {image.width}x{image.height} is more than {max_pixels} pixels")
         if image.mode in ("P", "PA"):
             return _palette_values(image)
+        if image.mode in ("1", "L", "RGB") and "transparency" in image.info:
+            return np.asarray(image.convert("RGBA"))
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8)
         if image.mode in ("L", "LA", "RGB", "RGBA"):

@@ -14,7 +14,6 @@ from typing import TypeVar
 from panvision.ingest.cores import count_cores
 from panvision.ingest.formats.layout import Sample
 from panvision.ingest.load import Loaded, load_sample
-from panvision.ingest.problems import IngestError
 from panvision.ingest.settings import DataSettings
 
 Kept = TypeVar("Kept")
@@ -29,6 +28,10 @@ _QUEUED = 2
 _WAITING = 64
 # Starting processes takes as long as loading so many samples.
 _WORTH_IT = 96
+
+
+class WorkerError(RuntimeError):
+    """A process that loads images died, which says nothing of the set; the message has the causes and what to do."""
 
 
 def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings, keep: Keep[Kept]) -> Iterator[Kept]:
@@ -46,7 +49,7 @@ def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings, 
             and `keep` itself can be pickled.
 
     Raises:
-        IngestError: a process died over one of some images, which are named.
+        WorkerError: a process was killed, or crashed; the image is named that it had, or had soon before.
         Exception: what `keep` raises.
     """
     others = count_cores() - 1
@@ -73,9 +76,10 @@ def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings, 
                     waiting.popleft()
         except BrokenProcessPool as error:
             chunk = waiting[0][0] if waiting else samples
-            raise IngestError(
-                "a process that loads images died, for want of memory or over a file that breaks the decoder; it was "
-                f"one of those from {chunk[0].file} on: free memory, lower data.max_pixels, or look at these files"
+            raise WorkerError(
+                "a process that loads images was killed, most likely by the system for want of memory, or crashed over "
+                f"a picture, {root / chunk[0].file} or one after it: end other programs, lower data.max_pixels, allow "
+                "fewer cores (each has such a process; `taskset -c 0` allows one), or look at these pictures"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

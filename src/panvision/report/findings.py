@@ -192,9 +192,15 @@ def _representatives(members: Sequence[str], archive: Archive) -> list[str]:
 def _named(found: Problem, archive: Archive) -> list[str]:
     """The other pictures of its set that a reason names, with or without the set."""
     task = found.file.partition("/")[0]
-    words = f" {found.reason} ".replace(", ", " ")
+    words = _without_commas(f" {found.reason} ")
     names = [name for name in archive.splits if name.startswith(f"{task}/") and name != found.file]
-    return [name for name in names if f" {name} " in words or f" {name.removeprefix(f'{task}/')} " in words]
+    forms = {name: (name, name.removeprefix(f"{task}/")) for name in names}
+    return [name for name in names if any(f" {_without_commas(form)} " in words for form in forms[name])]
+
+
+def _without_commas(text: str) -> str:
+    """Text without the commas of lists, which names may hold, too."""
+    return text.replace(", ", " ")
 
 
 def _links(reason: str) -> list[str]:

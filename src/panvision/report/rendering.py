@@ -10,7 +10,10 @@ MACROS = "data.macros.jinja"
 
 
 def render(template: str, context: Mapping[str, object]) -> str:
-    """A template of this folder as HTML; it also gets `style`, the style sheet, and `parts`, the shared macros."""
+    """A template of this folder as HTML.
+
+    It also gets `style`, the style sheet, `parts`, the shared macros, and the filter `visible`.
+    """
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -20,6 +23,12 @@ def render(template: str, context: Mapping[str, object]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["visible"] = visible
     style = (folder / STYLE).read_text(encoding="utf-8")
     parts = environment.get_template(MACROS).module
     return environment.get_template(template).render(context, style=style, parts=parts)
+
+
+def visible(text: str) -> str:
+    """A name with line ends, and other signs that show nothing or turn the direction of writing, escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

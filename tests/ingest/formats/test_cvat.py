@@ -77,8 +77,8 @@ def test_a_rotation_turns_clockwise(tmp_path):
         ('<polygon label="pan" points="1,2;3,4;5"/>', "outline_broken", "its outline"),
         ('<polygon label="pan" points="1,2;3,4;x,6"/>', "outline_broken", "finite"),
         ('<polygon label="pan"/>', "outline_broken", "0 numbers"),
-        ('<ellipse label="pan" cx="1" cy="2" rx="inf" ry="1"/>', "outline_broken", "cx, cy, rx, ry"),
-        ('<box label="pan" xtl="1" ytl="2" xbr="3" ybr="4" rotation="inf"/>', "outline_broken", "rotation"),
+        ('<ellipse label="pan" cx="1" cy="2" rx="inf" ry="1"/>', "outline_broken", "as cx or cy or rx or ry"),
+        ('<box label="pan" xtl="1" ytl="2" xbr="3" ybr="4" rotation="inf"/>', "outline_broken", "number as rotation"),
         ('<mask label="pan" rle="1" left="0" top="0" width="2" height="2"/>', "outline_broken", "do not make 2x2"),
         ('<mask label="pan" rle="4" left="0" top="0" width="2" height="2"/>', "outline_broken", "marks nothing"),
         ('<mask label="pan" rle="0,4" left="39" top="0" width="2" height="2"/>', "outline_broken", "reaches out"),
@@ -106,6 +106,14 @@ def test_a_box_without_numbers_is_left_to_the_check_of_boxes(tmp_path):
 def test_tags_of_the_whole_image_are_no_shapes(tmp_path):
     reading = read_set("detection", cvat_set(tmp_path, '<tag label="night"/>', BOX))
     assert reading.problems == [] and reading.samples[0].boxes.ids == ("1 of a.jpg",)
+
+
+def test_an_object_that_has_left_the_picture_is_not_in_it(tmp_path):
+    root = cvat_set(tmp_path, BOX.replace("<box", '<box outside="1"'), BOX.replace("<box", '<box outside="0"'))
+    reading = read_set("detection", root)
+    assert reading.problems == [] and reading.samples[0].boxes.ids == ("2 of a.jpg",)
+    gone = '<polygon label="pan" points="1,2;9,2;9,8" outside="1"/>'
+    assert area(read_set("segmentation", cvat_set(tmp_path, gone))) == 0
 
 
 def test_the_format_for_video(tmp_path):

@@ -303,6 +303,17 @@ def test_names_that_leave_the_set(tmp_path, kind, name):
     assert [found.code for found in reading.problems] == ["path_escapes"] and len(reading.samples) == 1
 
 
+@pytest.mark.parametrize("kind", ["COCO", "CVAT"])
+@pytest.mark.parametrize("name", ["../../media/upload/1/a.jpg", "/data/local-files/?d=pics/%61.jpg", "C:\\pics\\a.jpg"])
+def test_a_name_that_leaves_the_set_names_the_image_that_may_be_meant_and_does_not_take_it(tmp_path, kind, name):
+    """Exports of Label Studio name the place that the image had on its server."""
+    touch(tmp_path, ["a.jpg", "b.jpg"])
+    WRITERS[kind](tmp_path, [(name, (40, 30), [("pot", (1, 2, 3, 4))]), ("b.jpg", (40, 30), [])])
+    reading = read_set("detection", tmp_path)
+    assert reason(reading, "path_escapes") == f"the file name {name!r} leaves the folder; there is images/a.jpg"
+    assert [sample.file for sample in reading.samples] == ["images/b.jpg"]
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_names_in_another_unicode_form(tmp_path, kind):
     """Written on macOS, read on Linux: é is one letter or two."""

@@ -2,7 +2,8 @@
 
 Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. A mask's `rle` counts pixels row by row within
 `left`, `top`, `width`, `height`, background first. A box or an ellipse may have a `rotation` in degrees, clockwise,
-about its centre. Points, lines, cuboids and skeletons are neither boxes nor outlines, and are reported.
+about its centre. A shape with `outside="1"`, as the format for videos has it, is of an object that is not in the
+picture, and is passed over. Points, lines, cuboids and skeletons are neither boxes nor outlines, and are reported.
 """
 
 from collections.abc import Iterable
@@ -118,6 +119,8 @@ def _shapes(
     problems: list[Problem] = []
     for number, item in enumerate((child for child in image if child.tag != "tag"), start=1):
         call, name = f"{number} of {image.get('name')}", item.get("label", "")
+        if item.get("outside") == "1":
+            continue
         if item.tag not in _SHAPES or not is_name(name):
             reason = f"annotation {call} is a {item.tag[:40]!r}: neither a box nor an outline, or without a label"
             problems.append(problem("annotation_broken", file, reason))
@@ -157,7 +160,7 @@ def _polygon(item: Element, degrees: float) -> Polygon:
 def _finite(item: Element, *keys: str) -> list[float]:
     values = [to_float(item.get(key)) for key in keys]
     if not all(isfinite(value) for value in values):
-        raise OutlineError(f"{', '.join(keys)} are not all finite numbers")
+        raise OutlineError(f"no finite number as {' or '.join(keys)}")
     return values
 
 

@@ -16,10 +16,12 @@ from panvision.ingest.formats.layout import (
     SPLIT_FOLDERS,
     Part,
     is_link,
+    is_readable,
     leaves_root,
     list_folder,
     list_images,
     relative,
+    unreadable,
 )
 from panvision.ingest.formats.parsing import read_json, read_xml
 from panvision.ingest.problems import Problem, problem
@@ -104,7 +106,7 @@ class Scan:
         pure = PurePosixPath(name.replace("\\", "/"))
         absolute = pure.is_absolute() or PureWindowsPath(name).is_absolute()
         if absolute or ".." in pure.parts or "\0" in name:
-            return problem("path_escapes", source, f"the file name {name!r} leaves the folder")
+            return problem("path_escapes", source, f"the file name {name!r} leaves the folder{self._likest(pure)}")
         folders = [self.part.images, self.part.folder]
         folders += [folder / subset for folder in folders] if subset else []
         for path in (folder / form for folder in folders for form in dict.fromkeys((pure, PurePosixPath(name)))):
@@ -112,7 +114,7 @@ class Scan:
             if found and leaves_root(found, self.root):
                 return problem("link_escapes", relative(found, self.root), OUTSIDE)
             if found:
-                return found
+                return found if is_readable(relative(found, self.root)) else unreadable(found, self.root)
         absent = f"is listed in {source}, but absent{self._likest(pure)}"
         return problem("image_missing", relative(self.part.images / pure, self.root), absent)
 

@@ -169,7 +169,7 @@ def list_folder(folder: Path, root: Path) -> Listing:
         listing.problems.append(problem("not_permitted", relative(folder, root), reason))
         return listing
     for path in paths:
-        if not is_readable(path):
+        if not is_readable(path.name):
             listing.problems.append(unreadable(path, root))
         elif _is_hidden(path.name):
             if path.name not in _HIDDEN_TOOLS:
@@ -349,19 +349,20 @@ def _start(root: str) -> str:
     return os.path.join(root, "")  # noqa: PTH118 -- pathlib drops the slash at the end
 
 
-def is_readable(path: Path) -> bool:
-    """Whether a file's name is text; other names cannot be written into tables."""
+def is_readable(name: str) -> bool:
+    """Whether a file's name is text that can be written into tables, which take a carriage return for a line's end."""
     try:
-        path.name.encode()
+        name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\r" not in name
 
 
 def unreadable(path: Path, root: Path) -> Problem:
-    """The problem of a name that is no text."""
-    name = relative(path, root).encode("ascii", "backslashreplace").decode()
-    return problem("name_unreadable", name, "has a name that is not UTF-8")
+    """The problem of a name that is no text, or breaks the tables' lines."""
+    name = relative(path, root).encode("utf-8", "backslashreplace").decode()
+    reason = "holds a carriage return" if "\r" in name else "is not UTF-8"
+    return problem("name_unreadable", name, f"has a name that {reason}")
 
 
 def photo_name(name: str) -> tuple[str, bool]:
