@@ -4,11 +4,13 @@ Draws that many JPEG photos into a temporary folder, a third for each task, runs
 joint checks, each in a process of its own, and prints photos/s, seconds, and the peak memory of the process that takes
 most (prepare has one such process per core), mapped files left out. Linux only. Beside it, in turns with it, the plain
 way of loading the same photos: Pillow and torchvision's transforms, in one process, to tensors of the same size (at
-most 3,000 photos are loaded so, for it takes long). What is imported before the first photo is not counted, on either
-side. Up to 10,000 photos there are three rounds, of which the middle one counts.
+most 3,000 photos are loaded so, for it takes long), and the same in as many processes as prepare has. What is imported
+before the first photo is not counted, on either side. Up to 10,000 photos there are three rounds, of which the middle
+one counts.
 
-`ratio` is by the clock, first of prepare alone, then of prepare and validate together; `CPU ms` is the processor time
-per photo of all processes together, prepare's and validate's added, which other programs on the machine change less.
+`ratio` is by the clock and against one plain process, first of prepare alone, then of prepare and validate together,
+then of plain loading in all processes; `CPU ms` is the processor time per photo of all processes together, prepare's
+and validate's added, which other programs on the machine change less.
 
 Every photo is a picture of its own: colours, a patch and its place are drawn anew for each. Only the grain over them is
 one of 64, for grain takes longer to draw than all the rest; it is what makes the files as large as a camera's.
@@ -120,8 +122,8 @@ def validate_job(build: str) -> Callable[[], object]:
     return work
 
 
-def plain_job(files: Sequence[Path], side: int) -> Callable[[], object]:
-    """Loading photos as a training script without a pipeline does."""
+def plain_job(files: Sequence[Path], side: int, processes: int = 1) -> Callable[[], object]:
+    """Loading photos as a training script without a pipeline does, each process a share of them."""
     import torch
     from torchvision import transforms
 
@@ -129,10 +131,20 @@ def plain_job(files: Sequence[Path], side: int) -> Callable[[], object]:
     torch.set_num_threads(1)
     change = transforms.Compose([transforms.Resize((side, side)), transforms.ToTensor()])
 
-    def work() -> None:
-        for path in files:
+    def load(share: Sequence[Path]) -> None:
+        for path in share:
             with Image.open(path) as image:
                 change(image.convert("RGB"))
+
+    def work() -> None:
+        # Forked, for they start at once then, with everything imported.
+        context = multiprocessing.get_context("fork")
+        helpers = [context.Process(target=load, args=(files[part::processes],)) for part in range(1, processes)]
+        for helper in helpers:
+            helper.start()
+        load(files[::processes])
+        for helper in helpers:
+            helper.join()
 
     return work
 
@@ -192,11 +204,12 @@ def own_megabytes(number: int) -> float:
 
 
 class Round(NamedTuple):
-    """One round: prepare on all tasks, validate, and the plain loading of `photos` photos."""
+    """One round: prepare on all tasks, validate, and the plain loading of `photos` photos in one process and in all."""
 
     prepare: Cost
     validate: Cost
     plain: Cost
+    plain_all: Cost
     photos: int
 
     def line(self, images: int) -> str:
@@ -207,6 +220,7 @@ class Round(NamedTuple):
         return (
             f"{images:>8}{images / self.prepare.seconds:>10.0f}{plain:>10.0f}"
             f"{images / self.prepare.seconds / plain:>7.2f}{images / both / plain:>7.2f}"
+            f"{self.plain.seconds / self.plain_all.seconds:>7.2f}"
             f"{ours:>8.2f}{self.plain.cpu / self.photos * 1000:>7.2f}"
             f"{self.prepare.seconds:>10.1f}{self.validate.seconds:>10.1f}"
             f"{self.prepare.peak:>10.0f}{self.validate.peak:>10.0f}"
@@ -214,23 +228,25 @@ class Round(NamedTuple):
 
 
 HEADER = f"""
-{"":8}{"prepare":>10}{"plain":>10}{"ratio":>7}{"ratio":>7}{"CPU ms":>8}{"CPU ms":>7}{"prepare":>10}{"validate":>10}\
-{"prepare":>10}{"validate":>10}
-{"images":>8}{"photos/s":>10}{"photos/s":>10}{"prep.":>7}{"both":>7}{"ours":>8}{"plain":>7}{"s":>10}{"s":>10}\
-{"peak MB":>10}{"peak MB":>10}"""
+{"":8}{"prepare":>10}{"plain":>10}{"ratio":>7}{"ratio":>7}{"ratio":>7}{"CPU ms":>8}{"CPU ms":>7}\
+{"prepare":>10}{"validate":>10}{"prepare":>10}{"validate":>10}
+{"images":>8}{"photos/s":>10}{"photos/s":>10}{"prep.":>7}{"both":>7}{"plain":>7}{"ours":>8}{"plain":>7}\
+{"s":>10}{"s":>10}{"peak MB":>10}{"peak MB":>10}"""
 
 
 def one_round(root: Path, build: Path, side: int) -> Round:
     """Measure everything once; plain loading in four parts around the others, for machines change their speed."""
     files = sorted(root.glob("*/images/**/*.jpg"))
     files = files[:: max(1, len(files) // PLAIN_PHOTOS)][:PLAIN_PHOTOS]
-    prepared, plain = [], []
-    for part, task in enumerate(TASKS):
-        plain.append(measured(plain_job, files[part :: len(TASKS) + 1], side))
-        prepared.append(measured(prepare_job, str(root), task, str(build), side))
-    plain.append(measured(plain_job, files[len(TASKS) :: len(TASKS) + 1], side))
+    parts = [files[part :: len(TASKS) + 1] for part in range(len(TASKS) + 1)]
+    prepared, plain, plain_all = [], [], []
+    for part, share in enumerate(parts):
+        plain.append(measured(plain_job, share, side))
+        plain_all.append(measured(plain_job, share, side, multiprocessing.cpu_count()))
+        if part < len(TASKS):
+            prepared.append(measured(prepare_job, str(root), TASKS[part], str(build), side))
     validated = measured(validate_job, str(build))
-    return Round(added(prepared), validated, added(plain), len(files))
+    return Round(added(prepared), validated, added(plain), added(plain_all), len(files))
 
 
 def added(costs: Sequence[Cost]) -> Cost:
