@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, OneCycleLR
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from panvision.data.settings import AugmentSettings
+from panvision.model.backbone import Backbone
 from panvision.model.multitask import TASKS
 from panvision.training.curves import COLUMNS, LOSSES, SEEN, WEIGHTS
 from panvision.training.errors import TrainingError
@@ -17,7 +18,14 @@ from panvision.training.loop import Phase, Plan
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.settings import LossSettings, TrainSettings
 from tests.data.packed_sets import STILL
+from tests.training.forks import thin_backbone
 from tests.training.small import small_model, small_sets
+
+
+@pytest.fixture(autouse=True)
+def thin(monkeypatch):
+    """What the loop does, does not depend on how wide the backbone is; how long it takes, does."""
+    monkeypatch.setattr(Backbone, "__init__", thin_backbone)
 
 
 class Recorder:
