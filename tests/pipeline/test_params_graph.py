@@ -3,10 +3,14 @@
 What a stage reads was recorded while it ran (recorder/sitecustomize.py); what would re-run, DVC itself says.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
+from dvc.utils.serialize import load_path
 
 from tests.pipeline.scratch import ROOT, Scratch, leaves, read_yaml, with_values
 
@@ -43,27 +47,52 @@ def other_value(value):
     return {str: lambda: value + "x", int: lambda: value + 1, float: lambda: value + 0.5}.get(type(value), lambda: 1)()
 
 
-def changed_stages(scratch: Scratch) -> set[str]:
-    """Stages that DVC would run over params.yaml; it is not asked about all other files anew for each key."""
-    with Repo(str(scratch.folder)) as repo:
+@pytest.fixture(scope="module")
+def deps(scratch: Scratch) -> Iterator[list[tuple[str, ParamsDependency]]]:
+    """Each stage and what it depends on of params.yaml, as dvc.yaml and dvc.lock say.
+
+    DVC reads these two once: for the keys, none of which changes them, it would take most of a second each. Nor does it
+    read the same params.yaml again for each stage.
+    """
+    read: dict[str, Any] = {}
+
+    def load_once(path: str, *args: Any, **named: Any) -> Any:
+        text = Path(path).read_text(encoding="utf-8")
+        if text not in read:
+            read.clear()
+            read[text] = load_path(path, *args, **named)
+        return read[text]
+
+    with pytest.MonkeyPatch.context() as patch, Repo(str(scratch.folder)) as repo:
+        patch.setattr("dvc.dependency.param.load_path", load_once)
         deps = ((stage.name, dep) for stage in repo.index.stages for dep in stage.deps)
-        return {stage for stage, dep in deps if Path(dep.fs_path).name == "params.yaml" and dep.workspace_status()}
+        yield [(stage, dep) for stage, dep in deps if isinstance(dep, ParamsDependency)]
 
 
-def test_nothing_is_changed_before_a_key_is(scratch):
+@pytest.fixture(scope="module")
+def values(scratch: Scratch) -> dict[str, Any]:
+    """Key → its value in the scratch repository."""
+    return leaves(read_yaml(scratch.folder / "params.yaml"))
+
+
+def changed_stages(deps: list[tuple[str, ParamsDependency]]) -> set[str]:
+    """Stages that DVC would run over params.yaml, which it reads anew; it is not asked about all other files."""
+    return {stage for stage, dep in deps if dep.workspace_status()}
+
+
+def test_nothing_is_changed_before_a_key_is(scratch, deps):
     with Repo(str(scratch.folder)) as repo:
         assert repo.status() == {}
-    assert changed_stages(scratch) == set()
+    assert changed_stages(deps) == set()
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_changed_key_reruns_exactly_its_readers(scratch, readers, key):
+def test_a_changed_key_reruns_exactly_its_readers(scratch, readers, deps, values, key):
     path = scratch.folder / "params.yaml"
     before = path.read_text(encoding="utf-8")
-    value = leaves(read_yaml(path))[key]
     try:
-        path.write_text(with_values(before, {key: other_value(value)}), encoding="utf-8")
-        changed = changed_stages(scratch)
+        path.write_text(with_values(before, {key: other_value(values[key])}), encoding="utf-8")
+        changed = changed_stages(deps)
     finally:
         path.write_text(before, encoding="utf-8")
     assert readers[key], f"no stage reads {key}: drop it from params.yaml, or add it to CONDITIONAL with its reason"

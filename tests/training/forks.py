@@ -116,7 +116,8 @@ def guarded(job, moments, rank):
 def train(folder, phase, scratch, settings, ranks=None):
     """One phase on the small sets, with everything on that has a state: dropout, average, schedule.
 
-    The setting `changes` names functions of this module that change the code or the sets before.
+    The setting `changes` names functions of this module that change the code or the sets before; `largest_file` is
+    how many bytes the kernel lets a file have.
     """
     from panvision.model.backbone import Backbone
     from panvision.training.phases import train_phase1, train_phase2
@@ -124,6 +125,11 @@ def train(folder, phase, scratch, settings, ranks=None):
     from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings
     from tests.training.small import MODEL, config, small_sets
 
+    if limit := settings.pop("largest_file", None):
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     Backbone.__init__ = thin_backbone
     sets = small_sets()
     for change in settings.pop("changes", ()):

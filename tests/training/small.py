@@ -43,7 +43,10 @@ def small_sets(counts=(6, 5, 4), held_out=2):
 
 
 def two_box_sets():
-    """Four images a set, the same for training and validation; each shows a large red and a smaller green box."""
+    """Four images a set, the same for training and validation; each shows a large red and a smaller green box.
+
+    Segmentation's are the same pictures: the red box is its mask.
+    """
     sets = small_sets((4, 4, 4), held_out=0)
     boxes = [
         np.array([[2, 2 + 6 * row, 34, 34 + 6 * row], [38, 4 + 8 * row, 58, 24 + 8 * row]], np.float32)
@@ -53,8 +56,11 @@ def two_box_sets():
     for image, (red, green) in zip(shown, [each.astype(int) for each in boxes], strict=True):
         image[red[1] : red[3], red[0] : red[2]] = (200, 0, 0)
         image[green[1] : green[3], green[0] : green[2]] = (0, 200, 0)
+    images = np.stack(shown)
+    masks = (images == (200, 0, 0)).all(axis=3).astype(np.uint8)
+    sets.packed["segmentation"] = replace(sets.packed["segmentation"], images=images, masks=masks)
     sets.packed["detection"] = replace(
-        sets.packed["detection"], images=np.stack(shown), boxes=boxes, labels=[np.array([0, 1])] * 4
+        sets.packed["detection"], images=images, boxes=boxes, labels=[np.array([0, 1])] * 4
     )
     for task in TASKS:
         sets.rows[task]["val"] = sets.rows[task]["train"]

@@ -5,9 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -224,36 +221,13 @@ def test_a_second_process_is_kept_out(forks, moments, tmp_path):
     assert survive(forks, tmp_path, "phase1", []) == (0, 3)
 
 
-LIMITED = """
-import resource, signal, sys
-from pathlib import Path
-from tests.training.forks import train
-from panvision.training.errors import TrainingError
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-limit = int(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    train(Path(sys.argv[1]), "phase1", True, {})
-except TrainingError as error:
-    sys.exit(str(error))
-"""
-
-
-def limited(folder, limit):
-    root = Path(__file__).parents[2]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
-    command = [sys.executable, "-c", LIMITED, str(folder), str(limit)]
-    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
-
-
-def test_a_disk_without_room_for_states_costs_one_warning(alone, tmp_path):
+def test_a_disk_without_room_for_states_costs_one_warning(forks, alone, tmp_path):
     """The kernel refuses to write more than a checkpoint takes: no state, no half state, the right outputs."""
-    done = limited(tmp_path, (alone / "phase1.pth").stat().st_size)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("warning") == 1
-    assert "the state cannot be saved (File too large); training goes on" in done.stderr
-    assert "Traceback" not in done.stderr
+    status, said, _ = forks.train(tmp_path, "phase1", largest_file=(alone / "phase1.pth").stat().st_size)
+    assert status == 0, said
+    assert said.count("warning") == 1
+    assert "the state cannot be saved (File too large); training goes on" in said
+    assert "Traceback" not in said
     assert_equal(tmp_path, alone, "phase1")
     assert left(tmp_path, "phase1") == set()
 
@@ -267,7 +241,7 @@ def test_a_disk_without_room_for_the_outputs_keeps_the_training(forks, alone, tm
     (tmp_path / "phase1.pth").rmdir()
     assert survive(forks, tmp_path, "phase1", []) == (0, 0)
     assert_equal(tmp_path, alone, "phase1")
-    done = limited(folder, 1000)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "phase1.pth" in done.stderr and "cannot be written (File too large): make room" in done.stderr
+    status, said, _ = forks.train(folder, "phase1", largest_file=10_000)
+    assert status == 1 and "Traceback" not in said
+    assert "phase1.pth" in said and "cannot be written (File too large): make room" in said
     assert not (folder / "phase1.pth").exists()

@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, OneCycleLR
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from panvision.data.settings import AugmentSettings
+from panvision.model.backbone import Backbone
 from panvision.model.multitask import TASKS
 from panvision.training.curves import COLUMNS, LOSSES, SEEN, WEIGHTS
 from panvision.training.errors import TrainingError
@@ -17,7 +18,14 @@ from panvision.training.loop import Phase, Plan
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.settings import LossSettings, TrainSettings
 from tests.data.packed_sets import STILL
-from tests.training.small import MODEL, small_model, small_sets, two_box_sets
+from tests.training.forks import thin_backbone
+from tests.training.small import small_model, small_sets
+
+
+@pytest.fixture(autouse=True)
+def thin(monkeypatch):
+    """What the loop does, does not depend on how wide the backbone is; how long it takes, does."""
+    monkeypatch.setattr(Backbone, "__init__", thin_backbone)
 
 
 class Recorder:
@@ -78,26 +86,6 @@ def breaks_at(monkeypatch, number, name="seg", value=float("nan")):
 
 def equal(one, two):
     return all(torch.equal(value, two[name]) for name, value in one.items())
-
-
-def test_four_images_are_learned_by_heart():
-    """Overfitting: what the model cannot do on four images it has seen, it cannot do at all."""
-    sets = two_box_sets()
-    last = run(
-        sets,
-        # The mask head has no normalisation behind its first: eight channels learn too slowly.
-        model=small_model(sets, MODEL.model_copy(update={"seg_channels": 32})),
-        epochs=1,
-        lr=1e-2,
-        augment=STILL,
-        batch_size=4,
-        epoch_steps=200,
-        schedule="one_cycle",
-        loss=LossSettings(box="giou", state="cross_entropy"),
-    ).rows[-1]
-    assert last["map50"] > 0.9
-    assert last["miou"] > 0.9
-    assert last["accuracy"] == 1.0
 
 
 def test_an_epoch_is_one_pass_over_the_largest_set_unless_told_otherwise(monkeypatch):
@@ -177,13 +165,6 @@ def test_rows_are_empty_where_a_task_is_absent(tasks):
     weights = {"seg": 1.0, "det": 1.0, "cls": 2.0}
     expected = sum(weight * validation.losses[name] for name, weight in weights.items() if name in losses)
     assert row["val_total"] == validation.losses["total"] == pytest.approx(expected)
-
-
-def test_a_model_of_one_task_learns():
-    sets = two_box_sets()
-    model = small_model(sets, tasks=["classification"])
-    last = run(sets, model, epochs=1, lr=4e-3, augment=STILL, batch_size=4, epoch_steps=40).rows[-1]
-    assert last["accuracy"] == 1.0
 
 
 def test_a_loss_that_is_not_finite_names_the_terms_there_are():
