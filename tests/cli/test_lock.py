@@ -2,7 +2,6 @@ import os
 
 import pytest
 
-from panvision.cli import lock
 from panvision.cli.lock import LOCK, FolderBusyError, only_writer
 from tests.cli.holders import held
 
@@ -23,15 +22,3 @@ def test_folders_of_their_own_and_one_after_the_other(tmp_path):
     for _ in range(2):
         with only_writer(tmp_path / "b", "--out"):
             pass
-
-
-def test_a_file_system_or_a_system_without_locks_lets_everybody_in(tmp_path, monkeypatch):
-    def no_locks(*_):
-        raise OSError("no locks available")
-
-    monkeypatch.setattr("fcntl.lockf", no_locks)
-    with only_writer(tmp_path, "--out"):
-        pass
-    monkeypatch.setattr(lock, "fcntl", None)
-    with only_writer(tmp_path, "--out"):
-        pass

@@ -14,6 +14,7 @@ import torch
 
 from panvision.data.sets import Sets
 from panvision.data.settings import AugmentSettings
+from panvision.locks import BusyError
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
@@ -32,7 +33,7 @@ from panvision.training.repeat import describe_machine, deterministic, random_st
 from panvision.training.scratch import VARIABLE, Scratch
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 from panvision.training.shared_layers import share_layers
-from panvision.training.state import BusyError, Document, StateFolder
+from panvision.training.state import Document, StateFolder
 from panvision.training.stopping import Stop
 from panvision.training.tracking import NoTracker, make_tracker
 from panvision.training.validation import Validation
@@ -295,15 +296,18 @@ def _key(model: MultiTaskModel, sets: Sets, run: _Run, device: torch.device) -> 
 
 def _open_states(stack: contextlib.ExitStack, run: _Run, scratch: Scratch, key: str) -> StateFolder | None:
     """The states of this very training; None, with a warning, where they cannot be written."""
-    name = f"{run.plan.name}-{key[:16]}"
-    scratch.prune(name)
+    folder = scratch.folder / f"{run.plan.name}-{key[:16]}"
+    scratch.prune(folder.name)
     try:
-        return stack.enter_context(StateFolder(scratch.folder / name, key))
+        return stack.enter_context(StateFolder(folder, key))
     except BusyError as error:
-        raise TrainingError(f"{run.plan.name}: {error}; wait for it or stop it, then run this again") from error
+        raise TrainingError(
+            f"{run.plan.name}: process {error.process} trains this already ({folder}); wait for it or stop it, then "
+            "run this again"
+        ) from error
     except OSError as error:
         print(
-            f"{run.plan.name}: warning: {scratch.folder / name}: {error.strerror}; an interruption will cost the whole "
+            f"{run.plan.name}: warning: {folder}: {error.strerror}; an interruption will cost the whole "
             f"training; set {VARIABLE} to a folder that can be written",
             file=sys.stderr,
             flush=True,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from panvision.training.state import LOCK, BusyError, lock_file
+from panvision.locks import BusyError, lock_file
+from panvision.training.state import LOCK
 
 VARIABLE = "PANVISION_SCRATCH"
 DEFAULT = ".panvision/scratch"

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import io
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -13,12 +12,8 @@ from typing import IO, Any, BinaryIO, Self, cast
 import torch
 
 from panvision.files import replacing
+from panvision.locks import lock_file
 from panvision.model.checkpoint import UnreadableError, read_plain
-
-try:
-    import fcntl
-except ImportError:  # Windows: states of one fingerprint are equal and written whole, so they cannot mix to harm
-    fcntl = None  # type: ignore[assignment]
 
 # Stands behind the SHA-256 of all before it at the end of a state's file.
 TRAILER = b"panvision state 1\n"
@@ -31,10 +26,6 @@ Document = dict[str, Any]
 
 class StateError(ValueError):
     """A file that is no sound state; the message is the reason in one line."""
-
-
-class BusyError(RuntimeError):
-    """Another process trains this already."""
 
 
 class _CheckedWriter:
@@ -187,30 +178,3 @@ class StateFolder:
     def _states(self) -> list[Path]:
         """Newest first."""
         return sorted(self.folder.glob("state-*.pt"), reverse=True)
-
-
-def lock_file(path: Path) -> IO[str]:
-    """Lock a file until it is closed or the process ends, however it ends.
-
-    The lock is POSIX's, which forked loader processes do not inherit: they may outlive a killed training for seconds.
-
-    Raises:
-        BusyError: another process has it; the message names it.
-        OSError: the file cannot be opened.
-    """
-    stream = path.open("a+", encoding="utf-8")
-    if fcntl is not None:
-        try:
-            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            stream.seek(0)
-            process = stream.read().strip() or "unknown"
-            stream.close()
-            raise BusyError(f"process {process} trains this already ({path.parent})") from error
-        except OSError:
-            pass  # a file system without locks
-    stream.seek(0)
-    stream.truncate()
-    stream.write(f"{os.getpid()}\n")
-    stream.flush()
-    return stream
