@@ -47,13 +47,31 @@ def test_names_of_classes_do_not_break_the_table():
     assert "| ap50.a\\|b |" in markdown("x|y", "b", [compared(results, results)])
 
 
+def test_params_that_differ_are_listed_first():
+    found = [compared(mask_results(), mask_results())]
+    params = {"loss.cls": {"one": 2.0, "other": 4.0}, "train.epoch_steps": {"one": None}}
+    lines = text("main", "a-long-experiment", found, params).splitlines()
+    assert lines[2:7] == [
+        "params: 2 differ",
+        "  key                main  a-long-ex…",
+        "  loss.cls           2.0   4.0",
+        "  train.epoch_steps  null  absent",
+        "",
+    ]
+    assert "\nparams: the same in both\n\nsegmentation: " in text("a", "b", found, {})
+    assert "params" not in text("a", "b", found) + markdown("a", "b", found)
+    assert "\n| key | x\\|y | b |\n|---|---|---|\n| loss.cls | 2.0 | 4.0 |\n" in markdown("x|y", "b", found, params)
+    assert "\nparams: the same in both\n\nsegmentation: " in markdown("a", "b", found, {})
+
+
 def test_programs_read_the_same_as_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(compare, "results_of", lambda folder, rev: all_results(error=0.1 if rev == "good" else 0.4))
     options = ["--json", "--resamples", "50", "--seed", "3"]
     assert main(["compare", "--project", str(tmp_path), "poor", "good", *options]) == 0
     said = capsys.readouterr()
     found = json.loads(said.out)
-    assert set(found) == {"one", "other", "resamples", "seed", "tasks"} <= json_keys("compare") and not said.err
+    assert set(found) == {"one", "other", "params", "resamples", "seed", "tasks"} <= json_keys("compare")
+    assert found["params"] is None and not said.err  # that folder has no dvc.lock
     assert (found["one"], found["other"], found["resamples"], found["seed"]) == ("poor", "good", 50, 3)
     assert set(found["tasks"]) == {"segmentation", "detection", "classification"}
     assert found["tasks"]["segmentation"]["figures"]["miou"]["difference"] > 0

@@ -19,6 +19,7 @@ stages:
   evaluate:
     cmd: python -c ""
     deps: [quality]
+    params: [loss.cls]
     outs:
       - reports/results/segmentation.json
       - reports/results/detection.json
@@ -26,9 +27,10 @@ stages:
 """
 
 
-def evaluated(repo: Scratch, **quality: float) -> None:
+def evaluated(repo: Scratch, *, cls: float, **quality: float) -> None:
     """Put results there as if the stage had made them."""
     (repo.folder / "quality").write_text(json.dumps(quality))
+    (repo.folder / "params.yaml").write_text(f"loss:\n  cls: {cls}\n")
     for task, results in all_results(**quality).items():
         results.write(repo.folder / RESULTS / f"{task}.json")
     repo.dvc("commit", "--quiet", "--force")
@@ -46,10 +48,10 @@ def repo(tmp_path_factory) -> Scratch:
     repo.run("git", "tag", "empty")
     (repo.folder / ".gitignore").write_text("/reports/\n")
     (repo.folder / "dvc.yaml").write_text(PIPELINE)
-    evaluated(repo, error=0.3)
+    evaluated(repo, cls=2.0, error=0.3)
     repo.commit("poor masks")
     repo.run("git", "tag", "poor")
-    evaluated(repo, error=0.1)
+    evaluated(repo, cls=4.0, error=0.1)
     repo.dvc("exp", "save", "--quiet", "--name", "good-masks")
     return repo
 
@@ -73,6 +75,7 @@ def test_a_commit_an_experiment_and_the_workspace_are_compared(repo, compare):
         assert miou["verdict"] == "better" and miou["low"] > 0 and tasks["segmentation"]["images"] == 12
         assert {each["verdict"] for each in tasks["detection"]["figures"].values()} <= {"within noise", "undefined"}
     assert found[()]["tasks"] == found["good-masks",]["tasks"]
+    assert [each["params"] for each in found.values()] == [{"loss.cls": {"one": 2.0, "other": 4.0}}] * 2
     assert repo.run("git", "status", "--porcelain") == before  # nothing was checked out
 
 
@@ -80,6 +83,7 @@ def test_it_is_said_plainly_in_text_and_markdown(compare):
     said = compare("HEAD")
     assert said.startswith("More than noise: better: segmentation miou") and "within noise" in said
     assert "segmentation: 12 common test images in 6 groups" in said
+    assert "\nparams: 1 differs\n" in said and "\n  loss.cls  2.0   4.0\n" in said
     said = compare("HEAD", "HEAD", "--markdown")
     assert said.startswith("**No difference is more than noise.**")
     rows = [line for line in said.splitlines() if line.startswith("|")]

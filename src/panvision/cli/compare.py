@@ -4,8 +4,9 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from panvision.cli.differing import WORKSPACE, differing, params_of, shown
 from panvision.cli.exits import Exit
 from panvision.cli.flags import add_json, add_project, project_of, whole_number
 from panvision.cli.manual import Manual
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from panvision.evaluation.results import Results
 
 FOLDER = "reports/results"
-WORKSPACE = "workspace"
 EXPLANATION = (
     "Difference: second less first, with its 95 % interval over the same resampled groups of test images. One figure "
     "in twenty leaves its interval by chance alone: trust figures that you named before."
@@ -29,7 +29,7 @@ class CompareError(ValueError):
 MANUAL = Manual(
     usage="REV_A [REV_B]",
     about="Scores two models on the same resampled groups of test pictures, from the results that DVC keeps of each, "
-    "and says which differences are more than noise. Nothing is checked out.",
+    "and says which differences are more than noise, and in which params the two runs differ. Nothing is checked out.",
     examples={
         "the workspace against the last commit": "panvision compare HEAD",
         "two experiments": "panvision compare lunar-mask solid-pan",
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of their draws, 0 to 4294967295 (default: %(default)s)",
     )
     output = parser.add_argument_group("output").add_mutually_exclusive_group()
-    add_json(output, "one, other, resamples, seed and tasks")
+    add_json(output, "one, other, params, resamples, seed and tasks")
     output.add_argument("--markdown", action="store_true", help="print Markdown, as for a pull request")
 
 
@@ -70,12 +70,14 @@ def run(args: argparse.Namespace) -> int:
     project = project_of(args)
     one, other = (results_of(project, rev) for rev in (args.one, args.other))
     found = [compare_results(one[task], other[task], resamples=args.resamples, seed=args.seed) for task in TASKS]
+    params = differing(params_of(project, args.one), params_of(project, args.other))
     if args.json:
         tasks = {each.task: to_json(each) for each in found}
-        described = {"one": args.one, "other": args.other, "resamples": args.resamples, "seed": args.seed}
-        print(json.dumps({**described, "tasks": tasks}, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False))
+        settings = {"one": args.one, "other": args.other, "resamples": args.resamples, "seed": args.seed}
+        described = {**settings, "params": params, "tasks": tasks}
+        print(json.dumps(described, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False))
     else:
-        print(markdown(args.one, args.other, found) if args.markdown else text(args.one, args.other, found))
+        print((markdown if args.markdown else text)(args.one, args.other, found, params))
     return Exit.DONE
 
 
@@ -121,10 +123,14 @@ def results_of(project: Path, rev: str) -> "dict[str, Results]":
     return found
 
 
-def text(one: str, other: str, found: "Sequence[Comparison]") -> str:
-    """The comparison as a table to be read in a terminal."""
+# What `differing` finds.
+Params = dict[str, dict[str, Any]] | None
+
+
+def text(one: str, other: str, found: "Sequence[Comparison]", params: Params = None) -> str:
+    """The comparison as tables to be read in a terminal."""
     widths = max((len(each.name) for task in found for each in task.differences), default=6) + 2
-    lines = [summary(found), ""]
+    lines = [summary(found), "", *_params_text(one, other, params)]
     for task in found:
         lines.append(f"{task.task}: {described(task)}")
         if task.differences:
@@ -136,9 +142,37 @@ def text(one: str, other: str, found: "Sequence[Comparison]") -> str:
     return "\n".join([*lines, EXPLANATION])
 
 
-def markdown(one: str, other: str, found: "Sequence[Comparison]") -> str:
+def _params_text(one: str, other: str, params: Params) -> list[str]:
+    if params is None:
+        return []
+    width, first = (max((len(cell) for cell in cells), default=0) + 2 for cells in (params, _firsts(one, params)))
+    lines = [f"params: {_how_many(params)}"]
+    if params:
+        lines.append(f"  {'key':<{width}}{_short(one):<{first}}{_short(other)}")
+    for key, sides in params.items():
+        before, after = shown(sides)
+        lines.append(f"  {key:<{width}}{before:<{first}}{after}")
+    return [*lines, ""]
+
+
+def _firsts(one: str, params: dict[str, dict[str, Any]]) -> list[str]:
+    """The cells of the first revision's column."""
+    return [_short(one), *(shown(sides)[0] for sides in params.values())]
+
+
+def _how_many(params: dict[str, dict[str, Any]]) -> str:
+    return f"{len(params)} differ{'s' if len(params) == 1 else ''}" if params else "the same in both"
+
+
+def markdown(one: str, other: str, found: "Sequence[Comparison]", params: Params = None) -> str:
     """The comparison as Markdown."""
     lines = [f"**{summary(found)}**"]
+    if params is not None:
+        lines += ["", f"params: {_how_many(params)}"]
+    if params:
+        lines += ["", f"| key | {_cell(one)} | {_cell(other)} |", "|---|---|---|"]
+    for key, sides in (params or {}).items():
+        lines.append("| " + " | ".join(_cell(cell) for cell in (key, *shown(sides))) + " |")
     for task in found:
         lines += ["", f"{task.task}: {described(task)}"]
         if task.differences:
