@@ -17,7 +17,6 @@ stages:
       params.yaml:
         train.phase2: {epochs: 26}
         classification.order: [raw, burnt]
-        data: {}
   report:
     cmd: report
     params:
@@ -37,7 +36,6 @@ def test_the_lock_tells_what_the_results_were_made_with(tmp_path):
         "loss.box": "smooth_l1",
         "train.phase2.epochs": 26,
         "classification.order": ["raw", "burnt"],
-        "data": {},
     }
 
 

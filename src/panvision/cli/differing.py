@@ -37,16 +37,10 @@ def params_of(project: Path, rev: str) -> dict[str, Any] | None:
 
 def _locked(stage: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The params of one stage."""
+    from panvision.report.inputs import leaves
+
     for values in stage.get("params", {}).values():
-        yield from _leaves(values)
-
-
-def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
+        yield from ((".".join(path), value) for path, value in leaves(values))
 
 
 def differing(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, dict[str, Any]] | None:
