@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from panvision.cli.differing import WORKSPACE, differing, params_of, shown
+from panvision.cli.differing import WORKSPACE, cut, differing, params_of, shown
 from panvision.cli.exits import Exit
 from panvision.cli.flags import add_json, add_project, project_of, whole_number
 from panvision.cli.manual import Manual
@@ -230,7 +230,7 @@ def cells(each: "Difference") -> tuple[str, str, str, str]:
 
 
 def _short(rev: str) -> str:
-    return rev if len(rev) <= 10 else f"{rev[:9]}…"
+    return cut(rev, 10)
 
 
 def _cell(value: str) -> str:

@@ -62,10 +62,10 @@ def _kind(value: Any) -> str:
 
 def shown(sides: Mapping[str, Any]) -> tuple[str, str]:
     """Both values as text."""
-    first, second = (_short(sides[name]) if name in sides else ABSENT for name in ("one", "other"))
-    return first, second
+    cells = {name: cut(json.dumps(value, ensure_ascii=False, default=str), _LONGEST) for name, value in sides.items()}
+    return cells.get("one", ABSENT), cells.get("other", ABSENT)
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def cut(text: str, longest: int) -> str:
+    """Text of at most so many signs, the last an ellipsis where more followed."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
