@@ -55,9 +55,11 @@ lint: setup  ## style, formatting, imports between the rooms, types
 docs: setup  ## build the site of docs/ into build/docs/html; a warning is an error
 	$(BIN)/python -m sphinx -M html docs build/docs -W --keep-going -n -E -q
 
-lock: setup  ## pin the dependencies of pyproject.toml anew (needs uv)
-	uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet \
-	    pyproject.toml --extra dev -o requirements.lock
+# The second file holds the part of the first that the training stages depend on, at the same versions.
+LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet
+lock:  ## pin the dependencies of pyproject.toml again (needs uv)
+	$(LOCK) pyproject.toml --extra dev -o requirements.lock
+	$(LOCK) --group train-stages -c requirements.lock -o requirements-train.lock
 
 clean:  ## remove the environment and the tools' caches; data, models and reports stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from panvision.ingest.copies import candidates
-from panvision.ingest.copies.looks import Looks, LookStack, make_look
-from panvision.ingest.copies.search import find_copies
-from panvision.ingest.settings import SplitSettings
-from panvision.pixels import IMAGE_SUFFIXES, resize_image
+from panvision.dataset.descriptors import Looks, LookStack, make_look
+from panvision.photos.pixels import IMAGE_SUFFIXES, resize_image
+from panvision.validate.copies import candidates
+from panvision.validate.copies.search import find_copies
+from panvision.validate.settings import SplitSettings
 
 Change = Callable[[Image.Image, random.Random], Image.Image]
 

@@ -102,8 +102,8 @@ def write_sets(root: Path, images: int, size: tuple[int, int]) -> None:
 
 def prepare_job(root: str, task: str, build: str, side: int) -> Callable[[], object]:
     """Preparing one task."""
-    from panvision.ingest.pack import prepare
-    from panvision.ingest.settings import DataSettings
+    from panvision.photos.settings import DataSettings
+    from panvision.prepare.pack import prepare
 
     Image.preinit()
     return functools.partial(prepare, task, DataSettings(root=root, image_size=side), Path(build) / task)
@@ -111,8 +111,8 @@ def prepare_job(root: str, task: str, build: str, side: int) -> Callable[[], obj
 
 def validate_job(build: str) -> Callable[[], object]:
     """The joint checks and the split."""
-    from panvision.ingest.settings import SplitSettings
-    from panvision.ingest.validate import judge, write_verdict
+    from panvision.validate.settings import SplitSettings
+    from panvision.validate.verdict import judge, write_verdict
 
     def work() -> None:
         folder = Path(build)

@@ -23,11 +23,12 @@ import torch
 from PIL import Image
 from train_step import PRESETS, SECTIONS, own_step, random_batch, together
 
-from panvision.data.settings import AugmentSettings
-from panvision.data.stream import TrainingStream
-from panvision.ingest.packed import TASKS, PackedSet
-from panvision.params import read_sections
-from panvision.pixels import resize_image
+from panvision.core.params import read_sections
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import PackedSet
+from panvision.photos.pixels import resize_image
+from panvision.training.data.settings import AugmentSettings
+from panvision.training.data.stream import TrainingStream
 from panvision.training.memory import keep_freed_memory
 from panvision.training.repeat import deterministic
 

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.ingest.checks.neighbours import find_neighbours
-from panvision.ingest.checks.suspicions import describe_colours
-from panvision.pixels import IMAGE_SUFFIXES, resize_image
+from panvision.photos.pixels import IMAGE_SUFFIXES, resize_image
+from panvision.validate.checks.neighbours import find_neighbours
+from panvision.validate.checks.suspicions import describe_colours
 
 COUNT, SAMPLE, SIDE = 5, 1500, 64
 SCALE = np.float32(2047)

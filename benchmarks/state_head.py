@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from panvision.ingest.packed import open_packed
+from panvision.dataset.packed import open_packed
 from panvision.model.checkpoint import load_checkpoint
 
 AT_ONCE = 32

@@ -26,15 +26,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from clip import ClipFrame, ClipScript, render_clip
 
 from panvision.inference import Predictor
-from panvision.inference.drawing import draw_result
 from panvision.inference.results import Result
 from panvision.monitor import Event, Monitor, MonitorOptions
 from panvision.monitor.sources import Clock, SystemClock, find_source
 from panvision.monitor.video import VideoFile, open_file
 from panvision.monitor.watch import open_feed, watch
-from panvision.scenes.clip import ClipFrame, ClipScript, render_clip
+from panvision.photos.drawing import draw_result
 from panvision.scenes.onions import STATES
 from panvision.scenes.settings import SceneSettings
 

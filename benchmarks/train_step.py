@@ -27,11 +27,12 @@ import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from panvision.data.stream import Batch
-from panvision.ingest.settings import DataSettings
+from panvision.core.params import read_sections
+from panvision.core.tasks import TASKS
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.model.settings import ModelSettings
-from panvision.params import TASKS, read_sections
+from panvision.photos.settings import DataSettings
+from panvision.training.data.stream import Batch
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.memory import keep_freed_memory
 from panvision.training.optimisation import Precision, make_optimizer, trained_weights

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from panvision.core.params import read_sections
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import open_packed, read_splits
 from panvision.inference import Predictor
-from panvision.inference.drawing import draw_result
-from panvision.ingest.packed import TASKS, open_packed, read_splits
-from panvision.ingest.settings import DataSettings
-from panvision.params import read_sections
-from panvision.pixels import RgbArray, read_image
+from panvision.photos.drawing import draw_result
+from panvision.photos.pixels import RgbArray, read_image
+from panvision.photos.settings import DataSettings
 
 IMAGES = Path(__file__).parent / "images"
 COLUMNS, ROWS, WIDTH, HEIGHT = 4, 3, 320, 240

@@ -4,15 +4,15 @@ import sys
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
-from panvision.decoding.settings import DetectionSettings
+from panvision.core.params import ParamsError, read_sections
+from panvision.dataset.packed import PackedError
 from panvision.evaluation.score import EvaluationError, evaluate
 from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import PackedError
-from panvision.ingest.settings import DataSettings
-from panvision.params import ParamsError, read_sections
-from panvision.pixels import ImageError
+from panvision.inference.settings import DetectionSettings
+from panvision.photos.pixels import ImageError
+from panvision.photos.settings import DataSettings
 
 
 def main() -> None:

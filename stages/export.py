@@ -5,7 +5,8 @@ from pathlib import Path
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
-from panvision.decoding.settings import DetectionSettings
+from panvision.core.params import ParamsError, read_sections
+from panvision.dataset.packed import PackedError
 from panvision.evaluation.score import EvaluationError
 from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
 from panvision.export.errors import ExportError
@@ -14,11 +15,10 @@ from panvision.export.settings import ExportSettings
 from panvision.export.ship import ship
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import PackedError
-from panvision.ingest.settings import DataSettings
+from panvision.inference.settings import DetectionSettings
 from panvision.model.checkpoint import CheckpointError
-from panvision.params import ParamsError, read_sections
-from panvision.pixels import ImageError
+from panvision.photos.pixels import ImageError
+from panvision.photos.settings import DataSettings
 
 CHECKPOINT = "models/best_model.pth"
 SCHEMAS = {

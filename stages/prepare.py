@@ -10,12 +10,12 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 # NumPy's threads would stand idle here, and a process without threads starts others in no time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from panvision.ingest.pack import prepare
-from panvision.ingest.packed import TASKS
-from panvision.ingest.problems import IngestError
-from panvision.ingest.settings import DataSettings
-from panvision.ingest.workers import WorkerError
-from panvision.params import ParamsError, read_sections
+from panvision.core.params import ParamsError, read_sections
+from panvision.core.tasks import TASKS
+from panvision.dataset.problems import IngestError
+from panvision.photos.settings import DataSettings
+from panvision.prepare.pack import prepare
+from panvision.prepare.workers import WorkerError
 
 PACKED = Path("build/prepared")
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
-from panvision.decoding.settings import DetectionSettings
-from panvision.files import write_text
+from panvision.core.files import write_text
+from panvision.core.params import ParamsError, read_sections
+from panvision.dataset.packed import PackedError
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import PackedError
-from panvision.ingest.settings import DataSettings
-from panvision.params import ParamsError, read_sections
-from panvision.pixels import ImageError
+from panvision.inference.settings import DetectionSettings
+from panvision.photos.pixels import ImageError
+from panvision.photos.settings import DataSettings
 from panvision.report.inputs import ReportError
 from panvision.report.page import RunFiles, build_report
 from panvision.report.settings import ReportSettings

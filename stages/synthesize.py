@@ -6,7 +6,7 @@ from pathlib import Path
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
-from panvision.params import ParamsError, read_sections
+from panvision.core.params import ParamsError, read_sections
 from panvision.scenes.demo import DemoError, write_demo_sets
 from panvision.scenes.settings import SceneSettings
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
-from panvision.data.settings import AugmentSettings
+from panvision.core.params import ParamsError, read_sections
 from panvision.model.settings import ModelSettings
-from panvision.params import ParamsError, read_sections
+from panvision.training.data.settings import AugmentSettings
 from panvision.training.launch import is_rank, launch
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 
@@ -35,10 +35,10 @@ def main() -> None:
 
 def train_phase(phase: str, params: dict[str, Any]) -> None:
     """Train as the only process or as one of several; what starts those needs none of these imports."""
-    from panvision.data.sets import open_sets
-    from panvision.ingest.packed import PackedError
+    from panvision.dataset.packed import PackedError
     from panvision.model.checkpoint import CheckpointError
     from panvision.model.weights import WeightsError
+    from panvision.training.data.sets import open_sets
     from panvision.training.distributed import Ranks, as_rank
     from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
     from panvision.training.scratch import Scratch

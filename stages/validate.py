@@ -8,12 +8,12 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 # The search for copies has a thread a core of its own; NumPy's would stand in their way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from panvision.ingest.packed import PackedError
-from panvision.ingest.problems import IngestError
-from panvision.ingest.settings import SplitSettings
-from panvision.ingest.splits.pins import read_pins
-from panvision.ingest.validate import judge, write_verdict
-from panvision.params import ParamsError, read_sections
+from panvision.core.params import ParamsError, read_sections
+from panvision.dataset.packed import PackedError
+from panvision.dataset.problems import IngestError
+from panvision.validate.settings import SplitSettings
+from panvision.validate.splits.pins import read_pins
+from panvision.validate.verdict import judge, write_verdict
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panvision.config import Config
-from panvision.params import SECTIONS, ParamsError, Settings, load_params
+from panvision.core.params import SECTIONS, ParamsError, Settings, load_params
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ROOT / "presets"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from panvision.core.tasks import TASKS
 from panvision.decoding.boxes import Thresholds
 from panvision.decoding.points import level_points
-from panvision.inference.backend import METADATA_KEY, TASKS, ModelInfo, RawOutputs
+from panvision.inference.backend import METADATA_KEY, ModelInfo, RawOutputs
 
 SIZE = 64
 STRIDES = (8, 16, 32)

@@ -5,17 +5,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Self
 
-from panvision.data.settings import AugmentSettings
-from panvision.decoding.settings import DetectionSettings
+from panvision.core.files import write_json
+from panvision.core.params import ParamsError, Seed, Settings, Tasks, load_params, read_settings_text
+from panvision.core.tasks import TASKS
 from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
 from panvision.export.settings import ExportSettings
-from panvision.files import write_json
-from panvision.ingest.settings import DataSettings, SplitSettings
+from panvision.inference.settings import DetectionSettings
 from panvision.model.settings import ModelSettings
-from panvision.params import TASKS, ParamsError, Seed, Settings, Tasks, load_params, read_settings_text
+from panvision.photos.settings import DataSettings
 from panvision.report.settings import ReportSettings
 from panvision.scenes.settings import SceneSettings
+from panvision.training.data.settings import AugmentSettings
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
+from panvision.validate.settings import SplitSettings
 
 
 class Config(Settings):

@@ -6,7 +6,7 @@ import pytest
 from panvision.cli import baselines
 from panvision.cli.baselines import BaselinesError, compare, read_runs
 from panvision.cli.main import main
-from panvision.params import TASKS
+from panvision.core.tasks import TASKS
 from panvision.report.inputs import BaselineMetrics
 from tests.cli.shown import json_keys
 

@@ -6,7 +6,7 @@ import pytest
 from panvision.cli import compare
 from panvision.cli.compare import described, markdown, summary, text
 from panvision.cli.main import main
-from panvision.evaluation.compare import compare_results
+from panvision.experiments.paired import compare_results
 from tests.cli.shown import json_keys
 from tests.evaluation.made import all_results, box_results, mask_results, state_results
 

@@ -4,8 +4,8 @@ import pytest
 
 from panvision.cli.configuration import pins_of, read_configuration
 from panvision.config import Config
-from panvision.ingest.problems import IngestError
-from panvision.params import ParamsError
+from panvision.core.params import ParamsError
+from panvision.dataset.problems import IngestError
 
 PIN = {("detection", "images/a.png"): "test"}
 

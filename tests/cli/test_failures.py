@@ -12,8 +12,8 @@ from panvision.cli.failures import EXTRAS, UsageError, explanation, report
 from panvision.cli.main import main
 from panvision.cli.parser import command_parsers
 from panvision.config import Config
+from panvision.core.params import ParamsError
 from panvision.inference.backend import PredictorError
-from panvision.params import ParamsError
 
 
 class OutOfMemoryError(RuntimeError):

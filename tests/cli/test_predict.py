@@ -5,8 +5,8 @@ from PIL import Image
 
 from panvision.cli.main import main
 from panvision.config import Config
-from panvision.decoding.settings import DetectionSettings
 from panvision.inference.predictor import Predictor
+from panvision.inference.settings import DetectionSettings
 from tests.cli.shown import json_keys
 from tests.tiny import PartBackend, changed_metadata, picture, write_onnx
 

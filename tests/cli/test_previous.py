@@ -6,9 +6,9 @@ import pytest
 from panvision.cli import previous
 from panvision.cli.compare import CompareError
 from panvision.cli.main import main
+from panvision.core.files import write_json
+from panvision.core.tasks import TASKS
 from panvision.evaluation.results import ResultsError
-from panvision.files import write_json
-from panvision.params import TASKS
 from panvision.report.figures import read_previous
 from tests.cli.shown import json_keys
 from tests.evaluation.made import all_results

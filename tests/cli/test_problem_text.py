@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panvision.cli.problem_text import WIDTH, count_line, printable, problem_lines
-from panvision.ingest.problems import CATALOGUE, problem
+from panvision.dataset.problems import CATALOGUE, problem
 
 words = st.text("abc de-,:", min_size=1, max_size=200)
 

@@ -140,7 +140,7 @@ def test_several_devices_are_processes_that_take_the_same_way(raw, tmp_path, mon
         commands.append((command, devices))
         with monkeypatch.context() as context:
             context.setenv("PANVISION_LAUNCHER", "1")
-            context.setattr("panvision.ingest.pack.prepare", lambda *given: pytest.fail("prepared again"))
+            context.setattr("panvision.prepare.pack.prepare", lambda *given: pytest.fail("prepared again"))
             return main(command[3:])
 
     monkeypatch.setattr("panvision.training.launch.launch", as_launched)

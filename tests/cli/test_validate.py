@@ -10,12 +10,12 @@ import pytest
 
 from panvision.cli.lock import LOCK
 from panvision.cli.main import main
-from panvision.ingest import workers
-from panvision.ingest.problems import COLUMNS
+from panvision.dataset.problems import COLUMNS
+from panvision.prepare import workers
 from tests.cli.holders import held
 from tests.cli.shown import json_keys
-from tests.ingest import raw_sets
-from tests.ingest.test_workers import die_elsewhere
+from tests.prepare import raw_sets
+from tests.prepare.test_workers import die_elsewhere
 from tests.report.test_page import Page
 
 SMALL = ("data.image_size=64", "data.min_side=16", "split.val=0.2", "split.test=0.2", "split.method=balanced")
@@ -249,7 +249,7 @@ def test_a_full_disk_names_the_place_of_the_packed_sets(root, tmp_path, capsys, 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("panvision.ingest.arrays.ArrayFile.write", full)
+    monkeypatch.setattr("panvision.prepare.arrays.ArrayFile.write", full)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     place = tmp_path / build if build else tmp_path
     assert validate(root, *(("--build", place) if build else ())) == 1
@@ -262,7 +262,7 @@ def test_want_of_memory_or_processes_is_no_matter_of_the_place(root, capsys, mon
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("panvision.ingest.pack.load_samples", refuse)
+    monkeypatch.setattr("panvision.prepare.pack.load_samples", refuse)
     assert validate(root) == 1
     words = f"panvision validate: {os.strerror(code)}; end other programs, then call the same command again\n"
     assert capsys.readouterr().err.lower() == words.lower()

@@ -4,7 +4,7 @@ import functools
 import re
 from pathlib import Path
 
-from panvision.params import load_params
+from panvision.core.params import load_params
 from tests.pipeline.scratch import leaves, read_yaml
 
 

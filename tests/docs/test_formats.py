@@ -5,12 +5,12 @@ import re
 
 import pytest
 
+from panvision.dataset.packed import BOX_COLUMNS, SPLIT_COLUMNS
+from panvision.dataset.problems import COLUMNS
 from panvision.export.ship import TRAINED_SECTIONS
 from panvision.inference.backend import OUTPUTS_OF
-from panvision.ingest.load import INDEX_COLUMNS, LABEL_COLUMNS
-from panvision.ingest.packed import BOX_COLUMNS, SPLIT_COLUMNS
-from panvision.ingest.problems import COLUMNS
 from panvision.model import checkpoint
+from panvision.prepare.load import INDEX_COLUMNS, LABEL_COLUMNS
 from tests.pipeline.scratch import ROOT
 from tests.tiny import INFO
 

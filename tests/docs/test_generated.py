@@ -6,10 +6,10 @@ import shutil
 import pytest
 from panvision_docs import fill
 from panvision_docs.parameters import allowed, effect, parameters_text
-from panvision_docs.rooms import imports
+from panvision_docs.rooms import layers
 from panvision_docs.stages import read_stages, rerun_by, stages_text
 
-from panvision.params import load_params
+from panvision.core.params import load_params
 from tests.docs.graph import reruns
 from tests.pipeline.scratch import ROOT, leaves
 
@@ -98,14 +98,14 @@ def test_a_key_without_a_description_is_named():
         effect("scenes")
 
 
-def test_rooms_follow_from_the_contracts(project):
-    assert imports(project)["monitor"] == ["inference"]
-    assert imports(project)["training"] == ["data", "model", "decoding", "scoring"]
-    text = (project / "pyproject.toml").read_text(encoding="utf-8")
-    head, contract = text.split('source_modules = ["panvision.scenes"]\n')
-    contract = contract.replace('    "panvision.scoring",\n', "", 1)
-    (project / "pyproject.toml").write_text(f'{head}source_modules = ["panvision.scenes"]\n{contract}')
-    assert imports(project)["scenes"] == ["scoring"]
+def test_rooms_follow_the_layers_contract(project):
+    order = layers(project)
+    assert order[0] == ["cli"]
+    assert ["page", "experiments"] in order
+    assert order[-1] == ["core"]
+    path = project / "pyproject.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace('"page | experiments"', '"page", "experiments"'))
+    assert ["page"] in layers(project)
 
 
 def test_marks_are_filled_and_others_refused():

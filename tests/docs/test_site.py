@@ -16,8 +16,8 @@ from panvision_docs.faults import read_meanings
 from panvision_docs.parameters import anchor
 
 from panvision.cli.main import COMMANDS
-from panvision.ingest.problems import CATALOGUE
-from panvision.params import load_params
+from panvision.core.params import load_params
+from panvision.dataset.problems import CATALOGUE
 from tests.docs.graph import reruns
 from tests.pipeline.scratch import ROOT, leaves
 

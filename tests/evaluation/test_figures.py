@@ -16,10 +16,10 @@ from sklearn.metrics import (
     recall_score,
 )
 
+from panvision.evaluation.calibration import scale
 from panvision.evaluation.figures import scores, tally
 from panvision.evaluation.plots import confusion_rows, reliability_rows
 from panvision.evaluation.results import Results
-from panvision.scoring.calibration import scale
 from tests.evaluation.made import BOXES, STATES, all_results, box_results, described, mask_results, state_results
 
 

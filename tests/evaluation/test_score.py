@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from panvision.core.files import write_json, write_rows
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import PackedError
 from panvision.evaluation.score import EvaluationError, evaluate
 from panvision.evaluation.settings import EvaluationSettings
-from panvision.files import write_json, write_rows
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import TASKS, PackedError
-from panvision.ingest.settings import DataSettings
-from panvision.pixels import ImageError, resize_rgb
+from panvision.photos.pixels import ImageError, resize_rgb
+from panvision.photos.settings import DataSettings
 from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, SUBSETS, ColourBackend, PartBackend, picture
 
 WIDTH, HEIGHT = 128, 96

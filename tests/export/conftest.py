@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panvision.files import write_json, write_rows
+from panvision.core.files import write_json, write_rows
+from panvision.core.tasks import TASKS
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import TASKS
 from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, picture
 
 CLASSES = {"segmentation": ["background", "pan"], "detection": list(BOX_NAMES), "classification": list(STATE_NAMES)}

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
+from panvision.core.files import write_json
+from panvision.core.tasks import TASKS
 from panvision.export.card import model_card, read_figures
 from panvision.export.errors import ExportError
-from panvision.files import write_json
-from panvision.inference.backend import TASKS
 from tests.export.conftest import FIGURES, save_figures
 from tests.tiny import INFO, part_info
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import PackedError
 from panvision.export.errors import ExportError
 from panvision.export.pictures import calibration_images, parity_images
-from panvision.ingest.packed import TASKS, PackedError
 from tests.tiny import SIZE
 
 

@@ -3,7 +3,7 @@ import pytest
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.scores import HEADLINE, HeldOut, judge
 from panvision.inference.predictor import Predictor
-from panvision.ingest.settings import DataSettings
+from panvision.photos.settings import DataSettings
 from tests.tiny import SIZE, ColourBackend, PartBackend
 
 FLOAT = {"miou": 0.95, "map50": 0.8, "map50_95": 0.6, "accuracy": 0.9}

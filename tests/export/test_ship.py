@@ -9,10 +9,11 @@ import pytest
 
 from panvision.cli.main import main
 from panvision.config import Config
+from panvision.core.tasks import TASKS
 from panvision.export.settings import ExportSettings
-from panvision.inference.backend import OUTPUTS_OF, TASKS, PredictorError
+from panvision.inference.backend import OUTPUTS_OF, PredictorError
+from panvision.inference.origin import params_hash
 from panvision.inference.predictor import Predictor
-from panvision.origin import params_hash
 from tests.export.conftest import TRAINED, save_figures, save_model
 from tests.tiny import SIZE, SUBSETS
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from hypothesis import strategies as st
 from PIL import Image
 
-from panvision.ingest.formats.readers import read_set
-from panvision.ingest.load import load_sample
-from panvision.ingest.problems import CATALOGUE, describe, read_problems, write_problems
-from panvision.ingest.settings import DataSettings
+from panvision.dataset.problems import CATALOGUE, describe, read_problems, write_problems
+from panvision.photos.settings import DataSettings
+from panvision.prepare.formats.readers import read_set
+from panvision.prepare.load import load_sample
 from tests.fuzz.fuzzing import ODD, damaged, fuzzed, mutated
 
 SETTINGS = DataSettings(image_size=64, min_side=1)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from panvision.inference.pictures import to_rgb
-from panvision.pixels import ImageError
+from panvision.photos.pixels import ImageError
 from tests.fuzz.fuzzing import damaged, fuzzed
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (24, 32, 4), dtype=np.uint8)

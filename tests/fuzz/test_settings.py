@@ -5,8 +5,8 @@ from pathlib import Path
 import yaml
 
 from panvision.config import Config
+from panvision.core.params import ParamsError, read_sections
 from panvision.inference.backend import ModelInfo, PredictorError
-from panvision.params import ParamsError, read_sections
 from panvision.training.settings import TrainSettings
 from tests.fuzz.fuzzing import damaged, fuzzed, mutated
 from tests.tiny import INFO

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from panvision.config import Config
-from panvision.decoding.settings import DetectionSettings
 from panvision.inference import Predictor, infer_image, load_model, run_inference
 from panvision.inference.backend import PredictorError
+from panvision.inference.settings import DetectionSettings
 from tests.tiny import STATE_NAMES, ColourBackend, PartBackend, picture, write_onnx
 
 

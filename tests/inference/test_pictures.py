@@ -12,8 +12,8 @@ from panvision.config import Config
 from panvision.inference import infer_image
 from panvision.inference.pictures import to_rgb
 from panvision.inference.predictor import Predictor
-from panvision.ingest.settings import DataSettings
-from panvision.pixels import ImageEmptyError, ImageError, ImageTooLargeError, ImageTruncatedError
+from panvision.photos.pixels import ImageEmptyError, ImageError, ImageTooLargeError, ImageTruncatedError
+from panvision.photos.settings import DataSettings
 from tests.tiny import ColourBackend, picture, write_onnx
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from panvision.inference.api import load_model
 from panvision.inference.backend import PredictorError
+from panvision.inference.origin import params_hash
 from panvision.inference.predictor import Predictor
-from panvision.origin import params_hash
 from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, picture
 
 torch = pytest.importorskip("torch")

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.model.backbone import Backbone
+from panvision.model.backbones.backbone import Backbone
 from panvision.model.fpn import FeaturePyramid
 from panvision.model.heads import ClassificationHead, DetectionHead, SegmentationHead
 from panvision.model.multitask import IMAGENET_MEAN, IMAGENET_STD, TASKS, MultiTaskModel

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.models import get_model_weights, resnet18
 
-from panvision.model.backbone import Backbone
+from panvision.model.backbones.backbone import Backbone
 from panvision.model.checkpoint import save_checkpoint
 from panvision.model.settings import BackboneName, ModelSettings
 from panvision.model.weights import IMAGENET, IMAGENET_SITE, WeightsError, initialise_backbone

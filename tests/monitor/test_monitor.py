@@ -7,7 +7,7 @@ import pytest
 
 from panvision.inference import Predictor
 from panvision.monitor import Event, Monitor, MonitorError, MonitorOptions
-from panvision.pixels import ImageError
+from panvision.photos.pixels import ImageError
 from tests.monitor.fakes import BOTH, PAN, STIRRER, FakePredictor, frame, said
 from tests.tiny import ColourBackend
 

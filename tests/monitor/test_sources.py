@@ -9,7 +9,7 @@ from PIL import Image
 import panvision.monitor
 from panvision.monitor import sources
 from panvision.monitor.sources import DirectoryCapture, PacedCapture, SourceError, find_source
-from panvision.pixels import ImageError
+from panvision.photos.pixels import ImageError
 from tests.monitor.fakes import FakeCapture, FakeClock
 
 

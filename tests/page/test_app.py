@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from panvision.inference.backend import TASKS
+from panvision.core.tasks import TASKS
 from panvision.inference.predictor import Predictor
 from panvision.page.model import SharedModel
 from tests.page.made import facts_of

@@ -4,7 +4,7 @@ import json
 import pytest
 import yaml
 
-from panvision.files import write_json
+from panvision.core.files import write_json
 from panvision.page.scores import find_scores
 
 TASKS = ("segmentation", "detection", "classification")

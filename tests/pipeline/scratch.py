@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 COPIED = (
     "dvc.yaml",
-    "requirements.lock",
+    "requirements-train.lock",
     ".gitignore",
     ".dvcignore",
     ".dvc/.gitignore",

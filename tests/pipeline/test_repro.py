@@ -7,8 +7,8 @@ import pytest
 from dvc.repo import Repo
 
 from panvision.cli.main import main
+from panvision.core.tasks import TASKS
 from panvision.evaluation.results import read_results
-from panvision.inference.backend import TASKS
 from panvision.inference.predictor import Predictor
 from tests.pipeline.imports import reached_files
 
@@ -96,9 +96,9 @@ def test_what_a_stage_imported_is_what_the_import_walk_found(scratch):
         commands = [stage.cmd for stage in repo.index.stages]
     source = scratch.folder / "src"
     for command in commands:
-        # The recorder itself imports panvision.params, which every stage script does too.
+        # The recorder itself imports panvision.core.params, which every stage script does too.
         imported = scratch.recorded(command, "modules")
-        assert str(source / "panvision/params.py") in imported
+        assert str(source / "panvision/core/params.py") in imported
         reached = {str(path) for path in reached_files(scratch.folder / command.split()[1], source)}
         assert imported <= reached, command
 

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
+from panvision.core.files import write_json, write_rows
+from panvision.dataset.problems import problem, write_problems
 from panvision.evaluation.results import Results
-from panvision.files import write_json, write_rows
 from panvision.inference.predictor import Predictor
-from panvision.ingest.problems import problem, write_problems
 from panvision.report.inputs import CURVE_COLUMNS
 from panvision.report.page import RunFiles, build_report
 from panvision.report.settings import ReportSettings

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panvision.inference.drawing import MASK_COLOR, MASK_OPACITY, class_color
-from panvision.ingest.packed import TASKS, open_packed
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import open_packed
+from panvision.photos.drawing import MASK_COLOR, MASK_OPACITY, class_color
 from panvision.report.archive import Archive
 from tests.report.run import BOX
 from tests.report.test_gallery import near, pixels

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from panvision.files import write_json, write_rows
-from panvision.ingest.problems import problem, write_problems
+from panvision.core.files import write_json, write_rows
+from panvision.dataset.problems import problem, write_problems
 from panvision.report.rendering import visible
 from tests.report.run import BASELINES, PREVIOUS, RESULTS
 from tests.report.test_page import Page

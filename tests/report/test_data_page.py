@@ -1,7 +1,8 @@
 import pytest
 
-from panvision.ingest.packed import TASKS, open_packed
-from panvision.ingest.problems import problem, write_problems
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import open_packed
+from panvision.dataset.problems import problem, write_problems
 from panvision.report.data_page import build_data_page, read_problem_table
 from panvision.report.inputs import ReportError
 from tests.report.test_page import Page

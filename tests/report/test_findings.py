@@ -2,14 +2,15 @@ import shutil
 
 import pytest
 
-from panvision.files import write_rows
-from panvision.ingest.packed import SPLIT_COLUMNS, TASKS, open_packed
-from panvision.ingest.problems import Problem, problem
-from panvision.ingest.settings import SplitSettings
-from panvision.ingest.validate import judge, write_verdict
+from panvision.core.files import write_rows
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import SPLIT_COLUMNS, open_packed
+from panvision.dataset.problems import Problem, problem
 from panvision.report.archive import Archive
 from panvision.report.findings import COLUMNS, MOST_LISTED, MOST_MEMBERS, draw_findings
-from tests.ingest import raw_sets
+from panvision.validate.settings import SplitSettings
+from panvision.validate.verdict import judge, write_verdict
+from tests.prepare import raw_sets
 
 
 @pytest.fixture

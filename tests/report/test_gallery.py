@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panvision.inference.drawing import MASK_COLOR, MASK_OPACITY, class_color
+from panvision.dataset.packed import PackedError
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import PackedError
-from panvision.pixels import ImageError
+from panvision.photos.drawing import MASK_COLOR, MASK_OPACITY, class_color
+from panvision.photos.pixels import ImageError
 from panvision.report.faults import LOOSE_BOX, MISSED, RAGGED_MASK, Fault, Faulty
 from panvision.report.gallery import LACKING, SURPLUS, HeldOut
 from panvision.report.thumbnails import spread

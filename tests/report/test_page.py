@@ -3,8 +3,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from panvision.files import write_json, write_rows
-from panvision.ingest.problems import Problem, write_problems
+from panvision.core.files import write_json, write_rows
+from panvision.dataset.problems import Problem, write_problems
 from panvision.report.findings import problem_rows
 from panvision.report.inputs import ReportError
 from panvision.report.page import export_tables, trained_settings

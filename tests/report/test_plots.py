@@ -1,6 +1,6 @@
 import pytest
 
-from panvision.files import write_rows
+from panvision.core.files import write_rows
 from panvision.report.charts import RADIUS
 from panvision.report.inputs import ReportError
 from panvision.report.plots import Bin, Cell, read_confusion, read_precision_recall, read_reliability, read_training

@@ -119,7 +119,7 @@ def train(folder, phase, scratch, settings, ranks=None):
     The setting `changes` names functions of this module that change the code or the sets before; `largest_file` is
     how many bytes the kernel lets a file have.
     """
-    from panvision.model.backbone import Backbone
+    from panvision.model.backbones.backbone import Backbone
     from panvision.training.phases import train_phase1, train_phase2
     from panvision.training.scratch import Scratch
     from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings
@@ -157,7 +157,7 @@ def thin_backbone(self, name):
     """Eight channels instead of 64: a state is a megabyte, and is written hundreds of times."""
     from torch import nn
 
-    from panvision.model.resnet import BasicBlock
+    from panvision.model.backbones.resnet import BasicBlock
 
     nn.Module.__init__(self)
     self.channels = (8, 16, 32, 64)
@@ -242,7 +242,7 @@ def not_a_number(sets):
 
 def count_moments(path, limit, name):
     """Write down every moment that goes by, and send this process a signal at the one of number `limit`."""
-    from panvision import files
+    from panvision.core import files
     from panvision.training import loop, state, validation
 
     count = 0

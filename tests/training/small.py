@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from panvision.data.sets import Sets
-from panvision.data.settings import AugmentSettings
-from panvision.ingest.packed import TASKS
+from panvision.core.tasks import TASKS
 from panvision.model.multitask import MultiTaskModel
+from panvision.training.data.sets import Sets
+from panvision.training.data.settings import AugmentSettings
 from panvision.training.phases import TrainingConfig
 from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings, TrackingSettings, TrainSettings
-from tests.data.packed_sets import packed_sets, rectangle
 from tests.model.small import SMALL
+from tests.training.data.packed_sets import packed_sets, rectangle
 
 SIDE = 64
 MODEL = SMALL.model_copy(update={"det_channels": 32, "dropout": 0.0})

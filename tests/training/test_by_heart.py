@@ -5,7 +5,7 @@ import torch
 
 from panvision.training.loop import Phase, Plan
 from panvision.training.settings import LossSettings, TrainSettings
-from tests.data.packed_sets import STILL
+from tests.training.data.packed_sets import STILL
 from tests.training.small import MODEL, small_model, two_box_sets
 
 

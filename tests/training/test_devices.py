@@ -8,18 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from panvision.data.sets import open_sets
-from panvision.data.settings import AugmentSettings
-from panvision.ingest.pack import prepare
-from panvision.ingest.settings import DataSettings, SplitSettings
-from panvision.ingest.validate import judge, write_verdict
+from panvision.core.params import read_sections
+from panvision.core.tasks import TASKS
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.settings import ModelSettings
-from panvision.params import TASKS, read_sections
+from panvision.photos.settings import DataSettings
+from panvision.prepare.pack import prepare
 from panvision.scenes.demo import write_demo_sets
 from panvision.scenes.settings import SceneSettings, SetSizes
+from panvision.training.data.sets import open_sets
+from panvision.training.data.settings import AugmentSettings
 from panvision.training.phases import TrainingConfig, train_phase1
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
+from panvision.validate.settings import SplitSettings
+from panvision.validate.verdict import judge, write_verdict
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="no signals"), pytest.mark.xdist_group("devices")]
 

@@ -36,7 +36,7 @@ def test_each_rank_gets_the_environment_of_torchrun(tmp_path, monkeypatch):
 
 def test_ranks_share_the_cores(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(module, "_cores", lambda: range(8))
+    monkeypatch.setattr(module, "count_cores", lambda: 8)
     assert module._environment(0, 3, tmp_path)["OMP_NUM_THREADS"] == "2"
     assert module._environment(0, 9, tmp_path)["OMP_NUM_THREADS"] == "1"
 

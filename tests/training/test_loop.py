@@ -8,16 +8,16 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, OneCycleLR
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from panvision.data.settings import AugmentSettings
-from panvision.model.backbone import Backbone
+from panvision.model.backbones.backbone import Backbone
 from panvision.model.multitask import TASKS
 from panvision.training.curves import COLUMNS, LOSSES, SEEN, WEIGHTS
+from panvision.training.data.settings import AugmentSettings
 from panvision.training.errors import TrainingError
 from panvision.training.finite import Means
 from panvision.training.loop import Phase, Plan
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.settings import LossSettings, TrainSettings
-from tests.data.packed_sets import STILL
+from tests.training.data.packed_sets import STILL
 from tests.training.forks import thin_backbone
 from tests.training.small import small_model, small_sets
 

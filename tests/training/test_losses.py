@@ -6,8 +6,8 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.data.stream import NO_OBJECT, TrainingStream
 from panvision.model.heads import DetectionOutput
+from panvision.training.data.stream import NO_OBJECT, TrainingStream
 from panvision.training.losses import (
     Term,
     batch_terms,
@@ -21,7 +21,7 @@ from panvision.training.losses import (
 )
 from panvision.training.settings import LossSettings
 from panvision.training.targets import assign_targets, make_points
-from tests.data.packed_sets import STILL
+from tests.training.data.packed_sets import STILL
 from tests.training.small import small_model, small_sets
 
 SIZE, STRIDES, CLASSES = 64, (8, 16, 32), 3

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panvision.config import Config
+from panvision.core.params import ParamsError
+from panvision.core.tasks import TASKS
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.weights import WeightsError
-from panvision.params import TASKS, ParamsError
 from panvision.training.distributed import Group, pick_device
 from panvision.training.errors import TrainingError
 from panvision.training.phases import _phase_seed, train_phase1, train_phase2

@@ -8,9 +8,9 @@ import signal
 import pytest
 import torch
 
-from panvision.data.stream import TrainingStream
-from panvision.model.backbone import Backbone
+from panvision.model.backbones.backbone import Backbone
 from panvision.model.checkpoint import load_checkpoint
+from panvision.training.data.stream import TrainingStream
 from panvision.training.launch import EXIT_LOST
 from panvision.training.phases import _phase_seed
 from panvision.training.stopping import EXIT_INTERRUPTED

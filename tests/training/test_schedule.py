@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
-from panvision.params import ParamsError
+from panvision.core.params import ParamsError
 from panvision.training.optimisation import make_optimizer
 from panvision.training.schedule import WARMUP_START, Schedule
 from panvision.training.settings import TrainSettings

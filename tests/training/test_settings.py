@@ -2,7 +2,7 @@
 
 import pytest
 
-from panvision.params import ParamsError
+from panvision.core.params import ParamsError
 from panvision.training.settings import TrainSettings
 
 

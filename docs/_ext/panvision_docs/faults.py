@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from panvision.ingest.problems import CATALOGUE
+from panvision.dataset.problems import CATALOGUE
 
 
 def faults_text(root: Path) -> str:

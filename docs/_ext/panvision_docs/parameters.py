@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from panvision.config import Config
-from panvision.params import Settings, load_params
+from panvision.core.params import Settings, load_params
 from panvision_docs.stages import Stage, read_stages, rerun_by
 
 PRESETS = ("laptop", "edge", "resnet50")

@@ -1,4 +1,4 @@
-"""The rooms of the house and who may import whom, out of pyproject.toml's import contracts."""
+"""The rooms and their import order, from the `layers` contract of pyproject.toml."""
 
 import ast
 import tomllib
@@ -6,30 +6,23 @@ from pathlib import Path
 
 
 def rooms_text(root: Path) -> str:
-    """A table: room, what is in it, which other rooms it may import."""
-    lines = ["| room | holds | may import |", "|---|---|---|"]
-    for room, others in imports(root).items():
-        words = ast.get_docstring(ast.parse((root / f"src/panvision/{room}/__init__.py").read_text(encoding="utf-8")))
-        holds = " ".join((words or "").split("\n\n")[0].split())
-        lines.append(f"| `{room}` | {holds} | {', '.join(f'`{name}`' for name in others) or 'no other room'} |")
+    """Return a table: one line per layer, the top first, with what each room holds."""
+    lines = ["| layer | room | holds |", "|---|---|---|"]
+    for number, rooms in enumerate(layers(root), start=1):
+        lines += [f"| {number} | `{room}` | {_holds(root, room)} |" for room in rooms]
     return "\n".join(lines)
 
 
-def imports(root: Path) -> dict[str, list[str]]:
-    """Room → the rooms that it may import, in the order of pyproject.toml."""
+def layers(root: Path) -> list[list[str]]:
+    """Return the rooms of each layer. A room may import rooms of lower layers only."""
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
-    forbidden = {
-        _room(contract["source_modules"][0]): {_room(name) for name in contract["forbidden_modules"]}
-        for contract in contracts
-        # A room's own contract bears its name; the others are about what is heavy.
-        if contract["source_modules"] == [f"panvision.{contract['id']}"]
-    }
-    return {
-        room: [other for other in forbidden if other != room and other not in banned]
-        for room, banned in forbidden.items()
-    }
+    contract = next(each for each in contracts if each["type"] == "layers")
+    return [[room.strip() for room in layer.split("|")] for layer in contract["layers"]]
 
 
-def _room(module: str) -> str:
-    return module.removeprefix("panvision.")
+def _holds(root: Path, room: str) -> str:
+    folder = root / "src/panvision"
+    file = folder / f"{room}.py" if (folder / f"{room}.py").exists() else folder / room / "__init__.py"
+    words = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return " ".join(words.split("\n\n")[0].split())

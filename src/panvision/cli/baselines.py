@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from panvision.cli.exits import Exit
-from panvision.cli.experiments import finished
 from panvision.cli.flags import add_output, add_project, project_of
 from panvision.cli.manual import Manual
-from panvision.headline import FIGURES
+from panvision.core.tasks import HEADLINE
+from panvision.experiments.finished import finished
 
 RESULT = "metrics/baselines.json"
 WORKSPACE = "workspace"  # DVC's own name for it
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print and write; returns 0."""
-    from panvision.files import write_json
+    from panvision.core.files import write_json
 
     project = project_of(args)
     runs = read_runs(show_experiments(project, args.rev))
@@ -129,7 +129,7 @@ def read_runs(text: str) -> list[Run]:
 
 def _runs(data: Mapping[str, Any] | None, name: str) -> list[Run]:
     """The run of one state that DVC lists; none if it has no figures."""
-    from panvision.params import TASKS
+    from panvision.core.tasks import TASKS
     from panvision.report.inputs import leaves
 
     if not data:
@@ -143,7 +143,7 @@ def _runs(data: Mapping[str, Any] | None, name: str) -> list[Run]:
     for shown in (RESULT, "metrics/previous.json"):
         sources.pop(shown, None)
     figures: dict[str, dict[str, float]] = {}
-    for task, key, _ in FIGURES:
+    for task, key, _ in HEADLINE:
         value = (data["metrics"].get(f"metrics/{task}.json", {}).get("data") or {}).get(key)
         if task in tasks and value is not None:
             figures.setdefault(task, {})[key] = value
@@ -171,7 +171,7 @@ def compare(runs: Sequence[Run], shared: str | None = None) -> dict[str, Any]:
     for task in chosen.tasks:
         alone = _alone(runs, chosen, task)
         if alone is not None and task in chosen.figures:
-            keys = [key for own, key, _ in FIGURES if own == task]
+            keys = [key for own, key, _ in HEADLINE if own == task]
             one, other = chosen.figures[task], alone.figures[task]
             tasks[task] = {
                 "experiment": alone.name,
@@ -224,7 +224,7 @@ def _figure(shared: float | None, alone: float | None) -> dict[str, float | None
 def described(found: Mapping[str, Any]) -> str:
     """The comparison as a table with what belongs to it."""
     from panvision.cli.summary import sharing_lines
-    from panvision.params import TASKS
+    from panvision.core.tasks import TASKS
     from panvision.report.inputs import BaselineMetrics
     from panvision.report.sharing import read_sharing
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from panvision.cli.differing import WORKSPACE, cut, differing, params_of, shown
 from panvision.cli.exits import Exit
 from panvision.cli.flags import add_json, add_project, project_of, whole_number
 from panvision.cli.manual import Manual
+from panvision.experiments.differing import WORKSPACE, cut, differing, params_of, shown
 
 if TYPE_CHECKING:
-    from panvision.evaluation.compare import Comparison, Difference
     from panvision.evaluation.results import Results
+    from panvision.experiments.paired import Comparison, Difference
 
 FOLDER = "reports/results"
 EXPLANATION = (
@@ -64,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison; returns 0."""
-    from panvision.evaluation.compare import compare_results, to_json
-    from panvision.params import TASKS
+    from panvision.core.tasks import TASKS
+    from panvision.experiments.paired import compare_results, to_json
 
     project = project_of(args)
     one, other = (results_of(project, rev) for rev in (args.one, args.other))
@@ -88,8 +88,8 @@ def results_of(project: Path, rev: str) -> "dict[str, Results]":
         CompareError: no such revision, or its results are not there.
         ResultsError: they are there, but damaged or of another version.
     """
+    from panvision.core.tasks import TASKS
     from panvision.evaluation.results import parse_results, read_results
-    from panvision.params import TASKS
 
     if rev == WORKSPACE:
         return {task: read_results(project / FOLDER / f"{task}.json") for task in TASKS}

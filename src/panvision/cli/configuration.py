@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from panvision.config import Config
-    from panvision.ingest.packed import Split, Task
+    from panvision.core.tasks import Task
+    from panvision.dataset.packed import Split
 
 
 def load_configuration(path: str | Path) -> "Config":
@@ -28,7 +29,7 @@ def read_configuration(args: argparse.Namespace) -> "Config":
         ParamsError: the file or an option cannot be used; every fault is listed.
     """
     from panvision.config import Config
-    from panvision.params import override
+    from panvision.core.params import override
 
     config = load_configuration(args.config) if args.config else Config()
     values = override(config.model_dump(mode="json"), args.set)
@@ -45,8 +46,8 @@ def pins_of(args: argparse.Namespace, config: "Config") -> "dict[tuple[Task, str
     Raises:
         IngestError: the pins cannot be used, or a file that is not the default one is missing.
     """
-    from panvision.ingest.settings import SplitSettings
-    from panvision.ingest.splits.pins import read_pins
+    from panvision.validate.settings import SplitSettings
+    from panvision.validate.splits.pins import read_pins
 
     named = any(assignment.startswith("split.pins=") for assignment in args.set)
     usual = config.split.pins == SplitSettings().pins

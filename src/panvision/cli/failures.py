@@ -28,7 +28,7 @@ REMEDIES = {
     errno.EAGAIN: "end other programs, then call the same command again",
     errno.EADDRINUSE: "name another port, or end what listens there",
 }
-# What panvision.files writes to before it stands under its own name.
+# What panvision.core.files writes to before it stands under its own name.
 PARTIAL = re.compile(r"\.([^/]+)\.\w{8}\.partial(\.\w+)?$")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from panvision.locks import BusyError, lock_file
+from panvision.core.locks import BusyError, lock_file
 
 LOCK = ".lock"
 

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check; returns 0, or 1 after telling every fault."""
     from panvision.config import Config
-    from panvision.params import ParamsError
+    from panvision.core.params import ParamsError
 
     faults: list[str] = []
     try:

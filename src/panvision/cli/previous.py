@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print and write; returns 0."""
-    from panvision.files import write_json
+    from panvision.core.files import write_json
 
     project = project_of(args)
     present = _present(project)
@@ -78,7 +78,7 @@ def beside(
         earlier, present: figures by task and dotted key.
         intervals: of present less earlier, likewise; some or all may be absent.
     """
-    from panvision.params import TASKS
+    from panvision.core.tasks import TASKS
     from panvision.report.figures import compared_keys
 
     tasks = {
@@ -98,9 +98,9 @@ def beside(
 
 def paired_intervals(project: Path, commit: str) -> tuple[dict[str, dict[str, dict[str, float] | None]], str]:
     """95 % intervals of the differences over the same pictures, by task and key, and why there are none, or ""."""
-    from panvision.evaluation.compare import compare_results
+    from panvision.core.tasks import TASKS
     from panvision.evaluation.results import ResultsError
-    from panvision.params import TASKS
+    from panvision.experiments.paired import compare_results
 
     try:
         one, other = results_of(project, commit), results_of(project, WORKSPACE)
@@ -118,7 +118,7 @@ def paired_intervals(project: Path, commit: str) -> tuple[dict[str, dict[str, di
 
 def described(found: Mapping[str, Any], present: Figures, remark: str) -> str:
     """The comparison as a table with what belongs to it."""
-    from panvision.params import TASKS
+    from panvision.core.tasks import TASKS
     from panvision.report.figures import task_figures
     from panvision.report.inputs import PreviousMetrics
 
@@ -143,7 +143,7 @@ def _lines(tables: "TaskFigures") -> Iterator[str]:
 
 
 def _present(project: Path) -> Figures:
-    from panvision.params import TASKS
+    from panvision.core.tasks import TASKS
     from panvision.report.inputs import Scores, read_metrics
 
     return {task: read_metrics(project / _metrics(task), Scores).flat() for task in TASKS}
@@ -172,7 +172,7 @@ def _metrics(task: str) -> str:
 def _figures(project: Path, commit: str) -> Figures:
     from pydantic import ValidationError
 
-    from panvision.params import TASKS
+    from panvision.core.tasks import TASKS
     from panvision.report.inputs import Scores
 
     found: Figures = {}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from panvision.ingest.problems import Problem
+    from panvision.dataset.problems import Problem
 
 SEVERITIES = ("error", "warning", "fixed")
 WIDTH = 80

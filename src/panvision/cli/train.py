@@ -21,7 +21,7 @@ BEST = "best_model.pth"
 
 if TYPE_CHECKING:
     from panvision.config import Config
-    from panvision.ingest.splits.units import Pins
+    from panvision.validate.splits.units import Pins
 
 
 MANUAL = Manual(
@@ -90,10 +90,10 @@ def _check(config: "Config", device_name: str | None) -> None:
 
 def _prepare(config: "Config", pins: "Pins", build: Path) -> None:
     """The pipeline's stages before training, below one folder."""
-    from panvision.ingest.pack import prepare
-    from panvision.ingest.packed import TASKS
-    from panvision.ingest.problems import IngestError
-    from panvision.ingest.validate import judge, write_verdict
+    from panvision.core.tasks import TASKS
+    from panvision.dataset.problems import IngestError
+    from panvision.prepare.pack import prepare
+    from panvision.validate.verdict import judge, write_verdict
 
     for task in TASKS:
         prepare(task, config.data, build / "prepared" / task)
@@ -121,11 +121,11 @@ def _train(config: "Config", folder: Path, args: argparse.Namespace) -> int:
     Raises:
         TrainingError: with the message of what has failed, if this process is the one that tells it.
     """
-    from panvision.data.sets import open_sets
-    from panvision.ingest.packed import PackedError
+    from panvision.core.params import ParamsError
+    from panvision.dataset.packed import PackedError
     from panvision.model.checkpoint import CheckpointError
     from panvision.model.weights import WeightsError
-    from panvision.params import ParamsError
+    from panvision.training.data.sets import open_sets
     from panvision.training.distributed import Ranks, as_rank
     from panvision.training.errors import TrainingError
     from panvision.training.launch import LAUNCHER

@@ -24,11 +24,11 @@ from panvision.cli.status import StatusLine
 
 if TYPE_CHECKING:
     from panvision.config import Config
-    from panvision.ingest.load import Loaded
-    from panvision.ingest.packed import Task
-    from panvision.ingest.problems import Problem
-    from panvision.ingest.splits.units import Pins
-    from panvision.ingest.validate import Verdict
+    from panvision.core.tasks import Task
+    from panvision.dataset.problems import Problem
+    from panvision.prepare.load import Loaded
+    from panvision.validate.splits.units import Pins
+    from panvision.validate.verdict import Verdict
 
 MANUAL = Manual(
     usage="DATA_ROOT",
@@ -72,7 +72,7 @@ class Examination:
     @property
     def omission(self) -> str:
         """What was not looked at because a set cannot be used; "" if nothing was left out."""
-        from panvision.ingest.packed import TASKS
+        from panvision.core.tasks import TASKS
 
         lacking = [task for task in TASKS if task not in self.images]
         if not lacking:
@@ -126,10 +126,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examine; returns 0, 1 with errors, or 3 with warnings."""
     # Here rather than above, so that `--help` answers at once.
-    from panvision.ingest.packed import TASKS
-    from panvision.ingest.problems import IngestError
-    from panvision.ingest.splits.pins import read_pins
-    from panvision.params import ParamsError
+    from panvision.core.params import ParamsError
+    from panvision.core.tasks import TASKS
+    from panvision.dataset.problems import IngestError
+    from panvision.validate.splits.pins import read_pins
 
     try:
         if args.html and importlib.util.find_spec("jinja2") is None:
@@ -182,10 +182,10 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
         WorkerError: a process that loads images was killed.
         OSError: something cannot be written.
     """
-    from panvision.ingest.pack import prepare
-    from panvision.ingest.packed import TASKS
-    from panvision.ingest.problems import IngestError
-    from panvision.ingest.validate import judge, write_verdict
+    from panvision.core.tasks import TASKS
+    from panvision.dataset.problems import IngestError
+    from panvision.prepare.pack import prepare
+    from panvision.validate.verdict import judge, write_verdict
 
     images: dict[Task, int] = {}
     problems: list[Problem] = []
@@ -207,9 +207,9 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
 
 def _unusable(task: "Task", config: "Config", error: Exception) -> "list[Problem]":
     """A set that cannot be used as problems: prepare says why, and leaves nothing behind that lists the faults."""
-    from panvision.ingest.formats.readers import read_set
-    from panvision.ingest.problems import problem
-    from panvision.ingest.workers import load_samples
+    from panvision.dataset.problems import problem
+    from panvision.prepare.formats.readers import read_set
+    from panvision.prepare.workers import load_samples
 
     root = Path(config.data.root) / task
     reason = str(error).splitlines()[0].removeprefix(f"{root}: ")
@@ -227,14 +227,14 @@ def _problems(_first: int, samples: "Iterable[Loaded]") -> "list[Problem]":
 
 
 def _below(found: "Problem", task: "Task") -> "Problem":
-    from panvision.ingest.problems import Problem
+    from panvision.dataset.problems import Problem
 
     return Problem(found.code, found.severity, f"{task}/{found.file}", found.reason, found.remedy)
 
 
 def _write(args: argparse.Namespace, config: "Config", found: Examination, build: Path, status: StatusLine) -> None:
     """The files that were asked for."""
-    from panvision.files import write_text
+    from panvision.core.files import write_text
 
     if args.splits:
         if found.verdict is None:
@@ -248,7 +248,7 @@ def _write(args: argparse.Namespace, config: "Config", found: Examination, build
 
 
 def _page(config: "Config", found: Examination, build: Path) -> str:
-    from panvision.ingest.packed import open_packed
+    from panvision.dataset.packed import open_packed
     from panvision.report.data_page import build_data_page
 
     judged = found.verdict is not None

@@ -196,7 +196,7 @@ class _Screen:
         print(json.dumps(event.to_json(), ensure_ascii=False) if self._json else words, flush=True)
 
     def reading(self, shot: "Shot", reading: "Reading") -> None:
-        from panvision.inference.drawing import draw_result
+        from panvision.photos.drawing import draw_result
 
         self._frames += 1
         if self._every:

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from panvision.evaluation.bootstrap import Interval, Weights, percentile_interval, resampled
 from panvision.evaluation.boxes import BoxColumns
+from panvision.evaluation.calibration import BINS, confidence_bins, negative_log_likelihood, scale
 from panvision.evaluation.results import Results
-from panvision.scoring.bootstrap import Interval, Weights, percentile_interval, resampled
-from panvision.scoring.calibration import BINS, confidence_bins, negative_log_likelihood, scale
 from panvision.scoring.matching import AREA_RANGES, IOU_THRESHOLDS
 from panvision.scoring.ranking import average_precision
 

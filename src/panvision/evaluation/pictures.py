@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from panvision.core.tasks import Task
+from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_index, read_splits
+from panvision.evaluation.boundary import boundary_distances
 from panvision.evaluation.results import BoxImage, FoundBoxes, Image, MaskImage, StateImage
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import BoxResult, Result
-from panvision.ingest.packed import PackedError, PackedSet, Split, Task, open_packed, read_index, read_splits
-from panvision.ingest.raw import read_raw_image, read_raw_mask
-from panvision.ingest.settings import DataSettings
-from panvision.pixels import RgbArray
-from panvision.scoring.boundary import boundary_distances
+from panvision.photos.pixels import RgbArray
+from panvision.photos.raw import read_raw_image, read_raw_mask
+from panvision.photos.settings import DataSettings
 from panvision.scoring.matching import AREA_RANGES, BoolArray, match_boxes
 from panvision.scoring.segmentation import pixel_counts
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.evaluation.boxes import BoxColumns
+from panvision.evaluation.calibration import confidence_bins, scale
 from panvision.evaluation.results import Results
-from panvision.scoring.calibration import confidence_bins, scale
 from panvision.scoring.ranking import precision_curve
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
-from panvision.files import write_text
+from panvision.core.files import write_text
 
 FORMAT = 1
 

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from panvision.core.files import write_json, write_rows
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import PackedSet, Split
+from panvision.evaluation.calibration import fit_temperature
 from panvision.evaluation.figures import scores
 from panvision.evaluation.pictures import Source, box_images, mask_images, open_source, state_images
 from panvision.evaluation.plots import confusion_rows, precision_recall_rows, reliability_rows
 from panvision.evaluation.results import Choices, Results
 from panvision.evaluation.settings import EvaluationSettings
-from panvision.files import write_json, write_rows
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import TASKS, PackedSet, Split
-from panvision.ingest.settings import DataSettings
-from panvision.scoring.calibration import fit_temperature
+from panvision.photos.settings import DataSettings
 from panvision.scoring.ranking import best_threshold
 
 SCORED_ON: Split = "test"

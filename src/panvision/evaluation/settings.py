@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from panvision.params import Settings
+from panvision.core.params import Settings
 
 
 class EvaluationSettings(Settings):

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from panvision.core.tasks import TASKS
 from panvision.export.errors import ExportError
 from panvision.export.scores import HEADLINE
-from panvision.inference.backend import TASKS, ModelInfo
+from panvision.inference.backend import ModelInfo
 
 # Figures of each metrics file that the card shows: key, name. A key that ends in `.` is a figure per class.
 SHOWN = {

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import onnx
 
 import panvision.inference.onnx_backend  # noqa: F401 -- silences ONNX Runtime's telemetry before it is imported
+from panvision.core.files import replacing
 from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.graph import finish
-from panvision.files import replacing
 
 # Pictures per pass of the calibration, which keeps every layer's values in memory.
 _BATCH = 2

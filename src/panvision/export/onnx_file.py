@@ -11,9 +11,9 @@ from typing import cast
 import onnx
 import torch
 
+from panvision.core.files import replacing
 from panvision.export.errors import ExportError
 from panvision.export.graph import finish
-from panvision.files import replacing
 from panvision.inference.backend import METADATA_KEY, ModelInfo
 from panvision.model.flat import INPUT_NAME, FlatModel
 from panvision.model.multitask import MultiTaskModel

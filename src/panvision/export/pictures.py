@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_splits
 from panvision.export.errors import INT8_REMEDY, ExportError
-from panvision.ingest.packed import TASKS, PackedError, PackedSet, Split, open_packed, read_splits
 
 Images = npt.NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ from panvision.evaluation.results import Choices
 from panvision.evaluation.score import evaluate
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.inference.predictor import Predictor
-from panvision.ingest.settings import DataSettings
+from panvision.photos.settings import DataSettings
 
 # Headline figure → task: what a shipped file is judged by.
 HEADLINE = {"miou": "segmentation", "map50": "detection", "map50_95": "detection", "accuracy": "classification"}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from panvision.core.files import remove_partials, replacing, write_json, write_text
 from panvision.export.card import model_card, read_figures
 from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.int8 import write_int8
@@ -14,12 +15,11 @@ from panvision.export.parity import compare
 from panvision.export.pictures import calibration_images, parity_images
 from panvision.export.scores import HeldOut, judge
 from panvision.export.settings import ExportSettings
-from panvision.files import remove_partials, replacing, write_json, write_text
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
+from panvision.inference.origin import data_hash, params_hash
 from panvision.inference.predictor import Predictor
 from panvision.model.checkpoint import load_checkpoint
-from panvision.origin import data_hash, params_hash
 
 # Sections of the configuration that training writes into a checkpoint's metadata.
 TRAINED_SECTIONS = ("seed", "augment", "loss", "train")

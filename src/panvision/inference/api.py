@@ -35,7 +35,7 @@ class ConfigLike(Protocol):
 class CheckpointInfo(TypedDict):
     """What a model file knows: its tasks, counts and names of its classes (none for a task that it has not).
 
-    The hashes are those of `panvision.origin`, of what made the model; None where the file does not know.
+    The hashes are those of `panvision.inference.origin`, of what made the model; None where the file does not know.
     """
 
     tasks: list[str]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from panvision.core.tasks import TASKS
 from panvision.decoding.boxes import Thresholds
 
 METADATA_KEY = "panvision"
@@ -23,7 +24,6 @@ OUTPUTS_OF = {
     "detection": ("class_logits", "ltrb", "centerness"),
     "classification": ("state_logits",),
 }
-TASKS = tuple(OUTPUTS_OF)
 # What a model file may say; params.yaml allows less.
 LARGEST_SIDE = 4096
 MOST_NAMES = 1000
@@ -70,7 +70,7 @@ class ModelInfo:
         cls_class_names: what the states are called, C names; none without classification.
         thresholds: which boxes are reported unless the caller says otherwise.
         tasks: what the model answers, some of TASKS in their order.
-        params_sha256: of the settings that it was trained with (`panvision.origin`); None where nobody knows.
+        params_sha256: of the settings that it was trained with (`panvision.inference.origin`); None where nobody knows.
         data_sha256: of the data that it has seen; likewise.
         state_order: the states from the first to the last, where they follow each other; empty: they do not, or nobody
             has said so.

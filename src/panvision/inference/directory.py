@@ -1,7 +1,6 @@
 """A folder of pictures through the predictor, batch by batch, so that its size does not matter."""
 
 import contextlib
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.files import replacing
+from panvision.core.cores import count_cores
+from panvision.core.files import replacing
 from panvision.inference.backend import PredictorError
-from panvision.inference.drawing import draw_result
 from panvision.inference.predictor import Predictor
 from panvision.inference.records import Records, entry_of, write_coco, write_whole
 from panvision.inference.results import Result
-from panvision.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image, resize_rgb
+from panvision.photos.drawing import draw_result
+from panvision.photos.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image, resize_rgb
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class _Finished:
 
 def _batches(plan: _Plan, todo: Sequence[tuple[Path, str]]) -> Iterator[list[_Finished | Failure]]:
     """Batch after batch, in order. While one is predicted, the next is decoded and the last one written."""
-    workers, size = plan.options.workers or _cores(), plan.options.batch_size
+    workers, size = plan.options.workers or count_cores(), plan.options.batch_size
     with ThreadPoolExecutor(workers, thread_name_prefix="panvision-picture") as pool:
         try:
             waiting: deque[Future[_Decoded | Failure]] = deque()
@@ -220,11 +220,6 @@ def _waited_for(found: list[_Finished | Failure], jobs: list[Future[None]]) -> l
     for job in jobs:
         job.result()
     return found
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def list_images(image_dir: str | Path) -> list[Path]:

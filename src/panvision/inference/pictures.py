@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.pixels import (
+from panvision.photos.pixels import (
     MAX_PIXELS,
     ImageError,
     ImageTooLargeError,
@@ -38,7 +38,7 @@ def to_rgb(image: Picture, *, bgr: bool = False, max_pixels: int = MAX_PIXELS) -
             - an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in any memory order, gray, RGB or RGBA: uint8 of 0 to
               255, uint16 of 0 to 65535, floats of 0 to 1, or bool. It is not written to.
 
-            Transparency is laid on white, and of 16 bits the high byte is kept (`panvision.pixels.image_to_rgb`).
+            Transparency is laid on white, and of 16 bits the high byte is kept (`photos.pixels.image_to_rgb`).
         bgr: the array's channels are blue, green, red (and alpha), as OpenCV has them; only for arrays.
         max_pixels: larger pictures are refused, files before they are decoded.
 

@@ -14,7 +14,7 @@ from panvision.decoding.points import level_points
 from panvision.inference.backend import Backend, ModelInfo, PredictorError, RawOutputs, checked, output_shapes
 from panvision.inference.pictures import Picture, to_rgb
 from panvision.inference.results import Result, decode
-from panvision.pixels import MAX_PIXELS, resize_rgb
+from panvision.photos.pixels import MAX_PIXELS, resize_rgb
 
 
 class Predictor:
@@ -196,7 +196,7 @@ class Predictor:
         return configured.predict_squares(squares, [(picture.shape[1], picture.shape[0]) for picture in pictures])
 
     def predict_squares(self, squares: npt.NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[Result]:
-        """As `predict_batch`, of pictures that already have the model's size (`panvision.pixels.resize_rgb`).
+        """As `predict_batch`, of pictures that already have the model's size (`panvision.photos.pixels.resize_rgb`).
 
         Args:
             squares: (N, S, S, 3) uint8 RGB, N ≥ 1.

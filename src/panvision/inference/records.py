@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from panvision.files import replacing, write_json
+from panvision.core.files import replacing, write_json
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result

@@ -7,11 +7,11 @@ import numpy.typing as npt
 import torch
 
 from panvision.decoding.boxes import Thresholds
-from panvision.decoding.settings import DetectionSettings
 from panvision.inference.backend import ModelInfo, PredictorError, RawOutputs
+from panvision.inference.origin import params_hash
+from panvision.inference.settings import DetectionSettings
 from panvision.model.checkpoint import CheckpointError, load_checkpoint
 from panvision.model.flat import FlatModel
-from panvision.origin import params_hash
 
 
 class TorchBackend:

@@ -9,11 +9,11 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from panvision.files import replacing
+from panvision.core.files import replacing
+from panvision.core.tasks import TASKS
 from panvision.model.archive import ArchiveError, check_archive
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
-from panvision.params import TASKS
 
 FORMAT = "panvision"
 # 2: P2's convolution is depthwise, the mask head is normalised once, detection towers have a width of their own.

@@ -6,11 +6,11 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
-from panvision.model.backbone import Backbone
+from panvision.core.tasks import TASKS
+from panvision.model.backbones.backbone import Backbone
 from panvision.model.fpn import FeaturePyramid
 from panvision.model.heads import ClassificationHead, DetectionHead, DetectionOutput, SegmentationHead
 from panvision.model.settings import ModelSettings
-from panvision.params import TASKS
 
 # ImageNet's statistics, which torchvision's weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

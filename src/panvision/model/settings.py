@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from panvision.params import Settings
+from panvision.core.params import Settings
 
 BackboneName = Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
 

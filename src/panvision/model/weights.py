@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from panvision.model.backbone import Backbone
+from panvision.model.backbones.backbone import Backbone
 from panvision.model.checkpoint import UnreadableError, read_plain, some_names
 from panvision.model.settings import ModelSettings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
-from panvision.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
+from panvision.photos.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
 
 POLL_SECONDS = 0.2
 BACK_OFF_SECONDS = (0.5, 30.0)  # the first and the longest wait before a lost source is opened again

@@ -12,7 +12,7 @@ from typing import Any, Self
 import cv2
 
 from panvision.monitor.sources import SourceError
-from panvision.pixels import RgbArray
+from panvision.photos.pixels import RgbArray
 
 # FFmpeg's complaints would stand beside the one error that is raised here; who wants them sets another level.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
-from panvision.pixels import ImageError, RgbArray
+from panvision.photos.pixels import ImageError, RgbArray
 
 
 class PageError(ValueError):

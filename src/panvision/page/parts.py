@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from panvision.inference.backend import ModelInfo
-from panvision.inference.drawing import class_color
 from panvision.inference.results import BoxResult, StateResult
 from panvision.monitor.events import Event
 from panvision.page.facts import Facts
 from panvision.page.scores import Score
+from panvision.photos.drawing import class_color
 
 ANSWERS = {"segmentation": "mask", "detection": "boxes", "classification": "state"}
 HEADLINE = ("mIoU", "mAP@0.5", "accuracy")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from panvision.inference.drawing import draw_result
 from panvision.inference.results import Result
 from panvision.page.model import PageError
-from panvision.pixels import ImageError, ImageTooLargeError, RgbArray, read_picture
+from panvision.photos.drawing import draw_result
+from panvision.photos.pixels import ImageError, ImageTooLargeError, RgbArray, read_picture
 
 MAX_PIXELS = 40_000_000
 MAX_FRAME_PIXELS = 4_000_000  # of a camera

@@ -16,7 +16,7 @@ from panvision.monitor.options import MonitorOptions
 from panvision.monitor.sources import SourceError, video_module
 from panvision.page.model import Controls, PageError, SharedModel
 from panvision.page.view import show
-from panvision.pixels import RgbArray
+from panvision.photos.pixels import RgbArray
 
 if TYPE_CHECKING:
     from panvision.monitor.video import VideoCapture

@@ -11,11 +11,12 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from panvision.inference.drawing import draw_result
-from panvision.ingest.formats.layout import leaves_root
-from panvision.ingest.packed import SPLIT_COLUMNS, TASKS, PackedSet
-from panvision.ingest.settings import DataSettings
-from panvision.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import SPLIT_COLUMNS, PackedSet
+from panvision.dataset.paths import leaves_root
+from panvision.photos.drawing import draw_result
+from panvision.photos.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
+from panvision.photos.settings import DataSettings
 from panvision.report.inputs import read_table
 from panvision.report.thumbnails import fit, jpeg_uri
 

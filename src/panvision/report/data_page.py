@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from panvision.ingest.packed import PackedSet
-from panvision.ingest.problems import COLUMNS, Problem, Severity
-from panvision.ingest.settings import DataSettings
+from panvision.dataset.packed import PackedSet
+from panvision.dataset.problems import COLUMNS, Problem, Severity
+from panvision.photos.settings import DataSettings
 from panvision.report.archive import Archive
 from panvision.report.findings import SEVERITIES, draw_findings, problem_rows
 from panvision.report.inputs import DataMetrics, read_metrics, read_table

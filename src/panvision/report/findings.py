@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from panvision.ingest.problems import CATALOGUE, Problem
+from panvision.dataset.problems import CATALOGUE, Problem
 from panvision.report.archive import Archive, Box, Tile
 from panvision.report.thumbnails import spread
 

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.inference.drawing import draw_result
+from panvision.core.tasks import Task
+from panvision.dataset.packed import PackedSet, Split, open_packed, read_splits
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
-from panvision.ingest.packed import PackedSet, Split, Task, open_packed, read_splits
-from panvision.ingest.raw import read_raw_image, read_raw_mask
-from panvision.ingest.settings import DataSettings
-from panvision.pixels import RgbArray
+from panvision.photos.drawing import draw_result
+from panvision.photos.pixels import RgbArray
+from panvision.photos.raw import read_raw_image, read_raw_mask
+from panvision.photos.settings import DataSettings
 from panvision.report.faults import Fault, Faulty
 from panvision.report.faults import Kind as FaultKind
 from panvision.report.inputs import ReportError

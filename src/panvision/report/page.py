@@ -7,10 +7,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import open_packed
 from panvision.evaluation.results import Results, ResultsError, read_results
 from panvision.inference.predictor import Predictor
-from panvision.ingest.packed import TASKS, open_packed
-from panvision.ingest.settings import DataSettings
+from panvision.photos.settings import DataSettings
 from panvision.report.archive import Archive
 from panvision.report.data_page import read_problem_table
 from panvision.report.faults import Kind as FaultKind

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from panvision.ingest.packed import TASKS
+from panvision.core.tasks import TASKS
 from panvision.report.charts import Chart, Point, Series, line_chart
 from panvision.report.inputs import CURVE_COLUMNS, Numbers, ReportError, read_numbers, read_table
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.pixels import RgbArray
+from panvision.photos.pixels import RgbArray
 
 
 def spread(rows: npt.NDArray[np.int64], count: int) -> list[int]:

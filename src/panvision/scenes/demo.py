@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from panvision.files import write_json
+from panvision.core.files import write_json
 from panvision.scenes.frames import CATEGORIES, Frame, draw_presence, render_frame
 from panvision.scenes.onions import STATES
 from panvision.scenes.photo import encode_jpeg

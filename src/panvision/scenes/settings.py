@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from panvision.params import Settings
+from panvision.core.params import Settings
 
 Count = Annotated[int, Field(ge=0, le=100_000)]
 

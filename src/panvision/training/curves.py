@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from panvision.files import write_rows
+from panvision.core.files import write_rows
 
 LOSSES = ("seg", "det", "det_class", "det_box", "det_centerness", "cls", "total")
 # What each task's loss counts at the end of the epoch.

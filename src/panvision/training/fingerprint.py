@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from panvision.data.sets import Sets
+from panvision.training.data.sets import Sets
 
 PACKAGE = "panvision"
 # What computes batches and weights; opencv and albucore are albumentations' hands.

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from panvision.core.cores import count_cores
 from panvision.training.stopping import EXIT_INTERRUPTED, taken_signals
 
 # Names the file through which the ranks of one machine find each other.
@@ -73,17 +74,12 @@ def _environment(rank: int, devices: int, store: Path) -> dict[str, str]:
         LAUNCHER: str(os.getpid()),
     }
     # On CPUs the ranks share the cores.
-    shared = {"OMP_NUM_THREADS": str(max(1, len(_cores()) // devices))}
+    shared = {"OMP_NUM_THREADS": str(max(1, count_cores() // devices))}
     # They talk within this machine; the way by its name works only where that can be resolved.
     loopback = {name for _, name in socket.if_nameindex()} & {"lo", "lo0"}
     if loopback:
         shared["GLOO_SOCKET_IFNAME"] = min(loopback)
     return {**shared, **os.environ, **own}
-
-
-def _cores() -> Sequence[int] | set[int]:
-    """The cores that this process may use."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 @contextlib.contextmanager

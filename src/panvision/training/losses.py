@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
 
-from panvision.data.stream import NO_OBJECT, Batch
 from panvision.model.flat import join_levels
 from panvision.model.heads import DetectionOutput
 from panvision.model.multitask import Outputs
+from panvision.training.data.stream import NO_OBJECT, Batch
 from panvision.training.settings import LossSettings
 from panvision.training.targets import Points, Targets, assign_targets
 

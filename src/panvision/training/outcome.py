@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from panvision.files import remove_partials, replacing
+from panvision.core.files import remove_partials, replacing
 from panvision.model.checkpoint import pack_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.curves import Row, write_curves

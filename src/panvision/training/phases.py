@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from panvision.data.sets import Sets
-from panvision.data.settings import AugmentSettings
-from panvision.locks import BusyError
+from panvision.core.locks import BusyError
+from panvision.core.params import Settings
+from panvision.core.tasks import TASKS
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 from panvision.model.weights import initialise_backbone
-from panvision.params import TASKS, Settings
 from panvision.training.curves import Row
+from panvision.training.data.sets import Sets
+from panvision.training.data.settings import AugmentSettings
 from panvision.training.distributed import Alone, Ranks
 from panvision.training.errors import TrainingError
 from panvision.training.fingerprint import fingerprint

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from panvision.locks import BusyError, lock_file
+from panvision.core.locks import BusyError, lock_file
 from panvision.training.state import LOCK
 
 VARIABLE = "PANVISION_SCRATCH"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from panvision.params import ParamsError, Settings
+from panvision.core.params import ParamsError, Settings
 
 Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]

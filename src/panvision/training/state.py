@@ -11,8 +11,8 @@ from typing import IO, Any, BinaryIO, Self, cast
 
 import torch
 
-from panvision.files import replacing
-from panvision.locks import lock_file
+from panvision.core.files import replacing
+from panvision.core.locks import lock_file
 from panvision.model.checkpoint import UnreadableError, read_plain
 
 # Stands behind the SHA-256 of all before it at the end of a state's file.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol
 
-from panvision.params import ParamsError
+from panvision.core.params import ParamsError
 from panvision.training.curves import Row
 from panvision.training.settings import TrackingSettings
 

@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from panvision.data.sets import Sets, labelled_batch
-from panvision.data.stream import NO_OBJECT, Batch
 from panvision.decoding.boxes import Thresholds, select
 from panvision.decoding.points import level_points
 from panvision.model.flat import join_levels
@@ -18,6 +16,8 @@ from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.scoring.classification import classification_scores
 from panvision.scoring.detection import Prediction, Truth, coco_scores
 from panvision.scoring.segmentation import Counts, pixel_counts, segmentation_scores
+from panvision.training.data.sets import Sets, labelled_batch
+from panvision.training.data.stream import NO_OBJECT, Batch
 from panvision.training.distributed import Alone, Ranks
 from panvision.training.losses import Term, Terms, batch_terms, task_losses
 from panvision.training.settings import LossSettings

@@ -19,8 +19,8 @@ from pathlib import Path
 
 
 def record(folder: Path) -> None:
-    """Watch panvision.params in this process and in its forked children."""
-    from panvision import params
+    """Watch panvision.core.params in this process and in its forked children."""
+    from panvision.core import params
 
     written: set[str] = set()
     given_out: dict[int, tuple[str, params.Settings]] = {}  # kept alive, so that an id stays one object's

@@ -1,0 +1,1 @@
+"""Ground floor: settings, files, locks and the list of tasks."""

@@ -1,0 +1,1 @@
+"""The packed dataset and the tables that stages hand on."""

@@ -1,0 +1,78 @@
+"""File names and paths below a task's folder: splits, links, and which photo a file was made from."""
+
+import functools
+import os
+import posixpath
+import re
+import unicodedata
+from pathlib import Path
+
+# Folder names that mean a split; Roboflow writes `valid`.
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+# DVC names an object by the hash of its content: files/md5/ab/cdef… (30 more digits).
+_DVC_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
+
+
+def leaves_root(path: Path, root: Path) -> bool:
+    """Whether a path leads out of the task's folder, by `..` or by a link.
+
+    DVC's own cache does not count as outside: with `cache.type symlink` every file of a set is a link into it.
+    """
+    try:
+        plain = path.name != ".." and not path.is_symlink()
+        target = _resolve(path.parent) / path.name if plain else path.resolve()
+        return not target.is_relative_to(_resolve(root)) and _DVC_OBJECT.search(target.as_posix()) is None
+    except (OSError, RuntimeError, ValueError):
+        # A link that leads to itself, or a name that no file can have, leads nowhere.
+        return False
+
+
+# Of folders: every file of one asks for the same, and each of its steps costs a call of the system.
+@functools.lru_cache(maxsize=256)
+def _resolve(folder: Path) -> Path:
+    return folder.resolve()
+
+
+def is_link(path: Path) -> bool:
+    """Whether a path is a symbolic link, as far as one may know."""
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
+
+
+def fold_name(name: str) -> str:
+    """A form that is equal for names that differ in case or in Unicode form only (NFC, then case folding)."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path below `root` with forward slashes."""
+    # As `Path.relative_to` has it, but for the time: every file is asked several times.
+    below, start = str(path), _start(str(root))
+    if below.startswith(start):
+        return below.removeprefix(start).replace(os.sep, "/")
+    return path.relative_to(root).as_posix()
+
+
+@functools.lru_cache(maxsize=16)
+def _start(root: str) -> str:
+    return os.path.join(root, "")  # noqa: PTH118 -- pathlib drops the slash at the end
+
+
+def photo_name(name: str) -> tuple[str, bool]:
+    """Which photo a file was made from, and whether Roboflow's export says so.
+
+    Roboflow names every augmented copy of `pan.jpg` `pan_jpg.rf.<hash>.jpg`: the photo is `pan_jpg`. Any other
+    file is its own photo, named by its stem, which says nothing across folders (`0001` is in every set).
+    """
+    stem = posixpath.splitext(posixpath.basename(name))[0]
+    photo, marker, _ = stem.rpartition(".rf.")
+    return (photo, True) if marker and photo else (stem, False)

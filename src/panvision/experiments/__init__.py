@@ -1,0 +1,1 @@
+"""Results of many runs read side by side."""

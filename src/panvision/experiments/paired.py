@@ -1,0 +1,163 @@
+"""Two models' results on the same pictures: each figure's difference, and whether it is more than noise.
+
+Both are scored on the same bootstrap sets, so what the sets have in common (hard pictures, rare classes) cancels out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from panvision.evaluation.bootstrap import Weights, percentile_interval, resampled
+from panvision.evaluation.figures import SMALLER_IS_BETTER, FiguresBySet, tally
+from panvision.evaluation.results import Results
+
+Verdict = Literal["better", "worse", "within noise", "undefined"]
+
+# Far below what a figure is shown with, and above what other versions of the libraries may change in it.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure of both, on the pictures that both have.
+
+    Attributes:
+        name: as in the metrics file, a class's after a dot.
+        one, other: the figure; None is undefined.
+        difference: other less one.
+        low, high: its 95 % interval, None where undefined.
+        verdict: of the other; `within noise` where the interval holds 0, or comes nearer to it than ROUNDING.
+    """
+
+    name: str
+    one: float | None
+    other: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two results of one task.
+
+    Attributes:
+        task: which.
+        images: pictures that both have: the same file with the same content.
+        groups: groups of these, which are drawn together.
+        only_one, only_other: pictures that one of them has not, or has with another content.
+        relabelled: common pictures whose true labels differ.
+        differences: by figure; none where there is nothing to compare.
+        remark: why there are none, or "".
+        trained: whether both models have the task.
+    """
+
+    task: str
+    images: int
+    groups: int
+    only_one: int
+    only_other: int
+    relabelled: int
+    differences: list[Difference]
+    remark: str = ""
+    trained: bool = True
+
+    @property
+    def same_pictures(self) -> bool:
+        """Whether both were scored on the same pictures with the same labels."""
+        return not (self.only_one or self.only_other or self.relabelled)
+
+
+def compare_results(one: Results, other: Results, *, resamples: int, seed: int) -> Comparison:
+    """Compare two results of one task.
+
+    Args:
+        one: the base.
+        other: what is judged; its groups are drawn.
+        resamples: bootstrap sets.
+        seed: of their draws.
+    """
+    first, second = _common(one, other)
+    groups = [image["group"] for image in second.images]
+    result = Comparison(
+        task=one.task,
+        images=len(second.images),
+        groups=len(set(groups)),
+        only_one=len(one.images) - len(first.images),
+        only_other=len(other.images) - len(second.images),
+        relabelled=sum(_truth(a) != _truth(b) for a, b in zip(first.images, second.images, strict=True)),
+        differences=[],
+        trained=one.trained and other.trained,
+    )
+    remark = _obstacle(one, other) or ("" if groups else "no picture in common")
+    if remark:
+        return replace(result, remark=remark)
+    tallies = tally(first), tally(second)
+
+    def differences(weights: Weights) -> FiguresBySet:
+        before, after = (each.figures(weights) for each in tallies)
+        return {name: after[name] - before[name] for name in after}
+
+    points = [each.figures(np.ones((1, len(groups)), np.int32)) for each in tallies]
+    spread = resampled(differences, groups, resamples=resamples, seed=seed)
+    found = [
+        _difference(name, _value(points[0][name]), _value(points[1][name]), percentile_interval(spread.get(name)))
+        for name in points[1]
+    ]
+    return replace(result, differences=[each for each in found if not each.one is each.other is None])
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as plain values."""
+    counts = ("images", "groups", "only_one", "only_other", "relabelled", "remark")
+    figures = {
+        each.name: {key: value for key, value in vars(each).items() if key != "name"} for each in comparison.differences
+    }
+    return {**{key: getattr(comparison, key) for key in counts}, "figures": figures}
+
+
+def _common(one: Results, other: Results) -> tuple[Results, Results]:
+    """Both with the pictures that both have, in one order."""
+
+    def by_content(results: Results) -> dict[tuple[str, str], Mapping[str, Any]]:
+        return {(image["file"], image["sha256"]): image for image in results.images}
+
+    first, second = by_content(one), by_content(other)
+    keys = sorted(first.keys() & second.keys())
+    return replace(one, images=[first[key] for key in keys]), replace(other, images=[second[key] for key in keys])
+
+
+def _obstacle(one: Results, other: Results) -> str:
+    """Why two results cannot be compared at all, or ""."""
+    if not (one.trained and other.trained):
+        both = not one.trained and not other.trained
+        return "trained in neither" if both else f"trained in {'the second' if other.trained else 'the first'} only"
+    if one.classes != other.classes:
+        return f"other classes: {', '.join(one.classes)}; {', '.join(other.classes)}"
+    return ""
+
+
+def _truth(image: Mapping[str, Any]) -> Any:
+    """What the labels say of a picture; of a mask the number of its pixels."""
+    if "pixels" in image:
+        tp, _, fn, _ = image["pixels"]
+        return tp + fn
+    return image["truth"]
+
+
+def _difference(name: str, one: float | None, other: float | None, interval: dict[str, float] | None) -> Difference:
+    if one is None or other is None or interval is None:
+        gap = None if one is None or other is None else other - one
+        return Difference(name, one, other, gap, None, None, "undefined")
+    low, high = interval["low"], interval["high"]
+    verdict: Verdict = "within noise"
+    if low > ROUNDING or high < -ROUNDING:
+        verdict = "better" if (low > 0.0) != (name in SMALLER_IS_BETTER) else "worse"
+    return Difference(name, one, other, other - one, low, high, verdict)
+
+
+def _value(values: np.ndarray) -> float | None:
+    return None if np.isnan(values[0]) else float(values[0])

@@ -1,1 +1,0 @@
-"""Raw data sets in, checked and packed arrays out."""

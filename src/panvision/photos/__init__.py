@@ -1,0 +1,1 @@
+"""Image files to upright RGB arrays, and raw masks."""

@@ -1,0 +1,25 @@
+"""The `data` section of params.yaml: where raw data are, and how they are packed."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from panvision.core.params import Settings
+
+
+class DataSettings(Settings):
+    """What `prepare` reads.
+
+    Attributes:
+        root: folder with segmentation/, detection/ and classification/.
+        image_size: side S of the packed square images in pixels; a multiple of 32, the coarsest stride.
+        max_pixels: an image with more pixels is refused before it is decoded (decompression bombs).
+        min_side: an image with a shorter side in pixels is reported.
+        zero_area_boxes: `drop` leaves boxes without area out and reports them, `refuse` stops the pipeline.
+    """
+
+    root: Annotated[str, Field(min_length=1)] = "data/demo"
+    image_size: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] = 256
+    max_pixels: Annotated[int, Field(ge=4096)] = 100_000_000
+    min_side: Annotated[int, Field(ge=1)] = 32
+    zero_area_boxes: Literal["drop", "refuse"] = "drop"

@@ -1,0 +1,1 @@
+"""Raw datasets in, checked and packed arrays out."""

@@ -1,0 +1,291 @@
+"""Reader of COCO annotations as Roboflow, CVAT, Label Studio and others export them.
+
+Format: https://cocodataset.org/#format-data. Boxes are x, y, width, height in pixels, outlines lists of polygons
+x1, y1, x2, y2, … or run-length masks. Classes are contiguous in the order of the category ids.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from panvision.core.tasks import Task
+from panvision.dataset.paths import relative
+from panvision.dataset.problems import Problem, problem
+from panvision.prepare.formats.annotated import Annotated, Found, Shape, unused_classes
+from panvision.prepare.formats.documents import Claim, Document, Scan, split_name
+from panvision.prepare.formats.layout import RunLengths
+from panvision.prepare.formats.outlines import Box, Polygon, check_polygon
+from panvision.prepare.formats.parsing import is_name, is_text, stated_size, to_float
+from panvision.prepare.formats.runlengths import OutlineError, check_run_lengths
+
+ANNOTATIONS = "_annotations.coco.json"
+_INSTANCES = "instances_"
+_LISTS = ("categories", "images", "annotations")
+
+Entry = dict[str, Any]
+
+
+@dataclass
+class _Dataset:
+    """One annotations file, its entries checked one by one.
+
+    Attributes:
+        scan: the part it belongs to.
+        file: its path below the task's folder.
+        subset: what `instances_<subset>.json` says.
+        image_ids: of all images, those with faults among them.
+        categories: usable entries.
+        images: usable entries.
+        annotations: entries that name an image and a category.
+    """
+
+    scan: Scan
+    file: str
+    subset: str
+    image_ids: set[int | str] = field(default_factory=set)
+    categories: list[Entry] = field(default_factory=list)
+    images: list[Entry] = field(default_factory=list)
+    annotations: list[Entry] = field(default_factory=list)
+
+
+def find_coco(scan: Scan) -> list[Document]:
+    """COCO's files in a part: `_annotations.coco.json`, else `instances_*.json`, else any JSON with its lists."""
+    named = [document for document in scan.jsons if document.path.name == ANNOTATIONS]
+    instances = [document for document in scan.jsons if document.path.name.startswith(_INSTANCES)]
+    return named or instances or [document for document in scan.jsons if _may_be_coco(document, scan)]
+
+
+def are_subsets(documents: list[Document]) -> bool:
+    """Whether several files are the splits of one set: `instances_train.json`, `instances_val.json`."""
+    splits = [split_name(_subset(document)) for document in documents]
+    return all(splits) and len(set(splits)) == len(splits)
+
+
+def read_coco(claims: Iterable[Claim], task: Task) -> Found:
+    """Read every part's annotations.
+
+    Roboflow's category 0 is often an empty root. A category is dropped if another one names it as its
+    `supercategory` and no annotation uses it (the rule of roboflow/rf-detr#1303). A crowd's box marks no single
+    object and is dropped; its outline counts for segmentation.
+    """
+    datasets: list[_Dataset] = []
+    problems: list[Problem] = []
+    whole: dict[int, bool] = {}
+    claims = list(claims)
+    for number, claim in enumerate(claims):
+        opened = [_open(document, claim.scan) for document in claim.documents]
+        datasets += [dataset for dataset, _ in opened if dataset]
+        problems += [fault for _, faults in opened for fault in faults]
+        whole[number] = all(dataset for dataset, _ in opened)
+    names, faults = _categories(datasets, task)
+    problems += faults
+    images: list[Annotated] = []
+    listed: set[str] = set()
+    for dataset in datasets:
+        found, files, faults = _read_images(dataset, names, task)
+        images += found
+        listed |= files
+        problems += faults
+    for number, claim in enumerate(claims):
+        # An unreadable file may well list the images.
+        if whole[number]:
+            where = " or ".join(document.file for document in claim.documents)
+            problems += claim.scan.unlisted(listed, f"is not listed in {where}")
+    return Found([names[identity] for identity in sorted(names)], images, problems)
+
+
+def _may_be_coco(document: Document, scan: Scan) -> bool:
+    if document.fault:
+        # The file of one image is another format's.
+        return not scan.own_images(document)
+    return isinstance(document.content, dict) and sum(key in document.content for key in _LISTS) > 1
+
+
+def _subset(document: Document) -> str:
+    return document.path.stem.removeprefix(_INSTANCES) if document.path.name.startswith(_INSTANCES) else ""
+
+
+def _open(document: Document, scan: Scan) -> tuple[_Dataset | None, list[Problem]]:
+    file, content = document.file, document.content
+    if document.fault:
+        return None, [document.fault]
+    if not isinstance(content, dict):
+        return None, [problem("annotations_broken", file, "is not a JSON object")]
+    missing = [problem("annotations_incomplete", file, f"has no list {key!r}") for key in _LISTS if key not in content]
+    missing += [
+        problem("annotations_broken", file, f"{key!r} is not a list")
+        for key in _LISTS
+        if key in content and not isinstance(content[key], list)
+    ]
+    if missing:
+        return None, missing
+    ids = {entry["id"] for entry in content["images"] if isinstance(entry, dict) and _is_key(entry.get("id"))}
+    dataset = _Dataset(scan, file, _subset(document), ids)
+    problems: list[Problem] = []
+    expected: tuple[tuple[str, list[Entry], dict[str, Callable[[object], bool]]], ...] = (
+        ("categories", dataset.categories, {"id": _is_int, "name": is_name}),
+        ("images", dataset.images, {"id": _is_key, "file_name": is_text}),
+        ("annotations", dataset.annotations, {"image_id": _is_key, "category_id": _is_int}),
+    )
+    for key, target, checks in expected:
+        code = "annotation_broken" if key == "annotations" else "annotations_incomplete"
+        for number, entry in enumerate(content[key]):
+            wrong = _wrong_keys(entry, checks)
+            if wrong:
+                problems.append(problem(code, file, f"{key}[{number}]: missing or of the wrong type: {wrong}"))
+            else:
+                target.append(entry)
+    return dataset, problems
+
+
+def _wrong_keys(entry: object, checks: dict[str, Callable[[object], bool]]) -> str:
+    if not isinstance(entry, dict):
+        return "the entry itself"
+    return ", ".join(key for key, check in checks.items() if not check(entry.get(key)))
+
+
+def _is_int(value: object) -> bool:
+    """Whether it is a whole number; 3.0 is what a table makes of 3 once a row of it is empty, and is the same key."""
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+
+
+def _is_key(value: object) -> bool:
+    return _is_int(value) or is_text(value)
+
+
+def _categories(datasets: Iterable[_Dataset], task: Task) -> tuple[dict[int, str], list[Problem]]:
+    """Category id → name over all files; for detection without empty root categories."""
+    names: dict[int, str] = {}
+    parents: dict[str, set[int]] = defaultdict(set)
+    used: set[int] = set()
+    problems: list[Problem] = []
+    file = ""
+    for dataset in datasets:
+        file = file or dataset.file
+        used |= {annotation["category_id"] for annotation in dataset.annotations}
+        for category in dataset.categories:
+            identity, name = category["id"], category["name"]
+            parents[str(category.get("supercategory", ""))].add(identity)
+            if names.setdefault(identity, name) != name:
+                reason = f"category {identity} is {names[identity]!r} and {name!r}"
+                problems.append(problem("category_id_twice", dataset.file, reason))
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            problems.append(problem("category_name_twice", file, f"the name {name!r} has {count} ids"))
+    if task != "detection":
+        return names, problems
+    roots = {identity for identity, name in names.items() if parents[name] - {identity} and identity not in used}
+    for identity in sorted(roots):
+        reason = f"category {identity} {names[identity]!r} is an empty root"
+        problems.append(problem("root_category_dropped", file, reason))
+    kept = {identity: name for identity, name in names.items() if identity not in roots}
+    problems += unused_classes(kept.values(), [names[identity] for identity in used if identity in names], file)
+    return kept, problems
+
+
+def _read_images(
+    dataset: _Dataset, names: dict[int, str], task: Task
+) -> tuple[list[Annotated], set[str], list[Problem]]:
+    """The file's images with their shapes, the files that it lists, and the problems."""
+    shapes, problems = _shapes(dataset, names, task)
+    images: list[Annotated] = []
+    listed: set[str] = set()
+    ids = Counter(image["id"] for image in dataset.images)
+    for identity, count in ids.items():
+        if count > 1:
+            problems.append(problem("image_id_twice", dataset.file, f"{count} images have the id {identity}"))
+    for image in dataset.images:
+        path = dataset.scan.locate(image["file_name"], dataset.file, dataset.subset)
+        if not isinstance(path, Path):
+            problems.append(path)
+            continue
+        file = relative(path, dataset.scan.root)
+        listed.add(file)
+        if ids[image["id"]] == 1:
+            annotated = Annotated(
+                file=file,
+                split=dataset.scan.split_of(path, dataset.subset),
+                name=_original_name(image),
+                source=dataset.file,
+                group=dataset.file,
+                shapes=tuple(shapes[image["id"]]),
+                size=stated_size(image.get("width"), image.get("height")),
+            )
+            images.append(annotated)
+    return images, listed, problems
+
+
+def _shapes(dataset: _Dataset, names: dict[int, str], task: Task) -> tuple[dict[int | str, list[Shape]], list[Problem]]:
+    """The usable annotations by image id."""
+    ids = Counter(annotation["id"] for annotation in dataset.annotations if _is_key(annotation.get("id")))
+    grouped: dict[int | str, list[Shape]] = defaultdict(list)
+    problems = [
+        problem("annotation_id_twice", dataset.file, f"{count} annotations have the id {identity}")
+        for identity, count in ids.items()
+        if count > 1
+    ]
+    for number, annotation in enumerate(dataset.annotations):
+        identity = annotation.get("id")
+        call = str(identity) if _is_key(identity) else f"number {number}"
+        image, category = annotation["image_id"], annotation["category_id"]
+        if image not in dataset.image_ids:
+            reason = f"annotation {call}: unknown image {image}"
+            problems.append(problem("annotation_unknown_image", dataset.file, reason))
+        elif category not in names:
+            reason = f"annotation {call}: unknown category {category}"
+            problems.append(problem("annotation_unknown_category", dataset.file, reason))
+        elif annotation.get("iscrowd") and task == "detection":
+            reason = f"annotation {call}: marks a crowd, not one object"
+            problems.append(problem("crowd_dropped", dataset.file, reason))
+        else:
+            grouped[image].append(_shape(annotation, names[category], call))
+    return grouped, problems
+
+
+def _shape(annotation: Entry, name: str, call: str) -> Shape:
+    polygons: tuple[Polygon, ...] = ()
+    run_lengths, fault = None, ""
+    try:
+        polygons, run_lengths = _outline(annotation.get("segmentation"))
+    except OutlineError as error:
+        fault = str(error)
+    box = annotation.get("bbox")
+    xywh = _numbers(box) if isinstance(box, list) and box else None
+    if xywh and (polygons or run_lengths) and not all(isfinite(value) for value in xywh):
+        xywh = None
+    return Shape(name, call, xywh, polygons, run_lengths, fault)
+
+
+def _outline(segmentation: object) -> tuple[tuple[Polygon, ...], RunLengths | None]:
+    """The polygons or the run lengths of an annotation, if it has any.
+
+    Raises:
+        OutlineError: it has some that cannot be used.
+    """
+    if not segmentation:
+        return (), None
+    if isinstance(segmentation, dict):
+        return (), check_run_lengths(segmentation.get("size"), segmentation.get("counts"))
+    if not isinstance(segmentation, list):
+        raise OutlineError("its segmentation is neither polygons nor run lengths")
+    return tuple(check_polygon(values) for values in segmentation), None
+
+
+def _numbers(box: list[Any]) -> Box:
+    """Four numbers; what is none becomes NaN, which the check of the boxes reports."""
+    sane = len(box) == 4 and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in box)
+    if not sane:
+        return (float("nan"),) * 4
+    x, y, width, height = (to_float(value) for value in box)
+    return x, y, width, height
+
+
+def _original_name(image: Entry) -> str:
+    """The name that tells the photo: the file's, or Roboflow's own where a later tool renamed the file."""
+    name = PurePosixPath(image["file_name"].replace("\\", "/")).name
+    extra = image.get("extra")
+    kept = extra.get("name") if isinstance(extra, dict) else None
+    return kept if ".rf." not in name and is_text(kept) and ".rf." in kept else name

@@ -1,0 +1,304 @@
+"""The two raw layouts, flat and with split folders, brought to one form: parts with images."""
+
+import functools
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from panvision.core.tasks import Task
+from panvision.dataset.paths import SPLIT_FOLDERS, fold_name, is_link, leaves_root, relative
+from panvision.dataset.problems import Problem, problem
+from panvision.photos.pixels import IMAGE_SUFFIXES
+
+# Where a set's own folder keeps them: ours, as a system writes it that knows no case, and Pascal VOC's.
+_IMAGE_FOLDERS = ("images", "Images", "JPEGImages")
+_MASK_FOLDERS = ("masks", "Masks", "SegmentationClass")
+
+# What exporters and DVC put beside images.
+_COMPANIONS = frozenset({".json", ".csv", ".txt", ".yaml", ".yml", ".xml", ".md", ".dvc", ".names", ".data", ".cache"})
+# What systems leave in folders without asking.
+_LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
+# Hidden, but where they belong.
+_HIDDEN_TOOLS = frozenset({".git", ".gitignore", ".gitattributes", ".gitkeep", ".dvc", ".dvcignore"})
+
+OUTSIDE = "is a link out of the task's folder"
+ACCEPTED: dict[Task, str] = {
+    "segmentation": "images/ and masks/ with the same file stems (or outlines in one of detection's formats)",
+    "detection": "images/ and _annotations.coco.json (or labels in YOLO, Pascal VOC, LabelMe or CVAT form)",
+    "classification": "images/<class_name>/",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A folder that holds images of one split: the task's folder itself (split "") or a split folder in it."""
+
+    folder: Path
+    split: str
+
+    @functools.cached_property
+    def images(self) -> Path:
+        """Where the images lie: `images/`, VOC's `JPEGImages/`, or the folder itself as Roboflow has it."""
+        return next(_folders_of(self.folder, _IMAGE_FOLDERS), self.folder)
+
+    @functools.cached_property
+    def masks(self) -> Path | None:
+        """Where the masks lie, if they have a folder of their own: `masks/`, or VOC's `SegmentationClass/`."""
+        return next(_folders_of(self.folder, _MASK_FOLDERS), None)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxLabels:
+    """The boxes of one image as the annotations give them.
+
+    Attributes:
+        size: width and height that the annotations state, if they do.
+        xywh: left, top, width, height of each box in pixels; not yet checked, so NaN and the like may stand here.
+        labels: contiguous class index of each box.
+        ids: what messages call each box: its annotation id, or its line in the file.
+        relative: the coordinates are fractions of the picture's width and height (YOLO) instead of pixels.
+    """
+
+    size: tuple[float, float] | None
+    xywh: tuple[tuple[float, float, float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    ids: tuple[str, ...] = ()
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunLengths:
+    """A COCO run-length mask: (height, width), and counts as the file has them, text or numbers."""
+
+    size: tuple[int, int]
+    counts: str | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineLabels:
+    """What is pan in one image as annotated outlines, from which prepare draws the mask; all of them together.
+
+    Attributes:
+        size: width and height that the annotations state, if they do.
+        polygons: x1, y1, x2, y2, … of each closed outline in pixels; at least three points, finite.
+        run_lengths: masks of COCO annotations that have no polygons.
+        relative: the coordinates are fractions of the picture's width and height (YOLO) instead of pixels.
+    """
+
+    size: tuple[float, float] | None
+    polygons: tuple[tuple[float, ...], ...] = ()
+    run_lengths: tuple[RunLengths, ...] = ()
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image before it is decoded; paths are below the task's folder, with forward slashes.
+
+    Attributes:
+        file: the image.
+        split: `train`, `val`, `test`, or "" if the user gives none.
+        name: file name that tells which photo it was made from.
+        label: class name; classification only.
+        mask: the mask's file; segmentation only.
+        outlines: instead of a mask's file; segmentation only.
+        boxes: detection only.
+    """
+
+    file: str
+    split: str
+    name: str
+    label: str = ""
+    mask: str = ""
+    outlines: OutlineLabels | None = None
+    boxes: BoxLabels | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader found in a task's folder."""
+
+    samples: list[Sample] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a folder and can be read, by name; everything else is a problem."""
+
+    folders: list[Path] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def list_folder(folder: Path, root: Path) -> Listing:
+    """The folders and files in a folder that can be read, in order of name.
+
+    Hidden files and litter, names that are no text, broken links, links out of the task's folder, and what the user
+    may not read are problems; so are two names that differ in case or in Unicode form only.
+
+    Args:
+        folder: looked through, its folders not.
+        root: the task's folder, to which the problems' paths are relative.
+    """
+    listing = Listing()
+    if leaves_root(folder, root):
+        listing.problems.append(problem("link_escapes", relative(folder, root), OUTSIDE))
+        return listing
+    try:
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
+        kinds = _kinds(folder)
+    except OSError as error:
+        reason = f"cannot be listed: {error.strerror or type(error).__name__}"
+        listing.problems.append(problem("not_permitted", relative(folder, root), reason))
+        return listing
+    for path in paths:
+        if not is_readable(path.name):
+            listing.problems.append(unreadable(path, root))
+        elif _is_hidden(path.name):
+            if path.name not in _HIDDEN_TOOLS:
+                listing.problems.append(
+                    problem("hidden_file", relative(path, root), "is hidden or litter, and not read")
+                )
+        elif (kind := kinds.get(path.name)) is not None:
+            (listing.folders if kind == "folder" else listing.files).append(path)
+        else:
+            _sort_in(path, root, listing)
+    listing.problems.extend(_clashes([*listing.folders, *listing.files], root))
+    return listing
+
+
+def _kinds(folder: Path) -> dict[str, Literal["folder", "file"]]:
+    """The kind of each plain folder and file in a folder, by name, as the system tells it without being asked for each.
+
+    Links and other things are left out, and everything in a folder whose files may not be looked at.
+    """
+    kinds: dict[str, Literal["folder", "file"]] = {}
+    if os.access(folder, os.X_OK):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    kinds[entry.name] = "file"
+                elif entry.is_dir(follow_symlinks=False):
+                    kinds[entry.name] = "folder"
+    return kinds
+
+
+def _sort_in(path: Path, root: Path, listing: Listing) -> None:
+    """Put one path where it belongs in the listing of its folder."""
+    file = relative(path, root)
+    try:
+        kind = path.stat().st_mode
+        if is_link(path) and leaves_root(path, root):
+            listing.problems.append(problem("link_escapes", file, OUTSIDE))
+        elif stat.S_ISDIR(kind):
+            listing.folders.append(path)
+        elif stat.S_ISREG(kind):
+            listing.files.append(path)
+        else:
+            # Reading a pipe or a device may never end.
+            listing.problems.append(problem("foreign_file", file, "is neither a file nor a folder"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        if is_link(path) and not isinstance(error, PermissionError):
+            listing.problems.append(problem("link_broken", file, f"is a link that leads nowhere: {reason}"))
+        else:
+            listing.problems.append(problem("not_permitted", file, f"cannot be looked at: {reason}"))
+
+
+def _clashes(paths: list[Path], root: Path) -> list[Problem]:
+    """Names in one folder that other file systems take for one."""
+    first: dict[str, Path] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        other = first.setdefault(fold_name(path.name), path)
+        if other is not path:
+            reason = f"has the name of {other.name}, but for case or Unicode form"
+            problems.append(problem("names_clash", relative(path, root), reason))
+    return problems
+
+
+def find_parts(root: Path) -> tuple[list[Part], list[Problem]]:
+    """The split folders of a task's folder, or the folder itself if it has none.
+
+    The problems are those of the folders above the images. Where these folders hold the images themselves,
+    `list_images` finds the same problems once more.
+    """
+    listing = list_folder(root, root)
+    parts = [
+        Part(path, SPLIT_FOLDERS[path.name.lower()]) for path in listing.folders if path.name.lower() in SPLIT_FOLDERS
+    ]
+    if not parts:
+        return [Part(root, "")], listing.problems
+    split_folders = {part.folder for part in parts}
+    names = ", ".join(part.folder.name for part in parts)
+    loose = [path for path in listing.files if path.suffix.lower() in IMAGE_SUFFIXES]
+    others = [path.name for path in [*listing.folders, *loose] if path not in split_folders]
+    problems = [problem("layout_mixed", name, f"lies beside the split folders {names}") for name in others]
+    for part in parts:
+        problems += list_folder(part.folder, root).problems
+    return parts, [*listing.problems, *problems]
+
+
+def list_images(folder: Path, root: Path, *, nested: bool = False) -> tuple[list[Path], list[Problem]]:
+    """The image files of a folder in order of name, and what else lies there.
+
+    Args:
+        folder: looked through.
+        root: the task's folder, to which the problems' paths are relative.
+        nested: images in sub-folders count as well, but not in links to folders, which could lead in a circle;
+            otherwise each sub-folder is a problem.
+    """
+    images: list[Path] = []
+    problems: list[Problem] = []
+    waiting = [folder]
+    while waiting:
+        listing = list_folder(waiting.pop(), root)
+        problems += listing.problems
+        for path in listing.files:
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                images.append(path)
+            elif path.suffix.lower() not in _COMPANIONS:
+                problems.append(problem("foreign_file", relative(path, root), "is not an image that can be read"))
+        for path in listing.folders:
+            if nested and not is_link(path):
+                waiting.append(path)
+            else:
+                kind = "a link to a folder" if is_link(path) else "a folder"
+                problems.append(problem("nested_folder", relative(path, root), f"is {kind} among the images"))
+    return sorted(images), problems
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def _folders_of(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Those of the named folders that are there."""
+    for name in names:
+        try:
+            if (folder / name).is_dir():
+                yield folder / name
+        except OSError:
+            # Not permitted: listing the folder above says so.
+            continue
+
+
+def is_readable(name: str) -> bool:
+    """Whether a file's name is text that can be written into tables, which take a carriage return for a line's end."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\r" not in name
+
+
+def unreadable(path: Path, root: Path) -> Problem:
+    """The problem of a name that is no text, or breaks the tables' lines."""
+    name = relative(path, root).encode("utf-8", "backslashreplace").decode()
+    reason = "holds a carriage return" if "\r" in name else "is not UTF-8"
+    return problem("name_unreadable", name, f"has a name that {reason}")

@@ -1,0 +1,201 @@
+"""Raw images and labels in, packed arrays out: the work of the prepare stage."""
+
+import csv
+import io
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from PIL import Image
+
+from panvision.core.files import write_json
+from panvision.core.tasks import Task
+from panvision.dataset.descriptors import SIDE
+from panvision.dataset.packed import BOX_COLUMNS
+from panvision.dataset.problems import IngestError, Problem, describe, write_problems
+from panvision.photos.settings import DataSettings
+from panvision.prepare.arrays import ArrayFile
+from panvision.prepare.formats.layout import ACCEPTED, Reading
+from panvision.prepare.formats.readers import read_set
+from panvision.prepare.load import INDEX_COLUMNS, LABEL_COLUMNS, Loaded
+from panvision.prepare.workers import load_samples
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """How many images were packed, and every problem that was found."""
+
+    images: int
+    problems: list[Problem]
+
+
+def prepare(task: Task, settings: DataSettings, out: str | Path) -> PackResult:
+    """Read one task's raw set, check it, and write its packed arrays as a whole folder or not at all.
+
+    Images with an error are left out of the arrays and listed in problems.csv; validate stops on them.
+
+    Args:
+        task: which set below `settings.root`.
+        settings: the `data` section.
+        out: folder to write; what was there is replaced.
+
+    Raises:
+        IngestError: the set is missing, or nothing in it can be used.
+        WorkerError: a process that loads images was killed.
+        OSError: the arrays cannot be written.
+    """
+    root, out = Path(settings.root) / task, Path(out)
+    if not root.is_dir():
+        raise IngestError(f"{root}: no such folder; {_expected(task)}")
+    reading = read_set(task, root)
+    # Named the same each time, so that what a killed run left is cleared by the next one.
+    scratch, old = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.old"
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        result = _pack(task, reading, root, settings, scratch)
+        if not result.images:
+            raise IngestError(f"{root}: nothing usable found; {_expected(task)}\n{describe(result.problems)}".rstrip())
+        # Whole folders change their names, so that one that is half written or half removed never bears the good name.
+        if out.exists():
+            out.rename(old)
+        scratch.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return result
+
+
+def _expected(task: Task) -> str:
+    return (
+        f"data.root must hold {task}/ with {ACCEPTED[task]}, or, as Roboflow exports it, with the folders "
+        "train/, valid/ and test/ (each in that form, or with the files directly in it)"
+    )
+
+
+def _pack(task: Task, reading: Reading, root: Path, settings: DataSettings, folder: Path) -> PackResult:
+    """Decode every sample once, and stream the arrays and tables into `folder`."""
+    problems = list(reading.problems)
+    arrays = _Arrays(task, settings.image_size, folder)
+    with _Tables(task, folder) as tables:
+        for number, packed in enumerate(load_samples(reading.samples, root, settings, arrays)):
+            problems += packed.problems
+            if packed.index:
+                tables.append(number, packed)
+    arrays.finish(tables.rows)
+    write_json(folder / "classes.json", {"classes": reading.classes})
+    write_problems(folder / "problems.csv", problems)
+    return PackResult(len(tables.rows), sorted(set(problems)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """What is left of a sample once its pixels are in the arrays; without `index` it cannot be used.
+
+    Attributes:
+        problems, index: as `Loaded` has them.
+        boxes: x1, y1, x2, y2 and the label of each box.
+        drawn: the PNG file of a mask that was drawn from outlines, at the picture's own size.
+    """
+
+    problems: list[Problem]
+    index: tuple[object, ...] = ()
+    boxes: tuple[tuple[object, ...], ...] = ()
+    drawn: bytes = b""
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """The arrays of a packed set. Called with some samples, it writes their pixels: each at its number's place."""
+
+    task: Task
+    side: int
+    folder: Path
+
+    def __call__(self, first: int, samples: Iterable[Loaded]) -> list[_Packed]:
+        packed: list[_Packed] = []
+        with ExitStack() as stack:
+            files = [stack.enter_context(file) for file in self._files()]
+            for number, loaded in enumerate(samples, first):
+                for kind, file in zip(self._kinds(), files, strict=True):
+                    if (row := getattr(loaded, kind)) is not None:
+                        file.write(number, row)
+                packed.append(_without_pixels(loaded))
+        return packed
+
+    def finish(self, rows: Sequence[int]) -> None:
+        """Keep these of the samples, in their order, and complete the files."""
+        for file in self._files():
+            with file:
+                file.finish(rows)
+
+    def _kinds(self) -> tuple[str, ...]:
+        return ("image", "look", "mask") if self.task == "segmentation" else ("image", "look")
+
+    def _files(self) -> list[ArrayFile]:
+        square = (self.side, self.side)
+        shapes = {"image": (*square, 3), "look": (SIDE, SIDE), "mask": square}
+        return [ArrayFile(self.folder / f"{kind}s.npy", shapes[kind]) for kind in self._kinds()]
+
+
+def _without_pixels(loaded: Loaded) -> _Packed:
+    if loaded.image is None:
+        return _Packed(loaded.problems)
+    boxes: tuple[tuple[object, ...], ...] = ()
+    if loaded.boxes is not None:
+        pairs = zip(loaded.boxes.xyxy.tolist(), loaded.boxes.labels.tolist(), strict=True)
+        boxes = tuple((*box, label) for box, label in pairs)
+    drawn = io.BytesIO()
+    if loaded.full_mask is not None:
+        Image.fromarray(loaded.full_mask * 255).save(drawn, "PNG")
+    return _Packed(loaded.problems, loaded.index, boxes, drawn.getvalue())
+
+
+@dataclass
+class _Tables:
+    """The open tables of a packed set; lines go out as they come, so that memory does not grow with them.
+
+    Attributes:
+        rows: the numbers of the samples that were written.
+    """
+
+    task: Task
+    folder: Path
+    rows: list[int] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        self._index = self._table("index.csv", (*INDEX_COLUMNS, *LABEL_COLUMNS[self.task]))
+        if self.task == "detection":
+            self._boxes = self._table("boxes.csv", BOX_COLUMNS)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def append(self, number: int, packed: _Packed) -> None:
+        """Write one sample that can be used."""
+        mask_file = self._save_drawn(packed)
+        self._index.writerow((*packed.index, *((mask_file,) if self.task == "segmentation" else ())))
+        if self.task == "detection":
+            self._boxes.writerows((len(self.rows), *box) for box in packed.boxes)
+        self.rows.append(number)
+
+    def _save_drawn(self, packed: _Packed) -> str:
+        """Keep a mask that was drawn from outlines at the picture's own size, for it has no file to be read again."""
+        if not packed.drawn:
+            return ""
+        path = self.folder / "drawn" / f"{len(self.rows):06}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(packed.drawn)
+        return path.relative_to(self.folder).as_posix()
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> Any:
+        stream = self._stack.enter_context((self.folder / name).open("w", encoding="utf-8", newline=""))
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        return writer

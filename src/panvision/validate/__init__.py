@@ -1,0 +1,1 @@
+"""The three packed datasets checked together and split."""

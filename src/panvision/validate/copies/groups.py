@@ -1,0 +1,159 @@
+"""Which images show the same photo, over all three sets: they must never be split apart."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from panvision.core.cores import in_threads
+from panvision.core.tasks import Task
+from panvision.dataset.descriptors import LookStack, is_plain
+from panvision.validate.copies.candidates import Integers
+from panvision.validate.copies.search import find_copies
+from panvision.validate.settings import SplitSettings
+
+# Why two images are of one group: equal pixels, one photo by Roboflow's names, copies by their look, one burst.
+Reason = Literal["pixels", "name", "look", "burst"]
+
+# Looks that are in memory at a time.
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One packed image as the split sees it.
+
+    Attributes:
+        task, file: which image.
+        photo: name of the photo it was made from; only with `roboflow` does it mean anything across files.
+        roboflow: the name comes from a Roboflow export.
+        sha256: hash of the file's bytes, by which a photo is known wherever it lies.
+        pixels: hash of the decoded pixels.
+        split: the user's own split, or "".
+        traits: what the split should keep in proportion: class names, `pan`, or "" for a negative.
+        taken: when it was taken, in seconds of the camera's own clock; None: unknown.
+        camera: what tells one camera from another, as far as file and name say; "": nothing.
+    """
+
+    task: Task
+    file: str
+    photo: str
+    roboflow: bool
+    sha256: str
+    pixels: str
+    split: str
+    traits: tuple[str, ...]
+    taken: float | None = None
+    camera: str = ""
+
+    @property
+    def name(self) -> str:
+        """Task and file as one path."""
+        return f"{self.task}/{self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Two entries (by position) that are of one group, and why."""
+
+    first: int
+    second: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The group of each entry, named by its first member's `task/file`, and the links that made the groups."""
+
+    names: list[str]
+    links: list[Link]
+
+
+def join_groups(entries: Sequence[Entry], looks: LookStack, settings: SplitSettings) -> Groups:
+    """Join the images that must not be split apart.
+
+    Two images are of one group if their pixels are equal, if Roboflow made both from one photo, if one camera took
+    them within `settings.burst_seconds`, if their looks are copies up to `settings.copy_difference`, or if a chain of
+    such images links them. Very plain pictures have no look and are linked by pixels, names and time only.
+
+    Args:
+        entries: all images of all sets.
+        looks: the look of each, in the same order.
+        settings: how far links reach.
+    """
+    links = _Links(len(entries))
+    for rows in _same_pixels(entries):
+        links.join(rows, "pixels")
+    for rows in _same_photo(entries):
+        links.join(rows, "name")
+    for pair in _bursts(entries, settings.burst_seconds):
+        links.join(pair, "burst")
+    if settings.copy_difference > 0:
+        seen = _recognisable(entries, looks)
+        for pair in find_copies(looks, seen, settings.copy_difference, joined=links.are_joined):
+            links.join(pair, "look")
+    names: dict[int, str] = {}
+    for row, entry in enumerate(entries):
+        root = links.root(row)
+        names[root] = min(names.get(root, entry.name), entry.name)
+    return Groups([names[links.root(row)] for row in range(len(entries))], links.made)
+
+
+class _Links:
+    """Disjoint sets of row numbers (union-find with path halving), and the links that joined them."""
+
+    def __init__(self, count: int) -> None:
+        self._parents = list(range(count))
+        self.made: list[Link] = []
+
+    def root(self, row: int) -> int:
+        parents = self._parents
+        while parents[row] != row:
+            parents[row] = parents[parents[row]]
+            row = parents[row]
+        return row
+
+    def are_joined(self, first: int, second: int) -> bool:
+        return self.root(first) == self.root(second)
+
+    def join(self, rows: Sequence[int], reason: Reason) -> None:
+        for first, second in pairwise(rows):
+            if not self.are_joined(first, second):
+                self._parents[self.root(second)] = self.root(first)
+                self.made.append(Link(first, second, reason))
+
+
+def _same_pixels(entries: Sequence[Entry]) -> Iterable[list[int]]:
+    return _grouped((entry.pixels, row) for row, entry in enumerate(entries))
+
+
+def _same_photo(entries: Sequence[Entry]) -> Iterable[list[int]]:
+    return _grouped((entry.photo, row) for row, entry in enumerate(entries) if entry.roboflow)
+
+
+def _grouped(keyed: Iterable[tuple[Hashable, int]]) -> Iterable[list[int]]:
+    rows: dict[Hashable, list[int]] = defaultdict(list)
+    for key, row in keyed:
+        rows[key].append(row)
+    return rows.values()
+
+
+def _bursts(entries: Sequence[Entry], seconds: float) -> Iterator[tuple[int, int]]:
+    """Neighbours in time of one camera, at most `seconds` apart; 0 seconds: none."""
+    timed = sorted((entry.camera, entry.taken, row) for row, entry in enumerate(entries) if entry.taken is not None)
+    for (camera, taken, row), (next_camera, next_taken, next_row) in pairwise(timed):
+        if seconds > 0 and camera == next_camera and next_taken - taken <= seconds:
+            yield row, next_row
+
+
+def _recognisable(entries: Sequence[Entry], looks: LookStack) -> Integers:
+    """One row of each different picture, but for plain ones."""
+    first: dict[str, int] = {}
+    for row, entry in enumerate(entries):
+        first.setdefault(entry.pixels, row)
+    rows = np.fromiter(first.values(), np.int64, len(first))
+    blocks = [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
+    return np.concatenate(in_threads(lambda block: block[~is_plain(looks.take(block))], blocks) or [rows])

@@ -1,0 +1,109 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from panvision.experiments.paired import compare_results, to_json
+from tests.evaluation.made import BOXES, all_results, box_results, mask_results, state_results
+
+
+def compare(one, other, resamples=200):
+    return compare_results(one, other, resamples=resamples, seed=0)
+
+
+def by_name(comparison):
+    return {each.name: each for each in comparison.differences}
+
+
+def test_a_model_does_not_differ_from_itself():
+    for task, results in all_results().items():
+        found = compare(results, results)
+        assert found.task == task and found.same_pictures and found.images == 12 and found.groups == 6
+        assert {each.verdict for each in found.differences} <= {"within noise", "undefined"}
+        assert {each.difference for each in found.differences} <= {0.0, None}
+        assert {(each.low, each.high) for each in found.differences} <= {(0.0, 0.0), (None, None)}
+
+
+def test_what_is_better_on_every_picture_is_better_and_small_errors_are_good():
+    found = by_name(compare(mask_results(error=0.3), mask_results(error=0.1)))
+    assert found["miou"].verdict == found["boundary_mean_px"].verdict == "better"
+    assert found["miou"].low > 0 > found["boundary_mean_px"].high
+    assert found["miou"].difference == pytest.approx(found["miou"].other - found["miou"].one)
+    assert by_name(compare(mask_results(error=0.1), mask_results(error=0.3)))["miou"].verdict == "worse"
+
+
+@pytest.mark.parametrize(("gap", "verdict"), [(1e-8, "within noise"), (1e-5, "worse"), (-1e-5, "better")])
+def test_rounding_is_no_difference(gap, verdict):
+    one = mask_results(error=0.2)
+    images = [
+        {**image, "boundary": {key: value + gap for key, value in image["boundary"].items()}} for image in one.images
+    ]
+    found = by_name(compare(one, replace(one, images=images)))["boundary_mean_px"]
+    assert found.difference == pytest.approx(gap, rel=1e-3) and found.verdict == verdict
+
+
+def test_a_difference_on_a_few_pictures_is_noise():
+    one = state_results()
+    images = [dict(image) for image in one.images]
+    images[1]["probabilities"] = [0.0, 1.0, 0.0]
+    images[2]["probabilities"] = [1.0, 0.0, 0.0]
+    found = by_name(compare(one, replace(one, images=images)))
+    assert found["accuracy"].verdict == "within noise"
+    assert found["accuracy"].low <= 0 <= found["accuracy"].high
+
+
+def test_the_same_sets_are_drawn_for_both():
+    """A constant gain in every picture has an interval far narrower than either figure's own."""
+    found = by_name(compare(box_results(shift=3), box_results(shift=3, seed=1), resamples=400))
+    assert found["map50_95"].high - found["map50_95"].low > 0.01
+    one = mask_results(error=0.2)
+    other = replace(
+        one,
+        images=[
+            {**image, "boundary": {key: value + 1 for key, value in image["boundary"].items()}} for image in one.images
+        ],
+    )
+    gap = by_name(compare(one, other))["boundary_mean_px"]
+    assert (gap.low, gap.high) == pytest.approx((1.0, 1.0))
+
+
+def test_only_pictures_that_both_have_count():
+    one, other = mask_results(count=12), mask_results(count=8)
+    changed = [{**other.images[0], "sha256": "another"}, *other.images[1:]]
+    found = compare(one, replace(other, images=list(reversed(changed))))
+    assert (found.images, found.only_one, found.only_other) == (7, 5, 1)
+    assert not found.same_pictures
+    assert by_name(found)["miou"].difference == 0.0
+    nothing = compare(one, replace(other, images=[changed[0]]))
+    assert nothing.differences == [] and nothing.remark == "no picture in common"
+
+
+def test_other_labels_are_counted():
+    one, other = state_results(), state_results()
+    other.images[3]["truth"] = 1
+    assert compare(one, other).relabelled == 1
+    boxes = box_results()
+    boxes.images[0]["truth"]["labels"] = [1, 0]
+    assert compare(box_results(), boxes).relabelled == 1
+    masks = mask_results()
+    masks.images[0]["pixels"][0] += 1
+    assert compare(mask_results(), masks).relabelled == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "remark"),
+    [
+        ({"trained": False, "images": []}, "trained in the first only"),
+        ({"classes": [*reversed(BOXES)]}, "other classes: lid, stirrer; stirrer, lid"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(change, remark):
+    results = box_results()
+    found = compare(results, replace(results, **change))
+    assert found.remark == remark and found.differences == []
+
+
+def test_it_is_plain_json():
+    found = to_json(compare(state_results(), state_results(right=0.5)))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["figures"]["accuracy"].keys() == {"one", "other", "difference", "low", "high", "verdict"}
