@@ -24,7 +24,7 @@ from PIL import Image
 from train_step import PRESETS, SECTIONS, own_step, random_batch, together
 
 from panvision.core.params import read_sections
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import PackedSet
 from panvision.photos.pixels import resize_image
 from panvision.training.data.settings import AugmentSettings
@@ -49,9 +49,9 @@ def write_photos(folder: Path, count: int) -> dict[str, list[Path]]:
     """`count` photos a task, and a mask beside each of segmentation's."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[100:300, 150:400] = 255
-    photos: dict[str, list[Path]] = {task: [] for task in TASKS}
-    for number in range(count * len(TASKS)):
-        task = TASKS[number % len(TASKS)]
+    photos: dict[str, list[Path]] = {task: [] for task in DATASETS}
+    for number in range(count * len(DATASETS)):
+        task = DATASETS[number % len(DATASETS)]
         path = folder / f"{number}.jpg"
         draw(number).save(path, quality=90)
         if task == "segmentation":

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from panvision.core.params import read_sections
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.model.settings import ModelSettings
 from panvision.photos.settings import DataSettings
@@ -54,27 +54,27 @@ def random_batch(side: int, size: int, device: torch.device) -> Batch:
     chance = torch.Generator().manual_seed(0)
     corners = torch.rand((size, 3, 2, 2), generator=chance).sort(dim=2).values * side
     boxes = torch.cat([corners[:, :, 0], corners[:, :, 1] + 1], dim=-1)
-    pictures = torch.randint(0, 256, (len(TASKS), size, side, side, 3), dtype=torch.uint8, generator=chance)
+    pictures = torch.randint(0, 256, (len(DATASETS), size, side, side, 3), dtype=torch.uint8, generator=chance)
     return Batch(
-        images={task: of_task.permute(0, 3, 1, 2) for task, of_task in zip(TASKS, pictures, strict=True)},
+        images={task: of_task.permute(0, 3, 1, 2) for task, of_task in zip(DATASETS, pictures, strict=True)},
         masks=torch.randint(0, 2, (size, 1, side, side), dtype=torch.uint8, generator=chance),
         boxes=boxes,
         labels=torch.randint(0, len(BOX_CLASSES), (size, 3), generator=chance),
         states=torch.randint(0, len(STATES), (size,), generator=chance),
-        rows={task: np.arange(size) for task in TASKS},
+        rows={task: np.arange(size) for task in DATASETS},
     ).to(device)
 
 
 def together(model: nn.Module, batch: Batch) -> Outputs:
     """As the training loop does it."""
-    images = torch.cat([batch.images[task] for task in TASKS])
-    return model(images, TASKS, {task: len(batch.images[task]) for task in TASKS})
+    images = torch.cat([batch.images[task] for task in DATASETS])
+    return model(images, DATASETS, {task: len(batch.images[task]) for task in DATASETS})
 
 
 def separate(model: MultiTaskModel, batch: Batch) -> Outputs:
     """A complete forward pass for each task."""
     outputs: Outputs = {}
-    for task in TASKS:
+    for task in DATASETS:
         features = model.backbone((batch.images[task].float() - model.pixel_mean) / model.pixel_std)
         pyramid = model.fpn(features)
         if task == "segmentation":

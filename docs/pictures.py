@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from panvision.core.params import read_sections
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import open_packed, read_splits
 from panvision.inference import Predictor
 from panvision.photos.drawing import draw_result
@@ -22,7 +22,7 @@ def main() -> None:
     root = Path(read_sections({"data": DataSettings})["data"].root)
     predictor = Predictor.load("models/panvision.onnx")
     photos: list[Path] = []
-    for task in TASKS:
+    for task in DATASETS:
         packed = open_packed(f"build/prepared/{task}", task)
         test = read_splits("build/splits.csv", task, packed.files)["test"]
         spread = test[np.linspace(0, len(test) - 1, COLUMNS).round().astype(int)]

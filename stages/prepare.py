@@ -11,7 +11,7 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from panvision.core.params import ParamsError, read_sections
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.dataset.problems import IngestError
 from panvision.photos.settings import DataSettings
 from panvision.prepare.pack import prepare
@@ -22,9 +22,9 @@ PACKED = Path("build/prepared")
 
 def main() -> None:
     """Pack the task named on the command line."""
-    task = next((task for task in TASKS if sys.argv[1:] == [task]), None)
+    task = next((task for task in DATASETS if sys.argv[1:] == [task]), None)
     if task is None:
-        sys.exit(f"usage: python stages/prepare.py {{{','.join(TASKS)}}}")
+        sys.exit(f"usage: python stages/prepare.py {{{','.join(DATASETS)}}}")
     try:
         settings: DataSettings = read_sections({"data": DataSettings})["data"]
         result = prepare(task, settings, PACKED / task)

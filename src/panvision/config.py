@@ -32,7 +32,7 @@ class Config(Settings):
     """
 
     seed: Seed = 42
-    tasks: Tasks = TASKS
+    tasks: Tasks = tuple(TASKS)
     scenes: SceneSettings = SceneSettings()
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()

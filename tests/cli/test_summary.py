@@ -4,7 +4,7 @@ import pytest
 
 from panvision.cli.main import main
 from panvision.cli.summary import SummaryError, summary
-from panvision.core.tasks import HEADLINE
+from panvision.core.tasks import headline_metrics
 from tests.cli.shown import json_keys
 from tests.report.run import BASELINES
 
@@ -12,7 +12,7 @@ from tests.report.run import BASELINES
 @pytest.fixture
 def project(tmp_path):
     """A project whose pipeline ran: every figure another value."""
-    for number, (task, key, _) in enumerate(HEADLINE):
+    for number, (task, key, _) in enumerate(headline_metrics()):
         path = tmp_path / "metrics" / f"{task}.json"
         path.parent.mkdir(exist_ok=True)
         values = json.loads(path.read_text()) if path.exists() else {}
@@ -22,7 +22,7 @@ def project(tmp_path):
 
 def test_every_figure_is_shown_once_with_its_value(project):
     lines = summary(project).splitlines()
-    for number, (_, _, name) in enumerate(HEADLINE):
+    for number, (_, _, name) in enumerate(headline_metrics()):
         (line,) = [line for line in lines if line[16:36].strip() == name]
         assert line.endswith(f"{number / 8:.3f}")
 

@@ -315,10 +315,10 @@ class TestTasks:
     @pytest.mark.parametrize(
         ("text", "tasks"),
         [
-            ("seed: 1\n", TASKS),
+            ("seed: 1\n", tuple(TASKS)),
             ("tasks: [detection]\n", ("detection",)),
             ("tasks: [classification, segmentation]\n", ("segmentation", "classification")),
-            ("tasks:\n- classification\n- detection\n- segmentation\n", TASKS),
+            ("tasks:\n- classification\n- detection\n- segmentation\n", tuple(TASKS)),
         ],
     )
     def test_they_are_read_in_one_order_or_are_all_three(self, params, text, tasks):

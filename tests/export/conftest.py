@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from panvision.core.files import write_json, write_rows
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.inference.predictor import Predictor
 from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, picture
 
 CLASSES = {"segmentation": ["background", "pan"], "detection": list(BOX_NAMES), "classification": list(STATE_NAMES)}
 # What evaluate and validate wrote of the test split, as far as the model card reads it.
 FIGURES = {
-    "data": {task: {"train": 2, "val": 2, "test": 2, "classes": {}} for task in TASKS},
+    "data": {task: {"train": 2, "val": 2, "test": 2, "classes": {}} for task in DATASETS},
     "segmentation": {"images": 2, "miou": 0.5},
     "detection": {"images": 2, "map50": 0.5, "map50_95": 0.25},
     "classification": {"images": 2, "accuracy": 0.5},
@@ -56,7 +56,7 @@ class Packed:
         (self.raw / task / "m.png").write_bytes(self.mask.read_bytes())
         write_json(folder / "classes.json", {"classes": CLASSES[task]})
         if images is None:
-            values = 80 * TASKS.index(task) + np.arange(len(splits), dtype=np.uint8)
+            values = 80 * DATASETS.index(task) + np.arange(len(splits), dtype=np.uint8)
             images = np.broadcast_to(values[:, None, None, None], (len(splits), size, size, 3))
         np.save(folder / "images.npy", images)
         np.save(folder / "looks.npy", np.zeros((len(splits), 64, 64), np.uint8))
@@ -70,7 +70,7 @@ class Packed:
 def packed(tmp_path) -> Packed:
     """Three sets of six pictures: two of each split, in turn."""
     packed = Packed(tmp_path / "build")
-    for task in TASKS:
+    for task in DATASETS:
         packed.add(task, ["train", "val", "test"] * 2)
     return packed
 
@@ -82,7 +82,7 @@ def pictures() -> np.ndarray:
     return np.stack([picture(SIZE, SIZE, colour=(20 * n, 90, 40), box=box) for n, box in enumerate(boxes)])
 
 
-def save_model(path: str | Path, tasks: Sequence[str] = TASKS) -> None:
+def save_model(path: str | Path, tasks: Sequence[str] = DATASETS) -> None:
     """Write a small model with random weights."""
     import torch
 
@@ -99,10 +99,10 @@ def save_model(path: str | Path, tasks: Sequence[str] = TASKS) -> None:
     save_checkpoint(path, model, meta={"config": TRAINED, "epoch": 3})
 
 
-def save_figures(folder: Path, tasks: Sequence[str] = TASKS) -> None:
+def save_figures(folder: Path, tasks: Sequence[str] = DATASETS) -> None:
     """Write FIGURES; those of tasks that the model has not are None."""
     for name, figures in FIGURES.items():
-        absent = name in TASKS and name not in tasks
+        absent = name in DATASETS and name not in tasks
         write_json(folder / f"{name}.json", dict.fromkeys(figures) if absent else figures)
 
 

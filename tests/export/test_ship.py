@@ -104,7 +104,7 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     written = {name: (project / name).read_bytes() for name in WRITTEN}
     config = Config.load("models/config.json")
     assert (config.seed, config.loss.cls, config.train.phase1.epochs, config.augment.hue) == (7, 4.0, 1, 0.1)
-    assert config.model == trained.model.settings and config.tasks == TASKS
+    assert config.model == trained.model.settings and config.tasks == tuple(TASKS)
     assert config.data.image_size == SIZE and config.classification.order == shipped.info.state_order
     assert tuple(config.detection.model_dump().values()) == (0.25, 0.4, 50)
     assert config.export == ExportSettings(opset=21, calibration_images=4, max_drop=1.0)

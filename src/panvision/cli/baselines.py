@@ -13,7 +13,7 @@ from typing import Any
 from panvision.cli.exits import Exit
 from panvision.cli.flags import add_output, add_project, project_of
 from panvision.cli.manual import Manual
-from panvision.core.tasks import HEADLINE
+from panvision.core.tasks import headline_metrics
 from panvision.experiments.finished import finished
 
 RESULT = "metrics/baselines.json"
@@ -143,7 +143,7 @@ def _runs(data: Mapping[str, Any] | None, name: str) -> list[Run]:
     for shown in (RESULT, "metrics/previous.json"):
         sources.pop(shown, None)
     figures: dict[str, dict[str, float]] = {}
-    for task, key, _ in HEADLINE:
+    for task, key, _ in headline_metrics():
         value = (data["metrics"].get(f"metrics/{task}.json", {}).get("data") or {}).get(key)
         if task in tasks and value is not None:
             figures.setdefault(task, {})[key] = value
@@ -171,7 +171,7 @@ def compare(runs: Sequence[Run], shared: str | None = None) -> dict[str, Any]:
     for task in chosen.tasks:
         alone = _alone(runs, chosen, task)
         if alone is not None and task in chosen.figures:
-            keys = [key for own, key, _ in HEADLINE if own == task]
+            keys = [key for own, key, _ in headline_metrics() if own == task]
             one, other = chosen.figures[task], alone.figures[task]
             tasks[task] = {
                 "experiment": alone.name,

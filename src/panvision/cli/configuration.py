@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from panvision.config import Config
-    from panvision.core.tasks import Task
+    from panvision.core.tasks import Dataset
     from panvision.dataset.packed import Split
 
 
@@ -37,7 +37,7 @@ def read_configuration(args: argparse.Namespace) -> "Config":
     return Config.parse({**values, "data": {**data, "root": args.data_root}})
 
 
-def pins_of(args: argparse.Namespace, config: "Config") -> "dict[tuple[Task, str], Split]":
+def pins_of(args: argparse.Namespace, config: "Config") -> "dict[tuple[Dataset, str], Split]":
     """The pins that the file or the options name; without either there are none.
 
     A pipeline's own pins belong to its own data, so that its file is not taken unasked. A configuration that

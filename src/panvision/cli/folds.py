@@ -12,7 +12,7 @@ from typing import Any
 from panvision.cli.exits import Exit
 from panvision.cli.flags import FILE, add_output, completed
 from panvision.cli.manual import Manual
-from panvision.core.tasks import HEADLINE
+from panvision.core.tasks import headline_metrics
 from panvision.experiments.finished import finished
 
 USAGE = "dvc exp show --json | panvision folds"
@@ -161,7 +161,7 @@ def table(folds: list[Fold], title: str) -> str:
     lines = [f"{len(folds)} of {folds[0].total} folds {title}".rstrip()]
     lines.append(f"{'test split':<16}{'figure':<20}{'mean':<8}{'std':<8}{'min':<8}{'max':<8}folds")
     shown = ""
-    for task, key, name in HEADLINE:
+    for task, key, name in headline_metrics():
         *figures, count = spread(folds, task, key).values()
         cells = "".join(f"{'-' if figure is None else f'{figure:.3f}':<8}" for figure in figures)
         lines.append(f"{'' if task == shown else task:<16}{name:<20}{cells}{count}")
@@ -174,7 +174,7 @@ def table(folds: list[Fold], title: str) -> str:
 def as_json(folds: list[Fold], groups: list[list[Fold]]) -> dict[str, Any]:
     """A cross-validation as plain values; `differs` holds params by which it differs from the others, as JSON."""
     figures: dict[str, dict[str, Any]] = {}
-    for task, key, _ in HEADLINE:
+    for task, key, _ in headline_metrics():
         figures.setdefault(task, {})[key] = spread(folds, task, key)
     return {
         "folds": folds[0].total,

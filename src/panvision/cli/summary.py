@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from panvision.cli.exits import Exit
 from panvision.cli.flags import add_output, add_project, project_of
 from panvision.cli.manual import Manual
-from panvision.core.tasks import HEADLINE
+from panvision.core.tasks import headline_metrics
 
 if TYPE_CHECKING:
     from panvision.report.inputs import BaselineMetrics
@@ -65,7 +65,7 @@ def summary(project: Path) -> str:
     interval = "  95 % interval" if any(own.get("ci95") for own in metrics.values()) else ""
     lines = [f"{'test split':<16}{'figure':<20}value{interval}"]
     shown = ""
-    for task, key, name in HEADLINE:
+    for task, key, name in headline_metrics():
         value = metrics[task].get(key)
         lacking = "undefined" if _trained(metrics[task]) else "not trained"
         text = lacking if value is None else f"{value:.3f}{_interval(metrics[task], key)}"
@@ -87,7 +87,7 @@ def as_json(project: Path) -> dict[str, Any]:
     """
     baselines, metrics = _baselines(project / "metrics/baselines.json"), _metrics(project)
     figures: dict[str, dict[str, Any]] = {}
-    for task, key, _ in HEADLINE:
+    for task, key, _ in headline_metrics():
         own = figures.setdefault(task, {"trained": _trained(metrics[task])})
         own[key] = {"value": metrics[task].get(key), "ci95": (metrics[task].get("ci95") or {}).get(key)}
     return {"figures": figures, "baselines": baselines.model_dump(mode="json"), "files": _results(project)}

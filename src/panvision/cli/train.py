@@ -90,12 +90,12 @@ def _check(config: "Config", device_name: str | None) -> None:
 
 def _prepare(config: "Config", pins: "Pins", build: Path) -> None:
     """The pipeline's stages before training, below one folder."""
-    from panvision.core.tasks import TASKS
+    from panvision.core.tasks import DATASETS
     from panvision.dataset.problems import IngestError
     from panvision.prepare.pack import prepare
     from panvision.validate.verdict import judge, write_verdict
 
-    for task in TASKS:
+    for task in DATASETS:
         prepare(task, config.data, build / "prepared" / task)
     verdict = judge(build / "prepared", config.split, pins)
     if verdict.errors:

@@ -24,7 +24,7 @@ from panvision.cli.status import StatusLine
 
 if TYPE_CHECKING:
     from panvision.config import Config
-    from panvision.core.tasks import Task
+    from panvision.core.tasks import Dataset
     from panvision.dataset.problems import Problem
     from panvision.prepare.load import Loaded
     from panvision.validate.splits.units import Pins
@@ -59,7 +59,7 @@ class Examination:
         verdict: on the sets together; None if one of them cannot be used.
     """
 
-    images: "Mapping[Task, int]"
+    images: "Mapping[Dataset, int]"
     problems: "list[Problem]"
     verdict: "Verdict | None"
 
@@ -72,9 +72,9 @@ class Examination:
     @property
     def omission(self) -> str:
         """What was not looked at because a set cannot be used; "" if nothing was left out."""
-        from panvision.core.tasks import TASKS
+        from panvision.core.tasks import DATASETS
 
-        lacking = [task for task in TASKS if task not in self.images]
+        lacking = [task for task in DATASETS if task not in self.images]
         if not lacking:
             return ""
         return (
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     """Examine; returns 0, 1 with errors, or 3 with warnings."""
     # Here rather than above, so that `--help` answers at once.
     from panvision.core.params import ParamsError
-    from panvision.core.tasks import TASKS
+    from panvision.core.tasks import DATASETS
     from panvision.dataset.problems import IngestError
     from panvision.validate.splits.pins import read_pins
 
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
             raise ParamsError("--html needs jinja2; `pip install jinja2`")
         config = read_configuration(args)
         if not Path(config.data.root).is_dir():
-            raise ParamsError(f"{config.data.root}: no such folder; name the one that holds {', '.join(TASKS)}")
+            raise ParamsError(f"{config.data.root}: no such folder; name the one that holds {', '.join(DATASETS)}")
         if args.pins:
             split = config.split.model_copy(update={"pins": args.pins})
             config = config.model_copy(update={"split": split})
@@ -182,14 +182,14 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
         WorkerError: a process that loads images was killed.
         OSError: something cannot be written.
     """
-    from panvision.core.tasks import TASKS
+    from panvision.core.tasks import DATASETS
     from panvision.dataset.problems import IngestError
     from panvision.prepare.pack import prepare
     from panvision.validate.verdict import judge, write_verdict
 
-    images: dict[Task, int] = {}
+    images: dict[Dataset, int] = {}
     problems: list[Problem] = []
-    for task in TASKS:
+    for task in DATASETS:
         status.show(f"reading {task} …")
         try:
             result = prepare(task, config.data, build / "prepared" / task)
@@ -197,7 +197,7 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
             problems += [_below(found, task) for found in result.problems]
         except IngestError as error:
             problems += _unusable(task, config, error)
-    if len(images) < len(TASKS):
+    if len(images) < len(DATASETS):
         return Examination(images, sorted(set(problems)), None)
     status.show("comparing the sets …")
     verdict = judge(build / "prepared", config.split, pins)
@@ -205,7 +205,7 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
     return Examination(images, verdict.problems, verdict)
 
 
-def _unusable(task: "Task", config: "Config", error: Exception) -> "list[Problem]":
+def _unusable(task: "Dataset", config: "Config", error: Exception) -> "list[Problem]":
     """A set that cannot be used as problems: prepare says why, and leaves nothing behind that lists the faults."""
     from panvision.dataset.problems import problem
     from panvision.prepare.formats.readers import read_set
@@ -226,7 +226,7 @@ def _problems(_first: int, samples: "Iterable[Loaded]") -> "list[Problem]":
     return [found for loaded in samples for found in loaded.problems]
 
 
-def _below(found: "Problem", task: "Task") -> "Problem":
+def _below(found: "Problem", task: "Dataset") -> "Problem":
     from panvision.dataset.problems import Problem
 
     return Problem(found.code, found.severity, f"{task}/{found.file}", found.reason, found.remedy)

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -78,8 +78,13 @@ def _in_order(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     return tuple(task for task in TASKS if task in tasks)
 
 
+if TYPE_CHECKING:
+    TaskName = str
+else:
+    TaskName = Literal[tuple(TASKS)]
+
 # Which heads a model has: the top-level `tasks`.
-Tasks = Annotated[tuple[Task, ...], Field(min_length=1), AfterValidator(_in_order)]
+Tasks = Annotated[tuple[TaskName, ...], Field(min_length=1), AfterValidator(_in_order)]
 
 
 # What every generator of random numbers takes: NumPy's, PyTorch's and Python's.
@@ -88,7 +93,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 class _TopLevel(Settings):
     seed: Seed = 42
-    tasks: Tasks = TASKS
+    tasks: Tasks = tuple(TASKS)
 
 
 class _Yaml12Loader(yaml.SafeLoader):

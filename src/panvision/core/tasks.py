@@ -1,17 +1,70 @@
-"""The one list of tasks, and the metrics by which a model is known."""
+"""The one list of tasks: what all rooms must agree on about each head of the model.
 
-from typing import Literal
+A task is one head with its loss, its decoding and its metrics. A dataset is one labelled collection of images. Several
+tasks may learn from one dataset.
+"""
 
-Task = Literal["segmentation", "detection", "classification"]
-# Everywhere in this order, whatever a file's.
-TASKS: tuple[Task, ...] = ("segmentation", "detection", "classification")
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-# Headline metrics: the task, which names its metrics file; key in that file; the metric's name.
-HEADLINE = (
-    ("segmentation", "miou", "mIoU"),
-    ("segmentation", "dice", "Dice"),
-    ("detection", "map50", "mAP@0.5"),
-    ("detection", "map50_95", "mAP@[.5:.95]"),
-    ("classification", "accuracy", "accuracy"),
-    ("classification", "balanced_accuracy", "balanced accuracy"),
-)
+Dataset = Literal["segmentation", "detection", "classification"]
+DATASETS: tuple[Dataset, ...] = ("segmentation", "detection", "classification")
+
+Task = str
+
+
+class Metric(NamedTuple):
+    """A headline metric of a task.
+
+    Attributes:
+        key: its key in the task's metrics file.
+        name: its name in tables.
+    """
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What all rooms know of a task.
+
+    Attributes:
+        dataset: the dataset whose images and labels it learns from.
+        loss: the short name of its loss, in the curves and as the key of its weight in the `loss` section.
+        outputs: names of the head's raw outputs in a model file, in their order.
+        metrics: its headline metrics. The first one is also measured on the validation split after every epoch.
+    """
+
+    dataset: Dataset
+    loss: str
+    outputs: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+
+
+# Every list of tasks has this order.
+TASKS: dict[Task, TaskSpec] = {
+    "segmentation": TaskSpec(
+        dataset="segmentation",
+        loss="seg",
+        outputs=("mask_logits",),
+        metrics=(Metric("miou", "mIoU"), Metric("dice", "Dice")),
+    ),
+    "detection": TaskSpec(
+        dataset="detection",
+        loss="det",
+        outputs=("class_logits", "ltrb", "centerness"),
+        metrics=(Metric("map50", "mAP@0.5"), Metric("map50_95", "mAP@[.5:.95]")),
+    ),
+    "classification": TaskSpec(
+        dataset="classification",
+        loss="cls",
+        outputs=("state_logits",),
+        metrics=(Metric("accuracy", "accuracy"), Metric("balanced_accuracy", "balanced accuracy")),
+    ),
+}
+
+
+def headline_metrics() -> list[tuple[Task, str, str]]:
+    """Return (task, key, name) of every headline metric, in the order of the tasks."""
+    return [(task, metric.key, metric.name) for task, spec in TASKS.items() for metric in spec.metrics]

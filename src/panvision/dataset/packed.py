@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 
 Split = Literal["train", "val", "test"]
 
@@ -20,7 +20,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 BOX_COLUMNS = ("row", "x1", "y1", "x2", "y2", "label")
 SPLIT_COLUMNS = ("task", "file", "group", "split")
 # Columns of index.csv that hold a task's labels, as far as they are not in files of their own.
-_LABEL_COLUMN: dict[Task, tuple[str, ...]] = {"segmentation": ("mask", "drawn"), "classification": ("label",)}
+_LABEL_COLUMN: dict[Dataset, tuple[str, ...]] = {"segmentation": ("mask", "drawn"), "classification": ("label",)}
 
 
 class PackedError(ValueError):
@@ -48,7 +48,7 @@ class PackedSet:
         states: (N,) int64 class indexes; classification only.
     """
 
-    task: Task
+    task: Dataset
     folder: Path
     files: list[str]
     sizes: npt.NDArray[np.int32]
@@ -79,7 +79,7 @@ class PackedSet:
         return (self.boxes[row] * scale).astype(np.float32)
 
 
-def open_packed(folder: str | Path, task: Task) -> PackedSet:
+def open_packed(folder: str | Path, task: Dataset) -> PackedSet:
     """Open what `prepare` wrote for one task; the pixels stay on disk until they are read.
 
     Raises:
@@ -137,7 +137,7 @@ def _read_columns(folder: Path, names: tuple[str, ...]) -> dict[str, list[str]]:
     return columns
 
 
-def read_splits(path: str | Path, task: Task, files: list[str]) -> dict[str, npt.NDArray[np.int64]]:
+def read_splits(path: str | Path, task: Dataset, files: list[str]) -> dict[str, npt.NDArray[np.int64]]:
     """Which rows of a packed set belong to `train`, `val` and `test`.
 
     Args:

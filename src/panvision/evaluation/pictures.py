@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_index, read_splits
 from panvision.evaluation.boundary import boundary_distances
 from panvision.evaluation.results import BoxImage, FoundBoxes, Image, MaskImage, StateImage
@@ -60,7 +60,7 @@ class Source:
 
 
 def open_source(
-    task: Task, split: Split, *, prepared: str | Path, splits: str | Path, data: DataSettings, batch_size: int
+    task: Dataset, split: Split, *, prepared: str | Path, splits: str | Path, data: DataSettings, batch_size: int
 ) -> Source:
     """One task's pictures of a split.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from panvision.core.files import write_json, write_rows
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS, TASKS
 from panvision.dataset.packed import PackedSet, Split
 from panvision.evaluation.calibration import fit_temperature
 from panvision.evaluation.figures import scores
@@ -107,14 +107,14 @@ def evaluate(
     def sources(name: Split) -> dict[str, Source]:
         return {
             task: open_source(task, name, prepared=prepared, splits=splits, data=data, batch_size=settings.batch_size)
-            for task in TASKS
+            for task in DATASETS
         }
 
     tested = sources(SCORED_ON)
     _check(predictor, {task: source.packed for task, source in tested.items()}, order)
     if choices is None:
         choices = choose(_run(predictor, sources(CHOSEN_ON), ("detection", "classification"), Choices(), None))
-    results = _run(predictor, tested, TASKS, choices, order)
+    results = _run(predictor, tested, tuple(TASKS), choices, order)
     figures = {task: scores(found, resamples=settings.resamples, seed=settings.seed) for task, found in results.items()}
     return Evaluation(
         **figures,

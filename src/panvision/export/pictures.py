@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_splits
 from panvision.export.errors import INT8_REMEDY, ExportError
 
@@ -81,7 +81,7 @@ def calibration_images(
 
 def _open_sets(prepared: str | Path, image_size: int) -> list[PackedSet]:
     """The three sets, held to be packed at the model's size."""
-    sets = [open_packed(Path(prepared) / task, task) for task in TASKS]
+    sets = [open_packed(Path(prepared) / task, task) for task in DATASETS]
     for packed in sets:
         if packed.image_size != image_size:
             raise PackedError(

@@ -81,7 +81,7 @@ class ModelInfo:
     det_class_names: tuple[str, ...]
     cls_class_names: tuple[str, ...]
     thresholds: Thresholds
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[str, ...] = tuple(TASKS)
     params_sha256: str | None = None
     data_sha256: str | None = None
     state_order: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ class ModelInfo:
                         max_detections=values.get("max_detections", int),
                     ),
                     # Files from before models could have fewer heads do not name them.
-                    tasks=values.several("tasks", str, TASKS),
+                    tasks=values.several("tasks", str, tuple(TASKS)),
                     # Likewise, before they had hashes.
                     params_sha256=values.get("params_sha256", str, None),
                     data_sha256=values.get("data_sha256", str, None),

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from panvision.core.tasks import HEADLINE
+from panvision.core.tasks import headline_metrics
 
 CHECKPOINT, ONNX, INT8, CONFIG = "best_model.pth", "panvision.onnx", "panvision.int8.onnx", "config.json"
 # What the figures of each file are.
@@ -94,7 +94,7 @@ def _read_scores(model: Path, tasks: Sequence[str], folder: Path) -> Scores:
 def _rows(measured: Mapping[str, Any], own: Mapping[str, Any] | None, *, intervals: bool) -> list[Score]:
     """The figures; `own` are those that an export was scored by itself, if it is one."""
     rows = []
-    for task, key, name in HEADLINE:
+    for task, key, name in headline_metrics():
         if task in measured and (own is None or key in own):
             value = measured[task].get(key) if own is None else own[key]
             ends = (measured[task].get("ci95") or {}).get(key) if intervals else None

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import PLAIN, make_look
 from panvision.dataset.paths import is_link, leaves_root, photo_name
 from panvision.dataset.problems import Problem, problem
@@ -44,7 +44,7 @@ Kind = Literal["image", "mask"]
 # (a plain stem such as 0001 means nothing across folders); `split` is the user's own, if the folders give one; `taken`
 # and `camera` are those of `Capture`, and `drawn` is the packed file of a mask that has no file of its own.
 INDEX_COLUMNS = ("file", "width", "height", "sha256", "pixels", "group", "roboflow", "split", "taken", "camera")
-LABEL_COLUMNS: dict[Task, tuple[str, ...]] = {
+LABEL_COLUMNS: dict[Dataset, tuple[str, ...]] = {
     "segmentation": ("mask", "pan_fraction", "drawn"),
     "detection": ("boxes",),
     "classification": ("label",),

@@ -12,7 +12,7 @@ from typing import Any, Self
 from PIL import Image
 
 from panvision.core.files import write_json
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import SIDE
 from panvision.dataset.packed import BOX_COLUMNS
 from panvision.dataset.problems import IngestError, Problem, describe, write_problems
@@ -32,7 +32,7 @@ class PackResult:
     problems: list[Problem]
 
 
-def prepare(task: Task, settings: DataSettings, out: str | Path) -> PackResult:
+def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResult:
     """Read one task's raw set, check it, and write its packed arrays as a whole folder or not at all.
 
     Images with an error are left out of the arrays and listed in problems.csv; validate stops on them.
@@ -70,14 +70,14 @@ def prepare(task: Task, settings: DataSettings, out: str | Path) -> PackResult:
     return result
 
 
-def _expected(task: Task) -> str:
+def _expected(task: Dataset) -> str:
     return (
         f"data.root must hold {task}/ with {ACCEPTED[task]}, or, as Roboflow exports it, with the folders "
         "train/, valid/ and test/ (each in that form, or with the files directly in it)"
     )
 
 
-def _pack(task: Task, reading: Reading, root: Path, settings: DataSettings, folder: Path) -> PackResult:
+def _pack(task: Dataset, reading: Reading, root: Path, settings: DataSettings, folder: Path) -> PackResult:
     """Decode every sample once, and stream the arrays and tables into `folder`."""
     problems = list(reading.problems)
     arrays = _Arrays(task, settings.image_size, folder)
@@ -112,7 +112,7 @@ class _Packed:
 class _Arrays:
     """The arrays of a packed set. Called with some samples, it writes their pixels: each at its number's place."""
 
-    task: Task
+    task: Dataset
     side: int
     folder: Path
 
@@ -163,7 +163,7 @@ class _Tables:
         rows: the numbers of the samples that were written.
     """
 
-    task: Task
+    task: Dataset
     folder: Path
     rows: list[int] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)

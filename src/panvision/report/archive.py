@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import SPLIT_COLUMNS, PackedSet
 from panvision.dataset.paths import leaves_root
 from panvision.photos.drawing import draw_result
@@ -90,7 +90,7 @@ class Archive:
     def is_picture(self, name: str) -> bool:
         """Whether a problem's file is a picture, readable or not, rather than a folder or annotations."""
         task, _, file = name.partition("/")
-        return name in self.places or (task in TASKS and PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES)
+        return name in self.places or (task in DATASETS and PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES)
 
     def tile(self, name: str, side: int, *, labelled: bool = False, boxes: Sequence[Box] = ()) -> Tile:
         """A picture, its longer side `side` pixels.
@@ -118,7 +118,7 @@ class Archive:
     def _read_raw(self, name: str) -> RgbArray | None:
         """A picture that was not packed; None if it cannot or must not be read."""
         task, _, file = name.partition("/")
-        if task not in TASKS:
+        if task not in DATASETS:
             return None
         root = Path(self.data.root) / task
         path = root / file

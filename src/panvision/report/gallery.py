@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.packed import PackedSet, Split, open_packed, read_splits
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
@@ -87,7 +87,9 @@ class HeldOut:
     data: DataSettings
 
     @classmethod
-    def open(cls, predictor: Predictor, task: Task, *, prepared: Path, splits: Path, data: DataSettings) -> "HeldOut":
+    def open(
+        cls, predictor: Predictor, task: Dataset, *, prepared: Path, splits: Path, data: DataSettings
+    ) -> "HeldOut":
         """Find a task's test pictures.
 
         Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import open_packed
 from panvision.evaluation.results import Results, ResultsError, read_results
 from panvision.inference.predictor import Predictor
@@ -161,7 +161,7 @@ def _galleries(
     """By task pictures spread over the split, and the worst with what is wrong in how many."""
     galleries: dict[str, Gallery] = {}
     worst: dict[str, Worst] = {}
-    for task in TASKS:
+    for task in DATASETS:
         if task in predictor.tasks:
             held_out = HeldOut.open(predictor, task, prepared=files.prepared, splits=files.splits, data=data)
             galleries[task] = held_out.spread(settings.images, settings.width)
@@ -184,7 +184,7 @@ def _results(path: Path, task: str) -> Results:
 def _findings(files: RunFiles, data: DataSettings, settings: ReportSettings) -> list[Finding]:
     """The problems of the raw data with their pictures."""
     problems = read_problem_table(files.problems)
-    packed = [open_packed(files.prepared / task, task) for task in TASKS]
+    packed = [open_packed(files.prepared / task, task) for task in DATASETS]
     return draw_findings(problems, Archive.open(packed, files.splits, data), settings.data_images)
 
 

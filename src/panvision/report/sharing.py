@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from panvision.core.tasks import HEADLINE
+from panvision.core.tasks import headline_metrics
 from panvision.report.inputs import BaselineMetrics, read_metrics
 
 
@@ -57,7 +57,7 @@ def read_sharing(baselines: BaselineMetrics, current: Mapping[str, Mapping[str, 
         current: figures of the run that the comparison is shown with, by metrics file and key.
     """
     rows = []
-    for task, key, name in HEADLINE:
+    for task, key, name in headline_metrics():
         if task in baselines.tasks and key in (figures := baselines.tasks[task].figures):
             found = figures[key]
             rows.append(SharingRow(task, name, found.shared, found.alone, found.difference))

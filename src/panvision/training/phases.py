@@ -92,7 +92,7 @@ class TrainingConfig:
     loss: LossSettings
     train: TrainSettings
     tracking: TrackingSettings
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[str, ...] = tuple(TASKS)
 
 
 def train_phase1(

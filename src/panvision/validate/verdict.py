@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from panvision.core.files import write_json, write_rows
-from panvision.core.tasks import TASKS, Task
+from panvision.core.tasks import DATASETS, Dataset
 from panvision.dataset.descriptors import LookStack
 from panvision.dataset.packed import SPLIT_COLUMNS, SPLITS, PackedError, PackedSet, open_packed, read_index
 from panvision.dataset.problems import Problem, describe, problem, read_problems, write_problems
@@ -56,14 +56,14 @@ class Verdict:
         tasks_of: dict[str, set[str]] = defaultdict(set)
         for entry, group in zip(self.entries, self.groups.names, strict=True):
             tasks_of[group].add(entry.task)
-        figures: dict[str, Any] = {task: self._task_metrics(task) for task in TASKS}
+        figures: dict[str, Any] = {task: self._task_metrics(task) for task in DATASETS}
         figures["problems"] = dict(Counter(found.code for found in self.problems))
         spanning = {group for group, tasks in tasks_of.items() if len(tasks) > 1}
         figures["cross_task_groups"] = len(spanning)
         figures["cross_task_images"] = sum(group in spanning for group in self.groups.names)
         return figures
 
-    def _task_metrics(self, task: Task) -> dict[str, Any]:
+    def _task_metrics(self, task: Dataset) -> dict[str, Any]:
         rows = [row for row, entry in enumerate(self.entries) if entry.task == task]
         splits = Counter(self.assignment.splits[row] for row in rows)
         classes = sorted({trait for row in rows for trait in self.entries[row].traits if trait})
@@ -82,7 +82,7 @@ class Verdict:
         """The figures as text, at most 80 columns."""
         figures = self.metrics()
         lines = [f"{'':32}{'images':>8}{'groups':>8}" + "".join(f"{split:>8}" for split in SPLITS)]
-        for task in TASKS:
+        for task in DATASETS:
             own = figures[task]
             numbers = (own["images"], own["groups"], *(own[split] for split in SPLITS))
             lines.append(f"{task:32}" + "".join(f"{number:>8}" for number in numbers))
@@ -114,7 +114,7 @@ def judge(prepared: str | Path, settings: SplitSettings, pins: Pins) -> Verdict:
         IngestError: pins that cannot be kept together with `settings`.
         PackedError: a packed set is missing or damaged.
     """
-    packed = [open_packed(Path(prepared) / task, task) for task in TASKS]
+    packed = [open_packed(Path(prepared) / task, task) for task in DATASETS]
     entries: list[Entry] = []
     problems: list[Problem] = []
     for own in packed:
@@ -176,7 +176,7 @@ def _traits(packed: PackedSet, number: int, row: dict[str, str]) -> tuple[str, .
     return tuple(packed.classes[label] for label in sorted(set(packed.labels[number].tolist()))) or ("",)
 
 
-def _with_task(found: Problem, task: Task) -> Problem:
+def _with_task(found: Problem, task: Dataset) -> Problem:
     return Problem(found.code, found.severity, f"{task}/{found.file}", found.reason, found.remedy)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panvision.core.files import write_rows
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import SPLIT_COLUMNS, SPLITS
 from panvision.dataset.problems import IngestError
 from panvision.validate.splits.pins import follow_exports, read_pins
@@ -79,7 +79,7 @@ names_of_files = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), mi
 
 
 @given(
-    pins=st.dictionaries(st.tuples(st.sampled_from(TASKS), names_of_files), st.sampled_from(SPLITS), max_size=8),
+    pins=st.dictionaries(st.tuples(st.sampled_from(DATASETS), names_of_files), st.sampled_from(SPLITS), max_size=8),
     delimiter=st.sampled_from(",;\t"),
     end=st.sampled_from(["\n", "\r\n"]),
 )
@@ -147,7 +147,7 @@ def test_a_flood_of_faults_is_cut_short(read):
 def test_pinned_images_stay_whatever_is_added(method, drawn, extra, seed):
     entries, groups = drawn
     before = by_name(entries, split(entries, groups, method=method, seed=seed).splits)
-    new = [photo(f"new{n}", TASKS[n % 3], traits=(f"class{n % 4}",)) for n in range(extra)]
+    new = [photo(f"new{n}", DATASETS[n % 3], traits=(f"class{n % 4}",)) for n in range(extra)]
     # Some of the new images are linked to old ones.
     entries, groups = [*new, *entries], [*(f"g{n}" if n % 2 else f"new{n}" for n in range(extra)), *groups]
     after = split(entries, groups, pinned(before), method=method, seed=seed + 1)

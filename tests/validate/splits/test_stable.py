@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import SPLITS
 from tests.validate.split_sets import (
     SHARES,
@@ -80,7 +80,7 @@ def test_shares_are_met_as_chance_meets_them():
 def test_new_images_move_no_old_one(drawn_sets, extra, seed):
     entries, groups = drawn_sets
     before = split(entries, groups, seed=seed)
-    new = [photo(f"new{n}", TASKS[n % 3], traits=(f"class{n % 4}",)) for n in range(extra)]
+    new = [photo(f"new{n}", DATASETS[n % 3], traits=(f"class{n % 4}",)) for n in range(extra)]
     after = split([*new, *entries], [*names(new), *groups], seed=seed)
     moved = before.splits != after.splits[extra:]
     assert not moved or {"split_topped_up"} & {*codes(before), *codes(after)}
@@ -99,7 +99,7 @@ def test_new_images_move_no_old_one_out_of_a_users_train(sizes):
 @settings(max_examples=60, deadline=None)
 def test_whatever_new_images_move_is_named(drawn_sets, extra, seed):
     entries, groups = drawn_sets
-    new = [photo(f"new{n}", TASKS[n % 3], traits=(f"class{n % 7}",)) for n in range(extra)]
+    new = [photo(f"new{n}", DATASETS[n % 3], traits=(f"class{n % 7}",)) for n in range(extra)]
     before = split(entries, groups, seed=seed)
     after = split([*entries, *new], [*groups, *names(new)], seed=seed)
     group_of = dict(zip([*names(entries), *names(new)], [*groups, *names(new)], strict=True))
@@ -107,7 +107,7 @@ def test_whatever_new_images_move_is_named(drawn_sets, extra, seed):
     moved = {group for group, old, now in zip(groups, before.splits, after.splits, strict=False) if old != now}
     assert moved <= named
     # A move for each set or class and split at most, however many images there are.
-    assert len(named) <= 2 * len(SPLITS) * (len(TASKS) + len({(e.task, *e.traits) for e in [*entries, *new]}))
+    assert len(named) <= 2 * len(SPLITS) * (len(DATASETS) + len({(e.task, *e.traits) for e in [*entries, *new]}))
 
 
 @given(count=st.integers(3, 60), classes=st.integers(1, 8), seed=st.integers(0, 1000))
@@ -281,7 +281,7 @@ def test_folds_are_cut_out_of_the_same_line():
 @settings(max_examples=15, deadline=None)
 def test_new_images_leave_the_folds(drawn_sets, extra, seed):
     entries, groups = drawn_sets
-    new = [photo(f"new{n}", TASKS[n % 3], traits=(f"class{n % 2}",)) for n in range(extra)]
+    new = [photo(f"new{n}", DATASETS[n % 3], traits=(f"class{n % 2}",)) for n in range(extra)]
     before = split(entries, groups, seed=seed, folds=4, fold=1)
     after = split([*entries, *new], [*groups, *names(new)], seed=seed, folds=4, fold=1)
     assert not found_of(before, "split_topped_up") and before.splits == after.splits[: len(entries)]

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.paths import fold_name, relative
 from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.documents import Claim, Document
@@ -121,7 +121,7 @@ def read_paired(
     return found
 
 
-def to_reading(task: Task, found: Iterable[Found]) -> Reading:
+def to_reading(task: Dataset, found: Iterable[Found]) -> Reading:
     """Join what the readers found; classes of several formats are joined by name, in order of appearance."""
     found = list(found)
     classes = list(dict.fromkeys(name for part in found for name in part.classes))

@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.paths import relative
 from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.annotated import Annotated, Found, Shape, unused_classes
@@ -64,7 +64,7 @@ def are_subsets(documents: list[Document]) -> bool:
     return all(splits) and len(set(splits)) == len(splits)
 
 
-def read_coco(claims: Iterable[Claim], task: Task) -> Found:
+def read_coco(claims: Iterable[Claim], task: Dataset) -> Found:
     """Read every part's annotations.
 
     Roboflow's category 0 is often an empty root. A category is dropped if another one names it as its
@@ -156,7 +156,7 @@ def _is_key(value: object) -> bool:
     return _is_int(value) or is_text(value)
 
 
-def _categories(datasets: Iterable[_Dataset], task: Task) -> tuple[dict[int, str], list[Problem]]:
+def _categories(datasets: Iterable[_Dataset], task: Dataset) -> tuple[dict[int, str], list[Problem]]:
     """Category id → name over all files; for detection without empty root categories."""
     names: dict[int, str] = {}
     parents: dict[str, set[int]] = defaultdict(set)
@@ -187,7 +187,7 @@ def _categories(datasets: Iterable[_Dataset], task: Task) -> tuple[dict[int, str
 
 
 def _read_images(
-    dataset: _Dataset, names: dict[int, str], task: Task
+    dataset: _Dataset, names: dict[int, str], task: Dataset
 ) -> tuple[list[Annotated], set[str], list[Problem]]:
     """The file's images with their shapes, the files that it lists, and the problems."""
     shapes, problems = _shapes(dataset, names, task)
@@ -218,7 +218,9 @@ def _read_images(
     return images, listed, problems
 
 
-def _shapes(dataset: _Dataset, names: dict[int, str], task: Task) -> tuple[dict[int | str, list[Shape]], list[Problem]]:
+def _shapes(
+    dataset: _Dataset, names: dict[int, str], task: Dataset
+) -> tuple[dict[int | str, list[Shape]], list[Problem]]:
     """The usable annotations by image id."""
     ids = Counter(annotation["id"] for annotation in dataset.annotations if _is_key(annotation.get("id")))
     grouped: dict[int | str, list[Shape]] = defaultdict(list)

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.paths import relative
 from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.annotated import Annotated, Found, Shape, unused_classes
@@ -39,7 +39,7 @@ def find_cvat(scan: Scan) -> list[Document]:
     ]
 
 
-def read_cvat(claims: Iterable[Claim], task: Task) -> Found:
+def read_cvat(claims: Iterable[Claim], task: Dataset) -> Found:
     """Read every part's file; classes in the order of their names."""
     found = Found()
     declared: dict[str, str] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.paths import SPLIT_FOLDERS, fold_name, is_link, leaves_root, relative
 from panvision.dataset.problems import Problem, problem
 from panvision.photos.pixels import IMAGE_SUFFIXES
@@ -25,7 +25,7 @@ _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@ea
 _HIDDEN_TOOLS = frozenset({".git", ".gitignore", ".gitattributes", ".gitkeep", ".dvc", ".dvcignore"})
 
 OUTSIDE = "is a link out of the task's folder"
-ACCEPTED: dict[Task, str] = {
+ACCEPTED: dict[Dataset, str] = {
     "segmentation": "images/ and masks/ with the same file stems (or outlines in one of detection's formats)",
     "detection": "images/ and _annotations.coco.json (or labels in YOLO, Pascal VOC, LabelMe or CVAT form)",
     "classification": "images/<class_name>/",

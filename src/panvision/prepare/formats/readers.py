@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.paths import relative
 from panvision.dataset.problems import Problem, problem
 from panvision.photos.pixels import IMAGE_SUFFIXES
@@ -30,7 +30,7 @@ COCO, YOLO, VOC, LABELME, CVAT = "COCO JSON", "YOLO text", "Pascal VOC XML", "La
 _SINGLE = (COCO, CVAT)
 
 
-def read_set(task: Task, root: Path) -> Reading:
+def read_set(task: Dataset, root: Path) -> Reading:
     """Read the labels of a task's folder, whichever of the known formats they are in.
 
     Detection reads COCO, YOLO, Pascal VOC, LabelMe and CVAT, one of them in each part (the folder itself, or its
@@ -117,7 +117,7 @@ def _judge(formats: dict[str, list[Document]], scan: Scan) -> Problem | None:
     return None
 
 
-def _read(name: str, claims: list[Claim], task: Task) -> Found:
+def _read(name: str, claims: list[Claim], task: Dataset) -> Found:
     if name == COCO:
         return read_coco(claims, task)
     if name == YOLO:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import yaml
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.paths import relative
 from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.annotated import Annotated, Found, Shape, unused_classes
@@ -55,7 +55,7 @@ def find_yolo(scan: Scan) -> list[Document]:
     return [document for document in scan.texts if scan.own_images(document) or _may_be_label(document, scan)]
 
 
-def read_yolo(claims: Iterable[Claim], task: Task) -> Found:
+def read_yolo(claims: Iterable[Claim], task: Dataset) -> Found:
     """Read every part's labels; classes in the order of their numbers, joined by name."""
     found = Found()
     used: set[str] = set()

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_splits
 from panvision.training.data.stream import NO_OBJECT, Batch, pad_boxes, stack_images
 
@@ -42,9 +42,9 @@ class Sets:
         """Names of the states."""
         return self.packed["classification"].classes
 
-    def split(self, name: Split, tasks: Collection[str] = TASKS) -> dict[str, Rows]:
+    def split(self, name: Split, tasks: Collection[str] = DATASETS) -> dict[str, Rows]:
         """The rows of one split by task, of some tasks only if they are named."""
-        return {task: self.rows[task][name] for task in TASKS if task in tasks}
+        return {task: self.rows[task][name] for task in DATASETS if task in tasks}
 
 
 def open_sets(prepared: str | Path, splits: str | Path) -> Sets:
@@ -58,13 +58,13 @@ def open_sets(prepared: str | Path, splits: str | Path) -> Sets:
         PackedError: something is missing or damaged, the sets differ in image size, or a training or validation
             split is empty.
     """
-    packed: dict[str, PackedSet] = {task: open_packed(Path(prepared) / task, task) for task in TASKS}
-    rows: dict[str, dict[str, Rows]] = {task: read_splits(splits, task, packed[task].files) for task in TASKS}
-    sizes = {task: packed[task].image_size for task in TASKS}
+    packed: dict[str, PackedSet] = {task: open_packed(Path(prepared) / task, task) for task in DATASETS}
+    rows: dict[str, dict[str, Rows]] = {task: read_splits(splits, task, packed[task].files) for task in DATASETS}
+    sizes = {task: packed[task].image_size for task in DATASETS}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{task} {size}" for task, size in sizes.items())
         raise PackedError(f"{prepared}: image sizes differ ({listed}); run `python stages/prepare.py` for every task")
-    for task in TASKS:
+    for task in DATASETS:
         for split in ("train", "val"):
             if not len(rows[task][split]):
                 raise PackedError(f"{splits}: no {task} image is in {split}; add images, or raise split.{split}")

@@ -121,7 +121,7 @@ class TrainingStream(Dataset[Batch]):
 
     def _pick(self, task: str, step: int) -> list[tuple[int, int]]:
         """The (row, augmentation seed) pairs of a task's batch: every row once per cycle, each cycle shuffled anew."""
-        rows, number = self._rows[task], TASKS.index(task)
+        rows, number = self._rows[task], list(TASKS).index(task)
         part, parts = self._part
         share = self._batch_size // parts
         first = step * self._batch_size + part * share

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from panvision.core.cores import in_threads
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import LookStack, is_plain
 from panvision.validate.copies.candidates import Integers
 from panvision.validate.copies.search import find_copies
@@ -38,7 +38,7 @@ class Entry:
         camera: what tells one camera from another, as far as file and name say; "": nothing.
     """
 
-    task: Task
+    task: Dataset
     file: str
     photo: str
     roboflow: bool

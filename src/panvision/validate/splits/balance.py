@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.packed import SPLITS
 from panvision.validate.copies.groups import Entry
 from panvision.validate.splits.units import TEST, TRAIN, VAL, WHOLE, Feature, Places, Unit
@@ -108,7 +108,7 @@ def _targets(entries: Sequence[Entry], numbers: Mapping[Feature, int], places: P
     targets: npt.NDArray[np.float64] = totals[:, None] * np.array(places.shares)
     if places.names != SPLITS:
         return targets
-    own: set[tuple[Task, int]] = {
+    own: set[tuple[Dataset, int]] = {
         (task, split) for task, _ in numbers for split in (VAL, TEST) if given[numbers[task, WHOLE], split] > 0
     }
     for (task, _), row in numbers.items():

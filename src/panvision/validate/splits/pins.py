@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from panvision.core.tasks import TASKS, Task
+from panvision.core.tasks import DATASETS, Dataset
 from panvision.dataset.packed import SPLITS, Split
 from panvision.dataset.paths import SPLIT_FOLDERS, photo_name
 from panvision.dataset.problems import IngestError, Problem, problem
@@ -20,7 +20,7 @@ _MOST_FAULTS = 50
 _MOST_UNKNOWN = 5
 
 
-def read_pins(path: str | Path) -> dict[tuple[Task, str], Split]:
+def read_pins(path: str | Path) -> dict[tuple[Dataset, str], Split]:
     """Read a pins file, such as build/splits.csv or what a spreadsheet made of it.
 
     Commas, semicolons or tabs between the cells, any line ends, a byte order mark, blank lines, spaces around cells,
@@ -34,7 +34,7 @@ def read_pins(path: str | Path) -> dict[tuple[Task, str], Split]:
     blank = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
     delimiter = max(",;\t", key="".join(lines[blank : blank + 1]).count)
     reader = csv.DictReader(lines[blank:], restval="", delimiter=delimiter, skipinitialspace=True, strict=True)
-    pins: dict[tuple[Task, str], Split] = {}
+    pins: dict[tuple[Dataset, str], Split] = {}
     faults: list[str] = []
     try:
         reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or ()]
@@ -62,7 +62,7 @@ def follow_exports(entries: Sequence[Entry], pins: Pins) -> Pins:
     no longer pins all files of the same photo, but for those that have a pin of their own.
     """
     files = {(entry.task, entry.file) for entry in entries}
-    photos: dict[tuple[Task, str], list[tuple[Task, str]]] = defaultdict(list)
+    photos: dict[tuple[Dataset, str], list[tuple[Dataset, str]]] = defaultdict(list)
     for entry in entries:
         if entry.roboflow:
             photos[entry.task, entry.photo].append((entry.task, entry.file))
@@ -121,12 +121,14 @@ def _text(path: Path) -> str:
         raise IngestError(f"{path}: split.pins is not UTF-8 text; {remedy}") from error
 
 
-def _parse(rows: Iterable[tuple[int, dict[str, str]]], pins: dict[tuple[Task, str], Split], faults: list[str]) -> None:
+def _parse(
+    rows: Iterable[tuple[int, dict[str, str]]], pins: dict[tuple[Dataset, str], Split], faults: list[str]
+) -> None:
     """Add numbered lines to the pins, or to the faults."""
-    lines: dict[tuple[Task, str], int] = {}
+    lines: dict[tuple[Dataset, str], int] = {}
     for line, row in rows:
         task, file, split = (row[column].strip() for column in PIN_COLUMNS)
-        known_task = next((known for known in TASKS if known == task.lower()), None)
+        known_task = next((known for known in DATASETS if known == task.lower()), None)
         known_split = next((known for known in SPLITS if known == SPLIT_FOLDERS.get(split.lower())), None)
         if known_task and known_split and file:
             key = known_task, file
@@ -139,8 +141,8 @@ def _parse(rows: Iterable[tuple[int, dict[str, str]]], pins: dict[tuple[Task, st
 
 def _fault(task: str, file: str, split: str) -> str:
     faults = [] if file else ["no file"]
-    if task.lower() not in TASKS:
-        faults.append(f"unknown task {task!r} (one of {', '.join(TASKS)})")
+    if task.lower() not in DATASETS:
+        faults.append(f"unknown task {task!r} (one of {', '.join(DATASETS)})")
     if split.lower() not in SPLIT_FOLDERS:
         faults.append(f"unknown split {split!r} (one of {', '.join(SPLITS)})")
     return "; ".join(faults)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from panvision.core.tasks import Task
+from panvision.core.tasks import Dataset
 from panvision.dataset.packed import SPLITS
 from panvision.validate.copies.groups import Entry
 from panvision.validate.settings import SplitSettings
@@ -14,11 +14,11 @@ from panvision.validate.settings import SplitSettings
 TRAIN, VAL, TEST = range(3)
 
 # A set, and one of its traits; WHOLE stands for all images of the set.
-Feature = tuple[Task, str]
+Feature = tuple[Dataset, str]
 WHOLE = "\0whole"
 
 # Split of images by task and file.
-Pins = Mapping[tuple[Task, str], str]
+Pins = Mapping[tuple[Dataset, str], str]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def choices_of(entries: Sequence[Entry], groups: Sequence[str], pins: Pins) -> l
 def _by_folder(entries: Sequence[Entry]) -> list[tuple[int, ...]]:
     """By its folder alone: the user's split, any if there is none, and out of `train` also the missing ones."""
     given = {(entry.task, entry.split) for entry in entries}
-    allowed: dict[tuple[Task, str], tuple[int, ...]] = {}
+    allowed: dict[tuple[Dataset, str], tuple[int, ...]] = {}
     for task, split in given:
         missing = {number for number, other in enumerate(SPLITS) if (task, other) not in given}
         own = {"": {TRAIN, VAL, TEST}, "train": {TRAIN} | missing}.get(split) or {SPLITS.index(split)}
