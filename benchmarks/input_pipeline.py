@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from panvision.training.devices import deterministic, keep_freed_memory
 from PIL import Image
 from train_step import PRESETS, SECTIONS, own_step, random_batch, together
 
@@ -29,8 +30,6 @@ from panvision.dataset.packed import PackedSet
 from panvision.photos.pixels import resize_image
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.data.stream import TrainingStream
-from panvision.training.memory import keep_freed_memory
-from panvision.training.repeat import deterministic
 
 WIDTH, HEIGHT = 640, 480
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
+from panvision.training.devices import deterministic, keep_freed_memory
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,11 +33,10 @@ from panvision.core.tasks import DATASETS
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.model.settings import ModelSettings
 from panvision.photos.settings import DataSettings
-from panvision.training.data.stream import Batch
+from panvision.training.data.batches import Batch
 from panvision.training.losses import batch_terms, task_losses
-from panvision.training.memory import keep_freed_memory
+from panvision.training.losses.terms import LossContext
 from panvision.training.optimisation import Precision, make_optimizer, trained_weights
-from panvision.training.repeat import deterministic
 from panvision.training.settings import LossSettings, TrainSettings
 from panvision.training.targets import make_points
 
@@ -57,10 +57,11 @@ def random_batch(side: int, size: int, device: torch.device) -> Batch:
     pictures = torch.randint(0, 256, (len(DATASETS), size, side, side, 3), dtype=torch.uint8, generator=chance)
     return Batch(
         images={task: of_task.permute(0, 3, 1, 2) for task, of_task in zip(DATASETS, pictures, strict=True)},
-        masks=torch.randint(0, 2, (size, 1, side, side), dtype=torch.uint8, generator=chance),
-        boxes=boxes,
-        labels=torch.randint(0, len(BOX_CLASSES), (size, 3), generator=chance),
-        states=torch.randint(0, len(STATES), (size,), generator=chance),
+        labels={
+            "segmentation": {"masks": torch.randint(0, 2, (size, 1, side, side), dtype=torch.uint8, generator=chance)},
+            "detection": {"boxes": boxes, "labels": torch.randint(0, len(BOX_CLASSES), (size, 3), generator=chance)},
+            "classification": {"classes": torch.randint(0, len(STATES), (size,), generator=chance)},
+        },
         rows={task: np.arange(size) for task in DATASETS},
     ).to(device)
 
@@ -80,7 +81,7 @@ def separate(model: MultiTaskModel, batch: Batch) -> Outputs:
         if task == "segmentation":
             outputs["segmentation"] = model.segmentation(pyramid[2])
         elif task == "detection":
-            outputs["detection"] = model.detection([pyramid[level] for level in model.detection_levels])
+            outputs["detection"] = model.detection(*(pyramid[int(name[1:])] for name in model.levels["detection"]))
         else:
             outputs["classification"] = model.classification(features[-1])
     return outputs
@@ -90,14 +91,14 @@ def own_step(
     forward: Callable[[MultiTaskModel, Batch], Outputs], sections: dict, batch: Batch, *, phase: int, compiled: bool
 ) -> Step:
     """A step of our model as the training loop takes it, but for figures, schedule and state."""
-    train, loss, device = sections["train"], sections["loss"], batch.masks.device
-    side = batch.masks.shape[-1]
+    train, loss, device = sections["train"], sections["loss"], batch.images["detection"].device
+    side = batch.images["detection"].shape[-1]
     torch.manual_seed(0)
     model = MultiTaskModel(sections["model"], image_size=side, det_classes=BOX_CLASSES, cls_classes=STATES)
     model.backbone.freeze(weights=phase == 1, batch_norm=phase == 1 or train.batch_norm == "frozen")
     model.to(device).to(memory_format=torch.channels_last).train()
     run = torch.compile(model, dynamic=False) if compiled else model
-    points = make_points(side, model.settings.strides).to(device)
+    context = LossContext(make_points(side, model.settings.strides).to(device), loss)
     optimizer, trained = make_optimizer(model, 1e-5, train.weight_decay), trained_weights(model)
     precision = Precision(device, train.amp)
 
@@ -105,7 +106,7 @@ def own_step(
         optimizer.zero_grad(set_to_none=True)
         with precision.autocast():
             outputs = forward(run, batch)
-        losses = task_losses(batch_terms(outputs, batch, points, loss), loss)
+        losses = task_losses(batch_terms(outputs, batch, context), loss)
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(trained, train.grad_clip or torch.inf)
         optimizer.step()
@@ -119,7 +120,9 @@ def torchvision_step(sections: dict, batch: Batch, *, phase: int) -> Step:
     from torchvision.models.detection import fcos_resnet50_fpn
     from torchvision.models.segmentation import fcn_resnet50
 
-    side, device = batch.masks.shape[-1], batch.masks.device
+    side, device = batch.images["detection"].shape[-1], batch.images["detection"].device
+    labels = batch.labels
+    true_masks = labels["segmentation"]["masks"].float()
     boxes = fcos_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=len(BOX_CLASSES), min_size=side, max_size=side
     )
@@ -133,15 +136,18 @@ def torchvision_step(sections: dict, batch: Batch, *, phase: int) -> Step:
         ):
             frozen.requires_grad_(False)
     precision = Precision(device, sections["train"].amp)
-    targets = [{"boxes": own, "labels": labels} for own, labels in zip(batch.boxes, batch.labels, strict=True)]
+    targets = [
+        {"boxes": own, "labels": names}
+        for own, names in zip(labels["detection"]["boxes"], labels["detection"]["labels"], strict=True)
+    ]
 
     def floats(task: str) -> Tensor:
         return batch.images[task].float() / 255
 
     losses = {
         boxes: lambda: sum(boxes(list(floats("detection")), targets).values()),
-        masks: lambda: F.binary_cross_entropy_with_logits(masks(floats("segmentation"))["out"], batch.masks.float()),
-        states: lambda: F.cross_entropy(states(floats("classification")), batch.states),
+        masks: lambda: F.binary_cross_entropy_with_logits(masks(floats("segmentation"))["out"], true_masks),
+        states: lambda: F.cross_entropy(states(floats("classification")), labels["classification"]["classes"]),
     }
     optimizers = {}
     for model in losses:

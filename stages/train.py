@@ -1,7 +1,7 @@
 """Stages train_phase1 and train_phase2. `python stages/train.py phase1`, then `python stages/train.py phase2`."""
 
-import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
@@ -9,12 +9,12 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 from panvision.core.params import ParamsError, read_sections
 from panvision.model.settings import ModelSettings
 from panvision.training.data.settings import AugmentSettings
-from panvision.training.launch import is_rank, launch
+from panvision.training.launch import is_rank, launch, run_as_rank
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 
 _BOTH = {"augment": AugmentSettings, "loss": LossSettings, "train": TrainSettings, "tracking": TrackingSettings}
 SCHEMAS = {"phase1": {**_BOTH, "model": ModelSettings}, "phase2": _BOTH}
-PHASE1, PHASE2 = "build/phase1/best_model.pth", "models/best_model.pth"
+PHASE1, PHASE2 = Path("build/phase1/best_model.pth"), Path("models/best_model.pth")
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def main() -> None:
     try:
         params = read_sections(SCHEMAS[phase], top=("seed", "tasks") if phase == "phase1" else ("seed",))
         devices = params["train"].devices
-        if devices > 1 and not is_rank(os.environ):
-            params["train"].share(devices)
+        if devices > 1 and not is_rank():
+            params["train"].check_devices(devices)
             sys.exit(launch([sys.executable, *sys.argv], devices))
     except ParamsError as error:
         sys.exit(str(error))
@@ -34,25 +34,27 @@ def main() -> None:
 
 
 def train_phase(phase: str, params: dict[str, Any]) -> None:
-    """Train as the only process or as one of several; what starts those needs none of these imports."""
+    """Train as the only process or as one of several; the launcher needs none of these imports."""
     from panvision.dataset.packed import PackedError
     from panvision.model.checkpoint import CheckpointError
     from panvision.model.weights import WeightsError
+    from panvision.training.checkpointing import Scratch
     from panvision.training.data.sets import open_sets
-    from panvision.training.distributed import Ranks, as_rank
-    from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
-    from panvision.training.scratch import Scratch
+    from panvision.training.ddp import Ranks
+    from panvision.training.phases import PhaseFiles, TrainingConfig, train_phase1, train_phase2
 
     def work(ranks: Ranks) -> None:
-        paths = {"curves": f"reports/curves/{phase}.csv", "scratch": Scratch.of_stage(os.environ), "ranks": ranks}
+        curves, scratch = Path(f"reports/curves/{phase}.csv"), Scratch.of_stage()
         sets = open_sets("build/prepared", "build/splits.csv")
         if phase == "phase1":
             model = params.pop("model")
-            train_phase1(sets, TrainingConfig(**params), model, checkpoint=PHASE1, **paths)
+            files = PhaseFiles(checkpoint=PHASE1, curves=curves, scratch=scratch)
+            train_phase1(sets, TrainingConfig(**params), model, files, ranks)
         else:
-            train_phase2(sets, TrainingConfig(**params), start=PHASE1, checkpoint=PHASE2, **paths)
+            files = PhaseFiles(checkpoint=PHASE2, curves=curves, start=PHASE1, scratch=scratch)
+            train_phase2(sets, TrainingConfig(**params), files, ranks)
 
-    if status := as_rank(work, (ParamsError, PackedError, WeightsError, CheckpointError)):
+    if status := run_as_rank(work, (ParamsError, PackedError, WeightsError, CheckpointError)):
         sys.exit(status)
 
 

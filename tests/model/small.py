@@ -4,7 +4,8 @@ import itertools
 
 import torch
 
-from panvision.model.multitask import TASKS, MultiTaskModel
+from panvision.core.tasks import TASKS
+from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 
 SIDE = 64

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from panvision.core.tasks import TASKS
 from panvision.decoding.points import level_points
-from panvision.inference import backend
-from panvision.model.flat import OUTPUTS_OF, FlatModel, join_levels
+from panvision.model.flat import FlatModel
+from panvision.model.heads.detection import join_levels
 from tests.model.small import SIDE, SUBSETS, pictures, small_model
 
 
@@ -60,11 +61,6 @@ def test_a_model_of_fewer_tasks_gives_fewer_outputs_and_the_same(tasks):
     with torch.inference_mode():
         expected = dict(zip(whole.output_names, whole(images), strict=True))
         found = dict(zip(part.output_names, part(images), strict=True))
-    assert list(found) == [name for task, names in OUTPUTS_OF.items() if task in tasks for name in names]
+    assert list(found) == [name for task, spec in TASKS.items() if task in tasks for name in spec.outputs]
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name])
-
-
-def test_both_rooms_mean_the_same_outputs():
-    """Inference runs without this room, so it has names of its own."""
-    assert OUTPUTS_OF == backend.OUTPUTS_OF

@@ -3,19 +3,15 @@ import math
 import pytest
 import torch
 
-from panvision.model.heads import (
-    MAX_LOG_DISTANCE,
-    PRIOR_PROBABILITY,
-    ClassificationHead,
-    DetectionHead,
-    SegmentationHead,
-    group_norm,
-)
+from panvision.model.heads.base import group_norm
+from panvision.model.heads.classification import ClassificationHead
+from panvision.model.heads.detection import MAX_LOG_DISTANCE, PRIOR_PROBABILITY, DetectionHead
+from panvision.model.heads.segmentation import SegmentationHead
 
 
-def detection(levels=2, classes=3, convs=1):
+def detection(strides=(8, 16), classes=3, convs=1):
     torch.manual_seed(0)
-    return DetectionHead(16, 8, classes, num_levels=levels, num_convs=convs)
+    return DetectionHead(16, 8, classes, strides=strides, num_convs=convs)
 
 
 def level_features(sides=(8, 4), scale=1.0):
@@ -57,7 +53,7 @@ def test_a_mask_heads_signal_keeps_its_size():
 
 @pytest.mark.parametrize("convs", [0, 1, 3])
 def test_detection_shapes(convs):
-    output = detection(convs=convs)(level_features())
+    output = detection(convs=convs)(*level_features())
     for tensors, width in ((output.class_logits, 3), (output.ltrb, 4), (output.centerness, 1)):
         assert [tuple(tensor.shape) for tensor in tensors] == [(2, width, 8, 8), (2, width, 4, 4)]
 
@@ -65,12 +61,12 @@ def test_detection_shapes(convs):
 def test_classes_start_at_the_prior_probability():
     head = detection()
     torch.testing.assert_close(torch.sigmoid(head.class_logits.bias), torch.full((3,), PRIOR_PROBABILITY))
-    for logits in head(level_features()).class_logits:
+    for logits in head(*level_features()).class_logits:
         assert (torch.sigmoid(logits) - PRIOR_PROBABILITY).abs().max() < 0.005
 
 
 def test_distances_are_positive_and_start_near_one_stride():
-    for ltrb in detection()(level_features()).ltrb:
+    for ltrb in detection()(*level_features()).ltrb:
         assert (ltrb > 0).all() and (ltrb - 1).abs().max() < 0.5
 
 
@@ -78,7 +74,7 @@ def test_distances_stay_finite_in_half_precision():
     head = detection(convs=0)
     with torch.no_grad():
         head.ltrb.bias.fill_(1e4)
-    output = head(level_features())
+    output = head(*level_features())
     assert all((ltrb == math.exp(MAX_LOG_DISTANCE)).all() for ltrb in output.ltrb)
     assert all(ltrb.half().isfinite().all() for ltrb in output.ltrb)
 
@@ -87,20 +83,20 @@ def test_each_level_has_its_own_scale():
     head = detection()
     with torch.no_grad():
         head.scales[1] = 0.0
-    ltrb = head(level_features()).ltrb
+    ltrb = head(*level_features()).ltrb
     assert (ltrb[1] == 1).all() and not (ltrb[0] == 1).any()
 
 
 def test_levels_share_their_weights():
     head = detection()
     one = level_features()[0]
-    first, second = head([one, one]).class_logits
+    first, second = head(one, one).class_logits
     assert torch.equal(first, second)
 
 
 def test_a_missing_level_is_refused():
     with pytest.raises(ValueError, match=r"shorter|longer"):
-        detection(levels=3)(level_features())
+        detection(strides=(8, 16, 32))(*level_features())
 
 
 def test_state_head_sees_the_mean_of_the_map():

@@ -3,10 +3,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panvision.core.tasks import TASKS
 from panvision.model.backbones.backbone import Backbone
 from panvision.model.fpn import FeaturePyramid
-from panvision.model.heads import ClassificationHead, DetectionHead, SegmentationHead
-from panvision.model.multitask import IMAGENET_MEAN, IMAGENET_STD, TASKS, MultiTaskModel
+from panvision.model.heads.classification import ClassificationHead
+from panvision.model.heads.detection import DetectionHead
+from panvision.model.heads.segmentation import SegmentationHead
+from panvision.model.multitask import IMAGENET_MEAN, IMAGENET_STD, MultiTaskModel
 from panvision.model.settings import ModelSettings
 from tests.model.small import SMALL, SUBSETS, calls, pictures, small_model, with_gradient
 
@@ -223,7 +226,7 @@ def test_parameters_stand_in_the_order_that_seeded_results_rest_on():
         Backbone("resnet10"),
         FeaturePyramid(model.backbone.channels, 32),
         SegmentationHead(32, 8),
-        DetectionHead(32, 16, 2, num_levels=3, num_convs=1),
+        DetectionHead(32, 16, 2, strides=(8, 16, 32), num_convs=1),
         ClassificationHead(model.backbone.channels[-1], 3, hidden=8, dropout=SMALL.dropout),
     )
     for part, name in zip(again, parts, strict=True):

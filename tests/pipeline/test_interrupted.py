@@ -47,7 +47,7 @@ def test_a_killed_phase_goes_on_and_the_lock_is_that_of_an_uninterrupted_run(scr
     # The kill came before step 1 was counted, so this run starts anew; SIGTERM lets it finish the step and save.
     stopped = repro(before_phase2, kill="phase2 1 SIGTERM")
     assert stopped.returncode != 0 and "exited with 75" in stopped.stderr
-    assert "phase2: stopped by SIGTERM after step 1, state saved" in stopped.stderr
+    assert "phase2: stopped by SIGTERM after step 1, training checkpoint saved" in stopped.stderr
     killed = repro(before_phase2, kill="phase2 2 SIGKILL")
     assert "phase2: resumed from step 1 (epoch 1)" in killed.stdout and killed.returncode != 0
     done = repro(before_phase2)

@@ -1,15 +1,20 @@
-"""Small sets and settings on which a phase runs in a second."""
+"""Small datasets and settings on which a phase runs in a second."""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from panvision.core.tasks import TASKS
+from panvision.model.backbones.backbone import Backbone
+from panvision.model.backbones.resnet import BasicBlock
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
+from panvision.training.ddp import Ranks
 from panvision.training.phases import TrainingConfig
+from panvision.training.plan import Phase
 from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings, TrackingSettings, TrainSettings
 from tests.model.small import SMALL
 from tests.training.data.packed_sets import packed_sets, rectangle
@@ -94,3 +99,33 @@ def small_model(sets, settings=MODEL, seed=0, tasks=TASKS):
         cls_classes=sets.cls_classes,
         tasks=tasks,
     )
+
+
+def plan(sets, *, epochs=2, lr=1e-3, seed=1, augment=None, loss=None, name="phase2", **train):
+    """A phase of this process alone."""
+    return Phase(
+        name=name,
+        epochs=epochs,
+        lr=lr,
+        seed=seed,
+        sets=sets,
+        augment=augment or AugmentSettings(),
+        loss=loss or LossSettings(),
+        train=TrainSettings(**{"batch_size": 2, "schedule": "constant", **train}),
+        ranks=Ranks("cpu"),
+    )
+
+
+def thin_backbones(patch):
+    """Give ResNets eight channels instead of 64: a training checkpoint is then a megabyte."""
+    patch.setattr(Backbone, "__init__", _thin)
+
+
+def _thin(self, name):
+    nn.Module.__init__(self)
+    self.channels = (8, 16, 32, 64)
+    self.conv1, self.bn1 = nn.Conv2d(3, 8, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(8)
+    self.layer1 = BasicBlock(8, 8, 1)
+    for number, width in enumerate((8, 16, 32), 2):
+        setattr(self, f"layer{number}", BasicBlock(width, 2 * width, 2))
+    self._statistics_frozen = False

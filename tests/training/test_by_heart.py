@@ -3,19 +3,25 @@
 import pytest
 import torch
 
-from panvision.training.loop import Phase, Plan
-from panvision.training.settings import LossSettings, TrainSettings
+from panvision.training.fit import fit, start
+from panvision.training.hooks import Hook
+from panvision.training.settings import LossSettings
 from tests.training.data.packed_sets import STILL
-from tests.training.small import MODEL, small_model, two_box_sets
+from tests.training.small import MODEL, plan, small_model, two_box_sets
 
 
 def last_row(model, sets, lr, loss=None, **train):
     """The curves' row after one epoch."""
     rows = []
-    settings = TrainSettings(batch_size=4, **train)
-    phase = Phase(model, sets, Plan("phase2", 1, lr, 1), augment=STILL, loss=loss or LossSettings(), train=settings)
+
+    class Recorder(Hook):
+        def after_epoch(self, state, result):
+            rows.append(result.row)
+
+    phase = plan(sets, epochs=1, lr=lr, augment=STILL, loss=loss, batch_size=4, **train)
+    state = start(model, phase)
     torch.manual_seed(1)
-    phase.run(save=lambda *_: None, log=rows.append)
+    fit(state, phase, [Recorder()])
     return rows[-1]
 
 

@@ -7,7 +7,7 @@ import yaml
 from panvision.training.curves import COLUMNS, write_curves
 
 
-def test_undefined_figures_are_empty_cells_and_a_phase_without_epochs_is_a_header(tmp_path):
+def test_undefined_values_are_empty_and_no_epochs_a_header(tmp_path):
     path = tmp_path / "curves" / "phase1.csv"
     write_curves(path, [])
     assert path.read_text() == ",".join(COLUMNS) + "\n"

@@ -1,124 +1,116 @@
-"""`stages/train.py` on two devices as users start it: by `train.devices`, and by torchrun."""
-
+import ctypes
 import os
+import random
 import subprocess
 import sys
-from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from panvision.core.params import read_sections
-from panvision.core.tasks import TASKS
-from panvision.model.checkpoint import load_checkpoint
-from panvision.model.settings import ModelSettings
-from panvision.photos.settings import DataSettings
-from panvision.prepare.pack import prepare
-from panvision.scenes.demo import write_demo_sets
-from panvision.scenes.settings import SceneSettings, SetSizes
-from panvision.training.data.sets import open_sets
-from panvision.training.data.settings import AugmentSettings
-from panvision.training.phases import TrainingConfig, train_phase1
-from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
-from panvision.validate.settings import SplitSettings
-from panvision.validate.verdict import judge, write_verdict
+from panvision.training import devices
+from panvision.training.devices import (
+    HUGE_PAGES,
+    deterministic,
+    keep_freed_memory,
+    pick_device,
+    random_state,
+    restore_random_state,
+)
+from panvision.training.guards import TrainingError
 
-pytestmark = [pytest.mark.skipif(os.name != "posix", reason="no signals"), pytest.mark.xdist_group("devices")]
 
-ROOT = Path(__file__).parents[2]
-PARAMS = """\
-model: {backbone: resnet10, weights: none, fpn_channels: 32, head_convs: 0, seg_channels: 8, cls_hidden: 8}
-train: {devices: DEVICES, batch_size: 2, epoch_steps: 2, phase1: {epochs: 2, lr: 0.001}, schedule: constant}
+def test_unknown_device_is_one_line():
+    with pytest.raises(TrainingError, match="device 'toaster' cannot be used"):
+        pick_device("toaster")
+
+
+def flags():
+    memory = torch.utils.deterministic.fill_uninitialized_memory
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        memory,
+    )
+
+
+def test_deterministic_is_strict_on_a_cpu():
+    before = flags()
+    with deterministic(torch.device("cpu")):
+        assert flags() == (True, False, False)
+    assert flags() == before
+
+
+def test_deterministic_warns_on_cuda_and_fixes_the_workspace(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "to be taken back")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    before = flags()
+    with deterministic(torch.device("cuda")):
+        assert flags() == (True, True, False)
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert flags() == before
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    with deterministic(torch.device("cuda")):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+@pytest.mark.parametrize(
+    "draw", [random.random, np.random.random_sample, lambda: float(torch.rand(()))], ids=["py", "np", "torch"]
+)
+def test_random_state_is_restored(draw):
+    cpu = torch.device("cpu")
+    state = random_state(cpu)
+    first = [draw() for _ in range(5)]
+    restore_random_state(state, cpu)
+    assert [draw() for _ in range(5)] == first
+
+
+FAULTS = """
+import resource, torch
+from panvision.training.devices import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+default = faults()
+keep_freed_memory()
+# Small pieces may be taken from the end of what was freed, so that the next large one does not fit there; in the end
+# enough lies side by side.
+for _ in range(30):
+    faults()
+print(default, faults())
 """
-CHECKPOINT, CURVES = "build/phase1/best_model.pth", "reports/curves/phase1.csv"
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """Packed sets and splits, as the stages before leave them."""
-    folder = tmp_path_factory.mktemp("prepared")
-    sizes = SetSizes(segmentation=8, detection=8, classification=8)
-    write_demo_sets(folder / "raw", SceneSettings(width=64, height=64, images=sizes, units=2))
-    for task in TASKS:
-        prepare(task, DataSettings(root=str(folder / "raw"), image_size=64), folder / "build/prepared" / task)
-    settings = SplitSettings(val=0.25, test=0.25, method="balanced", copy_difference=0.0)
-    verdict = judge(folder / "build/prepared", settings, {})
-    write_verdict(verdict, folder / "build/splits.csv", folder / "problems.csv", folder / "data.json")
-    return folder
+@pytest.fixture(autouse=True)
+def unchanged(monkeypatch):
+    """The environment is as it was, afterwards; and this process's memory is left alone."""
+    monkeypatch.setenv(HUGE_PAGES, "0")
 
 
-def project(prepared, folder, devices):
-    (folder / "build").mkdir(parents=True)
-    (folder / "params.yaml").write_text(PARAMS.replace("DEVICES", str(devices)))
-    for name in ("build/prepared", "build/splits.csv"):
-        (folder / name).symlink_to(prepared / name)
-    return folder
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc")
+def test_freed_memory_is_used_again():
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    default, kept = (int(count) for count in done.stdout.split())
+    # 64 MiB: 16,384 pages of 4 KiB, or 1,024 of 64.
+    assert kept < 100
+    assert default > 1000
 
 
-@pytest.fixture(scope="module")
-def one(prepared, tmp_path_factory):
-    """Phase 1 by one process: this one, which has imported what a stage needs seconds for."""
-    folder = project(prepared, tmp_path_factory.mktemp("one") / "project", 1)
-    schemas = {"augment": AugmentSettings, "loss": LossSettings, "train": TrainSettings, "tracking": TrackingSettings}
-    settings = read_sections({**schemas, "model": ModelSettings}, folder / "params.yaml")
-    model = settings.pop("model")
-    sets = open_sets(folder / "build/prepared", folder / "build/splits.csv")
-    train_phase1(sets, TrainingConfig(42, **settings), model, checkpoint=folder / CHECKPOINT, curves=folder / CURVES)
-    return folder
+def test_huge_pages_follow_the_environment(monkeypatch):
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda _name: None)
+    keep_freed_memory()
+    assert os.environ[HUGE_PAGES] == "0"
+    monkeypatch.delenv(HUGE_PAGES)
+    keep_freed_memory()
+    assert os.environ[HUGE_PAGES] == "1"
 
 
-def stage(folder, *launcher):
-    command = [sys.executable, *launcher, str(ROOT / "stages/train.py"), "phase1"]
-    env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done
+@pytest.mark.parametrize("error", [OSError, AttributeError, TypeError])
+def test_other_c_libraries_are_left_alone(monkeypatch, error):
+    def missing(_name):
+        raise error
 
-
-@pytest.fixture(scope="module")
-def launched(prepared, tmp_path_factory):
-    folder = project(prepared, tmp_path_factory.mktemp("launched") / "project", 2)
-    return folder, stage(folder)
-
-
-def weights(folder):
-    state = load_checkpoint(folder / CHECKPOINT)[0].state_dict()
-    return torch.cat([value.flatten().double() for name, value in state.items() if not name.startswith("backbone.")])
-
-
-def test_two_devices_give_the_weights_and_the_best_epoch_of_one(one, launched):
-    """AdamW makes a full step of what rounding left of a gradient near zero, so few single weights differ by one.
-
-    How little differs without it, and that a wrong sum of gradients is noticed, tests/training/test_ranks.py shows.
-    """
-    there, here = weights(one), weights(launched[0])
-    assert float((here - there).norm() / there.norm()) < 1e-3
-    meta = [load_checkpoint(folder / CHECKPOINT)[1] for folder in (one, launched[0])]
-    assert meta[0]["epoch"] == meta[1]["epoch"]
-    assert meta[1]["validation"]["losses"] == pytest.approx(meta[0]["validation"]["losses"], rel=1e-3)
-
-
-def test_one_of_them_writes_and_speaks(one, launched):
-    folder, done = launched
-    assert done.stdout.count("phase1   1/2 train ") == 1 and done.stdout.count("backbone weights") == 1
-    assert "Traceback" not in done.stderr and "Warning" not in done.stderr
-    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert written == {"params.yaml", "build/splits.csv", CHECKPOINT, CURVES}
-
-
-def test_torchrun_starts_the_same_training(prepared, launched, tmp_path):
-    """Whatever train.devices says."""
-    folder = project(prepared, tmp_path / "project", 1)
-    done = stage(folder, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    assert done.stdout.count("phase1   1/2 train ") == 1
-    for name in (CHECKPOINT, CURVES):
-        assert (folder / name).read_bytes() == (launched[0] / name).read_bytes()
-
-
-def test_a_batch_that_cannot_be_shared_is_one_line(prepared, tmp_path):
-    folder = project(prepared, tmp_path / "project", 3)
-    command = [sys.executable, str(ROOT / "stages/train.py"), "phase1"]
-    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "train.batch_size: 3 devices (train.devices, or" in done.stderr and "set it to 3, or lower" in done.stderr
+    monkeypatch.setattr(devices.ctypes, "CDLL", missing)
+    keep_freed_memory()

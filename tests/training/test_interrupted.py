@@ -77,7 +77,7 @@ def survive(forks, folder, phase, stops, **settings):
             return happened, steps
         assert status in (-signal.SIGKILL, EXIT_INTERRUPTED), said
         if status == EXIT_INTERRUPTED:
-            assert f"{phase}: stopped by {name} after step" in said and "goes on from there" in said
+            assert f"{phase}: stopped by {name} after step" in said and "resumes from there" in said
     raise AssertionError(f"the last training did not end: {said}")
 
 
@@ -134,7 +134,7 @@ def test_a_signal_during_a_validation_need_not_wait_for_its_end(forks, alone, mo
     place = moments["phase1"].index("validate")
     status, said, seen = forks.train(tmp_path, "phase1", moment=place, name=name)
     assert status == EXIT_INTERRUPTED
-    assert seen.count("validate") == 1 and f"stopped by {name} after step 3, state saved" in said
+    assert seen.count("validate") == 1 and f"stopped by {name} after step 3, training checkpoint saved" in said
     assert survive(forks, tmp_path, "phase1", []) == (0, 3)
     assert_equal(tmp_path, alone, "phase1")
 
@@ -188,7 +188,7 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(forks, alone, m
     stop = moments["phase1"].index("write")
     status, said, _ = forks.train(tmp_path, "phase1", moment=stop, name="SIGTERM")
     assert status == EXIT_INTERRUPTED
-    assert said.count(str(newer)) == 1 and f"set aside as {newer.name}.damaged, the one before it is used" in said
+    assert said.count(str(newer)) == 1 and f"set aside as {newer.name}.damaged, using the one before it" in said
     assert "resumed from step 2 (epoch 1)" in said
     assert newer.with_name(f"{newer.name}.damaged").exists() and older.exists()
     survive(forks, tmp_path, "phase1", [])
@@ -202,7 +202,7 @@ def test_without_a_sound_state_training_starts_anew(forks, alone, moments, tmp_p
         path.write_bytes(b"nothing")
     status, said, seen = forks.train(tmp_path, "phase1")
     assert status == 0 and seen.count("step") == 6
-    assert said.count("set aside as") == 2 and said.count("training starts anew") == 1
+    assert said.count("set aside as") == 2 and said.count("training starts from the first step") == 1
     assert_equal(tmp_path, alone, "phase1")
 
 
@@ -226,7 +226,7 @@ def test_a_disk_without_room_for_states_costs_one_warning(forks, alone, tmp_path
     status, said, _ = forks.train(tmp_path, "phase1", largest_file=(alone / "phase1.pth").stat().st_size)
     assert status == 0, said
     assert said.count("warning") == 1
-    assert "the state cannot be saved (File too large); training goes on" in said
+    assert "the training checkpoint cannot be saved (File too large); training continues" in said
     assert "Traceback" not in said
     assert_equal(tmp_path, alone, "phase1")
     assert left(tmp_path, "phase1") == set()
@@ -237,11 +237,11 @@ def test_a_disk_without_room_for_the_outputs_keeps_the_training(forks, alone, tm
     never = {"save_steps": None, "save_minutes": None}
     (tmp_path / "phase1.pth").mkdir()  # whatever it is that keeps the checkpoint from being written
     status, said, _ = forks.train(tmp_path, "phase1", **never)
-    assert status == 1 and said.count("cannot be written") == 1 and "the training is kept in" in said
+    assert status == 1 and said.count("cannot be written") == 1 and "the model is kept in" in said
     (tmp_path / "phase1.pth").rmdir()
     assert survive(forks, tmp_path, "phase1", []) == (0, 0)
     assert_equal(tmp_path, alone, "phase1")
     status, said, _ = forks.train(folder, "phase1", largest_file=10_000)
     assert status == 1 and "Traceback" not in said
-    assert "phase1.pth" in said and "cannot be written (File too large): make room" in said
+    assert "phase1.pth" in said and "cannot be written (File too large): free disk space" in said
     assert not (folder / "phase1.pth").exists()

@@ -45,7 +45,7 @@ def test_what_is_frozen_is_not_optimised():
 def test_a_cpu_never_computes_in_half_precision():
     precision = Precision(torch.device("cpu"), "auto")
     assert isinstance(precision.autocast(), contextlib.nullcontext)
-    assert not precision.scaler.is_enabled()
+    assert not precision.make_scaler().is_enabled()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -83,12 +83,3 @@ def test_a_gradients_norm_is_added_up_weights_first():
     model[0].requires_grad_(False)
     trained = trained_weights(model)
     assert [parameter.ndim for parameter in trained] == [2, 1, 1, 1]
-
-
-def test_the_scale_explains_an_overflow_until_it_fell_below_one():
-    precision = Precision(torch.device("cpu"), "auto")
-    assert not precision.explains_overflow()
-    precision.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-    assert precision.explains_overflow()
-    precision.scaler = torch.amp.GradScaler("cpu", init_scale=0.5)
-    assert not precision.explains_overflow()

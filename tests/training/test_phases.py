@@ -13,19 +13,28 @@ from panvision.core.params import ParamsError
 from panvision.core.tasks import TASKS
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.weights import WeightsError
-from panvision.training.distributed import Group, pick_device
-from panvision.training.errors import TrainingError
-from panvision.training.phases import _phase_seed, train_phase1, train_phase2
+from panvision.training import fit
+from panvision.training.guards import TrainingError
+from panvision.training.phases import PhaseFiles, phase_seed, train_phase1, train_phase2
 from panvision.training.settings import Phase1Settings, Phase2Settings, TrackingSettings, WandbSettings
 from tests.training.small import MODEL, config, small_sets
 
 
-def both(folder, sets=None, settings=None, model=MODEL, tasks=TASKS):
+def first(folder, sets=None, settings=None, model=MODEL):
+    """Phase 1 into 1.pth and 1.csv."""
+    train_phase1(sets or small_sets(), settings or config(), model, PhaseFiles(folder / "1.pth", folder / "1.csv"))
+
+
+def second(folder, sets=None, settings=None, start=None, name="2"):
+    """Phase 2 into 2.pth and 2.csv."""
+    files = PhaseFiles(folder / f"{name}.pth", folder / f"{name}.csv", start or folder / "1.pth")
+    train_phase2(sets or small_sets(), settings or config(), files)
+
+
+def both(folder, sets=None, settings=None, model=MODEL, tasks=tuple(TASKS)):
     sets, settings = sets or small_sets(), settings or config()
-    train_phase1(
-        sets, replace(settings, tasks=tuple(tasks)), model, checkpoint=folder / "1.pth", curves=folder / "1.csv"
-    )
-    train_phase2(sets, settings, start=folder / "1.pth", checkpoint=folder / "2.pth", curves=folder / "2.csv")
+    first(folder, sets, replace(settings, tasks=tuple(tasks)), model)
+    second(folder, sets, settings)
     return folder
 
 
@@ -44,10 +53,10 @@ def weights(path):
 
 
 def test_phase_one_trains_all_but_the_backbone_and_phase_two_everything(trained):
-    first, second = weights(trained / "1.pth"), weights(trained / "2.pth")
+    one, two = weights(trained / "1.pth"), weights(trained / "2.pth")
     torch.manual_seed(3)
-    assert any(not torch.equal(first[name], second[name]) for name in first if name.startswith("backbone.layer1"))
-    moved = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
+    assert any(not torch.equal(one[name], two[name]) for name in one if name.startswith("backbone.layer1"))
+    moved = {name.split(".")[0] for name in one if not torch.equal(one[name], two[name])}
     assert moved == {"backbone", "fpn", "segmentation", "detection", "classification"}
 
 
@@ -96,19 +105,18 @@ def test_phase_two_asks_for_the_classes_of_its_own_tasks_only(tmp_path):
     folder = both(tmp_path, tasks=["classification"])
     sets = small_sets()
     sets.packed["detection"].classes[:] = ["lid", "ladle"]
-    paths = {"checkpoint": tmp_path / "3.pth", "curves": tmp_path / "3.csv"}
-    train_phase2(sets, config(), start=folder / "1.pth", **paths)
+    second(folder, sets, name="3")
     sets.packed["classification"].classes[:] = ["raw", "burnt"]
     with pytest.raises(TrainingError, match=r"raw.*run `python stages/train.py phase1`"):
-        train_phase2(sets, config(), start=folder / "1.pth", **paths)
+        second(folder, sets, name="3")
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_phase_two(tmp_path):
     folder = both(tmp_path, settings=config(batch_norm="frozen"))
-    first, second = weights(folder / "1.pth"), weights(folder / "2.pth")
-    norms = [name for name in first if name.startswith("backbone") and ("running" in name or "bn" in name)]
-    assert norms and all(torch.equal(first[name], second[name]) for name in norms)
-    assert not torch.equal(first["backbone.conv1.weight"], second["backbone.conv1.weight"])
+    one, two = weights(folder / "1.pth"), weights(folder / "2.pth")
+    norms = [name for name in one if name.startswith("backbone") and ("running" in name or "bn" in name)]
+    assert norms and all(torch.equal(one[name], two[name]) for name in norms)
+    assert not torch.equal(one["backbone.conv1.weight"], two["backbone.conv1.weight"])
 
 
 def test_phase_one_may_have_no_epoch(tmp_path):
@@ -121,14 +129,14 @@ def test_phase_two_refuses_a_start_made_for_other_classes(trained, tmp_path):
     sets = small_sets()
     sets.packed["detection"].classes[:] = ["lid", "ladle"]
     with pytest.raises(TrainingError, match=r"lid.*run `python stages/train.py phase1`"):
-        train_phase2(sets, config(), start=trained / "1.pth", checkpoint=tmp_path / "2.pth", curves=tmp_path / "2.csv")
+        second(tmp_path, sets, start=trained / "1.pth")
     assert not (tmp_path / "2.pth").exists()
 
 
 def test_weights_that_cannot_be_had_stop_before_the_first_step(tmp_path):
     model = MODEL.model_copy(update={"weights": str(tmp_path / "missing.pth")})
     with pytest.raises(WeightsError, match=r"missing\.pth: no such file"):
-        train_phase1(small_sets(), config(), model, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")
+        first(tmp_path, model=model)
     assert not list(tmp_path.iterdir())
 
 
@@ -140,10 +148,10 @@ def test_a_gpu_without_enough_memory_names_the_params_to_turn(tmp_path, monkeypa
     monkeypatch.setattr("panvision.model.multitask.MultiTaskModel.forward", full)
     settings_ = config(amp=amp, accumulate=3)
     with pytest.raises(TrainingError) as error:
-        train_phase1(small_sets(), settings_, MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")
+        first(tmp_path, settings=settings_)
     told = str(error.value)
     assert told.startswith("phase1: the batch does not fit the GPU's memory")
-    assert "train.batch_size (now 2 per task)" in told and "train.accumulate (now 3)" in told
+    assert "train.batch_size (now 2 per dataset)" in told and "train.accumulate (now 3)" in told
     assert "data.image_size (now 64)" in told and ("train.amp" in told) is (amp == "off")
     assert "train.devices" not in told
     assert all(len(line) <= 80 for line in told.splitlines())
@@ -158,11 +166,9 @@ def test_what_cannot_be_compiled_names_the_param(tmp_path, monkeypatch, compiled
         raise kind("\nNo working C++ compiler\nand more")
 
     monkeypatch.setattr("torch.compile", lambda *args, **kwargs: fail)
-    monkeypatch.setattr("panvision.training.loop.Phase._step", fail)
+    monkeypatch.setattr(fit, "train_step", fail)
     with pytest.raises(TrainingError if compiled else kind) as error:
-        train_phase1(
-            small_sets(), config(compile=compiled), MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv"
-        )
+        first(tmp_path, settings=config(compile=compiled))
     if compiled:
         told = str(error.value)
         assert told.startswith("phase1: the model cannot be compiled (No working C++ compiler)")
@@ -176,14 +182,12 @@ def test_where_gpus_stand_idle_they_are_named_too(tmp_path, monkeypatch):
     monkeypatch.setattr("panvision.model.multitask.MultiTaskModel.forward", full)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     with pytest.raises(TrainingError, match=r"or raise train.devices \(now 1\): the GPUs share the batch"):
-        train_phase1(small_sets(), config(), MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")
+        first(tmp_path)
 
 
 def test_the_backbone_of_phase_two_may_have_a_rate_of_its_own(trained, tmp_path):
     settings_ = config(phase2=Phase2Settings(epochs=1, lr=1e-3, backbone_lr=1e-5))
-    train_phase2(
-        small_sets(), settings_, start=trained / "1.pth", checkpoint=tmp_path / "2.pth", curves=tmp_path / "2.csv"
-    )
+    second(tmp_path, settings=settings_, start=trained / "1.pth")
     (row,) = rows(tmp_path / "2.csv")
     assert (row["lr"], row["backbone_lr"]) == ("0.001", "1e-05")
     before, after = weights(trained / "1.pth"), weights(tmp_path / "2.pth")
@@ -200,44 +204,27 @@ def test_in_phase_one_the_backbone_has_no_rate(trained):
     assert {row["backbone_lr"] for row in rows(trained / "2.csv")} == {"0.001"}
 
 
-def test_an_unknown_device_is_one_line():
-    with pytest.raises(TrainingError, match="device 'toaster' cannot be used"):
-        pick_device("toaster")
-
-
-def rank_on(monkeypatch, gpus, *, device=None, number=1):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
-    return Group(None, rank=number, size=2, local=(number, 2), device=device)
-
-
-def test_each_rank_has_a_gpu_of_its_own(monkeypatch):
-    current = []
-    monkeypatch.setattr("torch.cuda.set_device", current.append)
-    monkeypatch.setattr("torch.empty", lambda number, device: torch.zeros(number))
-    for number in (0, 1):
-        assert rank_on(monkeypatch, 2, number=number).device == torch.device("cuda", number)
-    assert current == [torch.device("cuda", 0), torch.device("cuda", 1)]
-
-
-def test_more_ranks_than_gpus_or_one_gpu_for_all_are_refused(monkeypatch):
-    with pytest.raises(TrainingError, match=r"train.devices: 2 processes train on this machine, which has GPUs for 1"):
-        _ = rank_on(monkeypatch, 1).device
-    with pytest.raises(TrainingError, match=r"'cuda:1' is one GPU, but 2 processes train .*name it 'cuda'"):
-        _ = rank_on(monkeypatch, 2, device="cuda:1").device
-    assert rank_on(monkeypatch, 0).device == torch.device("cpu")
-    assert rank_on(monkeypatch, 2, device="cpu").device == torch.device("cpu")
-
-
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_phases_have_seeds_of_their_own_that_every_library_takes(seed):
-    seeds = {_phase_seed(seed, phase) for phase in (1, 2)}
+    seeds = {phase_seed(seed, phase) for phase in (1, 2)}
     assert len(seeds) == 2 and all(0 <= each < 2**32 for each in seeds)
+
+
+def test_every_step_uses_deterministic_algorithms(tmp_path, monkeypatch):
+    seen, step = [], fit.train_step
+
+    def counted(*given):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return step(*given)
+
+    monkeypatch.setattr(fit, "train_step", counted)
+    first(tmp_path)
+    assert set(seen) == {True} and not torch.are_deterministic_algorithms_enabled()
 
 
 def test_tracking_without_the_package_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     settings_ = config(tracking=TrackingSettings(wandb=WandbSettings(enabled=True)))
     with pytest.raises(ParamsError, match=r"pip install 'panvision\[wandb\]'"):
-        train_phase1(small_sets(), settings_, MODEL, checkpoint=tmp_path / "1.pth", curves=tmp_path / "1.csv")
+        first(tmp_path, settings=settings_)

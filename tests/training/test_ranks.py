@@ -8,14 +8,12 @@ import signal
 import pytest
 import torch
 
-from panvision.model.backbones.backbone import Backbone
 from panvision.model.checkpoint import load_checkpoint
 from panvision.training.data.stream import TrainingStream
 from panvision.training.launch import EXIT_LOST
-from panvision.training.phases import _phase_seed
+from panvision.training.phases import phase_seed
 from panvision.training.stopping import EXIT_INTERRUPTED
-from tests.training.forks import thin_backbone
-from tests.training.small import config, small_sets
+from tests.training.small import config, small_sets, thin_backbones
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="no fork"),
@@ -24,7 +22,7 @@ pytestmark = [
 
 PHASES = ("phase1", "phase2")
 # A batch of four images per task, two for each of two ranks. Of phase 2's epochs the last but one is the best.
-# Everything that has a state is on; BatchNorm has a test of its own.
+# Everything that has a state is on.
 SETTINGS = {
     "batch_size": 4,
     "batch_norm": "frozen",
@@ -33,13 +31,13 @@ SETTINGS = {
     "phase2": {"epochs": 5, "lr": 0.1},
     "changes": ["softened"],
 }
-# Deviation by rounding, which grows from step to step: found were 3e-5. Each of the broken versions below has over 0.3.
+# Deviation by rounding, which grows from step to step; 3e-5 were measured. The broken versions below have over 0.05.
 ROUNDING = 5e-4
 
 
 @pytest.fixture(autouse=True)
 def thin(monkeypatch):
-    monkeypatch.setattr(Backbone, "__init__", thin_backbone)
+    thin_backbones(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +111,8 @@ def test_only_the_first_rank_writes_and_speaks(one, two):
     assert devices == [1, 2]
 
 
-@pytest.mark.parametrize("broken", ["unshared", "averaged"])
-def test_a_wrong_sum_of_the_gradients_would_be_noticed(forks, one, tmp_path, broken):
+@pytest.mark.parametrize("broken", ["unshared", "uncounted", "apart"])
+def test_wrong_sums_would_be_noticed(forks, one, tmp_path, broken):
     trained(forks, 2, tmp_path, "phase2", start=one, changes=[broken])
     assert deviation(tmp_path, one, one) > 100 * ROUNDING
 
@@ -126,19 +124,6 @@ def test_accumulated_batches_learned_weights_and_shares_without_boxes(forks, one
     trained(forks, 1, tmp_path / "1", "phase2", start=one, **settings)
     trained(forks, 2, tmp_path / "2", "phase2", start=one, **settings)
     assert deviation(tmp_path / "2", tmp_path / "1", one) < ROUNDING
-
-
-def test_batch_norm_sees_the_whole_batch(forks, one, tmp_path):
-    """On these pictures of two colours rounding in it grows a thousandfold; the broken version differs by far more."""
-    settings = {"batch_norm": "train", "phase2": {"epochs": 1, "lr": 0.005}}
-    trained(forks, 1, tmp_path / "1", "phase2", start=one, **settings)
-    for name, changes in (("2", []), ("broken", ["apart"])):
-        trained(forks, 2, tmp_path / name, "phase2", start=one, **settings, changes=changes)
-    assert deviation(tmp_path / "2", tmp_path / "1", one) < 1e-2
-    assert deviation(tmp_path / "broken", tmp_path / "1", one) > 0.1
-    ends = ("running_mean", "running_var")
-    there, here = (flat(tmp_path / name / "phase2.pth", *ends) for name in "12")
-    assert torch.allclose(here, there, rtol=1e-3, atol=1e-4)
 
 
 def interrupted(forks, folder, start, moment, *, where, name):
@@ -158,7 +143,7 @@ def goes_on(forks, folder, two):
 def test_a_signal_to_one_rank_stops_both_after_the_same_step(forks, two, tmp_path, where, name):
     statuses, said, moments = interrupted(forks, tmp_path, two, 2, where=where, name=name)
     assert statuses == [EXIT_INTERRUPTED, EXIT_INTERRUPTED], said
-    assert said.count(f"phase2: stopped by {name} after step ") == 1 and "state saved" in said
+    assert said.count(f"phase2: stopped by {name} after step ") == 1 and "training checkpoint saved" in said
     assert moments.count("step") == moments.count("stepped") and moments.count("step") % 2 == 0
 
 
@@ -166,14 +151,14 @@ def test_a_signal_in_a_validation_stops_both_before_its_end(forks, two, tmp_path
     # Rank 1's moments: two steps, before and after, then its share of the validation.
     statuses, said, moments = interrupted(forks, tmp_path, two, 4, where=1, name="SIGTERM")
     assert statuses == [EXIT_INTERRUPTED, EXIT_INTERRUPTED], said
-    assert "stopped by SIGTERM after step 2, state saved" in said and moments.count("validate") == 2
+    assert "stopped by SIGTERM after step 2, training checkpoint saved" in said and moments.count("validate") == 2
     goes_on(forks, tmp_path, two)
 
 
 @pytest.mark.parametrize(("where", "moment"), [(0, 25), (1, 7)])  # rank 0's moments are those of writing, too
 def test_a_rank_that_dies_ends_the_other_with_one_error(forks, two, tmp_path, where, moment):
     statuses, said, _ = interrupted(forks, tmp_path, two, moment, where=where, name="SIGKILL")
-    assert statuses[where] == -signal.SIGKILL and statuses[1 - where] == 1
+    assert statuses[where] == -signal.SIGKILL and statuses[1 - where] == EXIT_LOST
     assert said.count("another process of this training has ended or does not answer") == 1
     assert "Traceback" not in said
     goes_on(forks, tmp_path, two)
@@ -182,14 +167,14 @@ def test_a_rank_that_dies_ends_the_other_with_one_error(forks, two, tmp_path, wh
 def test_a_loss_that_is_not_finite_names_the_files_of_its_rank(forks, two, tmp_path):
     shutil.copy(two / "phase1.pth", tmp_path)
     statuses, said, _ = forks.ranks(2, tmp_path, "phase2", **changed({"changes": ["not_a_number"]}))
-    assert sorted(statuses) == [1, EXIT_LOST], said
+    assert statuses == [1, 1], said
     assert said.count("is not finite") == 1 and "epoch 1, step 2 of 2, rank 1: a loss is not finite" in said
     share = TrainingStream(
         small_sets().packed,
         small_sets().split("train"),
         config().augment,
         batch_size=4,
-        seed=_phase_seed(3, 2),
+        seed=phase_seed(3, 2),
         part=(1, 2),
     )
     for task, chosen in share[1].rows.items():

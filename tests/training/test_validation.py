@@ -1,25 +1,24 @@
-import contextlib
 import math
 
 import pytest
 import torch
 
-from panvision.model.heads import DetectionOutput
-from panvision.training.settings import LossSettings
+from panvision.model.heads.detection import DetectionOutput
 from panvision.training.validation import validate
-from tests.training.small import small_model, small_sets
+from tests.training.small import plan, small_model, small_sets
 
 
 def look(model, sets, batch_size=4):
-    return validate(model, sets, LossSettings(), batch_size=batch_size, autocast=contextlib.nullcontext)
+    phase = plan(sets, batch_size=batch_size)
+    return validate(model, sets, phase.context(model), phase.train, ranks=phase.ranks)
 
 
 def test_the_batch_size_does_not_change_what_is_found():
     sets = small_sets(held_out=5)
     model = small_model(sets)
-    whole, single = look(model, sets, 8), look(model, sets, 1)
+    whole, single = look(model, sets, 4), look(model, sets, 1)
     assert single.losses == pytest.approx(whole.losses, rel=1e-4)
-    assert (single.miou, single.map50, single.accuracy) == pytest.approx((whole.miou, whole.map50, whole.accuracy))
+    assert single.metrics == pytest.approx(whole.metrics)
 
 
 def test_nothing_is_learned_and_the_model_is_left_in_evaluation_mode():
@@ -39,7 +38,7 @@ def test_metrics_are_those_of_the_validation_split():
     with torch.no_grad():
         last.bias.copy_(torch.tensor([1.0, 0.0]))
     states = sets.packed["classification"].states[sets.rows["classification"]["val"]]
-    assert look(model, sets).accuracy == pytest.approx((states == 0).mean())
+    assert look(model, sets).metrics["accuracy"] == pytest.approx((states == 0).mean())
 
 
 def test_every_loss_has_its_name():
@@ -62,7 +61,7 @@ def test_files_of_the_first_batch_that_is_not_finite_are_named_and_not_scored():
         return DetectionOutput(*([level * float("nan") for level in levels] for levels in output))
 
     model.detection.register_forward_hook(spoil_two)
-    validation = look(model, sets, batch_size=2)
+    validation = look(model, sets, batch_size=1)
     rows = sets.rows["detection"]["val"][2:4]
     assert validation.unsound == {"detection": [sets.packed["detection"].files[row] for row in rows]}
     assert math.isnan(validation.losses["total"]) and math.isfinite(validation.losses["seg"])

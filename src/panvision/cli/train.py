@@ -56,14 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; returns 0, or 75 after a signal: the same command then goes on."""
     # Here rather than above, so that `--help` answers at once.
-    from panvision.training.errors import TrainingError
-    from panvision.training.launch import LAUNCHER, is_rank
+    from panvision.training.guards import TrainingError
+    from panvision.training.launch import LAUNCHED, is_rank
 
     folder = Path(args.checkpoint_dir)
     config = read_configuration(args)
-    if LAUNCHER in os.environ:
+    if LAUNCHED in os.environ:
         return _train(config, folder, args)
-    if is_rank(os.environ):
+    if is_rank():
         raise TrainingError("torchrun starts `stages/train.py`; this command starts its own: set train.devices")
     _check(config, args.device)
     narration = narrated_on_stderr() if args.json else contextlib.nullcontext()
@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
 def _check(config: "Config", device_name: str | None) -> None:
     """Find what would stop the training before any photo is read."""
     from panvision.model.weights import check_weights
-    from panvision.training.distributed import pick_device
+    from panvision.training.devices import pick_device
 
-    config.train.share(config.train.devices)
+    config.train.check_devices(config.train.devices)
     pick_device(device_name)
     check_weights(config.model)
 
@@ -125,12 +125,12 @@ def _train(config: "Config", folder: Path, args: argparse.Namespace) -> int:
     from panvision.dataset.packed import PackedError
     from panvision.model.checkpoint import CheckpointError
     from panvision.model.weights import WeightsError
+    from panvision.training.checkpointing import Scratch, remove_training
     from panvision.training.data.sets import open_sets
-    from panvision.training.distributed import Ranks, as_rank
-    from panvision.training.errors import TrainingError
-    from panvision.training.launch import LAUNCHER
-    from panvision.training.phases import TrainingConfig, train_phase1, train_phase2
-    from panvision.training.scratch import remove_training, scratch_below
+    from panvision.training.ddp import Ranks
+    from panvision.training.guards import TrainingError
+    from panvision.training.launch import LAUNCHED, run_as_rank
+    from panvision.training.phases import PhaseFiles, TrainingConfig, train_phase1, train_phase2
 
     settings = TrainingConfig(
         config.seed, config.augment, config.loss, config.train, config.tracking, tasks=config.tasks
@@ -140,18 +140,17 @@ def _train(config: "Config", folder: Path, args: argparse.Namespace) -> int:
 
     def work(ranks: Ranks) -> None:
         sets = open_sets(build / "prepared", build / "splits.csv")
-        scratch = scratch_below(build / "scratch", os.environ)
-        first, second = curves / "phase1.csv", curves / "phase2.csv"
-        # Until phase 2 has ended, too: stopped there, the same command shall not train phase 1 again.
-        keeping = replace(scratch, keep=True)
-        kept = train_phase1(sets, settings, config.model, checkpoint=start, curves=first, scratch=keeping, ranks=ranks)
-        train_phase2(sets, settings, start=start, checkpoint=folder / BEST, curves=second, scratch=scratch, ranks=ranks)
+        scratch = Scratch.below(build / "scratch")
+        # Keep phase 1's model until phase 2 has ended: stopped there, the same command must not train phase 1 again.
+        first = PhaseFiles(start, curves / "phase1.csv", scratch=replace(scratch, keep=True))
+        kept = train_phase1(sets, settings, config.model, first, ranks)
+        train_phase2(sets, settings, PhaseFiles(folder / BEST, curves / "phase2.csv", start, scratch), ranks)
         if kept is not None:
             remove_training(kept)
 
-    told = (ParamsError, PackedError, WeightsError, CheckpointError, OSError)
-    # Of several processes one tells an error as text; of a single one it comes through, with its traceback.
-    status = as_rank(work, told if LAUNCHER in os.environ else (), args.device)
+    known = (ParamsError, PackedError, WeightsError, CheckpointError, OSError)
+    # The launcher reports the errors of several processes; those of a single one are raised.
+    status = run_as_rank(work, known if LAUNCHED in os.environ else (), args.device)
     if isinstance(status, str):
         raise TrainingError(status)
     return status

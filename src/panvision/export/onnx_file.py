@@ -16,6 +16,7 @@ from panvision.export.errors import ExportError
 from panvision.export.graph import finish
 from panvision.inference.backend import METADATA_KEY, ModelInfo
 from panvision.model.flat import INPUT_NAME, FlatModel
+from panvision.model.heads import HEADS
 from panvision.model.multitask import MultiTaskModel
 
 # Loggers through which the exporter talks; its faults arrive as exceptions.
@@ -48,10 +49,11 @@ def write_onnx(path: str | Path, model: MultiTaskModel, info: ModelInfo, *, opse
 
 
 def for_runtimes(model: MultiTaskModel) -> MultiTaskModel:
-    """A copy that computes the same, its mask head in the form that runtimes are fastest with."""
+    """Return a copy that computes the same, its heads in the form that runtimes execute fastest."""
     model = copy.deepcopy(model)
-    if "segmentation" in model.tasks:
-        model.add_module("segmentation", model.segmentation.pointwise())
+    for task in model.tasks:
+        if (convert := HEADS[task].for_runtimes) is not None:
+            model.add_module(task, convert(getattr(model, task)))
     return model
 
 

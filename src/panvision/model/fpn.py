@@ -29,6 +29,12 @@ class FeaturePyramid(nn.Module):
         # Random weights would blur each channel in another way before anything has been learned.
         nn.init.dirac_(depthwise.weight, groups=channels)
 
+    def train_only(self, levels: Collection[int]) -> None:
+        """Freeze the weights that get no gradient where only some levels are read."""
+        for level in LEVELS:
+            self.output[level - 2].requires_grad_(level in levels)
+            self.lateral[level - 2].requires_grad_(level >= min(levels))
+
     def forward(self, features: Sequence[Tensor], levels: Collection[int] = LEVELS) -> dict[int, Tensor]:
         """[C2, C3, C4, C5] → {level: (N, channels, S/2^level, S/2^level)}.
 

@@ -1,15 +1,16 @@
-"""One backbone, one pyramid, three heads; only what is asked for is computed."""
+"""One backbone, one FPN, one head per task; only what is asked for is computed."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS, TASKS, Task
 from panvision.model.backbones.backbone import Backbone
 from panvision.model.fpn import FeaturePyramid
-from panvision.model.heads import ClassificationHead, DetectionHead, DetectionOutput, SegmentationHead
+from panvision.model.heads import HEADS
+from panvision.model.heads.base import HeadInputs
 from panvision.model.settings import ModelSettings
 
 # ImageNet's statistics, which torchvision's weights were trained with.
@@ -17,26 +18,23 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class Outputs(TypedDict, total=False):
-    """Outputs by task; a task that was not asked for, or that the model has no head for, is absent."""
-
-    segmentation: Tensor  # (N, 1, S, S) logits
-    detection: DetectionOutput
-    classification: Tensor  # (N, C) logits
+# Output of each head by task. A task that was not asked for, or that the model does not have, is absent.
+Outputs = dict[str, Any]
 
 
 class MultiTaskModel(nn.Module):
-    """The model. Input is RGB in 0..255; normalisation is part of it, so that no caller can forget or vary it.
+    """The model. Input is RGB in 0..255; normalisation is part of it, so no caller can forget or vary it.
 
     Args:
         settings: architecture.
         image_size: side S of the square input in pixels, a multiple of 32.
-        det_classes: names of the detection classes, K of them; without detection the model has none.
-        cls_classes: names of the states, C of them; likewise.
-        tasks: which heads it has, at least one; without segmentation and detection it has no pyramid either.
+        det_classes: names of the K detection classes; unused without the task.
+        cls_classes: names of the C classes of the onions; unused without the task.
+        tasks: the heads that it has, at least one. Without a head that reads the FPN it has no FPN.
 
     Attributes:
         tasks: the same, in the order of TASKS.
+        levels: task → names of the feature maps that its head takes.
     """
 
     pixel_mean: Tensor
@@ -49,7 +47,7 @@ class MultiTaskModel(nn.Module):
         image_size: int,
         det_classes: Sequence[str],
         cls_classes: Sequence[str],
-        tasks: Collection[str] = TASKS,
+        tasks: Collection[Task] = tuple(TASKS),
     ) -> None:
         super().__init__()
         if not tasks or not set(tasks) <= set(TASKS):
@@ -61,48 +59,47 @@ class MultiTaskModel(nn.Module):
         self.cls_classes = list(cls_classes) if "classification" in tasks else []
         self.backbone = Backbone(settings.backbone)
         self.fpn = FeaturePyramid(self.backbone.channels, settings.fpn_channels)
-        self.segmentation = SegmentationHead(settings.fpn_channels, settings.seg_channels)
-        # Without names the task is absent and its head let go below; PyTorch warns of layers without outputs.
-        boxes, states = max(len(det_classes), 1), max(len(cls_classes), 1)
-        self.detection = DetectionHead(
-            settings.fpn_channels,
-            settings.det_channels,
-            boxes,
-            num_levels=len(settings.strides),
-            num_convs=settings.head_convs,
-        )
-        self.classification = ClassificationHead(
-            self.backbone.channels[-1], states, hidden=settings.cls_hidden, dropout=settings.dropout
-        )
+        classes = {"detection": det_classes, "classification": cls_classes}
+        # Task → the feature maps that its head takes.
+        self.levels: dict[Task, tuple[str, ...]] = {}
+        for task, spec in TASKS.items():
+            # Without names the task is absent and its head is dropped below; PyTorch warns of layers without outputs.
+            count = max(len(classes.get(spec.dataset, ())), 1)
+            head = HEADS[task].build(HeadInputs(settings, self.backbone.channels, count))
+            self.add_module(task, head)
+            self.levels[task] = tuple(head.levels)  # type: ignore[arg-type]
         self._drop_parts()
-        self.detection_levels = tuple(stride.bit_length() - 1 for stride in settings.strides)  # stride 8 → P3
         # Constants of the input format, not learned: they stay out of the state dict.
         self.register_buffer("pixel_mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def _drop_parts(self) -> None:
-        """Let go of the parts that no task of this model needs.
+        """Drop the parts that no task of this model needs.
 
-        They were made like the others, so that a part's first weights do not depend on which others there are: a
+        They were built like the others, so a part's first weights do not depend on which other parts there are: a
         single-task baseline starts from the shared model's weights.
         """
-        unneeded: list[str] = [task for task in TASKS if task not in self.tasks]
-        if self.tasks == ("classification",):
-            unneeded.append("fpn")
-        for name in unneeded:
-            delattr(self, name)
+        for task in TASKS:
+            if task not in self.tasks:
+                delattr(self, task)
+                del self.levels[task]
+        pyramid = set().union(*(_pyramid_levels(levels) for levels in self.levels.values()))
+        if pyramid:
+            self.fpn.train_only(pyramid)
+        else:
+            del self.fpn
 
     def forward(
-        self, images: Tensor, tasks: Collection[str] | None = None, counts: Mapping[str, int] | None = None
+        self, images: Tensor, tasks: Collection[Task] | None = None, counts: Mapping[str, int] | None = None
     ) -> Outputs:
         """Run the tasks asked for.
 
         Args:
             images: (N, 3, S, S) RGB in 0..255, uint8 or float.
             tasks: which of the model's tasks to compute; by default all of them.
-            counts: in training, how many images belong to each task: the batch is then the tasks' batches one
-                behind the other in the order of TASKS, passes the backbone once, and each head sees its own slice
-                (classification's samples never enter the pyramid). Without it every task sees every image.
+            counts: in training, how many images belong to each dataset. The batch is then the datasets' batches one
+                behind the other in the order of DATASETS. It passes the backbone once, and each head sees the slice of
+                its dataset. Without it every task sees every image.
 
         Returns:
             Outputs of the tasks asked for.
@@ -113,36 +110,55 @@ class MultiTaskModel(nn.Module):
         tasks = self.tasks if tasks is None else tasks
         if not set(tasks) <= set(self.tasks):
             raise ValueError(f"the model's tasks are {', '.join(self.tasks)}, asked for were {', '.join(tasks)}")
+        asked = [task for task in self.tasks if task in tasks]
         features = self.backbone((images.float() - self.pixel_mean) / self.pixel_std)
-        parts = _parts(features, tasks, counts)
+        parts = _parts(features, asked, counts)
         outputs: Outputs = {}
-        if "classification" in tasks:
-            outputs["classification"] = self.classification(parts["classification"][-1])
-        pyramids = self._pyramids(parts, shared=counts is None)
-        if "segmentation" in tasks:
-            outputs["segmentation"] = self.segmentation(pyramids["segmentation"][2])
-        if "detection" in tasks:
-            levels = pyramids["detection"]
-            outputs["detection"] = self.detection([levels[level] for level in self.detection_levels])
-        return outputs
+        # Heads that read the backbone alone first: their samples never enter the pyramid.
+        for task in asked:
+            if not _pyramid_levels(self.levels[task]):
+                outputs[task] = getattr(self, task)(*_chosen(self.levels[task], parts[TASKS[task].dataset], {}))
+        pyramids = self._pyramids(parts, asked, shared=counts is None)
+        for task in asked:
+            dataset = TASKS[task].dataset
+            if task not in outputs:
+                outputs[task] = getattr(self, task)(*_chosen(self.levels[task], parts[dataset], pyramids[dataset]))
+        return {task: outputs[task] for task in asked}
 
-    def _pyramids(self, parts: Mapping[str, list[Tensor]], *, shared: bool) -> dict[str, dict[int, Tensor]]:
-        """The pyramid levels that each task needs: P2 for the mask, `detection_levels` for the boxes."""
-        needs = {"segmentation": {2}, "detection": set(self.detection_levels)}
-        wanted = [task for task in needs if task in parts]
-        if shared and wanted:
-            levels = self.fpn(parts[wanted[0]], set().union(*(needs[task] for task in wanted)))
-            return dict.fromkeys(wanted, levels)
-        return {task: self.fpn(parts[task], needs[task]) for task in wanted}
+    def _pyramids(
+        self, parts: Mapping[str, list[Tensor]], tasks: Collection[Task], *, shared: bool
+    ) -> dict[str, dict[int, Tensor]]:
+        """Return the pyramid levels that each dataset's tasks need; `shared`: all datasets have the same images."""
+        needs: dict[str, set[int]] = {}
+        for task in tasks:
+            if levels := _pyramid_levels(self.levels[task]):
+                needs.setdefault(TASKS[task].dataset, set()).update(levels)
+        if shared and needs:
+            return dict.fromkeys(needs, self.fpn(parts[next(iter(needs))], set().union(*needs.values())))
+        return {dataset: self.fpn(parts[dataset], levels) for dataset, levels in needs.items()}
 
 
-def _parts(features: list[Tensor], tasks: Collection[str], counts: Mapping[str, int] | None) -> dict[str, list[Tensor]]:
-    """The feature maps of each task's images; without `counts`, all of them for each."""
+def _pyramid_levels(levels: Collection[str]) -> set[int]:
+    """Return the numbers of the FPN levels among names such as "P3" and "C5"."""
+    return {int(level[1:]) for level in levels if level.startswith("P")}
+
+
+def _chosen(levels: Sequence[str], backbone: list[Tensor], pyramid: Mapping[int, Tensor]) -> list[Tensor]:
+    """Return the feature maps by name, "C2" to "C5" of the backbone and "P2" to "P5" of the pyramid."""
+    return [pyramid[int(name[1:])] if name.startswith("P") else backbone[int(name[1:]) - 2] for name in levels]
+
+
+def _parts(
+    features: list[Tensor], tasks: Collection[Task], counts: Mapping[str, int] | None
+) -> dict[str, list[Tensor]]:
+    """Return the feature maps of each dataset's images; without `counts`, all of them for each."""
+    used = {TASKS[task].dataset for task in tasks}
+    datasets = [dataset for dataset in DATASETS if dataset in used]
     if counts is None:
-        return dict.fromkeys(tasks, features)
-    sizes = {task: counts[task] for task in TASKS if task in tasks}
-    if sum(sizes.values()) != len(features[0]):
-        raise ValueError(f"counts add up to {sum(sizes.values())} images, the batch holds {len(features[0])}")
-    # One cut a level: the backward pass joins the tasks' gradients at once, and neither pads nor adds them up.
-    cuts = [level.split(list(sizes.values())) for level in features]
-    return {task: [level[number] for level in cuts] for number, task in enumerate(sizes)}
+        return dict.fromkeys(datasets, features)
+    sizes = [counts[dataset] for dataset in datasets]
+    if sum(sizes) != len(features[0]):
+        raise ValueError(f"counts add up to {sum(sizes)} images, the batch holds {len(features[0])}")
+    # One split per level: the backward pass joins the datasets' gradients at once, and neither pads nor adds them up.
+    cuts = [level.split(sizes) for level in features]
+    return {dataset: [level[number] for level in cuts] for number, dataset in enumerate(datasets)}

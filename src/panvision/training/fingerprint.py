@@ -1,4 +1,4 @@
-"""What a training depends on, as one SHA-256: a state is gone on with only where all of it is the same."""
+"""Fingerprint of a training: a training checkpoint is used only where all that it depends on is the same."""
 
 import hashlib
 import importlib.metadata
@@ -16,7 +16,7 @@ import torch
 from panvision.training.data.sets import Sets
 
 PACKAGE = "panvision"
-# What computes batches and weights; opencv and albucore are albumentations' hands.
+# Distributions that compute batches and weights; albumentations works with albucore and OpenCV.
 LIBRARIES = ("torch", "torchvision", "numpy", "albumentations", "albucore", "opencv-python-headless")
 # Rows of an array that are read at once.
 CHUNK = 256
@@ -25,12 +25,12 @@ CHUNK = 256
 def fingerprint(
     described: Mapping[str, Any], sets: Sets, model: torch.nn.Module, *, start: str | Path | None, device: torch.device
 ) -> str:
-    """SHA-256 of settings, data, first weights, code, versions and kind of device, as 64 hexadecimal digits.
+    """Return the SHA-256 of settings, data, first weights, code, versions and kind of device, as 64 hexadecimal digits.
 
     Args:
         described: the settings that can change the result, as plain values.
-        sets: packed sets and splits; all their bytes are read.
-        model: as it is before the first step.
+        sets: packed datasets and splits; all their bytes are read.
+        model: before its first step.
         start: the checkpoint that it came from, if any.
         device: its type counts, not its number.
     """
@@ -40,14 +40,17 @@ def fingerprint(
         "weights": _weights(model),
         "start": None if start is None else hashlib.sha256(Path(start).read_bytes()).hexdigest(),
         "code": code_files(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        },
         "device": device.type,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def code_files() -> dict[str, str]:
-    """SHA-256 of every module of ours that is imported, and of the script that runs, by name."""
+    """Return the SHA-256 of every module of ours that is imported, and of the script that runs, by name."""
     modules = {name: module for name, module in sys.modules.items() if name.split(".")[0] == PACKAGE}
     files = {name: getattr(module, "__file__", None) for name, module in modules.items()}
     files["__main__"] = getattr(sys.modules["__main__"], "__file__", None)
@@ -59,7 +62,7 @@ def code_files() -> dict[str, str]:
 
 
 def _data(sets: Sets) -> str:
-    """What training reads of the packed sets and the splits."""
+    """Return a hash of what training reads of the packed datasets and the splits."""
     digest = hashlib.sha256()
     for task, packed in sorted(sets.packed.items()):
         rows = {split: [int(row) for row in found] for split, found in sets.rows[task].items()}
@@ -86,10 +89,3 @@ def _weights(model: torch.nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _version(library: str) -> str | None:
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return None

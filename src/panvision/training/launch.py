@@ -1,148 +1,151 @@
-"""Starts a training on several devices of this machine: one process for each, the ranks, and rank 0 in charge.
+"""Starts and ends the processes of a training: torchrun's launcher around them, and the exit of each one."""
 
-The processes get the environment that torchrun would give them; with torchrun itself this module has nothing to do.
-It imports no torch: what starts the ranks only waits for them.
-"""
-
-import contextlib
+import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from panvision.core.cores import count_cores
-from panvision.training.stopping import EXIT_INTERRUPTED, taken_signals
+from panvision.training.stopping import EXIT_INTERRUPTED, Interrupted
 
-# Names the file through which the ranks of one machine find each other.
-STORE = "PANVISION_RANKS"
-# The process that started them, whose end they notice.
-LAUNCHER = "PANVISION_LAUNCHER"
-# How a rank leaves that lost another one: it has nothing to tell, whoever caused it has.
+if TYPE_CHECKING:
+    from panvision.training.ddp import Ranks
+
+# Set for ranks that `launch` started: it reports their errors.
+LAUNCHED = "PANVISION_LAUNCHED"
+# Exit code of a rank that lost a peer; whoever caused it reports the error.
 EXIT_LOST = 76
-# Seconds that ranks have to leave by themselves after one of them failed, and between two looks at them.
-GRACE, PERIOD = 10.0, 0.05
+# Words of gloo and NCCL where a peer has ended.
+LOST = ("gloo", "NCCL", "Connection closed", "Connection reset")
+RESUME = "the same command, or `dvc repro`, resumes from the last training checkpoint, if one was saved"
 
 
-def is_rank(environment: Mapping[str, str]) -> bool:
-    """Whether this process was started as one of several that train together."""
-    return {"RANK", "WORLD_SIZE"} <= environment.keys() and bool({"MASTER_ADDR", STORE} & environment.keys())
+def is_rank() -> bool:
+    """True if torchrun or `launch` started this process."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
 
 
 def launch(command: Sequence[str], devices: int) -> int:
-    """Run a command once per device and wait for all of them; what they print is rank 0's.
+    """Run a command once per device of this machine by torchrun's launcher, and wait for all of them.
 
-    SIGTERM and SIGINT are handed on. If a rank fails, the others are ended.
+    SIGTERM and SIGINT are passed on. If a rank fails, the others are ended, and one message says why.
 
     Args:
         command: program and arguments, the same for each rank.
-        devices: how many.
+        devices: number of ranks.
 
     Returns:
-        0, 75 where the training was stopped by a signal, 1 after an error that a rank or this function has told, or
-        128 and the signal's number where a signal came before the training could save anything.
+        0; 75 if the training was stopped by a signal; 1 after an error.
     """
-    ranks: list[subprocess.Popen[bytes]] = []
-    with tempfile.TemporaryDirectory(prefix="panvision-") as folder, _handing_on(ranks) as received:
-        try:
-            for rank in range(devices):
-                environment = _environment(rank, devices, Path(folder) / "ranks")
-                ranks.append(subprocess.Popen(command, env=environment))
-            if received:  # while the ranks were started
-                _send(ranks, signal.SIGTERM)
-            failed = _wait(ranks)
-        finally:
-            _send(ranks, signal.SIGKILL)
-            for process in ranks:
-                process.wait()
-    return _outcome(ranks, failed, received)
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-
-def _environment(rank: int, devices: int, store: Path) -> dict[str, str]:
-    """The variables of one rank."""
-    own = {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(devices),
-        "LOCAL_WORLD_SIZE": str(devices),
-        STORE: str(store),
-        LAUNCHER: str(os.getpid()),
-    }
     # On CPUs the ranks share the cores.
-    shared = {"OMP_NUM_THREADS": str(max(1, count_cores() // devices))}
-    # They talk within this machine; the way by its name works only where that can be resolved.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, count_cores() // devices)))
+    # The ranks talk within this machine; its name need not resolve to an address.
     loopback = {name for _, name in socket.if_nameindex()} & {"lo", "lo0"}
     if loopback:
-        shared["GLOO_SOCKET_IFNAME"] = min(loopback)
-    return {**shared, **os.environ, **own}
-
-
-@contextlib.contextmanager
-def _handing_on(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
-    """Inside, signals to stop are handed on to the ranks → those that came.
-
-    As SIGTERM, whatever it was: a terminal sends SIGINT to the ranks as well, and a second one would end them at once.
-    """
-    received: list[int] = []
-
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        _send(ranks, signal.SIGTERM)
-
-    before = {number: signal.signal(number, hand_on) for number in taken_signals()}
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", min(loopback))
+    os.environ[LAUNCHED] = "1"
+    # The launcher's own log repeats in many lines what the one message says.
+    logging.disable(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=devices,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
     try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        elastic_launch(config, command[0])(*command[1:])
+    except SignalException:
+        return EXIT_INTERRUPTED
+    except ChildFailedError as error:
+        return _explain(error.failures, devices)
+    return 0
 
 
-def _send(ranks: Sequence[subprocess.Popen[bytes]], number: int) -> None:
-    for process in ranks:
-        process.send_signal(number)  # nothing happens where it has ended
-
-
-def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:
-    """Wait until all have ended, or for some seconds after the first failure → the ranks that failed of themselves."""
-    end = None
-    while None in (codes := [process.poll() for process in ranks]):
-        if end is None and not {None, 0, EXIT_INTERRUPTED}.issuperset(codes):
-            end = time.monotonic() + GRACE
-        if end is not None and time.monotonic() > end:
-            break
-        time.sleep(PERIOD)
-    return [rank for rank, code in enumerate(codes) if code not in (None, 0, EXIT_INTERRUPTED, EXIT_LOST)]
-
-
-def _outcome(ranks: Sequence[subprocess.Popen[bytes]], failed: Sequence[int], received: Sequence[int]) -> int:
-    """The exit code of all; an end by a signal, of which a rank cannot tell, is told here."""
-    codes = [process.returncode for process in ranks]
-    if not failed and EXIT_LOST in codes:
-        _tell("the training's processes lost each other")
-        return 1
-    if not failed:
-        return EXIT_INTERRUPTED if EXIT_INTERRUPTED in codes else int(any(codes))
-    if received:
-        return 128 + received[0]
-    killed = [rank for rank in failed if codes[rank] < 0]
-    if len(killed) == len(failed):
-        first, name = killed[0], signal.Signals(-codes[killed[0]]).name
+def _explain(failures: Mapping[int, Any], devices: int) -> int:
+    """Print why ranks failed, and return the exit code of the whole training."""
+    codes = {failure.exitcode for failure in failures.values()}
+    if codes <= {EXIT_INTERRUPTED, EXIT_LOST} and EXIT_INTERRUPTED in codes:
+        return EXIT_INTERRUPTED
+    killed = [(rank, failure) for rank, failure in failures.items() if failure.exitcode < 0]
+    recorded = [failure for failure in failures.values() if Path(failure.error_file).is_file()]
+    if recorded:
+        first = min(recorded, key=lambda failure: failure.timestamp)
+        message = first.message if isinstance(first.message, str) else first.message["message"]
+        print(message.partition(": ")[2], file=sys.stderr, flush=True)
+    elif killed:
+        rank, failure = killed[0]
+        name = signal.Signals(-failure.exitcode).name
         hint = ", as the system does where memory runs out" if name == "SIGKILL" else ""
-        _tell(
-            f"process {ranks[first].pid}, rank {first} of {len(ranks)}, was ended by {name}{hint}, so the others were "
-            "ended, too"
+        print(
+            f"process {failure.pid}, rank {rank} of {devices}, was ended by {name}{hint}, "
+            f"so the others were ended too; {RESUME}",
+            file=sys.stderr,
+            flush=True,
         )
+    elif codes <= {EXIT_LOST}:
+        print(f"the training's processes lost each other; {RESUME}", file=sys.stderr, flush=True)
     return 1
 
 
-def _tell(what: str) -> None:
-    print(
-        f"{what}; the same command, or `dvc repro`, goes on from the last state, if one was saved",
-        file=sys.stderr,
-        flush=True,
-    )
+def run_as_rank(
+    work: Callable[["Ranks"], None], errors: tuple[type[Exception], ...], device: str | None = None
+) -> str | int:
+    """Train as the only process or as one of several, and return what to pass to `sys.exit`.
+
+    Args:
+        work: receives the ranks.
+        errors: what it may raise, besides TrainingError, with a message for the user.
+        device: name of the device; by default a GPU if there is one.
+    """
+    from panvision.training.ddp import Ranks
+    from panvision.training.guards import TrainingError
+
+    known: tuple[type[Exception], ...] = (TrainingError, *errors)
+    leads, alone = os.environ.get("RANK", "0") == "0", os.environ.get("WORLD_SIZE", "1") == "1"
+    try:
+        ranks = Ranks(device)
+        work(ranks)
+        ranks.leave()
+    except known as error:
+        return str(error) if alone else _record(error, leads=leads)
+    except Interrupted as stopped:
+        if leads:
+            print(stopped, file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        if alone:
+            raise
+        return 128 + signal.SIGINT  # one traceback for each rank would say nothing
+    except RuntimeError as error:
+        if alone or not any(word in str(error) for word in LOST):
+            raise
+        reason = str(error).splitlines()[0]
+        if LAUNCHED not in os.environ:
+            print(
+                f"another process of this training has ended or does not answer ({reason}); {RESUME}", file=sys.stderr
+            )
+        return EXIT_LOST
+    return 0
+
+
+def _record(error: Exception, *, leads: bool) -> str | int:
+    """Leave a rank's error for the launcher, and return what to pass to `sys.exit`."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        get_error_handler().record_exception(error)
+    return str(error) if leads and LAUNCHED not in os.environ else 1

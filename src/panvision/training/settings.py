@@ -118,11 +118,11 @@ class TrainSettings(Settings):
     save_steps: Annotated[int, Field(ge=1)] | None = None
     save_minutes: Annotated[float, Field(gt=0.0)] | None = 5.0
 
-    def share(self, devices: int) -> int:
-        """Images per task in one pass on each of so many devices.
+    def check_devices(self, devices: int) -> None:
+        """Check that a number of devices can share a batch.
 
         Raises:
-            ParamsError: they cannot be shared evenly, or what the devices tell each other cannot be compiled.
+            ParamsError: they cannot share it evenly, or their BatchNorm cannot be compiled.
         """
         if self.compile and devices > 1 and self.batch_norm == "train":
             raise ParamsError(
@@ -138,7 +138,6 @@ class TrainSettings(Settings):
                 f"{self.batch_size} images per task evenly; set it to {smaller}{(share + 1) * devices}, or lower "
                 "train.devices"
             )
-        return share
 
 
 class WandbSettings(Settings):

@@ -1,4 +1,4 @@
-"""How a training is asked to stop, and what it leaves with then. No torch: also what only waits for it needs this."""
+"""Graceful shutdown of a training on SIGINT and SIGTERM. Torch-free: the launcher imports it."""
 
 import os
 import signal
@@ -6,25 +6,25 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
 
-# EX_TEMPFAIL of sysexits.h: not finished, the same command goes on.
+# EX_TEMPFAIL of sysexits.h: not finished, the same command resumes.
 EXIT_INTERRUPTED = 75
 
-# What a training stops by. Ranks agree on the largest index.
+# Reasons to stop. Ranks agree on the largest index.
 REASONS = ("", "SIGINT", "SIGTERM", "the end of its launcher")
 
 
 class Interrupted(BaseException):
-    """A signal stopped the training; the message says how to go on.
+    """A signal stopped the training; the message says how to resume.
 
-    No error, and no `except Exception` shall take it for one.
+    Not an error: `except Exception` must not catch it.
     """
 
 
 def taken_signals() -> list[signal.Signals]:
-    """SIGTERM and SIGINT, as far as they can and may be taken.
+    """Return SIGTERM and SIGINT, as far as this process may handle them.
 
-    Python takes signals in its main thread only. Under nohup, or in the background of a script, the shell has SIGINT
-    ignored: a Ctrl-C there is meant for somebody else.
+    Python handles signals in its main thread only. Under nohup, or in the background of a script, the shell ignores
+    SIGINT: a Ctrl-C there is meant for another process.
     """
     if threading.current_thread() is not threading.main_thread():
         return []
@@ -34,26 +34,27 @@ def taken_signals() -> list[signal.Signals]:
 
 
 class Together(Protocol):
-    """What stopping needs to know of the ranks (distributed.py)."""
+    """The processes that must stop together."""
 
-    launcher: int | None
+    size: int
 
     def largest(self, number: int) -> int:
-        """The largest of all ranks' numbers."""
+        """Return the largest of all ranks' numbers."""
         ...
 
 
 class Stop:
-    """SIGTERM and SIGINT, remembered until the training is at a place where it can stop; a context.
+    """Remembers SIGTERM and SIGINT until the training can stop; a context.
 
-    A second SIGINT acts as it did before. A second SIGTERM does not: some supervisors send it twice at once.
+    A second SIGINT to a single process acts as before. A second SIGTERM does not: some supervisors send it twice.
 
     Args:
-        ranks: who must stop together.
+        ranks: the processes that must stop together.
     """
 
     def __init__(self, ranks: Together) -> None:
         self._ranks = ranks
+        self._parent = os.getppid()
         self._signal = ""
         self._before: dict[int, Any] = {}
 
@@ -68,16 +69,16 @@ class Stop:
             signal.signal(number, handler)
 
     def requested(self) -> str:
-        """Why all ranks shall stop, one of REASONS; empty: go on. All must ask at the same places."""
+        """Return why all ranks must stop, one of REASONS; empty: continue. All ranks must ask at the same places."""
         return REASONS[self._ranks.largest(REASONS.index(self._own()))]
 
     def _own(self) -> str:
-        # Whoever started the ranks may have been killed, and could not hand anything on.
-        orphaned = self._ranks.launcher is not None and os.getppid() != self._ranks.launcher
+        # The launcher of the ranks may have been killed, and then passes no signal on.
+        orphaned = self._ranks.size > 1 and os.getppid() != self._parent
         return self._signal or (REASONS[-1] if orphaned else "")
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        # The first one: a launcher hands a SIGINT on as SIGTERM.
         self._signal = self._signal or signal.Signals(number).name
-        if number == signal.SIGINT:
+        # A terminal and the launcher both send SIGINT to a rank.
+        if number == signal.SIGINT and self._ranks.size == 1:
             signal.signal(number, self._before[number])

@@ -1,180 +1,157 @@
-"""The validation split: every loss and the three metrics, without augmentation."""
+"""The validation split: every loss and each task's metric, without augmentation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from panvision.core.tasks import TASKS, Task
 from panvision.decoding.boxes import Thresholds, select
 from panvision.decoding.points import level_points
-from panvision.model.flat import join_levels
-from panvision.model.heads import DetectionOutput
+from panvision.model.heads import HEADS
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.scoring.classification import classification_scores
-from panvision.scoring.detection import Prediction, Truth, coco_scores
-from panvision.scoring.segmentation import Counts, pixel_counts, segmentation_scores
-from panvision.training.data.sets import Sets, labelled_batch
-from panvision.training.data.stream import NO_OBJECT, Batch
-from panvision.training.distributed import Alone, Ranks
-from panvision.training.losses import Term, Terms, batch_terms, task_losses
-from panvision.training.settings import LossSettings
-from panvision.training.targets import make_points
+from panvision.scoring.detection import coco_scores
+from panvision.scoring.segmentation import pixel_counts, segmentation_scores
+from panvision.training.data.batches import NO_OBJECT, Batch, labelled_batch
+from panvision.training.data.sets import Sets
+from panvision.training.ddp import Ranks
+from panvision.training.losses import batch_terms, task_losses
+from panvision.training.losses.terms import LossContext, Term, Terms
+from panvision.training.optimisation import Precision
+from panvision.training.settings import TrainSettings
 
-# Validation ranks models of one run, so its thresholds are no params: low scores count, as in evaluation.
+# Validation ranks models of one run, so its thresholds are not params: low scores count, as in evaluation.
 THRESHOLDS = Thresholds(score=0.01, nms=0.5, max_detections=100)
 
 
 @dataclass(frozen=True)
 class Validation:
-    """How good a model is on the validation split.
+    """Losses and metrics of a model on the validation split.
 
     Attributes:
-        losses: by term, of the model's tasks; `total` is what the best model is chosen by.
-        miou, map50, accuracy: fractions, on packed images; None where undefined, as without the task.
-        unsound: by task, the files of the first batch whose losses are not finite; its predictions are not scored.
+        losses: by name, of the model's tasks; the best model has the lowest `total`.
+        metrics: by key of each task's first headline metric: fractions on packed images; None where undefined.
+        unsound: by dataset, the files of the first batch whose losses are not finite; it is not scored.
     """
 
     losses: dict[str, float]
-    miou: float | None
-    map50: float | None
-    accuracy: float | None
+    metrics: dict[str, float | None]
     unsound: dict[str, list[str]]
 
 
 @dataclass
-class _Collected:
-    """What batches added up to; all of it on the CPU."""
+class _Part:
+    """What one batch adds, on the CPU."""
 
     terms: Terms = field(default_factory=dict)
-    pixels: list[Counts] = field(default_factory=list)
-    true_boxes: list[Truth] = field(default_factory=list)
-    found_boxes: list[Prediction] = field(default_factory=list)
-    true_states: list[int] = field(default_factory=list)
-    found_states: list[int] = field(default_factory=list)
+    records: dict[Task, list[Any]] = field(default_factory=dict)
     unsound: dict[str, list[str]] = field(default_factory=dict)
-
-    def add_terms(self, terms: Terms) -> None:
-        for name, term in terms.items():
-            here = Term(term.total.cpu(), term.count.cpu())
-            self.terms[name] = self.terms[name] + here if name in self.terms else here
-
-    def add(self, other: "_Collected") -> None:
-        self.add_terms(other.terms)
-        self.pixels += other.pixels
-        self.true_boxes += other.true_boxes
-        self.found_boxes += other.found_boxes
-        self.true_states += other.true_states
-        self.found_states += other.found_states
-        self.unsound = {**other.unsound, **self.unsound}
 
 
 def validate(
     model: MultiTaskModel,
     sets: Sets,
-    settings: LossSettings,
+    context: LossContext,
+    train: TrainSettings,
     *,
-    batch_size: int,
-    autocast: Callable[[], Any],
-    ranks: Ranks | None = None,
+    ranks: Ranks,
     between: Callable[[], None] = lambda: None,
 ) -> Validation:
-    """Losses and metrics on the validation split; the same for every batch size but for rounding.
+    """Return losses and metrics on the validation split; the same for every batch size except for rounding.
 
-    Ranks take turns at the batches, and all get the whole result.
+    Ranks take batches alternately, and all get the whole result.
 
     Args:
         model: left in evaluation mode.
-        sets: whose `val` split is looked at.
-        settings: loss weights and forms.
-        batch_size: images in one pass.
-        autocast: makes the context of the forward pass.
-        ranks: who has the same model; by default this process alone.
+        sets: the datasets with their splits.
+        context: of the losses.
+        train: batch size and number formats.
+        ranks: the processes that have the same model.
         between: called before each batch, by all ranks equally often.
     """
-    ranks = ranks or Alone()
-    device = model.pixel_mean.device
-    points = make_points(model.image_size, model.settings.strides).to(device)
-    places = level_points(model.image_size, model.settings.strides)
+    autocast = Precision(ranks.device, train.amp).autocast
+    size = 2 * train.batch_size // ranks.size
+    datasets = {TASKS[task].dataset for task in model.tasks}
     batches = [
-        (task, rows[start : start + batch_size])
-        for task, rows in sets.split("val", model.tasks).items()
-        for start in range(0, len(rows), batch_size)
+        (dataset, rows[first : first + size])
+        for dataset, rows in sets.split("val", datasets).items()
+        for first in range(0, len(rows), size)
     ]
-    own: dict[int, _Collected] = {}  # by the batch's number
+    own: dict[int, _Part] = {}  # by the batch's number
     model.eval()
     with torch.inference_mode():
         for first in range(0, len(batches), ranks.size):
             between()
             number = first + ranks.rank
             if number < len(batches):
-                task, rows = batches[number]
-                batch = labelled_batch(sets.packed[task], rows)
-                there = batch.to(device)
-                with autocast():
-                    outputs = model(there.images[task], (task,))
-                terms = batch_terms(outputs, there, points, settings)
-                own[number] = _Collected()
-                own[number].add_terms(terms)
-                if all(term.total.isfinite() for term in terms.values()):
-                    _collect(own[number], outputs, batch, places)
-                else:
-                    own[number].unsound[task] = [sets.packed[task].files[row] for row in rows]
-    found = {number: part for shares in ranks.gather(own) for number, part in shares.items()}
-    collected = _Collected()
-    for number in range(len(batches)):
-        collected.add(found[number])
-    losses = {name: float(value) for name, value in task_losses(collected.terms, settings).items()}
-    return Validation(
-        losses,
-        miou=segmentation_scores(collected.pixels)["miou"],
-        map50=coco_scores(collected.true_boxes, collected.found_boxes, model.det_classes)["map50"],
-        accuracy=classification_scores(collected.true_states, collected.found_states, model.cls_classes)["accuracy"],
-        unsound=collected.unsound,
-    )
+                own[number] = _look(model, sets, batches[number], context, ranks.device, autocast)
+    found = {number: part for shard in ranks.gather(own) for number, part in shard.items()}
+    return _combined([found[number] for number in range(len(batches))], model, context)
 
 
-def _collect(
-    collected: _Collected,
-    outputs: Outputs,
-    batch: Batch,
-    places: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-) -> None:
-    """Add one batch's predictions and what is true of it."""
-    if "segmentation" in outputs:
-        found = (outputs["segmentation"] > 0).cpu().numpy()
-        collected.pixels += [pixel_counts(*pair) for pair in zip(batch.masks.numpy()[:, 0], found[:, 0], strict=True)]
-    if "detection" in outputs:
-        collected.true_boxes += _true_boxes(batch)
-        collected.found_boxes += _found_boxes(
-            outputs["detection"], places, image_size=batch.images["detection"].shape[-1]
-        )
-    if "classification" in outputs:
-        collected.true_states += batch.states.tolist()
-        collected.found_states += outputs["classification"].argmax(1).tolist()
+def _look(model, sets, chosen, context, device, autocast) -> _Part:
+    """Return what one batch adds."""
+    dataset, rows = chosen
+    packed, part = sets.packed[dataset], _Part()
+    batch = labelled_batch(packed, rows)
+    there = batch.to(device)
+    tasks = [task for task in model.tasks if TASKS[task].dataset == dataset]
+    with autocast():
+        outputs = model(there.images[dataset], tasks)
+    terms = batch_terms(outputs, there, context)
+    part.terms = {name: Term(term.total.cpu(), term.count.cpu()) for name, term in terms.items()}
+    if all(term.total.isfinite() for term in part.terms.values()):
+        part.records = _records(outputs, batch, model)
+    else:
+        part.unsound[dataset] = [packed.files[row] for row in rows]
+    return part
 
 
-def _true_boxes(batch: Batch) -> list[Truth]:
-    used = (batch.labels != NO_OBJECT).numpy()
-    boxes, labels = batch.boxes.numpy(), batch.labels.numpy()
-    return [(boxes[row][used[row]], labels[row][used[row]]) for row in range(len(labels))]
+def _records(outputs: Outputs, batch: Batch, model: MultiTaskModel):
+    found = {}
+    points = level_points(model.image_size, model.settings.strides)
+    for task, output in outputs.items():
+        raw = [value.float().cpu().numpy() for value in HEADS[task].flatten(output)]
+        labels = {name: value.numpy() for name, value in batch.labels[TASKS[task].dataset].items()}
+        if task == "segmentation":
+            found[task] = [pixel_counts(t[0], p > 0) for t, p in zip(labels["masks"], raw[0])]
+        elif task == "classification":
+            found[task] = [(int(t), int(p.argmax())) for t, p in zip(labels["classes"], raw[0])]
+        else:
+            rec = []
+            for row in range(len(raw[0])):
+                used = labels["labels"][row] != NO_OBJECT
+                b = select(
+                    raw[0][row],
+                    raw[1][row],
+                    raw[2][row],
+                    points=points,
+                    image_size=model.image_size,
+                    thresholds=THRESHOLDS,
+                )
+                rec.append(((labels["boxes"][row][used], labels["labels"][row][used]), (b.boxes, b.labels, b.scores)))
+            found[task] = rec
+    return found
 
 
-def _found_boxes(
-    output: DetectionOutput, places: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], *, image_size: int
-) -> list[Prediction]:
-    class_logits, ltrb, centerness = (join_levels(levels).float().cpu().numpy() for levels in output)
-    predictions: list[Prediction] = []
-    for row in range(len(ltrb)):
-        found = select(
-            class_logits[row],
-            ltrb[row],
-            centerness[row, :, 0],
-            points=places,
-            image_size=image_size,
-            thresholds=THRESHOLDS,
-        )
-        predictions.append((found.boxes, found.labels, found.scores))
-    return predictions
+def _combined(parts: list[_Part], model: MultiTaskModel, context: LossContext) -> Validation:
+    terms: Terms = {}
+    records: dict[Task, list[Any]] = {}
+    unsound: dict[str, list[str]] = {}
+    for part in parts:
+        for name, term in part.terms.items():
+            terms[name] = terms[name] + term if name in terms else term
+        for task, own in part.records.items():
+            records.setdefault(task, []).extend(own)
+        unsound = {**part.unsound, **unsound}
+    losses = {name: float(value) for name, value in task_losses(terms, context.settings).items()}
+    det = records.get("detection", [])
+    cls = records.get("classification", [])
+    metrics = {
+        "miou": segmentation_scores(records.get("segmentation", []))["miou"],
+        "map50": coco_scores([t for t, _ in det], [p for _, p in det], model.det_classes)["map50"],
+        "accuracy": classification_scores([t for t, _ in cls], [p for _, p in cls], model.cls_classes)["accuracy"],
+    }
+    return Validation(losses, metrics, unsound)

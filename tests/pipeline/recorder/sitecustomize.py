@@ -67,18 +67,18 @@ def record(folder: Path) -> None:
 
 
 def kill_after(steps: int, number: signal.Signals) -> None:
-    """Send this process a signal when its training has taken so many steps."""
-    from panvision.training.loop import Phase
+    """Send this process a signal when its training has taken that many steps."""
+    from panvision.training import fit
 
-    step = Phase._step
+    step = fit.train_step
 
-    def counted(phase: Phase, batch: object) -> dict:
-        figures = step(phase, batch)
-        if phase.progress.step + 1 == steps:
+    def counted(state: "fit.TrainState", *given: object) -> dict:
+        values = step(state, *given)
+        if state.step + 1 == steps:
             os.kill(os.getpid(), number)
-        return figures
+        return values
 
-    Phase._step = counted
+    fit.train_step = counted
 
 
 def _ours(name: str) -> bool:

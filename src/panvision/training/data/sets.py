@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from panvision.core.tasks import DATASETS
+from panvision.core.tasks import DATASETS, TASKS, Task
 from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_splits
-from panvision.training.data.stream import NO_OBJECT, Batch, pad_boxes, stack_images
 
 Rows = npt.NDArray[np.int64]
 
@@ -42,9 +40,10 @@ class Sets:
         """Names of the states."""
         return self.packed["classification"].classes
 
-    def split(self, name: Split, tasks: Collection[str] = DATASETS) -> dict[str, Rows]:
-        """The rows of one split by task, of some tasks only if they are named."""
-        return {task: self.rows[task][name] for task in DATASETS if task in tasks}
+    def split(self, name: Split, tasks: Collection[Task] = tuple(TASKS)) -> dict[str, Rows]:
+        """Return the rows of one split by dataset, of the datasets that some tasks learn from."""
+        used = {TASKS[task].dataset for task in tasks}
+        return {dataset: self.rows[dataset][name] for dataset in DATASETS if dataset in used}
 
 
 def open_sets(prepared: str | Path, splits: str | Path) -> Sets:
@@ -69,17 +68,3 @@ def open_sets(prepared: str | Path, splits: str | Path) -> Sets:
             if not len(rows[task][split]):
                 raise PackedError(f"{splits}: no {task} image is in {split}; add images, or raise split.{split}")
     return Sets(packed, rows)
-
-
-def labelled_batch(packed: PackedSet, rows: Rows) -> Batch:
-    """Images of some rows of one set with their labels, unchanged and in order; no other task has any."""
-    masks, states = torch.zeros((0,), dtype=torch.uint8), torch.zeros((0,), dtype=torch.int64)
-    boxes, labels = torch.zeros((0, 1, 4)), torch.full((0, 1), NO_OBJECT)
-    if packed.masks is not None:
-        masks = torch.from_numpy(np.array(packed.masks[rows]))[:, None]
-    if packed.states is not None:
-        states = torch.from_numpy(packed.states[rows])
-    if packed.labels is not None:
-        boxes, labels = pad_boxes([packed.packed_boxes(row) for row in rows], [packed.labels[row] for row in rows])
-    images = stack_images([np.array(packed.images[row]) for row in rows])
-    return Batch({packed.task: images}, masks, boxes, labels, states, rows={packed.task: rows})

@@ -6,7 +6,6 @@ the same whichever other tasks are trained beside it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -18,53 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from panvision.core.tasks import TASKS
 from panvision.dataset.packed import PackedSet
 from panvision.training.data.augment import Augmentation
+from panvision.training.data.batches import NO_OBJECT, Batch
 from panvision.training.data.settings import AugmentSettings
-
-# Marks the unused rows of a padded batch of boxes.
-NO_OBJECT = -1
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch of each trained task; the labels of other tasks are empty.
-
-    Attributes:
-        images: per trained task (B, 3, S, S) uint8.
-        masks: (B, 1, S, S) uint8, 0 or 1.
-        boxes: (B, M, 4) float32 xyxy in packed pixels, M the most boxes of an image; unused rows are 0.
-        labels: (B, M) int64; NO_OBJECT marks unused rows.
-        states: (B,) int64.
-        rows: per trained task, which rows of the packed set these are.
-    """
-
-    images: dict[str, Tensor]
-    masks: Tensor
-    boxes: Tensor
-    labels: Tensor
-    states: Tensor
-    rows: dict[str, npt.NDArray[np.int64]]
-
-    def to(self, device: torch.device) -> "Batch":
-        """The batch on a device; copies from pinned memory do not wait."""
-        return Batch(
-            {task: images.to(device, non_blocking=True) for task, images in self.images.items()},
-            self.masks.to(device, non_blocking=True),
-            self.boxes.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            self.states.to(device, non_blocking=True),
-            self.rows,
-        )
-
-    def pin_memory(self) -> "Batch":
-        """The batch in page-locked memory; PyTorch's loader calls this."""
-        return Batch(
-            {task: images.pin_memory() for task, images in self.images.items()},
-            self.masks.pin_memory(),
-            self.boxes.pin_memory(),
-            self.labels.pin_memory(),
-            self.states.pin_memory(),
-            self.rows,
-        )
 
 
 class TrainingStream(Dataset[Batch]):
@@ -96,28 +50,21 @@ class TrainingStream(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         picked = {task: self._pick(task, step) for task in TASKS if task in self._rows}
         images: dict[str, Tensor] = {}
-        masks, states = torch.zeros((0,), dtype=torch.uint8), torch.zeros((0,), dtype=torch.int64)
-        boxes, labels = torch.zeros((0, 1, 4)), torch.full((0, 1), NO_OBJECT)
+        labels: dict[str, dict[str, Tensor]] = {}
         if "segmentation" in picked:
             masked = [self._segmentation(row, seed) for row, seed in picked["segmentation"]]
             images["segmentation"] = stack_images([image for image, _ in masked])
-            masks = torch.from_numpy(np.stack([mask for _, mask in masked]))[:, None]
+            labels["segmentation"] = {"masks": torch.from_numpy(np.stack([mask for _, mask in masked]))[:, None]}
         if "detection" in picked:
             boxed = [self._detection(row, seed) for row, seed in picked["detection"]]
             images["detection"] = stack_images([image for image, _, _ in boxed])
-            boxes, labels = pad_boxes([own for _, own, _ in boxed], [own for _, _, own in boxed])
+            own_boxes, own_labels = pad_boxes([own for _, own, _ in boxed], [own for _, _, own in boxed])
+            labels["detection"] = {"boxes": own_boxes, "labels": own_labels}
         if "classification" in picked:
             named = [self._classification(row, seed) for row, seed in picked["classification"]]
             images["classification"] = stack_images([image for image, _ in named])
-            states = torch.tensor([state for _, state in named])
-        return Batch(
-            images=images,
-            masks=masks,
-            boxes=boxes,
-            labels=labels,
-            states=states,
-            rows={task: np.array([row for row, _ in pairs]) for task, pairs in picked.items()},
-        )
+            labels["classification"] = {"classes": torch.tensor([state for _, state in named])}
+        return Batch(images, labels, {task: np.array([row for row, _ in pairs]) for task, pairs in picked.items()})
 
     def _pick(self, task: str, step: int) -> list[tuple[int, int]]:
         """The (row, augmentation seed) pairs of a task's batch: every row once per cycle, each cycle shuffled anew."""

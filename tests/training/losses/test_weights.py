@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from panvision.training.losses.weights import TaskWeights
 from panvision.training.settings import LossSettings
-from panvision.training.weighting import TaskWeights
 
 LOSSES = {name: torch.tensor(value) for name, value in (("seg", 0.5), ("det", 2.0), ("cls", 0.125), ("total", 3.0))}
 

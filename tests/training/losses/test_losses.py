@@ -3,22 +3,17 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+import torchvision.ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.model.heads import DetectionOutput
-from panvision.training.data.stream import NO_OBJECT, TrainingStream
-from panvision.training.losses import (
-    Term,
-    batch_terms,
-    classification_terms,
-    detection_terms,
-    giou_loss,
-    segmentation_terms,
-    sigmoid_focal_loss,
-    task_losses,
-    whole_counts,
-)
+from panvision.core.tasks import TASKS
+from panvision.model.heads.detection import DetectionOutput
+from panvision.training.data.batches import NO_OBJECT
+from panvision.training.data.stream import TrainingStream
+from panvision.training.losses import LOSSES, batch_terms, loss_names, task_losses, whole_counts
+from panvision.training.losses.detection import sigmoid_focal_loss
+from panvision.training.losses.terms import LossContext, Term
 from panvision.training.settings import LossSettings
 from panvision.training.targets import assign_targets, make_points
 from tests.training.data.packed_sets import STILL
@@ -57,7 +52,11 @@ def perfect_output():
 
 
 def detection(output, boxes=BOXES, labels=LABELS, **changes):
-    return detection_terms(output, boxes, labels, POINTS, LossSettings(**changes))
+    return terms("detection", output, {"boxes": boxes, "labels": labels}, **changes)
+
+
+def terms(task, output, labels, **changes):
+    return LOSSES[task].compute(output, labels, LossContext(POINTS, LossSettings(**changes)))
 
 
 def with_gradient(loss, *inputs):
@@ -70,61 +69,47 @@ def with_gradient(loss, *inputs):
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 0.0), (0.9, 1.5)])
 def test_focal_loss_is_torchvisions(alpha, gamma):
-    ops = pytest.importorskip("torchvision.ops")
     logits = torch.cat([4 * torch.randn(200, 3), torch.tensor([[0.0, 30.0, -30.0], [-90.0, 90.0, 1e-8]])])
     wanted = torch.rand(202, 3) < 0.5
     ours = with_gradient(lambda x: sigmoid_focal_loss(x, wanted, alpha=alpha, gamma=gamma), logits)
-    theirs = with_gradient(lambda x: ops.sigmoid_focal_loss(x, wanted.float(), alpha=alpha, gamma=gamma), logits)
+    theirs = with_gradient(
+        lambda x: torchvision.ops.sigmoid_focal_loss(x, wanted.float(), alpha=alpha, gamma=gamma), logits
+    )
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_giou_loss_is_torchvisions_of_the_boxes_around_any_point():
-    ops = pytest.importorskip("torchvision.ops")
-    predicted, wanted = 8 * torch.rand(200, 4), 8 * torch.rand(200, 4)
-    wanted[0] = predicted[0]
-    wanted[1] = 0
-    predicted[2] *= 1e-4
-
-    def theirs(ltrb):
-        boxes = [torch.cat([-each[:, :2], each[:, 2:]], dim=1) for each in (ltrb, wanted)]
-        return ops.generalized_box_iou_loss(*boxes)
-
-    ours = with_gradient(giou_loss, predicted, wanted)
-    torch.testing.assert_close(ours, with_gradient(theirs, predicted), rtol=1e-5, atol=1e-6)
-
-
-def test_mask_loss_is_binary_cross_entropy_over_all_pixels():
+def test_segmentation_loss_is_binary_cross_entropy():
     logits, masks = torch.randn(2, 1, 8, 8), torch.randint(0, 2, (2, 1, 8, 8), dtype=torch.uint8)
     expected = F.binary_cross_entropy_with_logits(logits, masks.float())
-    assert segmentation_terms(logits, masks)["seg"].mean() == pytest.approx(expected)
+    assert terms("segmentation", logits, {"masks": masks})["seg"].mean() == pytest.approx(expected)
 
 
-def test_state_loss_is_the_focal_loss_of_the_paper():
+def test_classification_loss_is_the_focal_loss():
     logits, states = torch.tensor([[2.0, 0.5, -1.0], [0.0, 0.0, 3.0]]), torch.tensor([0, 1])
     p = logits.softmax(1)[[0, 1], states]
     expected = (0.25 * (1 - p) ** 2 * -p.log()).mean()
-    assert classification_terms(logits, states, LossSettings())["cls"].mean() == pytest.approx(expected)
+    assert terms("classification", logits, {"classes": states})["cls"].mean() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_state_loss_is_cross_entropy_by_param(smoothing):
+def test_classification_loss_is_cross_entropy_by_param(smoothing):
     logits, states = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
-    settings_ = LossSettings(state="cross_entropy", label_smoothing=smoothing)
+    settings_ = {"state": "cross_entropy", "label_smoothing": smoothing}
     expected = F.cross_entropy(logits, states, label_smoothing=smoothing)
-    assert classification_terms(logits, states, settings_)["cls"].mean() == pytest.approx(expected)
+    assert terms("classification", logits, {"classes": states}, **settings_)["cls"].mean() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("box", ["smooth_l1", "giou"])
-def test_a_perfect_detector_has_no_class_and_no_box_loss(box):
-    terms = detection(perfect_output(), box=box)
-    assert terms["det_class"].mean() == pytest.approx(0, abs=1e-5)
-    assert terms["det_box"].mean() == pytest.approx(0, abs=1e-5)
-    # Centerness is no yes or no: its binary cross-entropy ends at the targets' entropy.
-    assert 0 < terms["det_centerness"].mean() < math.log(2)
+def test_perfect_detector_has_no_class_and_no_box_loss(box):
+    found = detection(perfect_output(), box=box)
+    assert found["det_class"].mean() == pytest.approx(0, abs=1e-5)
+    assert found["det_box"].mean() == pytest.approx(0, abs=1e-5)
+    # Centerness is a fraction: its binary cross-entropy ends at the targets' entropy.
+    assert 0 < found["det_centerness"].mean() < math.log(2)
 
 
 @pytest.mark.parametrize("box", ["smooth_l1", "giou"])
-def test_the_box_loss_has_a_gradient_at_positive_points_only(box):
+def test_box_loss_has_a_gradient_at_positive_locations_only(box):
     output = head_output()
     detection(output, box=box)["det_box"].mean().backward()
     targets = assign_targets(POINTS, BOXES, LABELS, center_radius=1.5)
@@ -133,18 +118,18 @@ def test_the_box_loss_has_a_gradient_at_positive_points_only(box):
     assert ((gradient > 0) == positive).all()
 
 
-def test_box_losses_are_weighted_by_centerness_and_counted_by_it():
+def test_box_loss_is_weighted_by_centerness():
     targets = assign_targets(POINTS, BOXES, LABELS, center_radius=1.5)
     weights = targets.centerness[targets.labels != NO_OBJECT]
     assert detection(head_output())["det_box"].count == pytest.approx(float(weights.sum()))
 
 
-def test_class_loss_is_per_positive_point():
+def test_class_loss_is_per_positive_location():
     targets = assign_targets(POINTS, BOXES, LABELS, center_radius=1.5)
     assert detection(head_output())["det_class"].count == float((targets.labels != NO_OBJECT).sum())
 
 
-def test_without_any_box_losses_are_finite_and_every_output_has_a_gradient():
+def test_batch_without_boxes_is_finite_with_gradients():
     output = head_output()
     nothing = (torch.zeros(2, 1, 4), torch.full((2, 1), NO_OBJECT))
     losses = task_losses(detection(output, *nothing), LossSettings())
@@ -157,7 +142,7 @@ def test_without_any_box_losses_are_finite_and_every_output_has_a_gradient():
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000), st.sampled_from(["smooth_l1", "giou"]))
-def test_terms_of_two_batches_add_up_to_those_of_both(seed, box):
+def test_terms_of_two_batches_add_up(seed, box):
     output = head_output(seed)
     whole = detection(output, box=box)
     halves = []
@@ -168,33 +153,34 @@ def test_terms_of_two_batches_add_up_to_those_of_both(seed, box):
         assert (halves[0][name] + halves[1][name]).mean().item() == pytest.approx(term.mean().item(), rel=1e-4)
 
 
-def test_total_is_the_weighted_sum_and_detection_the_sum_of_its_parts():
+def test_total_is_the_weighted_sum():
     one = torch.tensor(1.0)
-    terms = {name: Term(one * value, one) for name, value in
-             {"seg": 2, "det_class": 3, "det_box": 5, "det_centerness": 7, "cls": 11}.items()}  # fmt: skip
-    losses = task_losses(terms, LossSettings(seg=1.5, det=0.5, cls=2.0))
+    values = {"seg": 2, "det_class": 3, "det_box": 5, "det_centerness": 7, "cls": 11}
+    found = {name: Term(one * value, one) for name, value in values.items()}
+    losses = task_losses(found, LossSettings(seg=1.5, det=0.5, cls=2.0))
     assert float(losses["det"]) == 15
     assert float(losses["total"]) == 1.5 * 2 + 0.5 * 15 + 2.0 * 11
-    assert float(task_losses({"seg": terms["seg"]}, LossSettings())["total"]) == 2
+    assert float(task_losses({"seg": found["seg"]}, LossSettings())["total"]) == 2
 
 
-def test_what_parts_add_to_the_whole_adds_up_to_it():
-    """The parts count different numbers of points, so the mean of their means is not the mean of the whole."""
+def test_parts_add_up_to_the_whole():
+    """The parts count different numbers of locations, so the mean of their means is not the mean of the whole."""
     sets = small_sets()
     model = small_model(sets).eval()
     stream = TrainingStream(sets.packed, sets.split("train"), STILL, batch_size=2, seed=1)
     batches = [stream[step] for step in range(3)]
     # A part without a positive point.
-    batches[1].labels.fill_(NO_OBJECT)
+    batches[1].labels["detection"]["labels"].fill_(NO_OBJECT)
     settings = LossSettings()
+    context = LossContext(POINTS, settings)
     with torch.no_grad():
         parts = []
         for batch in batches:
             images = torch.cat(list(batch.images.values()))
             outputs = model(images, tuple(batch.images), dict.fromkeys(batch.images, 2))
-            parts.append(batch_terms(outputs, batch, POINTS, settings))
+            parts.append(batch_terms(outputs, batch, context))
     whole = {name: parts[0][name] + parts[1][name] + parts[2][name] for name in parts[0]}
-    counts = whole_counts(batches, POINTS, settings)
+    counts = whole_counts(batches, tuple(TASKS), context)
     assert {name: float(count) for name, count in counts.items()} == pytest.approx(
         {name: float(term.count) for name, term in whole.items()}
     )
@@ -203,3 +189,7 @@ def test_what_parts_add_to_the_whole_adds_up_to_it():
         assert sum(float(share[name]) for share in shares) == pytest.approx(float(value))
     means = [float(task_losses(part, settings)["det_class"]) for part in parts]
     assert sum(means) / 3 != pytest.approx(float(task_losses(whole, settings)["det_class"]), rel=0.01)
+
+
+def test_loss_names_are_those_of_the_curves():
+    assert loss_names() == ("seg", "det", "det_class", "det_box", "det_centerness", "cls", "total")

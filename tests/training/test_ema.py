@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from panvision.training.average import MovingAverage
+from panvision.training.ema import MovingAverage
 
 
 def small_model():

@@ -1,0 +1,46 @@
+"""The rows of the table of heads, and layers that heads share."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from panvision.model.settings import ModelSettings
+
+
+class HeadInputs(NamedTuple):
+    """Inputs that a head is built from.
+
+    Attributes:
+        settings: the network's shape.
+        backbone_channels: channels of C2 to C5.
+        num_classes: classes of the task's dataset, at least 1.
+    """
+
+    settings: ModelSettings
+    backbone_channels: Sequence[int]
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One row of the table of heads.
+
+    Attributes:
+        build: makes the head. Its attribute `levels` names the feature maps that `forward` takes, in order: "C2" to
+            "C5" of the backbone, "P2" to "P5" of the FPN.
+        flatten: turns the head's output into the raw outputs of a model file, in the order of `TaskSpec.outputs`, each
+            (N, ...).
+        for_runtimes: returns a module that computes the same and that runtimes execute faster; None is the head itself.
+    """
+
+    build: Callable[[HeadInputs], nn.Module]
+    flatten: Callable[[Any], tuple[Tensor, ...]]
+    for_runtimes: Callable[[Any], nn.Module] | None = None
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm (Wu & He 2018) with at most 32 groups; small batches do not disturb it."""
+    return nn.GroupNorm(math.gcd(32, channels), channels)

@@ -1,0 +1,256 @@
+"""Training of one phase: steps, validation, the best epoch, early stopping."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from panvision.core.tasks import TASKS
+from panvision.model.multitask import MultiTaskModel
+from panvision.training.curves import epoch_line, epoch_row
+from panvision.training.data.batches import Batch
+from panvision.training.data.stream import training_batches
+from panvision.training.devices import restore_random_state
+from panvision.training.ema import MovingAverage
+from panvision.training.guards import (
+    FiniteGuard,
+    Means,
+    TrainingError,
+    check_finite,
+    excused_values,
+    validation_not_finite,
+)
+from panvision.training.hooks import EpochResult, Hook
+from panvision.training.losses import whole_counts
+from panvision.training.losses.objective import Objective
+from panvision.training.losses.weights import TaskWeights
+from panvision.training.optimisation import Precision, make_optimizer, trained_weights
+from panvision.training.plan import Phase
+from panvision.training.schedule import Schedule
+from panvision.training.validation import Validation, validate
+
+# Steps between two reads of the losses on a GPU, which each make it wait.
+REFRESH = 10
+# Steps between two checks that all values are finite, by kind of device. A CPU has nothing to wait for.
+CHECK_EVERY = {"cpu": 1}
+
+
+@dataclass
+class TrainState:
+    """Everything that an optimiser step changes.
+
+    Attributes:
+        model: the trained model, on its device.
+        optimizer, schedule, scaler: how gradients become weights.
+        loss_weights: weights of the tasks' losses, learned or fixed.
+        ema: the averaged model, if there is one.
+        step, epoch: optimiser steps taken, and epochs trained and validated.
+        best, stale: lowest validation loss, and epochs since then.
+        rates: learning rates of the last step by name.
+        means: means of the values of the current epoch's steps.
+        guard: watches these values.
+    """
+
+    model: MultiTaskModel
+    optimizer: Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler
+    loss_weights: TaskWeights
+    ema: MovingAverage | None = None
+    step: int = 0
+    epoch: int = 0
+    best: float = math.inf
+    stale: int = 0
+    rates: dict[str, float] = field(default_factory=dict)
+    means: Means = field(default_factory=Means)
+    guard: FiniteGuard = field(default_factory=FiniteGuard)
+
+    @property
+    def shipped(self) -> MultiTaskModel:
+        """The model that is validated and kept: the averaged one if there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as tensors and plain values."""
+        named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "guard"}
+        return {name: value.state_dict() if hasattr(value, "state_dict") else value for name, value in named.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        for name, value in state.items():
+            own = getattr(self, name)
+            if hasattr(own, "load_state_dict"):
+                own.load_state_dict(value)
+            else:
+                setattr(self, name, value)
+
+
+def start(model: MultiTaskModel, phase: Phase) -> TrainState:
+    """Return the state before the first step of a phase.
+
+    Raises:
+        TrainingError: the phase is shorter than its warm-up.
+    """
+    train, steps = phase.train, phase.epochs * phase.epoch_steps(model)
+    if phase.epochs and train.warmup_steps >= steps:
+        raise TrainingError(
+            f"{phase.name}: train.warmup_steps is {train.warmup_steps}, but the phase has {steps} optimiser steps; "
+            f"lower it, or raise train.{phase.name}.epochs"
+        )
+    weights = TaskWeights(phase.loss).to(phase.ranks.device)
+    optimizer = make_optimizer(
+        model, phase.lr, train.weight_decay, backbone_lr=phase.backbone_lr, loss_weights=weights.parameters()
+    )
+    return TrainState(
+        model=model,
+        optimizer=optimizer,
+        schedule=Schedule(optimizer, train, phase.lr, max(1, steps)),
+        scaler=Precision(phase.ranks.device, train.amp).make_scaler(),
+        loss_weights=weights,
+        ema=MovingAverage(model, train.ema_decay) if train.ema_decay else None,
+    )
+
+
+def train_step(state: TrainState, objective: nn.Module, batches: Sequence[Batch], phase: Phase) -> dict[str, Tensor]:
+    """Take one optimiser step over batches that count as one, and return its losses and gradient norm, () each.
+
+    Nothing waits for a GPU.
+    """
+    state.optimizer.zero_grad(set_to_none=True)
+    values = _backward(state, objective, batches, phase)
+    state.scaler.unscale_(state.optimizer)
+    limit = math.inf if phase.train.grad_clip is None else phase.train.grad_clip
+    grad_norm = torch.nn.utils.clip_grad_norm_(trained_weights(state.model), limit)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.schedule.step()
+    if state.ema is not None:
+        state.ema.update(state.model)
+    return values | {"grad_norm": grad_norm.detach()}
+
+
+def _backward(state: TrainState, objective: nn.Module, batches: Sequence[Batch], phase: Phase) -> dict[str, Tensor]:
+    """Compute gradients and losses of all batches, and of all ranks' shards of them, as if they were one."""
+    ranks, parts = phase.ranks, len(batches) * phase.ranks.size
+    counts = None
+    if parts > 1:
+        counts = whole_counts(batches, state.model.tasks, phase.context(state.model))
+        ranks.add_up(list(counts.values()))
+    sums: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches, 1):
+        # Gradients are exchanged once, with the last batch.
+        waits = isinstance(objective, DistributedDataParallel) and number < len(batches)
+        with objective.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
+            value, losses = objective(batch, counts, parts)
+            # DDP divides by the number of ranks, and the objectives are parts of a sum.
+            state.scaler.scale(value if ranks.size == 1 else value * ranks.size).backward()
+        for name, loss in losses.items():
+            sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+    if ranks.size > 1:
+        own = ~torch.stack(list(sums.values())).isfinite().all()
+        sums |= {f"rank {rank}": own.float() * (rank == ranks.rank) for rank in range(ranks.size)}
+        ranks.add_up(list(sums.values()))
+    return sums
+
+
+def fit(
+    state: TrainState, phase: Phase, hooks: Sequence[Hook] = (), *, random_state: dict[str, Any] | None = None
+) -> None:
+    """Train until the last epoch, or until `patience` epochs brought no better validation loss.
+
+    Args:
+        state: where the phase is; a restored one continues.
+        phase: what to do.
+        hooks: called after steps, between batches of a validation, and after epochs, in their order.
+        random_state: of the random generators, of a restored state.
+
+    Raises:
+        TrainingError: a loss or a gradient is not finite; the message names the batch's files.
+    """
+    if phase.epochs == 0:
+        validation = _validate(state, phase, hooks)
+        _after_epoch(hooks, state, EpochResult(row=None, validation=validation, better=True))
+        return
+    steps = phase.epoch_steps(state.model)
+    accumulate = phase.train.accumulate
+    batches = training_batches(
+        phase.stream(state.model, phase.ranks.rank),
+        start=state.step * accumulate,
+        stop=phase.epochs * steps * accumulate,
+        workers=phase.train.workers,
+        pin_memory=phase.ranks.device.type == "cuda",
+    )
+    objective = phase.ranks.wrap(Objective(state.model, state.loss_weights, phase.context(state.model), phase.train))
+    if random_state is not None:
+        # After the loader was made: it draws a number itself.
+        restore_random_state(random_state, phase.ranks.device)
+    while state.epoch < phase.epochs and state.stale < phase.train.patience:
+        learned = _train_epoch(state, phase, objective, batches, hooks)
+        validation = _validate(state, phase, hooks)
+        state.epoch, state.means = state.epoch + 1, Means()
+        total = validation.losses["total"]
+        better = total < state.best
+        state.best, state.stale = (total, 0) if better else (state.best, state.stale + 1)
+        if phase.ranks.leads:
+            print(epoch_line(phase.name, state.epoch, phase.epochs, learned, validation, better=better), flush=True)
+        _after_epoch(hooks, state, EpochResult(epoch_row(state.epoch, learned, validation), validation, better))
+    if state.stale >= phase.train.patience and phase.ranks.leads:
+        print(f"{phase.name}: {state.stale} epochs without a better validation loss; stopped", flush=True)
+
+
+def _train_epoch(
+    state: TrainState, phase: Phase, objective: nn.Module, batches: Iterator[Batch], hooks: Sequence[Hook]
+) -> dict[str, float]:
+    """Take the remaining steps of an epoch; return its mean values, last rates, loss weights, and passes."""
+    state.model.train()
+    steps, device = phase.epoch_steps(state.model), phase.ranks.device
+    done, excused = state.step - state.epoch * steps, excused_values(state.scaler)
+    title = f"{phase.name} {state.epoch + 1}/{phase.epochs}"
+    hidden = None if phase.ranks.leads else True
+    with tqdm(total=steps, initial=done, desc=title, leave=False, disable=hidden, dynamic_ncols=True) as bar:
+        for step in range(done + 1, steps + 1):
+            state.rates = state.schedule.rates()
+            own = [next(batches).to(device) for _ in range(phase.train.accumulate)]
+            values = train_step(state, objective, own, phase)
+            state.guard.note(state.step, values, excused=excused)
+            state.means.add(values)
+            state.step += 1
+            if step % CHECK_EVERY.get(device.type, REFRESH) == 0 or step == steps:
+                check_finite(state, phase)
+                excused = excused_values(state.scaler)
+            if step % REFRESH == 0 or step == steps:
+                learned = state.means.read()
+                bar.set_postfix_str(
+                    " ".join(f"{spec.loss} {learned[spec.loss]:.3f}" for spec in TASKS.values() if spec.loss in learned)
+                )
+                bar.update(step - bar.n)
+            for hook in hooks:
+                hook.after_step(state)
+    learned = state.means.read()
+    drawn = state.step * phase.train.accumulate * phase.train.batch_size
+    passes = {f"seen_{dataset}": drawn / size for dataset, size in phase.datasets(state.model).items()}
+    return learned | state.rates | state.loss_weights.current(learned) | passes
+
+
+def _validate(state: TrainState, phase: Phase, hooks: Sequence[Hook]) -> Validation:
+    def between() -> None:
+        for hook in hooks:
+            hook.between_batches(state)
+
+    context = phase.context(state.model)
+    found = validate(state.shipped, phase.sets, context, phase.train, ranks=phase.ranks, between=between)
+    if not math.isfinite(found.losses["total"]):
+        raise validation_not_finite(phase.name, found.losses, found.unsound)
+    return found
+
+
+def _after_epoch(hooks: Sequence[Hook], state: TrainState, result: EpochResult) -> None:
+    for hook in hooks:
+        hook.after_epoch(state, result)

@@ -1,0 +1,70 @@
+"""Losses: one module per task, one row each in `LOSSES`, and their weighted sum."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from panvision.core.tasks import TASKS, Task
+from panvision.model.multitask import Outputs
+from panvision.training.data.batches import Batch
+from panvision.training.losses import classification, detection, segmentation
+from panvision.training.losses.terms import LossContext, TaskLoss, Terms
+from panvision.training.losses.weights import loss_weights
+from panvision.training.settings import LossSettings
+
+LOSSES: dict[Task, TaskLoss] = {
+    "segmentation": segmentation.LOSS,
+    "detection": detection.LOSS,
+    "classification": classification.LOSS,
+}
+
+
+def loss_names() -> tuple[str, ...]:
+    """Return the names of all losses as the curves list them: each task's loss, its terms if several, `total`."""
+    names: list[str] = []
+    for task, spec in TASKS.items():
+        terms = LOSSES[task].terms
+        names += [spec.loss, *(terms if len(terms) > 1 else ())]
+    return (*names, "total")
+
+
+def batch_terms(outputs: Outputs, batch: Batch, context: LossContext) -> Terms:
+    """Return all terms of one batch; tasks whose output is absent are left out."""
+    terms: Terms = {}
+    for task, output in outputs.items():
+        terms |= LOSSES[task].compute(output, batch.labels[TASKS[task].dataset], context)
+    return terms
+
+
+def whole_counts(batches: Sequence[Batch], tasks: Sequence[Task], context: LossContext) -> dict[str, Tensor]:
+    """Return the counts of all terms over several batches; they follow from the labels alone, without a model."""
+    counts: dict[str, Tensor] = {}
+    for batch in batches:
+        for task in tasks:
+            found = LOSSES[task].count(batch.labels[TASKS[task].dataset], context)
+            counts |= {name: counts[name] + count if name in counts else count for name, count in found.items()}
+    return counts
+
+
+def task_losses(terms: Terms, settings: LossSettings, counts: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Return the mean of every term, the loss of every task as the sum of its terms, and `total` = L.
+
+    L = Σ weight · loss over the tasks that have terms, with the weights of the `loss` section.
+
+    Args:
+        terms: of one batch, or of several added up.
+        settings: the weights.
+        counts: if the terms are those of a part, the counts of the whole (`whole_counts`): the losses are then what
+            the part adds to the whole's. Means of parts would weight a location by the number of others in its part.
+    """
+    losses = {name: term.mean() if counts is None else term.part_of(counts[name]) for name, term in terms.items()}
+    weights = loss_weights(settings)
+    weighted: list[Tensor] = []
+    for task, spec in TASKS.items():
+        parts = [losses[name] for name in LOSSES[task].terms if name in losses]
+        if parts:
+            losses[spec.loss] = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+            weighted.append(weights[spec.loss] * losses[spec.loss])
+    losses["total"] = torch.stack(weighted).sum()
+    return losses

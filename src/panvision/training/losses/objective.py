@@ -1,0 +1,40 @@
+"""The minimised loss of a batch as one module, which DistributedDataParallel can wrap."""
+
+import torch
+from torch import Tensor, nn
+
+from panvision.model.multitask import MultiTaskModel
+from panvision.training.data.batches import Batch
+from panvision.training.losses import batch_terms, task_losses
+from panvision.training.losses.terms import LossContext
+from panvision.training.losses.weights import TaskWeights
+from panvision.training.optimisation import Precision
+from panvision.training.settings import TrainSettings
+
+
+class Objective(nn.Module):
+    """Forward pass, losses and their weights."""
+
+    def __init__(
+        self, model: MultiTaskModel, loss_weights: TaskWeights, context: LossContext, train: TrainSettings
+    ) -> None:
+        super().__init__()
+        self.model, self.loss_weights, self.context = model, loss_weights, context
+        self._autocast = Precision(context.points.xy.device, train.amp).autocast
+        # In a tuple, so that the compiled model's weights are not listed twice. Validation is not compiled: it would be
+        # a second compilation, for few passes.
+        self._run = (torch.compile(model, dynamic=False) if train.compile else model,)
+
+    def forward(self, batch: Batch, counts: dict[str, Tensor] | None, parts: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return () the objective of one part of a batch, and its losses.
+
+        Args:
+            batch: on the device; passes the backbone once, all datasets together.
+            counts: of the whole batch's terms, if it has several parts.
+            parts: number of parts of the whole batch.
+        """
+        images = torch.cat(list(batch.images.values()))
+        with self._autocast():
+            outputs = self._run[0](images, self.model.tasks, {name: len(own) for name, own in batch.images.items()})
+        losses = task_losses(batch_terms(outputs, batch, self.context), self.context.settings, counts)
+        return self.loss_weights.objective(losses, parts=parts), losses
