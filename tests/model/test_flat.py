@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from panvision.core.tasks import TASKS
 from panvision.decoding.points import level_points
-from panvision.inference import backend
 from panvision.model.flat import OUTPUTS_OF, FlatModel, join_levels
 from tests.model.small import SIDE, SUBSETS, pictures, small_model
 
@@ -65,6 +65,5 @@ def test_a_model_of_fewer_tasks_gives_fewer_outputs_and_the_same(tasks):
         torch.testing.assert_close(value, expected[name])
 
 
-def test_both_rooms_mean_the_same_outputs():
-    """Inference runs without this room, so it has names of its own."""
-    assert OUTPUTS_OF == backend.OUTPUTS_OF
+def test_outputs_are_those_of_the_task_table():
+    assert {task: spec.outputs for task, spec in TASKS.items()} == OUTPUTS_OF

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from panvision.decoding.boxes import Thresholds, select
+from panvision.decoding.decoder import Thresholds
+from panvision.decoding.detection import select
 from panvision.decoding.points import level_points
 from panvision.model.flat import join_levels
 from panvision.model.heads import DetectionOutput
 from panvision.model.multitask import MultiTaskModel, Outputs
-from panvision.scoring.classification import classification_scores
-from panvision.scoring.detection import Prediction, Truth, coco_scores
-from panvision.scoring.segmentation import Counts, pixel_counts, segmentation_scores
+from panvision.scoring.interim import Prediction, Truth, classification_scores, coco_scores, segmentation_scores
+from panvision.scoring.segmentation import Counts, pixel_counts
 from panvision.training.data.sets import Sets, labelled_batch
 from panvision.training.data.stream import NO_OBJECT, Batch
 from panvision.training.distributed import Alone, Ranks
