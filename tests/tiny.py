@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from panvision.core.tasks import TASKS
-from panvision.decoding.boxes import Thresholds
+from panvision.decoding.decoder import RawOutputs, Thresholds
 from panvision.decoding.points import level_points
-from panvision.inference.backend import METADATA_KEY, ModelInfo, RawOutputs
+from panvision.inference.backend import METADATA_KEY, ModelInfo
 
 SIZE = 64
 STRIDES = (8, 16, 32)
@@ -44,7 +44,13 @@ class ColourBackend:
                 place = int(np.argmin(np.abs(points - (box[:2] + box[2:]) / 2).sum(axis=1)))
                 class_logits[row, place, 1] = self.box_logit
                 ltrb[row, place] = np.concatenate([points[place] - box[:2], box[2:] - points[place]]) / strides[place]
-        return RawOutputs(pixels.mean(axis=3) - 128.0, class_logits, ltrb, centerness, pixels.mean(axis=(1, 2)) / 10.0)
+        return {
+            "mask_logits": pixels.mean(axis=3) - 128.0,
+            "class_logits": class_logits,
+            "ltrb": ltrb,
+            "centerness": centerness,
+            "state_logits": pixels.mean(axis=(1, 2)) / 10.0,
+        }
 
 
 class PartBackend(ColourBackend):
@@ -54,8 +60,8 @@ class PartBackend(ColourBackend):
         super().__init__(part_info(*tasks))
 
     def run(self, images: np.ndarray) -> RawOutputs:
-        whole = super().run(images)._asdict()
-        return RawOutputs(**{name: whole[name] for name in self.info.output_names})
+        whole = super().run(images)
+        return {name: whole[name] for name in self.info.output_names}
 
 
 def part_info(*tasks: str) -> ModelInfo:

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
+from panvision.core.tasks import TASKS
 from panvision.dataset.packed import BOX_COLUMNS, SPLIT_COLUMNS
 from panvision.dataset.problems import COLUMNS
 from panvision.export.ship import TRAINED_SECTIONS
-from panvision.inference.backend import OUTPUTS_OF
 from panvision.model import checkpoint
 from panvision.prepare.load import INDEX_COLUMNS, LABEL_COLUMNS
 from tests.pipeline.scratch import ROOT
@@ -34,7 +34,7 @@ def named(text):
         ("### ONNX, `panvision.onnx` and `panvision.int8.onnx`", json.loads(INFO.to_metadata())),
         (
             "### ONNX, `panvision.onnx` and `panvision.int8.onnx`",
-            [name for task in OUTPUTS_OF.values() for name in task],
+            [name for spec in TASKS.values() for name in spec.outputs],
         ),
         ("### Checkpoint, `best_model.pth`", TRAINED_SECTIONS),
         ("## Packed sets, `build/prepared/<task>/`", INDEX_COLUMNS),

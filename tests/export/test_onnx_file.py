@@ -47,7 +47,7 @@ def test_any_number_of_pictures_gives_what_the_network_gives(exported, trained, 
     images = np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
     with torch.inference_mode():
         expected = FlatModel(trained.model)(torch.tensor(images))
-    for output, tensor in zip(Predictor.load(exported).raw(images), expected, strict=True):
+    for output, tensor in zip(Predictor.load(exported).raw(images).values(), expected, strict=True):
         np.testing.assert_allclose(output, tensor.numpy(), atol=1e-4, rtol=1e-4)
 
 

@@ -24,5 +24,5 @@ def test_it_gives_what_onnx_runtime_gives(exported, tmp_path, numbers) -> None:
     compiled = openvino.Core().compile_model(str(path), "CPU", hints)
     for batch in (images[:1], images):
         found = compiled(batch)
-        for name, expected in Predictor.load(path).raw(batch)._asdict().items():
+        for name, expected in Predictor.load(path).raw(batch).items():
             np.testing.assert_allclose(found[name], expected, atol=limit * max(1.0, np.abs(expected).max()))

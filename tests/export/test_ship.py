@@ -11,7 +11,7 @@ from panvision.cli.main import main
 from panvision.config import Config
 from panvision.core.tasks import TASKS
 from panvision.export.settings import ExportSettings
-from panvision.inference.backend import OUTPUTS_OF, PredictorError
+from panvision.inference.backend import PredictorError
 from panvision.inference.origin import params_hash
 from panvision.inference.predictor import Predictor
 from tests.export.conftest import TRAINED, save_figures, save_model
@@ -118,11 +118,11 @@ def test_a_model_of_fewer_tasks_ships_with_their_outputs_alone(project, pictures
     save_figures(project / "metrics", tasks)
     runpy.run_path(str(STAGE), run_name="__main__")
     outputs = [output.name for output in onnx.load("models/panvision.onnx").graph.output]
-    assert outputs == [name for task in tasks for name in OUTPUTS_OF[task]]
+    assert outputs == [name for task in tasks for name in TASKS[task].outputs]
     reference, shipped = Predictor.load("models/best_model.pth"), Predictor.load("models/panvision.onnx")
     assert shipped.tasks == tasks and set(shipped.predict(pictures[0])) == set(tasks)
-    for name, output in shipped.raw(pictures)._asdict().items():
-        expected = getattr(reference.raw(pictures), name)
+    for name, output in shipped.raw(pictures).items():
+        expected = reference.raw(pictures)[name]
         assert (output is None) == (expected is None) == (name not in outputs)
         if output is not None:
             np.testing.assert_allclose(output, expected, atol=1e-4, rtol=1e-4)
@@ -152,7 +152,7 @@ def test_the_stage_fails_and_leaves_nothing_when_the_models_differ(project, expo
     (project / "params.yaml").write_text(WITHOUT_INT8.replace("opset: 18", "max_probability_error: 1.0e-12"))
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(STAGE), run_name="__main__")
-    assert "models/best_model.pth: its ONNX export answers differently on 15 pictures" in caught.value.code
+    assert "models/best_model.pth: its ONNX export answers differently on 15 images" in caught.value.code
     assert not [name for name in WRITTEN if (project / name).exists()]
     assert [path.name for path in (project / "models").iterdir()] == ["best_model.pth"]
 

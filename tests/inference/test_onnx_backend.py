@@ -53,9 +53,9 @@ def test_onnx_runtime_gives_what_the_graph_says(tmp_path) -> None:
     assert predictor.info == INFO
     images = np.stack([picture(64, 64), picture(64, 64, colour=(120, 0, 0))])
     outputs, expected = predictor.raw(images), ColourBackend().run(images)
-    np.testing.assert_allclose(outputs.mask_logits, expected.mask_logits, rtol=1e-5)
-    np.testing.assert_allclose(outputs.state_logits, expected.state_logits, rtol=1e-5)
-    assert all(output.dtype == np.float32 and len(output) == 2 for output in outputs)
+    for name in ("mask_logits", "state_logits"):
+        np.testing.assert_allclose(outputs[name], expected[name], rtol=1e-5)
+    assert all(output.dtype == np.float32 and len(output) == 2 for output in outputs.values())
     result = predictor.predict(picture(128, 64))
     assert result["detection"]["class_names"] == ["lid"]
     assert result["detection"]["boxes"] == [[0.0, 0.0, 16.0, 8.0]]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.inference.backend import PredictorError, RawOutputs
+from panvision.decoding.decoder import RawOutputs
+from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
 from tests.tiny import (
     BOX_NAMES,
@@ -137,7 +138,7 @@ def test_outputs_that_are_no_numbers_are_refused(value) -> None:
     class Damaged(ColourBackend):
         def run(self, images: np.ndarray) -> RawOutputs:
             outputs = super().run(images)
-            outputs.ltrb[0, 3, 1] = value
+            outputs["ltrb"][0, 3, 1] = value
             return outputs
 
     with pytest.raises(PredictorError, match="not finite numbers"):
@@ -147,7 +148,7 @@ def test_outputs_that_are_no_numbers_are_refused(value) -> None:
 def test_outputs_that_do_not_fit_the_metadata_are_refused() -> None:
     class Short(ColourBackend):
         def run(self, images: np.ndarray) -> RawOutputs:
-            return super().run(images)._replace(centerness=np.zeros((1, PLACES - 1), np.float32))
+            return {**super().run(images), "centerness": np.zeros((1, PLACES - 1), np.float32)}
 
     with pytest.raises(PredictorError, match="export it again"):
         Predictor(Short()).predict(picture())

@@ -33,7 +33,7 @@ def test_a_checkpoint_answers_as_its_network(checkpoint) -> None:
     images = np.stack([picture(64, 64), picture(64, 64, colour=(120, 0, 0))])
     with torch.inference_mode():
         expected = FlatModel(load_checkpoint(checkpoint)[0])(torch.tensor(images))
-    for output, tensor in zip(predictor.raw(images), expected, strict=True):
+    for output, tensor in zip(predictor.raw(images).values(), expected, strict=True):
         assert output.dtype == np.float32
         np.testing.assert_allclose(output, tensor.numpy(), atol=1e-5)
 

@@ -84,9 +84,8 @@ def test_training_depends_on_its_own_lock_and_no_other_stage_does():
 
 
 @pytest.mark.parametrize("name", ["train_phase1", "train_phase2"])
-def test_an_interval_or_an_evaluation_figure_never_retrains(name):
-    scoring = [file.stem for file in listed_files(STAGES[name]) if file.parent.name in ("scoring", "evaluation")]
-    assert sorted(scoring) == ["__init__", "classification", "detection", "segmentation"]
+def test_training_lists_no_evaluation_code(name):
+    assert not [file for file in listed_files(STAGES[name]) if "evaluation" in file.parts]
 
 
 def test_every_stage_says_what_it_does_and_keeps_nothing_between_runs():

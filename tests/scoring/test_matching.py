@@ -18,27 +18,27 @@ def match(truth, found, scores):
 
 
 @pytest.mark.parametrize(("order", "hits"), [((0, 1), [True, True]), ((1, 0), [True, False])])
-def test_of_two_equally_near_true_boxes_the_last_is_taken(order, hits):
-    truth = [([0, 0, 10, 10], [4, 0, 14, 10])[place] for place in order]
-    # The first lies half way between them, the second near the left one alone.
+def test_match_boxes_takes_the_last_of_equal_overlaps(order, hits):
+    truth = [([0, 0, 10, 10], [4, 0, 14, 10])[number] for number in order]
+    # The first is half way between them, the second overlaps the left one only.
     found = match(truth, [[2, 0, 12, 10], [-1, 0, 9, 10]], [0.9, 0.8])
     assert found.hits[ALL, 0].tolist() == hits
 
 
-def test_a_true_box_that_counts_is_taken_before_a_nearer_one_that_does_not():
+def test_match_boxes_prefers_a_true_box_that_counts():
     found = match([[0, 0, 34, 34], [0, 0, 31, 31]], [[0, 0, 33, 33]], [0.9])
     assert found.match.tolist() == [0]
     assert found.hits[SMALL, 0].tolist() == [True] and not found.ignored[SMALL, 0].any()
     assert found.iou.tolist() == [pytest.approx(33**2 / 34**2)]
 
 
-def test_a_box_matched_to_one_that_does_not_count_does_not_count_either():
+def test_match_boxes_ignores_matches_of_ignored_boxes():
     found = match([[0, 0, 34, 34]], [[0, 0, 31, 31], [60, 0, 91, 31]], [0.9, 0.8])
     assert found.ignored[SMALL, 0].tolist() == [True, False]  # the other is a false positive
     assert found.match.tolist() == [0, -1]
 
 
-def test_what_is_beyond_the_best_hundred_of_a_class_does_not_count():
+def test_match_boxes_counts_a_hundred_of_a_class():
     true, many = [[0, 0, 10, 10]], MAX_DETECTIONS + 1
     boxes = [[50, 0, 60, 10]] * MAX_DETECTIONS + true
     found = match(true, boxes, np.linspace(1, 0.5, many))
@@ -46,7 +46,7 @@ def test_what_is_beyond_the_best_hundred_of_a_class_does_not_count():
     assert not found.hits.any() and found.match[-1] == -1
 
 
-def test_classes_are_matched_apart_and_nothing_is_nothing():
+def test_match_boxes_matches_within_a_class():
     found = match_boxes([[0, 0, 10, 10]], [1], [[0, 0, 10, 10]], [0], [0.5])
     assert not found.hits.any() and not found.ignored[ALL].any() and found.iou.tolist() == [0.0]
     assert match_boxes([], [], [], [], []).hits.shape == (4, 10, 0)

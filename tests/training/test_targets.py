@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.decoding.boxes import decode_ltrb
+from panvision.decoding.detection import decode_ltrb
 from panvision.training.data.stream import NO_OBJECT
 from panvision.training.targets import assign_targets, make_points
 

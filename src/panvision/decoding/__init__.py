@@ -1,1 +1,1 @@
-"""Raw head outputs to boxes, mask and class, in NumPy."""
+"""Raw outputs of one image to its result, in NumPy; one module per task."""

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from panvision.core.boxes import box_areas
 from panvision.evaluation.results import Results
-from panvision.scoring.matching import AREA_RANGES, IOU_THRESHOLDS, box_areas, in_ranges
+from panvision.scoring.matching import AREA_RANGES, IOU_THRESHOLDS, in_ranges
 from panvision.scoring.ranking import RankedClass, rank
 
 

@@ -8,7 +8,9 @@ import numpy.typing as npt
 from panvision.evaluation.boxes import BoxColumns
 from panvision.evaluation.calibration import confidence_bins, scale
 from panvision.evaluation.results import Results
-from panvision.scoring.ranking import precision_curve
+from panvision.scoring.ranking import RECALL_POINTS, RankedClass
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def precision_recall_rows(results: Results) -> list[tuple[str, float, float]]:
@@ -58,3 +60,19 @@ def _bins(
     for number in np.unique(bins):
         own = bins == number
         yield kind, float(confidence[own].mean()), float(right[own].mean()), int(own.sum())
+
+
+def precision_curve(ranked: RankedClass) -> FloatArray | None:
+    """Precision at each of the 101 recall points, every picture counted once, at the first threshold over all areas.
+
+    Returns:
+        (101,); None without a true box.
+    """
+    total = int(ranked.truths[0].sum())
+    if not total:
+        return None
+    hit = ranked.hits[0, 0]
+    found, number = np.cumsum(hit)[hit], np.cumsum(ranked.counted[0, 0])[hit]
+    best = np.maximum.accumulate((found / number)[::-1])[::-1]
+    first = np.searchsorted(found / total, RECALL_POINTS, side="left")
+    return np.append(best, 0.0)[first]

@@ -19,9 +19,9 @@ from panvision.evaluation.pictures import Source, box_images, mask_images, open_
 from panvision.evaluation.plots import confusion_rows, precision_recall_rows, reliability_rows
 from panvision.evaluation.results import Choices, Results
 from panvision.evaluation.settings import EvaluationSettings
+from panvision.evaluation.thresholds import best_threshold
 from panvision.inference.predictor import Predictor
 from panvision.photos.settings import DataSettings
-from panvision.scoring.ranking import best_threshold
 
 SCORED_ON: Split = "test"
 CHOSEN_ON: Split = "val"

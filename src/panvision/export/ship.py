@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from panvision.core.files import remove_partials, replacing, write_json, write_text
 from panvision.export.card import model_card, read_figures
 from panvision.export.errors import INT8_REMEDY, ExportError
+from panvision.export.images import calibration_images, parity_images
 from panvision.export.int8 import write_int8
 from panvision.export.onnx_file import write_onnx
 from panvision.export.parity import compare
-from panvision.export.pictures import calibration_images, parity_images
 from panvision.export.scores import HeldOut, judge
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import ModelInfo, PredictorError

@@ -1,86 +1,49 @@
-"""What every model file can do, whatever runs it."""
+"""The interface of a loaded model file, and the description that a model file contains."""
 
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from panvision.core.tasks import TASKS
-from panvision.decoding.boxes import Thresholds
+from panvision.decoding.decoder import ModelShape, RawOutputs, Thresholds
+from panvision.decoding.table import DECODERS
 
 METADATA_KEY = "panvision"
 METADATA_VERSION = 1
 
-FloatArray = npt.NDArray[np.float32]
-
-# Outputs of each task, in the order in which they stand in a file.
-OUTPUTS_OF = {
-    "segmentation": ("mask_logits",),
-    "detection": ("class_logits", "ltrb", "centerness"),
-    "classification": ("state_logits",),
-}
-# What a model file may say; params.yaml allows less.
+# Limits of a model file's metadata; params.yaml allows less.
 LARGEST_SIDE = 4096
 MOST_NAMES = 1000
-LONGEST_NAME = 200  # signs
+LONGEST_NAME = 200  # characters
 MOST_COUNTED = 100_000
-LONGEST_SHOWN = 200  # signs of a message
-# Control characters, ends of lines, what turns the direction of writing, and halves of characters.
+LONGEST_SHOWN = 200  # characters of a value in a message
+# Control characters, line separators, characters that change the direction of writing, and surrogates.
 _NOT_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NEIGHBOURS = frozenset((4, 8, 16, 32)[first:last] for first in range(4) for last in range(first + 1, 5))
 
 
 class PredictorError(ValueError):
-    """A model file or an input that cannot be used; the message names it, the reason and the remedy."""
-
-
-class RawOutputs(NamedTuple):
-    """What the network gives for N pictures, undecoded; all float32, P points over all detection levels.
-
-    Outputs of tasks that the model has not are None.
-
-    Attributes:
-        mask_logits: (N, S, S).
-        class_logits: (N, P, K).
-        ltrb: (N, P, 4) distances to the box edges, in strides.
-        centerness: (N, P) logits.
-        state_logits: (N, C).
-    """
-
-    mask_logits: FloatArray | None = None
-    class_logits: FloatArray | None = None
-    ltrb: FloatArray | None = None
-    centerness: FloatArray | None = None
-    state_logits: FloatArray | None = None
+    """Raised for a model file or an input that cannot be used; the message names it, the reason and the remedy."""
 
 
 @dataclass(frozen=True)
-class ModelInfo:
-    """What a model file says about itself.
+class ModelInfo(ModelShape):
+    """The description that a model file contains.
 
     Attributes:
-        image_size: side S of the model's square input in pixels.
-        strides: detection levels, pixels per cell.
-        det_class_names: what the boxes are called, K names; none without detection.
-        cls_class_names: what the states are called, C names; none without classification.
-        thresholds: which boxes are reported unless the caller says otherwise.
-        tasks: what the model answers, some of TASKS in their order.
-        params_sha256: of the settings that it was trained with (`panvision.inference.origin`); None where nobody knows.
-        data_sha256: of the data that it has seen; likewise.
-        state_order: the states from the first to the last, where they follow each other; empty: they do not, or nobody
-            has said so.
+        tasks: tasks of the model, in the order of TASKS.
+        params_sha256: hash of the settings that it was trained with (`panvision.inference.origin`); None if unknown.
+        data_sha256: hash of the data that it was trained and tested on; None if unknown.
+        state_order: the class labels of classification from the first to the last; empty if they have no order or it
+            is unknown.
     """
 
-    image_size: int
-    strides: tuple[int, ...]
-    det_class_names: tuple[str, ...]
-    cls_class_names: tuple[str, ...]
-    thresholds: Thresholds
     tasks: tuple[str, ...] = tuple(TASKS)
     params_sha256: str | None = None
     data_sha256: str | None = None
@@ -88,11 +51,11 @@ class ModelInfo:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The outputs of the model's tasks, in the order in which they stand in a file."""
-        return tuple(name for task in self.tasks for name in OUTPUTS_OF[task])
+        """Names of the raw outputs, in the order of the file."""
+        return tuple(name for task in self.tasks for name in TASKS[task].outputs)
 
     def to_metadata(self) -> str:
-        """The JSON that an ONNX file carries under the key `panvision`."""
+        """Return the JSON that an ONNX file contains under the key `panvision`."""
         values = {
             "version": METADATA_VERSION,
             "tasks": list(self.tasks),
@@ -111,10 +74,10 @@ class ModelInfo:
 
     @classmethod
     def from_metadata(cls, text: str, path: str | Path) -> Self:
-        """Read what `to_metadata` wrote.
+        """Read the JSON that `to_metadata` returned.
 
         Raises:
-            PredictorError: naming `path`: not such JSON, or of another version.
+            PredictorError: the text is something else, or has another version; the message names `path`.
         """
         try:
             values = _Values(text)
@@ -130,12 +93,10 @@ class ModelInfo:
                         nms=values.get("nms_threshold", float),
                         max_detections=values.get("max_detections", int),
                     ),
-                    # Files from before models could have fewer heads do not name them.
+                    # Older files lack the following keys.
                     tasks=values.several("tasks", str, tuple(TASKS)),
-                    # Likewise, before they had hashes.
                     params_sha256=values.get("params_sha256", str, None),
                     data_sha256=values.get("data_sha256", str, None),
-                    # And before they knew an order of their states.
                     state_order=values.several("state_order", str, ()),
                 )
                 return cast("Self", checked(info))
@@ -148,20 +109,20 @@ class ModelInfo:
 
 
 class _Values:
-    """A JSON object's values, each of the type that it should have.
+    """Typed access to the values of a JSON object.
 
     Raises:
-        ValueError: it is no object, lacks a value, or has one of another type.
+        ValueError: the text is not an object, or a value is missing or has another type.
     """
 
     def __init__(self, text: str) -> None:
         values = json.loads(text)
         if not isinstance(values, dict):
-            raise ValueError("no JSON object")
+            raise ValueError("not a JSON object")
         self._values: dict[str, Any] = values
 
     def get(self, name: str, kind: type, *default: Any) -> Any:
-        """One value; a float may be written as a whole number."""
+        """Return one value; a float may be written as an integer."""
         if name not in self._values and not default:
             raise ValueError(f"{name} is missing")
         value = self._values.get(name, *default)
@@ -172,7 +133,7 @@ class _Values:
         return value
 
     def several(self, name: str, kind: type, *default: Any) -> Any:
-        """A list of values, as a tuple."""
+        """Return a list of values as a tuple."""
         values = self.get(name, list) if name in self._values or not default else default[0]
         if len(values) > MOST_NAMES or not all(type(value) is kind for value in values):
             raise ValueError(f"{name} is {_shown(values)}")
@@ -180,10 +141,10 @@ class _Values:
 
 
 def checked(info: ModelInfo) -> ModelInfo:
-    """The same, if training can have made such a model; its tasks in the order of TASKS.
+    """Return the description with its tasks in the order of TASKS, if training can produce such a model.
 
     Raises:
-        ValueError: it cannot; the message says what is impossible.
+        ValueError: it cannot; the message names the impossible values.
     """
     names, size = (*info.det_class_names, *info.cls_class_names), info.image_size
     thresholds = info.thresholds
@@ -219,15 +180,8 @@ def _shown(value: object) -> str:
 
 
 def output_shapes(info: ModelInfo) -> dict[str, tuple[int, ...]]:
-    """Shapes of a model's outputs for one picture, by name."""
-    size, places = info.image_size, sum((info.image_size // stride) ** 2 for stride in info.strides)
-    shapes = {
-        "mask_logits": (size, size),
-        "class_logits": (places, len(info.det_class_names)),
-        "ltrb": (places, 4),
-        "centerness": (places,),
-        "state_logits": (len(info.cls_class_names),),
-    }
+    """Shape of each raw output of one image, by name, in the order of the file."""
+    shapes = {name: shape for task in info.tasks for name, shape in DECODERS[task].shapes(info).items()}
     return {name: shapes[name] for name in info.output_names}
 
 
@@ -237,5 +191,5 @@ class Backend(Protocol):
     info: ModelInfo
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
-        """Run pictures (N, S, S, 3) uint8 RGB, N ≥ 1, through the network."""
+        """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network."""
         ...

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, RawOutputs, output_shapes
+from panvision.decoding.decoder import RawOutputs
+from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, output_shapes
 from panvision.inference.onnx_file import OnnxFileError, read_metadata
 
 # Since 1.29 ONNX Runtime reports to its makers what it runs, unless it is told not to before it is imported. What a
@@ -114,7 +115,7 @@ class OnnxBackend:
                 f"{self._path}: ONNX Runtime cannot run {len(images)} pictures: {_one_line(error)}"
             ) from error
         arrays = (np.asarray(output, dtype=np.float32) for output in outputs)
-        return RawOutputs(**dict(zip(self.info.output_names, arrays, strict=True)))
+        return dict(zip(self.info.output_names, arrays, strict=True))
 
 
 def session_options(threads: int = 0) -> onnxruntime.SessionOptions:

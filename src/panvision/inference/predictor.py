@@ -9,9 +9,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from panvision.decoding.boxes import Thresholds
-from panvision.decoding.points import level_points
-from panvision.inference.backend import Backend, ModelInfo, PredictorError, RawOutputs, checked, output_shapes
+from panvision.decoding.decoder import RawOutputs, Thresholds
+from panvision.inference.backend import Backend, ModelInfo, PredictorError, checked, output_shapes
 from panvision.inference.pictures import Picture, to_rgb
 from panvision.inference.results import Result, decode
 from panvision.photos.pixels import MAX_PIXELS, resize_rgb
@@ -30,7 +29,6 @@ class Predictor:
         self.backend = backend
         self.info = info or backend.info
         self.max_pixels = max_pixels
-        self._points = level_points(self.info.image_size, self.info.strides)
 
     @classmethod
     def load(cls, path: str | Path, device: str | None = None) -> Self:
@@ -144,7 +142,7 @@ class Predictor:
             raise PredictorError(f"expected (N, {size}, {size}, 3) uint8 pictures, found {images.shape} {images.dtype}")
         outputs = self.backend.run(images)
         expected = {name: (len(images), *shape) for name, shape in output_shapes(self.info).items()}
-        shapes = {name: output.shape for name, output in outputs._asdict().items() if output is not None}
+        shapes = {name: output.shape for name, output in outputs.items()}
         if shapes != expected:
             raise PredictorError(
                 f"the model's outputs have shapes {shapes}, its metadata say {expected}; export it again"
@@ -206,11 +204,10 @@ class Predictor:
             PredictorError: as `raw`, or outputs that are no numbers, which would be decoded to anything.
         """
         outputs = self.raw(squares)
-        if not all(np.isfinite(output).all() for output in outputs if output is not None):
+        if not all(np.isfinite(output).all() for output in outputs.values()):
             raise PredictorError("the model's outputs are not finite numbers: its weights are damaged; export it again")
         return [
-            decode(outputs, row, self.info, points=self._points, width=width, height=height)
-            for row, (width, height) in enumerate(sizes)
+            decode(outputs, row, self.info, width=width, height=height) for row, (width, height) in enumerate(sizes)
         ]
 
 

@@ -103,7 +103,7 @@ def _probe(predictor: Predictor) -> list[float]:
     """How the model answers to one fixed picture, which tells its weights from others: a few numbers."""
     size = predictor.image_size
     ramp = np.linspace(0, 255, size * size * 3).reshape(1, size, size, 3).astype(np.uint8)
-    outputs = [output for output in predictor.raw(ramp) if output is not None]
+    outputs = predictor.raw(ramp).values()
     return [
         float(np.format_float_scientific(value, 5)) for output in outputs for value in (output.mean(), output.std())
     ]

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from panvision.decoding.boxes import Thresholds
-from panvision.inference.backend import ModelInfo, PredictorError, RawOutputs
+from panvision.decoding.decoder import RawOutputs, Thresholds
+from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.origin import params_hash
 from panvision.inference.settings import DetectionSettings
 from panvision.model.checkpoint import CheckpointError, load_checkpoint
@@ -59,4 +59,4 @@ class TorchBackend:
             # A copy: PyTorch does not take read-only arrays.
             outputs = self._flat(torch.tensor(images, device=self._device))
         arrays = (output.cpu().numpy() for output in outputs)
-        return RawOutputs(**dict(zip(self._flat.output_names, arrays, strict=True)))
+        return dict(zip(self._flat.output_names, arrays, strict=True))

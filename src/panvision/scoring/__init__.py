@@ -1,1 +1,1 @@
-"""Predictions against truth, as pure functions."""
+"""Predictions compared with truth: one implementation of each metric, in NumPy."""

@@ -1,59 +1,58 @@
-"""Accuracy, recall per class and the confusion matrix."""
+"""Accuracy, recall, precision and F1 of one class label per image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from panvision.scoring.scorer import FloatArray, MetricsBySet, Scorer, Tally, Weights, mean, one_hot, ratio
 
-def confusion_matrix(truth: npt.ArrayLike, predicted: npt.ArrayLike, num_classes: int) -> npt.NDArray[np.int64]:
-    """How often class i (row) was called class j (column).
+Labels = tuple[int, int]
 
-    Args:
-        truth: (N,) class indexes.
-        predicted: (N,) class indexes.
-        num_classes: C.
 
-    Returns:
-        (C, C) int64.
+def compare(part: Mapping[str, Any], truth: Mapping[str, Any]) -> Labels:
+    """Return the true and the predicted class index of one result."""
+    return int(truth["class_idx"]), int(part["class_idx"])
+
+
+def confusion_cells(labels: Sequence[Labels], num_classes: int) -> FloatArray:
+    """One-hot cell of the confusion matrix of each image, (N, C * C); rows of the matrix are true classes.
 
     Raises:
-        ValueError: different lengths, or an index outside 0 to C - 1.
+        ValueError: an index outside 0 to C - 1.
     """
-    actual = np.asarray(truth, dtype=np.int64).reshape(-1)
-    found = np.asarray(predicted, dtype=np.int64).reshape(-1)
-    if actual.shape != found.shape:
-        raise ValueError(f"{actual.size} labels but {found.size} predictions; give one prediction per label")
-    both = np.concatenate([actual, found])
-    if both.size and not (both.min() >= 0 and both.max() < num_classes):
-        raise ValueError(f"class indexes must lie in 0 to {num_classes - 1}, found {both.min()} to {both.max()}")
-    counts = np.bincount(actual * num_classes + found, minlength=num_classes * num_classes)
-    return counts.reshape(num_classes, num_classes).astype(np.int64)
+    pairs: npt.NDArray[np.int64] = np.array(labels, np.int64).reshape(-1, 2)
+    if pairs.size and not (pairs.min() >= 0 and pairs.max() < num_classes):
+        raise ValueError(
+            f"class index: must be 0 to {num_classes - 1}, found {pairs.min()} to {pairs.max()}; "
+            "train on these data first"
+        )
+    return one_hot(pairs[:, 0] * num_classes + pairs[:, 1], num_classes**2)
 
 
-def classification_scores(truth: npt.ArrayLike, predicted: npt.ArrayLike, class_names: Sequence[str]) -> dict[str, Any]:
-    """Scores of a set of pictures with one class each.
-
-    Args:
-        truth: (N,) class indexes.
-        predicted: (N,) class indexes.
-        class_names: name of each class index.
-
-    Returns:
-        `{"accuracy", "balanced_accuracy", "recall": {name}}`, fractions. A class without a picture has recall
-        None; balanced accuracy is the mean recall of the other classes.
-    """
-    matrix = confusion_matrix(truth, predicted, len(class_names))
-    support = matrix.sum(axis=1)
-    recall = {
-        name: float(matrix[index, index] / support[index]) if support[index] else None
-        for index, name in enumerate(class_names)
+def matrix_metrics(matrix: FloatArray, classes: Sequence[str]) -> MetricsBySet:
+    """Metrics of R confusion matrices (R, C, C)."""
+    right, true, said = np.diagonal(matrix, axis1=1, axis2=2).T, matrix.sum(axis=2).T, matrix.sum(axis=1).T
+    recall, precision, f1 = ratio(right, true), ratio(right, said), ratio(2 * right, true + said)  # (C, R)
+    found = {
+        "accuracy": ratio(right.sum(axis=0), true.sum(axis=0)),
+        "balanced_accuracy": mean(recall),
+        "macro_f1": mean(f1),
     }
-    defined = [value for value in recall.values() if value is not None]
-    total = int(support.sum())
-    return {
-        "accuracy": float(np.trace(matrix) / total) if total else None,
-        "balanced_accuracy": sum(defined) / len(defined) if defined else None,
-        "recall": recall,
-    }
+    for key, values in (("recall", recall), ("precision", precision), ("f1", f1)):
+        found |= {f"{key}.{name}": value for name, value in zip(classes, values, strict=True)}
+    return found
+
+
+def tally(labels: Sequence[Labels], classes: Sequence[str]) -> Tally:
+    """Metrics of N images from their true and predicted class indexes."""
+    cells = confusion_cells(labels, len(classes))
+
+    def metrics(weights: Weights) -> MetricsBySet:
+        return matrix_metrics((weights @ cells).reshape(len(weights), len(classes), len(classes)), classes)
+
+    return metrics
+
+
+SCORER = Scorer(compare, tally)

@@ -1,102 +1,80 @@
-"""COCO's mean average precision, by pycocotools, without its traps."""
+"""COCO's average precision of a set of boxes."""
 
-import contextlib
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-Truth = tuple[npt.NDArray[Any], npt.NDArray[Any]]
-Prediction = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
-
-# Boxes of one class in one picture that count, best first: COCO's own number.
-MAX_DETECTIONS = 100
+from panvision.core.boxes import box_areas
+from panvision.scoring.matching import AREA_RANGES, IOU_THRESHOLDS, Matching, in_ranges, match_boxes
+from panvision.scoring.ranking import RankedClass, average_precision, rank
+from panvision.scoring.scorer import MetricsBySet, Scorer, Tally, Weights, mean
 
 
-def coco_precision(
-    truth: Sequence[Truth], predictions: Sequence[Prediction], num_classes: int
-) -> npt.NDArray[np.float64]:
-    """Precision at COCO's IoU thresholds and recall points.
+def compare(part: Mapping[str, Any], truth: Mapping[str, Any]) -> Matching:
+    """Match the boxes of one result to the true ones."""
+    return match_boxes(truth["boxes"], truth["labels"], part["boxes"], part["labels"], part["scores"])
 
-    Args:
-        truth: per picture boxes (M, 4), x1, y1, x2, y2 in pixels, and labels (M,).
-        predictions: per picture boxes (M, 4), labels (M,) and scores (M,); pass every box, low scores too,
-            for a threshold applied before changes the result.
-        num_classes: K.
 
-    Returns:
-        (10, 101, K) float64: IoU 0.50 to 0.95, recall 0.00 to 1.00, class. A class without a true box is NaN;
-        a class with true boxes and no prediction is 0.
+class BoxColumns:
+    """The boxes of N images, concatenated: D predicted and M true ones; A area ranges, T IoU thresholds.
 
-    Raises:
-        ValueError: not one prediction per picture.
+    Attributes:
+        labels, scores, image: (D,) class index, score and image of each predicted box.
+        hits, ignored: (A, T, D), as in `Matching`.
+        true_labels, true_image: (M,) class index and image of each true box.
     """
-    if len(truth) != len(predictions):
-        raise ValueError(f"{len(truth)} pictures but {len(predictions)} predictions; give one per picture")
-    if not truth or not num_classes:
-        return np.full((10, 101, num_classes), np.nan)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
-        evaluation = COCOeval(_coco(truth, num_classes), _coco(predictions, num_classes), iouType="bbox")
-        # The result's last two axes, area range and detections per picture, shrink to one entry each.
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
-        evaluation.params.maxDets = [MAX_DETECTIONS]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = np.asarray(evaluation.eval["precision"], dtype=np.float64)[:, :, :, 0, 0]  # (10, 101, K)
-    # pycocotools divides by a sum that it raises by 2⁻⁵²: rounding makes a perfect precision 1 again.
-    return np.where(precision < 0.0, np.nan, precision.round(12))
+
+    def __init__(self, images: Sequence[Matching]) -> None:
+        flags = np.zeros((len(AREA_RANGES), len(IOU_THRESHOLDS), 0), bool)
+        self._images = len(images)
+        self.labels = _joined([each.labels for each in images], np.int64)
+        self.scores = _joined([each.scores for each in images], np.float64)
+        self.image = _owners([each.labels for each in images])
+        self.hits = np.concatenate([flags, *(each.hits for each in images)], axis=2)
+        self.ignored = np.concatenate([flags, *(each.ignored for each in images)], axis=2)
+        self.true_labels = _joined([each.true_labels for each in images], np.int64)
+        self.true_image = _owners([each.true_labels for each in images])
+        self._true_ranges = in_ranges(box_areas(_joined([each.true_boxes for each in images], np.float64)))  # (A, M)
+
+    def ranked(self, label: int) -> RankedClass:
+        """Return the boxes of one class, best first."""
+        own, true = self.labels == label, self.true_labels == label
+        truths = np.array([self.per_image(self.true_image[true & inside]) for inside in self._true_ranges])
+        return rank(self.scores[own], self.image[own], self.hits[:, :, own], self.ignored[:, :, own], truths)
+
+    def per_image(self, image: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Count some boxes, given by their images, in each image, (N,)."""
+        return np.bincount(image, minlength=self._images)
 
 
-def summarise_precision(precision: npt.NDArray[np.float64], class_names: Sequence[str]) -> dict[str, Any]:
-    """Average precision from what `coco_precision` gives.
+def tally(images: Sequence[Matching], classes: Sequence[str]) -> Tally:
+    """Metrics of N images from their matched boxes."""
+    columns = BoxColumns(images)
+    ranked = [columns.ranked(label) for label in range(len(classes))]
 
-    Returns:
-        `{"map50", "map50_95", "ap50": {name}}`, fractions. A class without a true box is None and left out of
-        the means; None where no class has one.
-    """
-    known = [index for index in range(len(class_names)) if not np.isnan(precision[0, 0, index])]
-    ap50 = {name: _mean(precision[0, :, [index]]) if index in known else None for index, name in enumerate(class_names)}
-    return {"map50": _mean(precision[0][:, known]), "map50_95": _mean(precision[:, :, known]), "ap50": ap50}
+    def metrics(weights: Weights) -> MetricsBySet:
+        shape = (len(ranked), len(AREA_RANGES), len(IOU_THRESHOLDS), len(weights))
+        ap = np.array([average_precision(one, weights) for one in ranked]).reshape(shape)  # (K, A, T, R)
+        # A class is defined at all thresholds or at none.
+        found = {"map50": mean(ap[:, 0, 0]), "map50_95": mean(ap[:, 0].mean(axis=1))}
+        found |= {f"ap50.{name}": values for name, values in zip(classes, ap[:, 0, 0], strict=True)}
+        for area, name in enumerate(AREA_RANGES):
+            if name != "all":
+                found[f"map_{name}"] = mean(ap[:, area].mean(axis=1))
+        return found
 
-
-def coco_scores(
-    truth: Sequence[Truth], predictions: Sequence[Prediction], class_names: Sequence[str]
-) -> dict[str, Any]:
-    """Mean average precision of a set: `coco_precision`, summarised by `summarise_precision`."""
-    return summarise_precision(coco_precision(truth, predictions, len(class_names)), class_names)
-
-
-def _coco(pictures: Sequence[Truth | Prediction], num_classes: int) -> COCO:
-    """A COCO set in memory. `COCO.loadRes` is not used: it fails on an empty list."""
-    annotations: list[dict[str, Any]] = []
-    for picture, (boxes, labels, *scores) in enumerate(pictures, start=1):
-        corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        for row, (x1, y1, x2, y2) in enumerate(corners.tolist()):
-            annotation = {
-                # From 1: pycocotools takes id 0 for "no match".
-                "id": len(annotations) + 1,
-                "image_id": picture,
-                "category_id": int(labels[row]) + 1,
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": (x2 - x1) * (y2 - y1),
-                "iscrowd": 0,
-            }
-            if scores:
-                annotation["score"] = float(scores[0][row])
-            annotations.append(annotation)
-    coco = COCO()
-    coco.dataset = {
-        "images": [{"id": picture} for picture in range(1, len(pictures) + 1)],
-        "categories": [{"id": index} for index in range(1, num_classes + 1)],
-        "annotations": annotations,
-    }
-    coco.createIndex()
-    return coco
+    return metrics
 
 
-def _mean(values: npt.NDArray[np.float64]) -> float | None:
-    return float(values.mean()) if values.size else None
+def _owners(parts: Sequence[npt.ArrayLike]) -> npt.NDArray[np.int64]:
+    """Index of the part that each joined value comes from."""
+    return np.repeat(np.arange(len(parts)), np.array([np.size(part) for part in parts], np.int64))
+
+
+def _joined(parts: Sequence[npt.ArrayLike], dtype: type) -> npt.NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *(np.asarray(part, dtype).reshape(-1) for part in parts)])
+
+
+SCORER = Scorer(compare, tally)

@@ -1,54 +1,58 @@
-"""COCO's matching of found to true boxes, one picture at a time, for every IoU threshold and area range at once.
+"""COCO's matching of predicted to true boxes in one image, for every IoU threshold and area range at once.
 
-The rules are those of pycocotools' `COCOeval.evaluateImg`. Matching never looks at another picture, so a set that is
-drawn anew with repetitions keeps its matches.
+The rules are those of pycocotools' `COCOeval.evaluateImg`. Matching never looks at another image, so a resampled set
+keeps its matches.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from panvision.core.boxes import box_areas, box_iou
+
 BoolArray = npt.NDArray[np.bool_]
 
-# As pycocotools writes them, so that the same bits are compared.
+# As pycocotools computes them, so that the same bits are compared.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-# Name → least and largest area in pixels; what lies on a limit belongs to both sides, as there.
+# Name → smallest and largest area in pixels; as in pycocotools, an area on a limit belongs to both ranges.
 AREA_RANGES = {
     "all": (0.0, 1e10),
     "small": (0.0, 32.0**2),
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
 }
-# Boxes of one class in one picture that count, best first.
+# Boxes of one class in one image that count, best first.
 MAX_DETECTIONS = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """How D found boxes of one picture fall, in the order they were given; A area ranges, T IoU thresholds.
+    """D predicted and M true boxes of one image; A area ranges, T IoU thresholds.
 
     Attributes:
-        hits: (A, T, D); a true positive.
-        ignored: (A, T, D); does not count. With neither flag a box is a false positive.
-        match: (D,) int64, index of the true box that it is matched to at the first threshold over all areas, or -1.
-        iou: (D,) float64, largest IoU with a true box of its class, 0 where there is none.
+        labels: (D,) class indexes.
+        scores: (D,).
+        hits: (A, T, D), True for a true positive.
+        ignored: (A, T, D), True for a box that does not count. With neither flag a box is a false positive.
+        match: (D,) index of the matched true box at the first threshold over all areas, or -1.
+        iou: (D,) largest IoU with a true box of the same class, 0 without one.
+        true_boxes: (M, 4), x1, y1, x2, y2 in pixels.
+        true_labels: (M,) class indexes.
     """
 
+    labels: npt.ArrayLike
+    scores: npt.ArrayLike
     hits: BoolArray
     ignored: BoolArray
     match: npt.NDArray[np.int64]
     iou: npt.NDArray[np.float64]
-
-
-def box_areas(boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Areas (M,) of boxes (M, 4), x1, y1, x2, y2."""
-    return _areas(_xywh(boxes))
+    true_boxes: npt.ArrayLike
+    true_labels: npt.ArrayLike
 
 
 def in_ranges(areas: npt.NDArray[np.float64]) -> BoolArray:
-    """Which area ranges each of M areas belongs to, (A, M)."""
+    """Area ranges that each of M areas belongs to, (A, M)."""
     return np.array([(low <= areas) & (areas <= high) for low, high in AREA_RANGES.values()])
 
 
@@ -59,27 +63,28 @@ def match_boxes(
     labels: npt.ArrayLike,
     scores: npt.ArrayLike,
 ) -> Matching:
-    """Match the found boxes of one picture to its true ones, class by class.
+    """Match the predicted boxes of one image to its true ones, class by class.
 
     Args:
         true_boxes: (M, 4), x1, y1, x2, y2 in pixels.
         true_labels: (M,) class indexes.
-        boxes: (D, 4), likewise.
+        boxes: (D, 4), x1, y1, x2, y2 in pixels.
         labels: (D,) class indexes.
-        scores: (D,); the best is matched first, of equals the first.
+        scores: (D,); the box with the highest score is matched first, of equal scores the first box.
     """
-    truth, found = _xywh(true_boxes), _xywh(boxes)
+    truth = np.asarray(true_boxes, np.float64).reshape(-1, 4)
+    found = np.asarray(boxes, np.float64).reshape(-1, 4)
     true_classes, classes = np.asarray(true_labels, np.int64).reshape(-1), np.asarray(labels, np.int64).reshape(-1)
     ranking = np.asarray(scores, np.float64).reshape(-1)
     shape = (len(AREA_RANGES), len(IOU_THRESHOLDS), len(found))
-    # What never comes to be matched, beyond the first MAX_DETECTIONS of its class, does not count.
+    # Boxes beyond the first MAX_DETECTIONS of their class are never matched and do not count.
     hits, ignored = np.zeros(shape, bool), np.ones(shape, bool)
     match, best = np.full(len(found), -1), np.zeros(len(found))
     for label in np.unique(classes):
         own, true = np.flatnonzero(classes == label), np.flatnonzero(true_classes == label)
         own = own[np.argsort(-ranking[own], kind="mergesort")][:MAX_DETECTIONS]
-        overlap = _iou(found[own], truth[true])  # (D', M')
-        outside_true, outside = ~in_ranges(_areas(truth[true])), ~in_ranges(_areas(found[own]))
+        overlap = box_iou(found[own], truth[true])  # (D', M')
+        outside_true, outside = ~in_ranges(box_areas(truth[true])), ~in_ranges(box_areas(found[own]))
         partner = _greedy(overlap, outside_true)  # (A, T, D'), index into `true` or -1
         matched = partner >= 0
         on_ignored = matched & _taken(outside_true, partner)
@@ -88,20 +93,20 @@ def match_boxes(
         first = partner[0, 0]
         match[own] = np.where(first >= 0, np.append(true, -1)[first], -1)
         best[own] = overlap.max(axis=1, initial=0.0)
-    return Matching(hits, ignored, match, best)
+    return Matching(classes, ranking, hits, ignored, match, best, truth, true_classes)
 
 
 def _greedy(overlap: npt.NDArray[np.float64], outside: BoolArray) -> npt.NDArray[np.int64]:
-    """The true box of each found box at each area range and threshold, -1 for none.
+    """Match each predicted box at each area range and threshold to a true box, or to none (-1).
 
     Args:
-        overlap: (D, M) IoU, best-scored box first.
-        outside: (A, M) true boxes that an area range leaves out: they take what no other true box does.
+        overlap: (D, M) IoU, the box with the highest score first.
+        outside: (A, M) true boxes outside an area range; they are matched only where no other true box is left.
     """
     count = overlap.shape[1]
     partner = np.full((len(outside), len(IOU_THRESHOLDS), len(overlap)), -1)
     free = np.ones((len(outside), len(IOU_THRESHOLDS), count), bool)
-    # A box that reaches no true one at the lowest threshold is matched at none.
+    # A box below the lowest threshold is matched at none.
     for row in np.flatnonzero(overlap.max(axis=1, initial=0.0) >= IOU_THRESHOLDS[0]):
         near = free & (overlap[row] >= IOU_THRESHOLDS[:, None])  # (A, T, M)
         counted = near & ~outside[:, None, :]
@@ -116,25 +121,6 @@ def _greedy(overlap: npt.NDArray[np.float64], outside: BoolArray) -> npt.NDArray
 
 
 def _taken(outside: BoolArray, partner: npt.NDArray[np.int64]) -> BoolArray:
-    """Of partners (A, T, D), by their index or -1, which ones lie outside (A, M) the area range."""
-    padded = np.pad(outside, ((0, 0), (0, 1)))  # the last column stands for -1
+    """Mark the partners (A, T, D), an index or -1, that are outside (A, M) the area range."""
+    padded = np.pad(outside, ((0, 0), (0, 1)))  # the last column is that of -1
     return np.array([flags[indexes] for flags, indexes in zip(padded, partner, strict=True)])
-
-
-def _xywh(boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Corners (M, 4) as left, top, width, height, in which pycocotools computes."""
-    corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-
-
-def _areas(xywh: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return xywh[:, 2] * xywh[:, 3]
-
-
-def _iou(found: npt.NDArray[Any], truth: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """(D, M) IoU by pycocotools, to the last bit."""
-    if not len(found) or not len(truth):
-        return np.zeros((len(found), len(truth)))
-    from pycocotools import mask
-
-    return np.asarray(mask.iou(found, truth, [0] * len(truth)), dtype=np.float64)

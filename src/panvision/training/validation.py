@@ -7,13 +7,11 @@ from typing import Any
 import torch
 
 from panvision.core.tasks import TASKS, Task
-from panvision.decoding.boxes import Thresholds, select
-from panvision.decoding.points import level_points
+from panvision.decoding.decoder import ModelShape, Thresholds
+from panvision.decoding.table import DECODERS
 from panvision.model.heads import HEADS
 from panvision.model.multitask import MultiTaskModel, Outputs
-from panvision.scoring.classification import classification_scores
-from panvision.scoring.detection import coco_scores
-from panvision.scoring.segmentation import pixel_counts, segmentation_scores
+from panvision.scoring.table import SCORERS, score
 from panvision.training.data.batches import NO_OBJECT, Batch, labelled_batch
 from panvision.training.data.sets import Sets
 from panvision.training.ddp import Ranks
@@ -45,8 +43,8 @@ class Validation:
 class _Part:
     """What one batch adds, on the CPU."""
 
-    terms: Terms = field(default_factory=dict)
-    records: dict[Task, list[Any]] = field(default_factory=dict)
+    terms: Terms
+    compared: dict[Task, list[Any]] = field(default_factory=dict)
     unsound: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -73,10 +71,9 @@ def validate(
     """
     autocast = Precision(ranks.device, train.amp).autocast
     size = 2 * train.batch_size // ranks.size
-    datasets = {TASKS[task].dataset for task in model.tasks}
     batches = [
         (dataset, rows[first : first + size])
-        for dataset, rows in sets.split("val", datasets).items()
+        for dataset, rows in sets.split("val", model.tasks).items()
         for first in range(0, len(rows), size)
     ]
     own: dict[int, _Part] = {}  # by the batch's number
@@ -86,72 +83,68 @@ def validate(
             between()
             number = first + ranks.rank
             if number < len(batches):
-                own[number] = _look(model, sets, batches[number], context, ranks.device, autocast)
+                dataset, rows = batches[number]
+                batch = labelled_batch(sets.packed[dataset], rows)
+                there = batch.to(ranks.device)
+                with autocast():
+                    outputs = model(there.images[dataset], [t for t in model.tasks if TASKS[t].dataset == dataset])
+                own[number] = part = _Part(_on_cpu(batch_terms(outputs, there, context)))
+                if all(term.total.isfinite() for term in part.terms.values()):
+                    part.compared = _compare(outputs, batch, model)
+                else:
+                    part.unsound[dataset] = [sets.packed[dataset].files[row] for row in rows]
     found = {number: part for shard in ranks.gather(own) for number, part in shard.items()}
-    return _combined([found[number] for number in range(len(batches))], model, context)
+    return _combine([found[number] for number in range(len(batches))], model, context)
 
 
-def _look(model, sets, chosen, context, device, autocast) -> _Part:
-    """Return what one batch adds."""
-    dataset, rows = chosen
-    packed, part = sets.packed[dataset], _Part()
-    batch = labelled_batch(packed, rows)
-    there = batch.to(device)
-    tasks = [task for task in model.tasks if TASKS[task].dataset == dataset]
-    with autocast():
-        outputs = model(there.images[dataset], tasks)
-    terms = batch_terms(outputs, there, context)
-    part.terms = {name: Term(term.total.cpu(), term.count.cpu()) for name, term in terms.items()}
-    if all(term.total.isfinite() for term in part.terms.values()):
-        part.records = _records(outputs, batch, model)
-    else:
-        part.unsound[dataset] = [packed.files[row] for row in rows]
-    return part
+def _on_cpu(terms: Terms) -> Terms:
+    return {name: Term(term.total.cpu(), term.count.cpu()) for name, term in terms.items()}
 
 
-def _records(outputs: Outputs, batch: Batch, model: MultiTaskModel):
-    found = {}
-    points = level_points(model.image_size, model.settings.strides)
+def _compare(outputs: Outputs, batch: Batch, model: MultiTaskModel) -> dict[Task, list[Any]]:
+    """Decode a batch of one dataset, and return what each task's metrics need of every image."""
+    shape = ModelShape(
+        model.image_size, model.settings.strides, tuple(model.det_classes), tuple(model.cls_classes), THRESHOLDS
+    )
+    compared: dict[Task, list[Any]] = {}
     for task, output in outputs.items():
+        names, side = TASKS[task].outputs, model.image_size
         raw = [value.float().cpu().numpy() for value in HEADS[task].flatten(output)]
-        labels = {name: value.numpy() for name, value in batch.labels[TASKS[task].dataset].items()}
-        if task == "segmentation":
-            found[task] = [pixel_counts(t[0], p > 0) for t, p in zip(labels["masks"], raw[0])]
-        elif task == "classification":
-            found[task] = [(int(t), int(p.argmax())) for t, p in zip(labels["classes"], raw[0])]
-        else:
-            rec = []
-            for row in range(len(raw[0])):
-                used = labels["labels"][row] != NO_OBJECT
-                b = select(
-                    raw[0][row],
-                    raw[1][row],
-                    raw[2][row],
-                    points=points,
-                    image_size=model.image_size,
-                    thresholds=THRESHOLDS,
-                )
-                rec.append(((labels["boxes"][row][used], labels["labels"][row][used]), (b.boxes, b.labels, b.scores)))
-            found[task] = rec
-    return found
+        found = [
+            DECODERS[task].decode(dict(zip(names, own, strict=True)), shape, (side, side))
+            for own in zip(*raw, strict=True)
+        ]
+        truth = [_truth(batch, TASKS[task].dataset, row) for row in range(len(found))]
+        compared[task] = [SCORERS[task].compare(*pair) for pair in zip(found, truth, strict=True)]
+    return compared
 
 
-def _combined(parts: list[_Part], model: MultiTaskModel, context: LossContext) -> Validation:
+def _truth(batch: Batch, dataset: str, row: int) -> dict[str, Any]:
+    """Return the labels of one image as the scorers take them."""
+    labels = {name: values[row].numpy() for name, values in batch.labels[dataset].items()}
+    if dataset == "segmentation":
+        return {"mask": labels["masks"][0]}
+    if dataset == "classification":
+        return {"class_idx": int(labels["classes"])}
+    used = labels["labels"] != NO_OBJECT
+    return {"boxes": labels["boxes"][used], "labels": labels["labels"][used]}
+
+
+def _combine(parts: list[_Part], model: MultiTaskModel, context: LossContext) -> Validation:
+    """Return losses and metrics of all batches, in their order."""
     terms: Terms = {}
-    records: dict[Task, list[Any]] = {}
+    compared: dict[Task, list[Any]] = {task: [] for task in model.tasks}
     unsound: dict[str, list[str]] = {}
     for part in parts:
         for name, term in part.terms.items():
             terms[name] = terms[name] + term if name in terms else term
-        for task, own in part.records.items():
-            records.setdefault(task, []).extend(own)
+        for task, own in part.compared.items():
+            compared[task] += own
         unsound = {**part.unsound, **unsound}
     losses = {name: float(value) for name, value in task_losses(terms, context.settings).items()}
-    det = records.get("detection", [])
-    cls = records.get("classification", [])
-    metrics = {
-        "miou": segmentation_scores(records.get("segmentation", []))["miou"],
-        "map50": coco_scores([t for t, _ in det], [p for _, p in det], model.det_classes)["map50"],
-        "accuracy": classification_scores([t for t, _ in cls], [p for _, p in cls], model.cls_classes)["accuracy"],
-    }
+    classes = {"detection": model.det_classes, "classification": model.cls_classes}
+    metrics: dict[str, float | None] = {spec.metrics[0].key: None for spec in TASKS.values()}
+    for task, own in compared.items():
+        key = TASKS[task].metrics[0].key
+        metrics[key] = score(task, own, classes.get(TASKS[task].dataset, []))[key]
     return Validation(losses, metrics, unsound)

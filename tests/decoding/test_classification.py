@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from panvision.decoding.states import softmax
+from panvision.decoding.classification import softmax
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=9))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from panvision.decoding.masks import mask_from_logits
+from panvision.decoding.segmentation import mask_from_logits
 
 
 @given(st.integers(1, 90), st.integers(1, 90))

@@ -4,7 +4,7 @@ import pytest
 from panvision.core.tasks import TASKS
 from panvision.dataset.packed import PackedError
 from panvision.export.errors import ExportError
-from panvision.export.pictures import calibration_images, parity_images
+from panvision.export.images import calibration_images, parity_images
 from tests.tiny import SIZE
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panvision.decoding.boxes import Thresholds, decode_ltrb, nms, scale_boxes, select, sigmoid
+from panvision.decoding.decoder import Thresholds
+from panvision.decoding.detection import decode_ltrb, nms, scale_boxes, select, sigmoid
 from panvision.decoding.points import level_points
 
 SIZE = 64

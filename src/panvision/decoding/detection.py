@@ -1,35 +1,35 @@
-"""Detection head outputs to boxes: FCOS box coding, scores and non-maximum suppression.
+"""Detection outputs to boxes: FCOS box coding, scores and non-maximum suppression.
 
 FCOS: Tian et al. 2020, https://arxiv.org/abs/2006.09214. NumPy only.
 """
 
-from typing import NamedTuple
+import functools
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from panvision.decoding.points import FloatArray
+from panvision.core.boxes import box_areas, box_iou
+from panvision.decoding.decoder import Decoder, FloatArray, ModelShape, RawOutputs, Thresholds
+from panvision.decoding.points import level_points
 
-# Candidates per image that enter NMS, best first: torchvision's and detectron2's FCOS keep as many per level.
+# Candidates per image that enter NMS, best first: torchvision's and detectron2's FCOS keep the same number per level.
 TOP_CANDIDATES = 1000
 
+_points = functools.lru_cache(maxsize=8)(level_points)
 
-class Thresholds(NamedTuple):
-    """Which boxes are reported.
 
-    Attributes:
-        score: boxes scoring lower are left out.
-        nms: of two boxes of one class overlapping by more than this IoU, the lower-scored goes.
-        max_detections: boxes kept per picture, best first.
-    """
+class BoxResult(TypedDict):
+    """Boxes, best first: [x1, y1, x2, y2] in the image's own pixels, class index, score, class name."""
 
-    score: float
-    nms: float
-    max_detections: int
+    boxes: list[list[float]]
+    labels: list[int]
+    scores: list[float]
+    class_names: list[str]
 
 
 class Boxes(NamedTuple):
-    """Detections of one image, best first.
+    """Boxes of one image, best first.
 
     Attributes:
         boxes: (M, 4) float32, x1, y1, x2, y2 in pixels.
@@ -42,13 +42,39 @@ class Boxes(NamedTuple):
     labels: npt.NDArray[np.int64]
 
 
+def shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each raw output of one image: P locations over all levels, K classes."""
+    locations = sum((model.image_size // stride) ** 2 for stride in model.strides)
+    classes = len(model.det_class_names)
+    return {"class_logits": (locations, classes), "ltrb": (locations, 4), "centerness": (locations,)}
+
+
+def decode(outputs: RawOutputs, model: ModelShape, size: tuple[int, int]) -> BoxResult:
+    """Decode the raw outputs of one image of (width, height) `size`."""
+    found = select(
+        outputs["class_logits"],
+        outputs["ltrb"],
+        outputs["centerness"],
+        points=_points(model.image_size, model.strides),
+        image_size=model.image_size,
+        thresholds=model.thresholds,
+    )
+    labels: list[int] = found.labels.tolist()
+    return {
+        "boxes": scale_boxes(found.boxes, model.image_size, *size).tolist(),
+        "labels": labels,
+        "scores": found.scores.tolist(),
+        "class_names": [model.det_class_names[label] for label in labels],
+    }
+
+
 def sigmoid(logits: npt.ArrayLike) -> FloatArray:
     """1 / (1 + exp(-x)) as float32, without overflow at either end."""
     return np.exp(-np.logaddexp(0.0, -np.asarray(logits, dtype=np.float32))).astype(np.float32)
 
 
 def decode_ltrb(points: FloatArray, strides: FloatArray, ltrb: FloatArray) -> FloatArray:
-    """Distances from points to box edges, as boxes.
+    """Convert distances from locations to box edges into boxes.
 
     Args:
         points: (P, 2) float32, x and y in pixels.
@@ -60,12 +86,6 @@ def decode_ltrb(points: FloatArray, strides: FloatArray, ltrb: FloatArray) -> Fl
     """
     distances = np.asarray(ltrb, dtype=np.float32) * strides[:, None]  # (..., P, 4) pixels
     return np.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
-
-
-def box_areas(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Areas (M,) float64 of boxes (M, 4)."""
-    sides = np.asarray(boxes[:, 2:], dtype=np.float64) - boxes[:, :2]
-    return sides[:, 0] * sides[:, 1]
 
 
 def nms(
@@ -82,17 +102,14 @@ def nms(
         boxes: (M, 4) x1, y1, x2, y2.
         scores: (M,).
         labels: (M,) class indexes; boxes of different classes never suppress each other.
-        iou_threshold: of two boxes overlapping by more than this, the lower-scored goes.
+        iou_threshold: of two boxes with a larger IoU, the one with the lower score is dropped.
         max_detections: boxes kept over all classes.
 
     Returns:
-        Rows kept, by falling score; of equal scores the earlier row is better.
+        Indexes of the kept boxes, by descending score; of equal scores the earlier box comes first.
     """
     rows = np.argsort(-scores, kind="stable")
-    # float64, so that an overlap that is exactly the threshold is not decided by rounding.
-    boxes, labels = boxes.astype(np.float64), labels[rows]
-    boxes = boxes[rows]
-    areas = box_areas(boxes)
+    boxes, labels = boxes[rows], labels[rows]
     alive = np.ones(len(rows), dtype=bool)
     kept: list[int] = []
     for best in range(len(rows)):
@@ -102,11 +119,7 @@ def nms(
         if len(kept) == max_detections:
             break
         rest = slice(best + 1, None)
-        overlap = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2])
-        shared = np.prod(np.maximum(overlap, 0.0), axis=1)  # (rest,)
-        union = areas[best] + areas[rest] - shared
-        # Written without a division: boxes without area have no IoU, and suppress nothing.
-        alive[rest] &= (shared <= iou_threshold * union) | (labels[rest] != labels[best])
+        alive[rest] &= (box_iou(boxes[best], boxes[rest])[0] <= iou_threshold) | (labels[rest] != labels[best])
     return rows[kept]
 
 
@@ -119,20 +132,20 @@ def select(
     image_size: int,
     thresholds: Thresholds,
 ) -> Boxes:
-    """The boxes that one image's head outputs stand for.
+    """Select the boxes of one image from its raw outputs.
 
     Args:
         class_logits: (P, K).
         ltrb: (P, 4) distances in strides.
         centerness: (P,) logits.
-        points: what `level_points` gave for this image size: points (P, 2) and strides (P,).
+        points: `level_points` of this image size: locations (P, 2) and strides (P,).
         image_size: side S of the model's square; boxes are clipped to it.
         thresholds: which boxes are reported.
 
     Returns:
         Boxes in pixels of the model's square.
     """
-    # Geometric mean of class probability and centerness, as FCOS ranks boxes.
+    # Geometric mean of class probability and centerness: the score by which FCOS ranks boxes.
     scores = np.sqrt(sigmoid(class_logits) * sigmoid(centerness)[:, None])  # (P, K)
     where, labels = np.nonzero(scores >= thresholds.score)
     candidates = scores[where, labels]
@@ -146,7 +159,10 @@ def select(
 
 
 def scale_boxes(boxes: FloatArray, image_size: int, width: int, height: int) -> FloatArray:
-    """Boxes (M, 4) of the model's square, in the pixels of the picture that was stretched to it."""
+    """Scale boxes (M, 4) from the model's square to the pixels of the image that was resized to it."""
     scale = np.array([width, height, width, height], dtype=np.float64) / image_size
     limits = np.array([width, height, width, height], dtype=np.float32)
     return np.minimum((boxes * scale).astype(np.float32), limits)
+
+
+DECODER = Decoder(shapes, decode)

@@ -1,0 +1,59 @@
+"""The interface of a task's decoder."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+# Raw outputs by name, undecoded. Those of a model have the batch axis first, those of one image do not.
+RawOutputs = Mapping[str, FloatArray]
+
+
+class Thresholds(NamedTuple):
+    """Limits that decide which boxes are reported.
+
+    Attributes:
+        score: boxes with a lower score are dropped.
+        nms: of two boxes of one class with a larger IoU, the one with the lower score is dropped.
+        max_detections: boxes kept per image, best first.
+    """
+
+    score: float
+    nms: float
+    max_detections: int
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Properties of a model that its raw outputs depend on.
+
+    Attributes:
+        image_size: side S of the model's square input in pixels.
+        strides: pixels per cell of each detection level.
+        det_class_names: names of the K box classes; none without detection.
+        cls_class_names: names of the C class labels; none without classification.
+        thresholds: which boxes are reported.
+    """
+
+    image_size: int
+    strides: tuple[int, ...]
+    det_class_names: tuple[str, ...]
+    cls_class_names: tuple[str, ...]
+    thresholds: Thresholds
+
+
+class Decoder(NamedTuple):
+    """A row of `DECODERS`.
+
+    Attributes:
+        shapes: model → shape of each raw output of one image, by name.
+        decode: (raw outputs of one image, model, (width, height) of the image) → the task's part of the result,
+            in the image's own pixels.
+    """
+
+    shapes: Callable[[ModelShape], dict[str, tuple[int, ...]]]
+    decode: Callable[[RawOutputs, ModelShape, tuple[int, int]], Any]

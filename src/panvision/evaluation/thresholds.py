@@ -1,0 +1,31 @@
+"""The threshold with the best F1."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def best_threshold(scores: npt.ArrayLike, hits: npt.ArrayLike, positives: int) -> float | None:
+    """The score from which on to say yes, so that F1 is largest.
+
+    Args:
+        scores: (D,) of what was found.
+        hits: (D,), whether each is right.
+        positives: how many there are to be found.
+
+    Returns:
+        Half way between the lowest score that is kept and the next lower one, or 0; of several best the highest.
+        None where nothing right was found.
+    """
+    score, right = np.asarray(scores, np.float64).reshape(-1), np.asarray(hits, bool).reshape(-1)
+    order = np.argsort(-score, kind="stable")
+    score, right = score[order], right[order]
+    if not right.any():
+        return None
+    found = np.cumsum(right)
+    f1 = 2.0 * found / (np.arange(1, len(score) + 1) + positives)
+    # Equal scores are kept or left together.
+    lower = np.append(score[1:], 0.0)
+    last = lower < score
+    last[-1] = True
+    best = int(np.argmax(np.where(last, f1, -1.0)))
+    return float((score[best] + min(lower[best], score[best])) / 2.0)
