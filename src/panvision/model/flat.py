@@ -4,9 +4,18 @@ from torch import Tensor, nn
 
 from panvision.core.tasks import TASKS
 from panvision.model.heads import HEADS
-from panvision.model.multitask import MultiTaskModel
+from panvision.model.multitask import MultiTaskModel, Outputs
 
 INPUT_NAME = "images"
+
+
+def flat_outputs(outputs: Outputs) -> dict[str, Tensor]:
+    """Return the raw outputs of a model file by name, float32, from the outputs of the heads."""
+    return {
+        name: output.float()
+        for task, own in outputs.items()
+        for name, output in zip(TASKS[task].outputs, HEADS[task].flatten(own), strict=True)
+    }
 
 
 class FlatModel(nn.Module):
@@ -33,5 +42,4 @@ class FlatModel(nn.Module):
             state_logits (N, C).
         """
         # Cast before anything else: TensorRT accepts a uint8 input in no other way.
-        outputs = self.model(images.float().permute(0, 3, 1, 2))
-        return tuple(output.float() for task in self.model.tasks for output in HEADS[task].flatten(outputs[task]))
+        return tuple(flat_outputs(self.model(images.float().permute(0, 3, 1, 2))).values())

@@ -9,7 +9,7 @@ import torch
 from panvision.core.tasks import TASKS, Task
 from panvision.decoding.decoder import ModelShape, Thresholds
 from panvision.decoding.table import DECODERS
-from panvision.model.heads import HEADS
+from panvision.model.flat import flat_outputs
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.scoring.table import SCORERS, score
 from panvision.training.data.batches import NO_OBJECT, Batch, labelled_batch
@@ -107,15 +107,13 @@ def _compare(outputs: Outputs, batch: Batch, model: MultiTaskModel) -> dict[Task
         model.image_size, model.settings.strides, tuple(model.det_classes), tuple(model.cls_classes), THRESHOLDS
     )
     compared: dict[Task, list[Any]] = {}
-    for task, output in outputs.items():
-        names, side = TASKS[task].outputs, model.image_size
-        raw = [value.float().cpu().numpy() for value in HEADS[task].flatten(output)]
-        found = [
-            DECODERS[task].decode(dict(zip(names, own, strict=True)), shape, (side, side))
-            for own in zip(*raw, strict=True)
-        ]
-        truth = [_truth(batch, TASKS[task].dataset, row) for row in range(len(found))]
-        compared[task] = [SCORERS[task].compare(*pair) for pair in zip(found, truth, strict=True)]
+    raw = {name: output.cpu().numpy() for name, output in flat_outputs(outputs).items()}
+    (count,) = {len(output) for output in raw.values()}
+    for task in outputs:
+        truths = (_truth(batch, TASKS[task].dataset, row) for row in range(count))
+        rows = ({name: raw[name][row] for name in TASKS[task].outputs} for row in range(count))
+        found = (DECODERS[task].decode(own, shape, (model.image_size,) * 2) for own in rows)
+        compared[task] = [SCORERS[task].compare(*pair) for pair in zip(found, truths, strict=True)]
     return compared
 
 
