@@ -32,7 +32,7 @@ from panvision.core.tasks import DATASETS
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.model.settings import ModelSettings
 from panvision.photos.settings import DataSettings
-from panvision.training.data.stream import Batch
+from panvision.training.data.batches import Batch
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.memory import keep_freed_memory
 from panvision.training.optimisation import Precision, make_optimizer, trained_weights
@@ -57,10 +57,11 @@ def random_batch(side: int, size: int, device: torch.device) -> Batch:
     pictures = torch.randint(0, 256, (len(DATASETS), size, side, side, 3), dtype=torch.uint8, generator=chance)
     return Batch(
         images={task: of_task.permute(0, 3, 1, 2) for task, of_task in zip(DATASETS, pictures, strict=True)},
-        masks=torch.randint(0, 2, (size, 1, side, side), dtype=torch.uint8, generator=chance),
-        boxes=boxes,
-        labels=torch.randint(0, len(BOX_CLASSES), (size, 3), generator=chance),
-        states=torch.randint(0, len(STATES), (size,), generator=chance),
+        labels={
+            "segmentation": {"masks": torch.randint(0, 2, (size, 1, side, side), dtype=torch.uint8, generator=chance)},
+            "detection": {"boxes": boxes, "labels": torch.randint(0, len(BOX_CLASSES), (size, 3), generator=chance)},
+            "classification": {"classes": torch.randint(0, len(STATES), (size,), generator=chance)},
+        },
         rows={task: np.arange(size) for task in DATASETS},
     ).to(device)
 
@@ -90,8 +91,8 @@ def own_step(
     forward: Callable[[MultiTaskModel, Batch], Outputs], sections: dict, batch: Batch, *, phase: int, compiled: bool
 ) -> Step:
     """A step of our model as the training loop takes it, but for figures, schedule and state."""
-    train, loss, device = sections["train"], sections["loss"], batch.masks.device
-    side = batch.masks.shape[-1]
+    train, loss, images = sections["train"], sections["loss"], batch.images["segmentation"]
+    device, side = images.device, images.shape[-1]
     torch.manual_seed(0)
     model = MultiTaskModel(sections["model"], image_size=side, det_classes=BOX_CLASSES, cls_classes=STATES)
     model.backbone.freeze(weights=phase == 1, batch_norm=phase == 1 or train.batch_norm == "frozen")
@@ -119,7 +120,8 @@ def torchvision_step(sections: dict, batch: Batch, *, phase: int) -> Step:
     from torchvision.models.detection import fcos_resnet50_fpn
     from torchvision.models.segmentation import fcn_resnet50
 
-    side, device = batch.masks.shape[-1], batch.masks.device
+    side, device = batch.images["segmentation"].shape[-1], batch.images["segmentation"].device
+    true = {name: labels for own in batch.labels.values() for name, labels in own.items()}
     boxes = fcos_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=len(BOX_CLASSES), min_size=side, max_size=side
     )
@@ -133,15 +135,15 @@ def torchvision_step(sections: dict, batch: Batch, *, phase: int) -> Step:
         ):
             frozen.requires_grad_(False)
     precision = Precision(device, sections["train"].amp)
-    targets = [{"boxes": own, "labels": labels} for own, labels in zip(batch.boxes, batch.labels, strict=True)]
+    targets = [{"boxes": own, "labels": labels} for own, labels in zip(true["boxes"], true["labels"], strict=True)]
 
     def floats(task: str) -> Tensor:
         return batch.images[task].float() / 255
 
     losses = {
         boxes: lambda: sum(boxes(list(floats("detection")), targets).values()),
-        masks: lambda: F.binary_cross_entropy_with_logits(masks(floats("segmentation"))["out"], batch.masks.float()),
-        states: lambda: F.cross_entropy(states(floats("classification")), batch.states),
+        masks: lambda: F.binary_cross_entropy_with_logits(masks(floats("segmentation"))["out"], true["masks"].float()),
+        states: lambda: F.cross_entropy(states(floats("classification")), true["classes"]),
     }
     optimizers = {}
     for model in losses:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panvision.model.heads import DetectionOutput
-from panvision.training.data.stream import NO_OBJECT, TrainingStream
+from panvision.training.data.batches import NO_OBJECT
+from panvision.training.data.stream import TrainingStream
 from panvision.training.losses import (
     Term,
     batch_terms,
@@ -185,7 +186,7 @@ def test_what_parts_add_to_the_whole_adds_up_to_it():
     stream = TrainingStream(sets.packed, sets.split("train"), STILL, batch_size=2, seed=1)
     batches = [stream[step] for step in range(3)]
     # A part without a positive point.
-    batches[1].labels.fill_(NO_OBJECT)
+    batches[1].labels["detection"]["labels"].fill_(NO_OBJECT)
     settings = LossSettings()
     with torch.no_grad():
         parts = []

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panvision.decoding.boxes import decode_ltrb
-from panvision.training.data.stream import NO_OBJECT
+from panvision.training.data.batches import NO_OBJECT
 from panvision.training.targets import assign_targets, make_points
 
 SIZE, STRIDES = 128, (8, 16, 32)

@@ -12,9 +12,10 @@ from tqdm import tqdm
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.training.average import MovingAverage
 from panvision.training.curves import LOSSES, SEEN, WEIGHTS, Row
+from panvision.training.data.batches import Batch
 from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
-from panvision.training.data.stream import Batch, TrainingStream, training_batches
+from panvision.training.data.stream import TrainingStream, training_batches
 from panvision.training.distributed import Alone, Ranks
 from panvision.training.errors import TrainingError
 from panvision.training.finite import FiniteWatch, describe

@@ -10,7 +10,7 @@ from torch import Tensor
 from panvision.model.flat import join_levels
 from panvision.model.heads import DetectionOutput
 from panvision.model.multitask import Outputs
-from panvision.training.data.stream import NO_OBJECT, Batch
+from panvision.training.data.batches import NO_OBJECT, Batch
 from panvision.training.settings import LossSettings
 from panvision.training.targets import Points, Targets, assign_targets
 
@@ -174,11 +174,12 @@ def batch_terms(outputs: Outputs, batch: Batch, points: Points, settings: LossSe
     """All terms of one batch of each task; tasks whose output is absent are left out."""
     terms: Terms = {}
     if "segmentation" in outputs:
-        terms |= segmentation_terms(outputs["segmentation"], batch.masks)
+        terms |= segmentation_terms(outputs["segmentation"], batch.labels["segmentation"]["masks"])
     if "detection" in outputs:
-        terms |= detection_terms(outputs["detection"], batch.boxes, batch.labels, points, settings)
+        own = batch.labels["detection"]
+        terms |= detection_terms(outputs["detection"], own["boxes"], own["labels"], points, settings)
     if "classification" in outputs:
-        terms |= classification_terms(outputs["classification"], batch.states, settings)
+        terms |= classification_terms(outputs["classification"], batch.labels["classification"]["classes"], settings)
     return terms
 
 
@@ -194,12 +195,13 @@ def whole_counts(batches: Sequence[Batch], points: Points, settings: LossSetting
     for batch in batches:
         found: dict[str, Tensor] = {}
         if "segmentation" in batch.images:
-            found["seg"] = _count(batch.masks.numel(), points.xy)
+            found["seg"] = _count(batch.labels["segmentation"]["masks"].numel(), points.xy)
         if "detection" in batch.images:
             radius = settings.center_radius
-            found |= _detection_counts(assign_targets(points, batch.boxes, batch.labels, center_radius=radius))
+            own = batch.labels["detection"]
+            found |= _detection_counts(assign_targets(points, own["boxes"], own["labels"], center_radius=radius))
         if "classification" in batch.images:
-            found["cls"] = _count(len(batch.states), points.xy)
+            found["cls"] = _count(len(batch.images["classification"]), points.xy)
         counts = {name: counts[name] + count if name in counts else count for name, count in found.items()}
     return counts
 

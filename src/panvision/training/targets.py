@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from panvision.decoding.points import level_points
-from panvision.training.data.stream import NO_OBJECT
+from panvision.training.data.batches import NO_OBJECT
 
 # The finest level takes objects that reach at most this share of the image's side from their point, each coarser
 # level twice as far. At the system's own 256 px these are FCOS's bounds, 64 px for P3 and 128 px for P4.

@@ -16,8 +16,8 @@ from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.scoring.classification import classification_scores
 from panvision.scoring.detection import Prediction, Truth, coco_scores
 from panvision.scoring.segmentation import Counts, pixel_counts, segmentation_scores
-from panvision.training.data.sets import Sets, labelled_batch
-from panvision.training.data.stream import NO_OBJECT, Batch
+from panvision.training.data.batches import NO_OBJECT, Batch, labelled_batch
+from panvision.training.data.sets import Sets
 from panvision.training.distributed import Alone, Ranks
 from panvision.training.losses import Term, Terms, batch_terms, task_losses
 from panvision.training.settings import LossSettings
@@ -145,20 +145,21 @@ def _collect(
     """Add one batch's predictions and what is true of it."""
     if "segmentation" in outputs:
         found = (outputs["segmentation"] > 0).cpu().numpy()
-        collected.pixels += [pixel_counts(*pair) for pair in zip(batch.masks.numpy()[:, 0], found[:, 0], strict=True)]
+        masks = batch.labels["segmentation"]["masks"].numpy()
+        collected.pixels += [pixel_counts(*pair) for pair in zip(masks[:, 0], found[:, 0], strict=True)]
     if "detection" in outputs:
         collected.true_boxes += _true_boxes(batch)
         collected.found_boxes += _found_boxes(
             outputs["detection"], places, image_size=batch.images["detection"].shape[-1]
         )
     if "classification" in outputs:
-        collected.true_states += batch.states.tolist()
+        collected.true_states += batch.labels["classification"]["classes"].tolist()
         collected.found_states += outputs["classification"].argmax(1).tolist()
 
 
 def _true_boxes(batch: Batch) -> list[Truth]:
-    used = (batch.labels != NO_OBJECT).numpy()
-    boxes, labels = batch.boxes.numpy(), batch.labels.numpy()
+    boxes, labels = (batch.labels["detection"][name].numpy() for name in ("boxes", "labels"))
+    used = labels != NO_OBJECT
     return [(boxes[row][used[row]], labels[row][used[row]]) for row in range(len(labels))]
 
 
