@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from panvision.training.devices import deterministic, keep_freed_memory
 from PIL import Image
 from train_step import PRESETS, SECTIONS, own_step, random_batch, together
 
@@ -30,6 +29,7 @@ from panvision.dataset.packed import PackedSet
 from panvision.photos.pixels import resize_image
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.data.stream import TrainingStream
+from panvision.training.devices import deterministic, keep_freed_memory
 
 WIDTH, HEIGHT = 640, 480
 

@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
-from panvision.training.devices import deterministic, keep_freed_memory
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,6 +33,7 @@ from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.model.settings import ModelSettings
 from panvision.photos.settings import DataSettings
 from panvision.training.data.batches import Batch
+from panvision.training.devices import deterministic, keep_freed_memory
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.losses.terms import LossContext
 from panvision.training.optimisation import Precision, make_optimizer, trained_weights

@@ -1,7 +1,9 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
+import albumentations as A  # noqa: N812 -- the library's own convention
 import cv2
 import numpy as np
 import pytest
@@ -9,154 +11,114 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panvision.training.data.augment import MIN_BOX_SIDE, Augmentation
-from panvision.training.data.settings import AugmentSettings
-from tests.training.data.packed_sets import SIDE, STILL, paint, rectangle
+from panvision.training.data.samples import Sample
+from panvision.training.data.transforms import make_transforms
+from panvision.training.data.transforms.transform import GEOMETRY
+from tests.training.data.packed_sets import ALL, SIDE, STILL, full_sample
+from tests.training.data.transforms.one import make_rng
 
 # albumentations only warns where an argument is unknown or ignored.
 pytestmark = pytest.mark.filterwarnings("error")
 
-LABEL = np.array([3], np.int64)
-NO_BOXES = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
 MOVED = STILL.model_copy(update={"horizontal_flip": 0.5, "vertical_flip": 0.5, "scale": 0.4, "translate": 0.3})
-ALL = AugmentSettings(vertical_flip=0.5, scale=0.3, translate=0.2)
+BLACK = np.zeros((SIDE, SIDE, 3), np.uint8)
+FIELDS = ("image", "mask", "boxes", "labels", "class_label")
 
 
-def still(**changes):
-    return Augmentation(STILL.model_copy(update=changes))
+def augmented(settings, sample, seed=1):
+    return Augmentation(settings)(sample, seed, None)
 
 
-def red_box(image):
-    """x1, y1, x2, y2 of what is rather red than blue."""
-    rows, columns = np.nonzero(image[..., 0] > 100)
-    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+def equal(one, two):
+    return all(np.array_equal(getattr(one, name), getattr(two, name)) for name in FIELDS)
 
 
-def test_nothing_asked_for_changes_nothing():
-    image, mask, box = rectangle(0)
-    augmentation = still()
-    assert (augmentation.image(image, 1) == image).all()
-    same = augmentation.image_and_mask(image, mask, 1)
-    assert all((new == old).all() for new, old in zip(same, (image, mask), strict=True))
-    same = augmentation.image_and_boxes(image, box, LABEL, 1)
-    assert all((new == old).all() for new, old in zip(same, (image, box, LABEL), strict=True))
+def test_everything_off_changes_nothing():
+    sample = full_sample(0)
+    assert equal(augmented(STILL, sample), sample)
 
 
-@pytest.mark.parametrize("flip", ["horizontal_flip", "vertical_flip"])
-@pytest.mark.parametrize("seed", range(4))
-def test_flips_move_image_mask_and_box_alike(flip, seed):
-    image, mask, (box,) = rectangle(seed)
-    augmentation = still(**{flip: 1.0})
-    turned = (slice(None), slice(None, None, -1)) if flip == "horizontal_flip" else slice(None, None, -1)
-    x1, y1, x2, y2 = box
-    expected = [SIDE - x2, y1, SIDE - x1, y2] if flip == "horizontal_flip" else [x1, SIDE - y2, x2, SIDE - y1]
-
-    assert (augmentation.image(image, 5) == image[turned]).all()
-    flipped, flipped_mask = augmentation.image_and_mask(image, mask, 5)
-    assert (flipped == image[turned]).all() and (flipped_mask == mask[turned]).all()
-    flipped, boxes, labels = augmentation.image_and_boxes(image, box[None], LABEL, 5)
-    assert (flipped == image[turned]).all() and boxes.tolist() == [expected] and labels.tolist() == [3]
-
-
-def test_flip_probability_is_kept():
-    image, _, _ = rectangle(0)
-    flipped = sum((still(horizontal_flip=0.3).image(image, seed) != image).any() for seed in range(400))
-    assert 80 < flipped < 160
-
-
-@pytest.mark.parametrize("seed", range(25))
-def test_zoom_and_shift_move_image_mask_and_box_alike(seed):
-    image, mask, box = rectangle(seed)
-    augmentation = Augmentation(MOVED)
-    moved, moved_mask = augmentation.image_and_mask(image, mask, seed)
-    same, boxes, _ = augmentation.image_and_boxes(image, box, LABEL, seed)
-    assert (moved == same).all()
-    assert ((moved[..., 0] > 100) == (moved_mask == 1)).mean() > 0.98
-    if len(boxes):
-        assert np.abs(boxes[0] - red_box(moved)).max() <= 1.0
-    else:
-        assert (moved_mask == 1).sum() <= SIDE  # a sliver along an edge
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_masks_stay_zero_and_one(seed):
-    image, mask, _ = rectangle(seed)
-    _, changed = Augmentation(ALL).image_and_mask(image, mask, seed)
-    assert changed.dtype == np.uint8 and changed.shape == mask.shape
-    assert set(np.unique(changed)) <= {0, 1}
-
-
-def test_zoom_interpolates_images_and_not_masks():
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    mask[8:24, 8:24] = 1
-    zoomed, zoomed_mask = Augmentation(MOVED).image_and_mask(paint(mask), mask, 3)
-    assert len(np.unique(zoomed[..., 0])) > 2
-    assert np.unique(zoomed_mask).tolist() == [0, 1]
-
-
-def test_colours_change_and_places_do_not():
-    image, mask, box = rectangle(1)
-    augmentation = still(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
-    changed, same_mask = augmentation.image_and_mask(image, mask, 2)
-    assert (changed != image).any() and (same_mask == mask).all()
-    assert augmentation.image_and_boxes(image, box, LABEL, 2)[1].tolist() == box.tolist()
-
-
-def test_brightness_is_drawn_from_its_range():
-    grey = np.full((8, 8, 3), 100, np.uint8)
-    means = [still(brightness=0.2).image(grey, seed).mean() for seed in range(200)]
-    assert 79 <= min(means) < 85 and 115 < max(means) <= 121
+@pytest.mark.parametrize("seed", range(20))
+def test_augmentation_equals_albumentations_compose(seed):
+    """Boxes too, which the library moves on its own there."""
+    sample = full_sample(seed)
+    parts = [wrapped.transform for wrapped in make_transforms(ALL)]
+    compose = A.Compose(parts, bbox_params=A.BboxParams("pascal_voc", label_fields=["labels"], clip=True))
+    compose.set_random_state(make_rng(seed).numpy, make_rng(seed).python)
+    expected = compose(image=sample.image, mask=sample.mask, bboxes=sample.boxes, labels=sample.labels)
+    found = augmented(ALL, sample, seed)
+    assert (found.image == expected["image"]).all() and (found.mask == expected["mask"]).all()
+    sides = expected["bboxes"][:, 2:] - expected["bboxes"][:, :2]
+    assert found.boxes == pytest.approx(expected["bboxes"][(sides >= MIN_BOX_SIDE).all(axis=1)], abs=1e-4)
 
 
 def test_a_sample_depends_on_its_seed_only():
-    image, mask, box = rectangle(0)
-    augmentation = Augmentation(ALL)
-    first = augmentation.image(image, 11)
+    sample, augmentation = full_sample(0), Augmentation(ALL)
+    first = augmentation(sample, 11, None)
     for other in (12, 13):
-        augmentation.image(image, other)
-        augmentation.image_and_boxes(image, box, LABEL, other)
+        assert not equal(augmentation(sample, other, None), first)
     np.random.seed(0)
-    assert (augmentation.image(image, 11) == first).all()
-    assert (Augmentation(ALL).image(image, 11) == first).all()
-    assert (pickle.loads(pickle.dumps(augmentation)).image(image, 11) == first).all()  # noqa: S301 -- our own
-    # Whatever comes with it, the image changes alike.
-    assert (augmentation.image_and_mask(image, mask, 11)[0] == first).all()
-    assert (augmentation.image_and_boxes(image, box, LABEL, 11)[0] == first).all()
+    assert equal(augmentation(sample, 11, None), first)
+    assert equal(augmented(ALL, sample, 11), first)
+    assert equal(pickle.loads(pickle.dumps(augmentation))(sample, 11, None), first)  # noqa: S301 -- our own
 
 
-def test_different_seeds_give_different_samples():
-    image, _, _ = rectangle(0)
-    assert len({Augmentation(ALL).image(image, seed).tobytes() for seed in range(50)}) == 50
+@pytest.mark.parametrize("seed", range(5))
+def test_a_seed_makes_the_same_image_whatever_the_labels(seed):
+    sample = full_sample(0)
+    alone = augmented(ALL, Sample(sample.image), seed)
+    assert alone.mask is alone.boxes is alone.labels is alone.class_label is None
+    assert (augmented(ALL, sample, seed).image == alone.image).all()
+
+
+def test_different_seeds_give_different_images():
+    augmentation, sample = Augmentation(ALL), full_sample(0)
+    assert len({augmentation(sample, seed, None).image.tobytes() for seed in range(50)}) == 50
 
 
 def test_the_given_arrays_are_not_changed():
-    image, mask, box = rectangle(0)
-    for array in (image, mask, box):
+    sample = full_sample(0)
+    for array in (sample.image, sample.mask, sample.boxes, sample.labels):
         array.flags.writeable = False
-    Augmentation(ALL).image_and_mask(image, mask, 1)
-    Augmentation(ALL).image_and_boxes(image, box, LABEL, 1)
+    augmented(ALL, sample)
 
 
 def test_images_without_boxes():
-    image, _, _ = rectangle(0)
-    _, boxes, labels = Augmentation(ALL).image_and_boxes(image, *NO_BOXES, 1)
-    assert boxes.shape == (0, 4) and boxes.dtype == np.float32
-    assert labels.shape == (0,) and labels.dtype == np.int64
+    found = augmented(ALL, replace(full_sample(0), boxes=np.zeros((0, 4), np.float32), labels=np.zeros(0, np.int64)))
+    assert found.boxes.shape == (0, 4) and found.boxes.dtype == np.float32
+    assert found.labels.shape == (0,) and found.labels.dtype == np.int64
 
 
-def test_boxes_moved_out_of_the_image_are_gone_with_their_labels():
-    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+def test_boxes_moved_out_are_removed_with_their_labels():
     corners = np.array([[0, 0, 2, 2], [14, 14, 18, 18], [30, 30, 32, 32]], np.float32)
-    kept = [
-        tuple(Augmentation(MOVED).image_and_boxes(image, corners, np.array([5, 6, 7]), seed)[2]) for seed in range(60)
-    ]
+    sample = Sample(BLACK, boxes=corners, labels=np.array([5, 6, 7]))
+    kept = {tuple(augmented(MOVED, sample, seed).labels.tolist()) for seed in range(60)}
     assert all(6 in labels for labels in kept)
-    assert {(5, 6), (6, 7), (6,)} <= {tuple(sorted(labels)) for labels in kept}
+    assert {(5, 6), (6, 7), (6,)} <= kept
 
 
 def test_boxes_outside_by_rounding_are_clipped():
-    image, _, _ = rectangle(0)
     box = np.array([[-1e-5, 4, SIDE + 1e-4, 9]], np.float32)
-    assert still().image_and_boxes(image, box, LABEL, 1)[1].tolist() == [[0, 4, SIDE, 9]]
+    assert augmented(STILL, replace(full_sample(0), boxes=box)).boxes.tolist() == [[0, 4, SIDE, 9]]
+
+
+def test_a_box_that_left_the_image_does_not_return(monkeypatch):
+    """A shift out of the image and back leaves black pixels, and no box on them."""
+
+    class Shift:
+        moves = GEOMETRY
+
+        def __init__(self, pixels):
+            self.pixels = pixels
+
+        def __call__(self, sample, rng, draw):
+            return replace(sample, boxes=sample.boxes + np.array([self.pixels, 0, self.pixels, 0]))
+
+    table = {"out": lambda settings: Shift(SIDE - 10), "back": lambda settings: Shift(10 - SIDE)}
+    monkeypatch.setattr("panvision.training.data.transforms.TRANSFORMS", table)
+    boxes = np.array([[4, 4, 20, 20], [20, 4, 30, 20]], np.float32)
+    found = augmented(STILL, Sample(BLACK, boxes=boxes, labels=np.array([5, 6])))
+    assert found.boxes.tolist() == [[4, 4, 10, 20]] and found.labels.tolist() == [5]
 
 
 coordinate = st.floats(0, SIDE, width=32)
@@ -170,14 +132,12 @@ coordinate = st.floats(0, SIDE, width=32)
 def test_boxes_stay_inside_and_keep_an_area(raw, seed):
     pairs = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in raw]
     boxes = np.array([b for b in pairs if b[2] - b[0] > 0.01 and b[3] - b[1] > 0.01], np.float32).reshape(-1, 4)
-    given_labels = np.arange(len(boxes)) + 10
-    _, moved, labels = Augmentation(MOVED).image_and_boxes(
-        np.zeros((SIDE, SIDE, 3), np.uint8), boxes, given_labels, seed
-    )
-    assert moved.dtype == np.float32 and labels.dtype == np.int64 and len(moved) == len(labels)
-    assert set(labels) <= set(given_labels) and len(set(labels)) == len(labels)
-    assert (moved >= 0).all() and (moved <= SIDE).all()
-    assert ((moved[:, 2:] - moved[:, :2]) >= MIN_BOX_SIDE - 1e-4).all()
+    labels = np.arange(len(boxes)) + 10
+    found = augmented(MOVED, Sample(BLACK, boxes=boxes, labels=labels), seed)
+    assert found.boxes.dtype == np.float32 and found.labels.dtype == np.int64 and len(found.boxes) == len(found.labels)
+    assert set(found.labels) <= set(labels) and len(set(found.labels)) == len(found.labels)
+    assert (found.boxes >= 0).all() and (found.boxes <= SIDE).all()
+    assert ((found.boxes[:, 2:] - found.boxes[:, :2]) >= MIN_BOX_SIDE - 1e-4).all()
 
 
 def test_import_does_not_ask_the_network():
@@ -185,7 +145,7 @@ def test_import_does_not_ask_the_network():
         "import socket\n"
         "def refuse(*_): raise SystemExit('asked the network')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
-        "import panvision.training.data.augment\n"
+        "import panvision.training.data.transforms.color\n"
     )
     result = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -194,12 +154,3 @@ def test_import_does_not_ask_the_network():
 def test_opencv_starts_no_threads():
     """They would spin beside the training steps."""
     assert cv2.getNumThreads() == 1
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_seed_makes_the_same_picture_whatever_comes_with_it(seed):
-    image, mask, box = rectangle(0)
-    augmentation = Augmentation(ALL)
-    alone = augmentation.image(image, seed)
-    assert (augmentation.image_and_mask(image, mask, seed)[0] == alone).all()
-    assert (augmentation.image_and_boxes(image, box, LABEL, seed)[0] == alone).all()

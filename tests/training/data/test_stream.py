@@ -1,18 +1,21 @@
+import pickle
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
-from panvision.core.tasks import TASKS
-from panvision.training.data.settings import AugmentSettings
-from panvision.training.data.stream import NO_OBJECT, TrainingStream, pad_boxes, stack_images, training_batches
-from tests.training.data.packed_sets import SIDE, STILL, packed_sets, paint
+from panvision.core.tasks import DATASETS
+from panvision.dataset.packed import PackedError, open_packed
+from panvision.training.data import transforms
+from panvision.training.data.batches import NO_OBJECT
+from panvision.training.data.stream import TrainingStream, training_batches
+from panvision.training.data.transforms.transform import GEOMETRY
+from tests.training.data.packed_sets import ALL, SIDE, STILL, packed_sets, paint, write_sets
 
 COUNTS = (7, 5, 6)
-ALL = AugmentSettings(vertical_flip=0.5, scale=0.3, translate=0.2)
 
 
 def stream(augment=STILL, *, batch_size=3, seed=1, rows=None, part=(0, 1), **sets):
@@ -20,7 +23,7 @@ def stream(augment=STILL, *, batch_size=3, seed=1, rows=None, part=(0, 1), **set
         rows = [np.arange(count) for count in COUNTS]
     return TrainingStream(
         packed_sets(COUNTS, **sets),
-        dict(zip(TASKS, rows, strict=True)),
+        dict(zip(DATASETS, rows, strict=True)),
         augment,
         batch_size=batch_size,
         seed=seed,
@@ -33,46 +36,55 @@ def rows_seen(batches, task):
 
 
 def equal(one, two):
-    """Whether two batches hold the same to the bit."""
-    tensors = ("masks", "boxes", "labels", "states")
+    """True if two batches hold the same to the bit."""
+    return one.images.keys() == two.images.keys() and all(equal_in(dataset, one, two) for dataset in one.images)
+
+
+def equal_in(dataset, one, two):
+    """True if two batches hold the same of one dataset to the bit."""
+    labels = one.labels[dataset], two.labels[dataset]
     return (
-        all(torch.equal(one.images[task], two.images[task]) for task in TASKS)
-        and all(torch.equal(getattr(one, name), getattr(two, name)) for name in tensors)
-        and all((one.rows[task] == two.rows[task]).all() for task in TASKS)
+        torch.equal(one.images[dataset], two.images[dataset])
+        and labels[0].keys() == labels[1].keys()
+        and all(torch.equal(labels[0][name], labels[1][name]) for name in labels[0])
+        and np.array_equal(one.rows[dataset], two.rows[dataset])
     )
 
 
 def test_shapes_and_types():
     batch = stream(ALL)[0]
-    for task in TASKS:
-        assert batch.images[task].shape == (3, 3, SIDE, SIDE) and batch.images[task].dtype == torch.uint8
-        assert batch.rows[task].dtype == np.int64
-    assert batch.masks.shape == (3, 1, SIDE, SIDE) and batch.masks.dtype == torch.uint8
-    assert batch.boxes.shape == (3, 1, 4) and batch.boxes.dtype == torch.float32
-    assert batch.labels.shape == (3, 1) and batch.labels.dtype == torch.int64
-    assert batch.states.shape == (3,) and batch.states.dtype == torch.int64
+    for dataset in DATASETS:
+        assert batch.images[dataset].shape == (3, 3, SIDE, SIDE) and batch.images[dataset].dtype == torch.uint8
+        assert batch.rows[dataset].dtype == np.int64
+    found = {name: (tuple(each.shape), each.dtype) for own in batch.labels.values() for name, each in own.items()}
+    assert found == {
+        "masks": ((3, 1, SIDE, SIDE), torch.uint8),
+        "boxes": ((3, 1, 4), torch.float32),
+        "labels": ((3, 1), torch.int64),
+        "classes": ((3,), torch.int64),
+    }
 
 
 def test_each_sample_comes_with_its_own_labels():
     sets = packed_sets(COUNTS)
     for step in range(6):
         batch = stream()[step]
+        masks, detection = batch.labels["segmentation"]["masks"], batch.labels["detection"]
         for place in range(3):
-            for task in TASKS:
-                picture = batch.images[task][place].permute(1, 2, 0).numpy()
-                assert (picture == sets[task].images[batch.rows[task][place]]).all()
-            shown = batch.images["segmentation"][place].permute(1, 2, 0).numpy()
-            assert (shown == paint(batch.masks[place, 0].numpy())).all()
-            row = batch.rows["detection"][place]
+            shown = {name: images[place].permute(1, 2, 0).numpy() for name, images in batch.images.items()}
+            rows = {name: own[place] for name, own in batch.rows.items()}
+            assert all((shown[name] == sets[name].images[rows[name]]).all() for name in DATASETS)
+            assert (shown["segmentation"] == paint(masks[place, 0].numpy())).all()
             # In packed pixels: half of the original's.
-            assert batch.boxes[place].tolist() == (sets["detection"].boxes[row] / 2).tolist()
-            assert batch.labels[place].tolist() == sets["detection"].labels[row].tolist()
-            assert batch.states[place] == sets["classification"].states[batch.rows["classification"][place]]
+            assert detection["boxes"][place].tolist() == (sets["detection"].boxes[rows["detection"]] / 2).tolist()
+            assert detection["labels"][place].tolist() == sets["detection"].labels[rows["detection"]].tolist()
+            classes = batch.labels["classification"]["classes"]
+            assert classes[place] == sets["classification"].states[rows["classification"]]
 
 
-@pytest.mark.parametrize(("task", "count"), list(zip(TASKS, COUNTS, strict=True)))
+@pytest.mark.parametrize(("task", "count"), list(zip(DATASETS, COUNTS, strict=True)))
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
-def test_each_row_comes_once_per_cycle_and_each_cycle_is_shuffled_anew(task, count, batch_size):
+def test_each_row_comes_once_per_cycle_and_cycles_differ(task, count, batch_size):
     source = stream(batch_size=batch_size)
     seen = rows_seen([source[step] for step in range(-(-8 * count // batch_size))], task)
     cycles = [tuple(seen[start : start + count]) for start in range(0, 8 * count, count)]
@@ -83,14 +95,14 @@ def test_each_row_comes_once_per_cycle_and_each_cycle_is_shuffled_anew(task, cou
 def test_only_the_given_rows_come():
     rows = [np.array([1, 4]), np.array([0, 3]), np.array([2])]
     batches = [stream(rows=rows)[step] for step in range(4)]
-    for task, allowed in zip(TASKS, rows, strict=True):
+    for task, allowed in zip(DATASETS, rows, strict=True):
         assert Counter(rows_seen(batches, task)).keys() == set(allowed.tolist())
 
 
-def test_tasks_of_one_size_are_shuffled_apart():
+def test_datasets_of_one_size_have_orders_of_their_own():
     rows = [np.arange(5)] * 3
     batches = [stream(rows=rows)[step] for step in range(5)]
-    assert len({tuple(rows_seen(batches, task)) for task in TASKS}) == 3
+    assert len({tuple(rows_seen(batches, task)) for task in DATASETS}) == 3
 
 
 def test_a_row_looks_different_in_the_next_cycle():
@@ -123,14 +135,14 @@ def test_workers_and_the_first_step_change_nothing(workers):
 
 
 @pytest.mark.parametrize("parts", [2, 3])
-def test_shares_of_a_batch_are_its_samples_in_their_order_changed_alike(parts):
+def test_shards_of_a_batch_are_its_samples_in_order(parts):
     whole = stream(ALL, batch_size=6)[3]
     shares = [stream(ALL, batch_size=6, part=(part, parts))[3] for part in range(parts)]
-    for task in TASKS:
+    for task in DATASETS:
         assert torch.equal(torch.cat([share.images[task] for share in shares]), whole.images[task])
         assert rows_seen(shares, task) == whole.rows[task].tolist()
-    for name in ("masks", "boxes", "labels", "states"):
-        assert torch.equal(torch.cat([getattr(share, name) for share in shares]), getattr(whole, name))
+        for name, own in whole.labels[task].items():
+            assert torch.equal(torch.cat([share.labels[task][name] for share in shares]), own)
 
 
 def test_no_steps_are_no_batches():
@@ -139,67 +151,133 @@ def test_no_steps_are_no_batches():
 
 def test_images_without_boxes_among_others():
     batch = stream(batch_size=5, boxless=(1, 3))[0]
-    for place, row in enumerate(batch.rows["detection"]):
+    for boxes, labels, row in zip(*batch.labels["detection"].values(), batch.rows["detection"], strict=True):
         unused = row in (1, 3)
-        assert (batch.labels[place, 0] == NO_OBJECT) == unused
-        assert (batch.boxes[place] == 0).all() == unused
+        assert (labels[0] == NO_OBJECT) == unused
+        assert (boxes == 0).all() == unused
 
 
 def test_a_batch_without_any_box_keeps_one_unused_row():
-    batch = stream(boxless=range(5))[0]
-    assert batch.boxes.shape == (3, 1, 4) and (batch.boxes == 0).all()
-    assert (batch.labels == NO_OBJECT).all()
-
-
-def test_batch_moves_to_a_device_whole():
-    batch = stream(ALL)[0]
-    assert equal(batch.to(torch.device("cpu")), batch)
-    moved = batch.to(torch.device("meta"))
-    tensors = [*moved.images.values(), moved.masks, moved.boxes, moved.labels, moved.states]
-    assert all(tensor.device.type == "meta" for tensor in tensors)
-
-
-@given(counts=st.lists(st.integers(0, 7), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
-def test_padding_keeps_every_box_in_its_place(counts):
-    chance = np.random.default_rng(sum(counts))
-    boxes = [chance.random((count, 4), np.float32) for count in counts]
-    labels = [chance.integers(0, 9, count) for count in counts]
-    padded_boxes, padded_labels = pad_boxes(boxes, labels)
-    assert padded_boxes.shape == (len(counts), max(1, *counts, 1), 4) and padded_boxes.dtype == torch.float32
-    assert padded_labels.shape == padded_boxes.shape[:2] and padded_labels.dtype == torch.int64
-    for number, count in enumerate(counts):
-        assert (padded_boxes[number, :count].numpy() == boxes[number]).all()
-        assert (padded_labels[number, :count].numpy() == labels[number]).all()
-        assert (padded_boxes[number, count:] == 0).all() and (padded_labels[number, count:] == NO_OBJECT).all()
-
-
-def test_stacked_images_lie_channels_last():
-    images = [np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8) for seed in range(2)]
-    stacked = stack_images(images)
-    assert stacked.shape == (2, 3, 8, 8) and stacked.is_contiguous(memory_format=torch.channels_last)
-    assert (stacked[1, 2].numpy() == images[1][..., 2]).all()
+    boxes, labels = stream(boxless=range(5))[0].labels["detection"].values()
+    assert boxes.shape == (3, 1, 4) and (boxes == 0).all()
+    assert (labels == NO_OBJECT).all()
 
 
 @pytest.mark.parametrize(
-    "tasks", [("segmentation",), ("detection",), ("classification",), ("classification", "detection")]
+    "datasets", [("segmentation",), ("detection",), ("classification",), ("classification", "detection")]
 )
-def test_a_tasks_samples_do_not_depend_on_the_tasks_beside_it(tasks):
-    rows = {task: np.arange(count) for task, count in zip(TASKS, COUNTS, strict=True)}
-    whole, some = (
-        stream(ALL),
-        TrainingStream(packed_sets(COUNTS), {task: rows[task] for task in tasks}, ALL, batch_size=3, seed=1),
-    )
+def test_samples_of_a_dataset_do_not_depend_on_others(datasets):
+    rows = {name: np.arange(count) for name, count in zip(DATASETS, COUNTS, strict=True) if name in datasets}
+    some = TrainingStream(packed_sets(COUNTS), rows, ALL, batch_size=3, seed=1)
     for step in (0, 5):
-        batch, part = whole[step], some[step]
-        assert set(part.images) == set(part.rows) == set(tasks)
-        for task in tasks:
-            assert torch.equal(part.images[task], batch.images[task])
-            assert (part.rows[task] == batch.rows[task]).all()
-        labels = {"segmentation": ["masks"], "detection": ["boxes", "labels"], "classification": ["states"]}
-        for task, names in labels.items():
-            for name in names:
-                own = getattr(part, name)
-                assert torch.equal(own, getattr(batch, name)) if task in tasks else own.numel() == 0
-    (moved,) = training_batches(some, start=5, stop=6, workers=0, pin_memory=False)
-    assert set(moved.to(torch.device("meta")).images) == set(tasks)
+        batch = some[step]
+        assert set(batch.images) == set(batch.labels) == set(batch.rows) == set(datasets)
+        assert all(equal_in(name, batch, stream(ALL)[step]) for name in datasets)
+
+
+class Mean:
+    """The average with two drawn samples, and the boxes of all three."""
+
+    moves = GEOMETRY
+
+    def __call__(self, sample, rng, draw):
+        three = [sample, draw(), draw()]
+        image = np.mean([each.image for each in three], axis=0).astype(np.uint8)
+        if sample.boxes is None:
+            return replace(sample, image=image)
+        boxes, labels = (np.concatenate([getattr(each, name) for each in three]) for name in ("boxes", "labels"))
+        return replace(sample, image=image, boxes=boxes, labels=labels)
+
+
+@pytest.fixture
+def mean(monkeypatch):
+    monkeypatch.setitem(transforms.TRANSFORMS, "mean", lambda settings: Mean())
+
+
+@pytest.mark.usefixtures("mean")
+def test_drawn_samples_do_not_depend_on_workers_start_and_shard():
+    source = stream(ALL, batch_size=4)
+    expected = [source[step] for step in range(6)]
+    got = list(training_batches(source, start=2, stop=6, workers=2, pin_memory=False))
+    assert all(equal(one, two) for one, two in zip(got, expected[2:], strict=True))
+    halves = [stream(ALL, batch_size=4, part=(part, 2))[3] for part in range(2)]
+    assert torch.equal(torch.cat([half.images["detection"] for half in halves]), expected[3].images["detection"])
+    alone = TrainingStream(packed_sets(COUNTS), {"detection": np.arange(COUNTS[1])}, ALL, batch_size=4, seed=1)
+    assert equal_in("detection", alone[3], expected[3])
+
+
+@pytest.mark.usefixtures("mean")
+def test_drawn_samples_are_others_of_the_same_rows():
+    rows = [np.array([1, 4, 5]), np.array([0, 3]), np.array([2])]
+    sets, seen = packed_sets(COUNTS), set()
+    for step in range(60):
+        batch = stream(batch_size=1, rows=rows)[step]
+        (row,) = batch.rows["detection"].tolist()
+        # One other row: both drawn samples are that.
+        boxes = batch.labels["detection"]["boxes"][0].numpy() * 2
+        other = 3 - row
+        assert (boxes == np.concatenate([sets["detection"].boxes[each] for each in (row, other, other)])).all()
+        # A single row: it is drawn itself.
+        assert (batch.images["classification"][0].permute(1, 2, 0).numpy() == sets["classification"].images[2]).all()
+        seen.add((batch.rows["segmentation"][0], batch.images["segmentation"].numpy().tobytes()))
+    # Each of three rows with two drawn of the two others, in any order: three averages.
+    assert len(seen) == 9
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """The datasets opened from files."""
+    write_sets(tmp_path, packed_sets(COUNTS))
+    return {dataset: open_packed(tmp_path / dataset, dataset) for dataset in DATASETS}
+
+
+def stored_stream(packed, rows=None):
+    rows = rows or {dataset: np.arange(len(own)) for dataset, own in packed.items()}
+    return TrainingStream(packed, rows, ALL, batch_size=3, seed=1)
+
+
+def test_a_spawned_worker_gives_the_same_batches(stored):
+    """It opens the files itself, as on macOS and Windows."""
+    source = stored_stream(stored)
+    loader = DataLoader(source, batch_size=None, sampler=range(3), num_workers=1, multiprocessing_context="spawn")
+    for step, batch in enumerate(loader):
+        assert equal(batch, source[step])
+
+
+def test_pickled_stream_is_small(stored, tmp_path):
+    chance, count = np.random.default_rng(0), 100_000
+    shape = (count, SIDE, SIDE, 3)
+    images = np.lib.format.open_memmap(tmp_path / "large.npy", mode="w+", dtype=np.uint8, shape=shape)  # sparse
+    large = {dataset: replace(own, images=images) for dataset, own in stored.items()}
+    rows = {dataset: np.sort(chance.permutation(count)[:70_000]) for dataset in DATASETS}
+    assert len(pickle.dumps(stored_stream(large, rows))) < 100_000
+
+
+@pytest.mark.parametrize("rows", [[0], [4, 1, 3], [0, 1, 2, 3, 4]])
+def test_pickled_stream_keeps_its_rows(stored, rows):
+    given = dict.fromkeys(DATASETS, np.array(rows))
+    copied = pickle.loads(pickle.dumps(stored_stream(stored, given)))  # noqa: S301 -- our own
+    assert all(equal(copied[step], stored_stream(stored, given)[step]) for step in range(4))
+    again = pickle.loads(pickle.dumps(copied))  # noqa: S301 -- our own
+    assert equal(again[3], copied[3])
+
+
+@pytest.mark.usefixtures("stored")
+def test_pickled_stream_does_not_depend_on_the_working_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    source = stored_stream({dataset: open_packed(dataset, dataset) for dataset in DATASETS})
+    pickled = pickle.dumps(source)
+    monkeypatch.chdir("/")
+    assert equal(pickle.loads(pickled)[1], source[1])  # noqa: S301 -- our own
+
+
+def test_stream_in_memory_is_pickled_whole():
+    copied = pickle.loads(pickle.dumps(stream(ALL)))  # noqa: S301 -- our own
+    assert equal(copied[2], stream(ALL)[2])
+
+
+def test_a_folder_gone_before_the_worker_opens_it(stored, tmp_path):
+    copied = pickle.loads(pickle.dumps(stored_stream(stored)))  # noqa: S301 -- our own
+    (tmp_path / "segmentation/index.csv").unlink()
+    with pytest.raises(PackedError, match=r"index.csv: missing; run `python stages/prepare.py segmentation`"):
+        copied[0]

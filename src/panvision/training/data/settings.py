@@ -14,12 +14,12 @@ class AugmentSettings(Settings):
     """Augmentation of the training split; validation and test images are never changed.
 
     Attributes:
-        horizontal_flip: probability of mirroring an image, its mask and its boxes.
-        vertical_flip: likewise, upside down (a camera above a pan has no natural "up").
+        horizontal_flip: probability of mirroring an image left to right.
+        vertical_flip: probability of mirroring it upside down (a camera above a pan has no natural "up").
         brightness, contrast, saturation: factor drawn from 1 ± this value.
         hue: shift drawn from ± this value, in turns of the colour circle.
         scale: zoom drawn from 1 ± this value.
-        translate: shift drawn from ± this share of the image's side.
+        translate: shift drawn from ± this fraction of the image's side.
     """
 
     horizontal_flip: Probability = 0.5

@@ -1,113 +1,127 @@
-"""The three training sets as one endless stream of batches, addressed by step.
+"""The training datasets as one endless stream of batches, addressed by step.
 
-Step k of a run always holds the same samples with the same augmentation, whatever the number of workers and
-wherever the run was started: each sample's place and seed follow from (seed, task, k) alone. So a task's samples are
-the same whichever other tasks are trained beside it.
+Step k of a run always holds the same samples with the same augmentation, whatever the number of workers and wherever
+the run was started: the row and the seed of each sample follow from (seed, dataset, position) alone. The samples of a
+dataset therefore do not depend on the other datasets.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
-from panvision.core.tasks import TASKS
-from panvision.dataset.packed import PackedSet
+from panvision.core.tasks import DATASETS, Dataset
+from panvision.dataset.packed import PackedSet, open_packed
 from panvision.training.data.augment import Augmentation
-from panvision.training.data.batches import NO_OBJECT, Batch
+from panvision.training.data.batches import Batch, Rows, make_batch
+from panvision.training.data.samples import Sample, load_sample
 from panvision.training.data.settings import AugmentSettings
 
 
-class TrainingStream(Dataset[Batch]):
-    """`stream[step]` is the batch of each trained task for one optimiser step.
+class TrainingStream(TorchDataset[Batch]):
+    """`stream[step]` is the batch of one optimiser step, of all datasets in `rows`.
 
     Args:
-        sets: the packed sets by task.
-        rows: the training rows of each set that is trained on.
+        packed: packed datasets by name.
+        rows: the training rows of each dataset that is trained on.
         augment: augmentation settings.
-        batch_size: images per task.
+        batch_size: images per dataset.
         seed: decides order and augmentation.
-        part: which share of every batch this is, and of how many equal ones; by default all of it.
+        part: index of this shard of every batch, and the number of equal shards; by default the whole batch.
+
+    Raises:
+        TrainingError: a transform does not say how it moves boxes.
     """
 
     def __init__(
         self,
-        sets: Mapping[str, PackedSet],
-        rows: Mapping[str, npt.NDArray[np.int64]],
+        packed: Mapping[str, PackedSet],
+        rows: Mapping[str, Rows],
         augment: AugmentSettings,
         *,
         batch_size: int,
         seed: int,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        self._sets, self._rows = sets, rows
+        self._rows: dict[Dataset, Rows] = {dataset: rows[dataset] for dataset in DATASETS if dataset in rows}
+        # A folder where the dataset is not open yet, as in a worker that was not forked.
+        self._packed: dict[Dataset, PackedSet | Path] = {dataset: packed[dataset] for dataset in self._rows}
         self._augmentation = Augmentation(augment)
         self._batch_size, self._seed, self._part = batch_size, seed, part
 
     def __getitem__(self, step: int) -> Batch:
-        picked = {task: self._pick(task, step) for task in TASKS if task in self._rows}
-        images: dict[str, Tensor] = {}
-        labels: dict[str, dict[str, Tensor]] = {}
-        if "segmentation" in picked:
-            masked = [self._segmentation(row, seed) for row, seed in picked["segmentation"]]
-            images["segmentation"] = stack_images([image for image, _ in masked])
-            labels["segmentation"] = {"masks": torch.from_numpy(np.stack([mask for _, mask in masked]))[:, None]}
-        if "detection" in picked:
-            boxed = [self._detection(row, seed) for row, seed in picked["detection"]]
-            images["detection"] = stack_images([image for image, _, _ in boxed])
-            own_boxes, own_labels = pad_boxes([own for _, own, _ in boxed], [own for _, _, own in boxed])
-            labels["detection"] = {"boxes": own_boxes, "labels": own_labels}
-        if "classification" in picked:
-            named = [self._classification(row, seed) for row, seed in picked["classification"]]
-            images["classification"] = stack_images([image for image, _ in named])
-            labels["classification"] = {"classes": torch.tensor([state for _, state in named])}
-        return Batch(images, labels, {task: np.array([row for row, _ in pairs]) for task, pairs in picked.items()})
-
-    def _pick(self, task: str, step: int) -> list[tuple[int, int]]:
-        """The (row, augmentation seed) pairs of a task's batch: every row once per cycle, each cycle shuffled anew."""
-        rows, number = self._rows[task], list(TASKS).index(task)
         part, parts = self._part
-        share = self._batch_size // parts
-        first = step * self._batch_size + part * share
-        picked = []
-        for position in range(first, first + share):
-            cycle, place = divmod(position, len(rows))
-            order = _order(self._seed, number, cycle, len(rows))
-            sample_seed = np.random.SeedSequence((self._seed, number, position, 1)).generate_state(1)[0]
-            picked.append((int(rows[order[place]]), int(sample_seed)))
-        return picked
+        size = self._batch_size // parts
+        first = step * self._batch_size + part * size
+        positions = range(first, first + size)
+        indexes = {dataset: [self._index(dataset, position) for position in positions] for dataset in self._rows}
+        samples: dict[str, Iterator[Sample]] = {
+            dataset: map(partial(self._sample, dataset), positions, own) for dataset, own in indexes.items()
+        }
+        return make_batch(samples, {dataset: self._rows[dataset][own] for dataset, own in indexes.items()})
 
-    def _segmentation(self, row: int, seed: int) -> tuple[npt.NDArray, npt.NDArray]:
-        packed = self._sets["segmentation"]
-        assert packed.masks is not None  # noqa: S101 -- open_packed gives a segmentation set its masks
-        return self._augmentation.image_and_mask(np.array(packed.images[row]), np.array(packed.masks[row]), seed)
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a worker that is not forked: folders instead of arrays, and rows in a few bits each."""
+        packed = {
+            dataset: own.folder.absolute() if isinstance(own, PackedSet) and isinstance(own.images, np.memmap) else own
+            for dataset, own in self._packed.items()
+        }
+        rows = {
+            dataset: zlib.compress(np.diff(own.astype(np.int64), prepend=0).tobytes())
+            for dataset, own in self._rows.items()
+        }
+        return {**self.__dict__, "_packed": packed, "_rows": rows}
 
-    def _detection(self, row: int, seed: int) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
-        packed = self._sets["detection"]
-        assert packed.labels is not None  # noqa: S101 -- open_packed gives a detection set its labels
-        image = np.array(packed.images[row])
-        return self._augmentation.image_and_boxes(image, packed.packed_boxes(row), packed.labels[row], seed)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        rows = {
+            dataset: np.frombuffer(zlib.decompress(own), np.int64).cumsum() for dataset, own in state["_rows"].items()
+        }
+        self.__dict__.update({**state, "_rows": rows})
 
-    def _classification(self, row: int, seed: int) -> tuple[npt.NDArray, int]:
-        packed = self._sets["classification"]
-        assert packed.states is not None  # noqa: S101 -- open_packed gives a classification set its states
-        return self._augmentation.image(np.array(packed.images[row]), seed), int(packed.states[row])
+    def _index(self, dataset: Dataset, position: int) -> int:
+        """Return the index into the dataset's rows: every row once per cycle, each cycle in another order."""
+        length = len(self._rows[dataset])
+        cycle, place = divmod(position, length)
+        return int(_order(self._seed, DATASETS.index(dataset), cycle, length)[place])
+
+    def _sample(self, dataset: Dataset, position: int, index: int) -> Sample:
+        """Return the augmented sample of one position."""
+        sample = load_sample(self._open(dataset), self._rows[dataset][index])
+        key = (self._seed, DATASETS.index(dataset), position, 1)
+        seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+        return self._augmentation(sample, seed, partial(next, self._others(dataset, position, index)))
+
+    def _others(self, dataset: Dataset, position: int, index: int) -> Iterator[Sample]:
+        """Yield further samples of a dataset, none of them the one at `index` if there is another."""
+        rows = self._rows[dataset]
+        chance = np.random.default_rng((self._seed, DATASETS.index(dataset), position, 2))
+        while True:
+            further = 1 + int(chance.integers(max(1, len(rows) - 1)))
+            yield load_sample(self._open(dataset), rows[(index + further) % len(rows)])
+
+    def _open(self, dataset: Dataset) -> PackedSet:
+        own = self._packed[dataset]
+        if isinstance(own, Path):
+            own = self._packed[dataset] = open_packed(own, dataset)
+        return own
 
 
-# A batch may reach into the next cycle; shuffling a large set anew at every step would take longer than reading it.
-@lru_cache(maxsize=2 * len(TASKS))
-def _order(seed: int, number: int, cycle: int, length: int) -> npt.NDArray[np.int64]:
-    """The order of a task's samples in one cycle, (length,)."""
+# A batch may reach into the next cycle. Shuffling a large dataset at every step would take longer than reading it.
+@lru_cache(maxsize=2 * len(DATASETS))
+def _order(seed: int, number: int, cycle: int, length: int) -> Rows:
+    """Return the order of a dataset's samples in one cycle, (length,)."""
     return np.random.default_rng((seed, number, cycle)).permutation(length)
 
 
 def training_batches(
     stream: TrainingStream, *, start: int, stop: int, workers: int, pin_memory: bool
 ) -> Iterator[Batch]:
-    """The batches of steps `start` to `stop` - 1, in order."""
+    """Return the batches of steps `start` to `stop` - 1, in order."""
     loader: DataLoader[Batch] = DataLoader(
         stream,
         batch_size=None,
@@ -117,19 +131,3 @@ def training_batches(
         prefetch_factor=4 if workers else None,
     )
     return iter(loader)
-
-
-def stack_images(images: list[npt.NDArray[np.uint8]]) -> Tensor:
-    """[(S, S, 3) uint8, …] → (B, 3, S, S) uint8, channels last in memory."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-
-
-def pad_boxes(boxes: list[npt.NDArray[np.float32]], labels: list[npt.NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
-    """Lists of (M_i, 4) and (M_i,) → (B, M, 4) float32 and (B, M) int64 with NO_OBJECT in unused rows; M ≥ 1."""
-    most = max([1, *(len(image) for image in labels)])
-    padded_boxes = np.zeros((len(boxes), most, 4), np.float32)
-    padded_labels = np.full((len(boxes), most), NO_OBJECT, np.int64)
-    for number, (image_boxes, image_labels) in enumerate(zip(boxes, labels, strict=True)):
-        padded_boxes[number, : len(image_boxes)] = image_boxes
-        padded_labels[number, : len(image_labels)] = image_labels
-    return torch.from_numpy(padded_boxes), torch.from_numpy(padded_labels)
