@@ -1,14 +1,14 @@
-"""What training reads, against plain loading and against what a step eats: `python benchmarks/input_pipeline.py`.
+"""Speed of the training stream, of plain loading and of a training step: `python benchmarks/input_pipeline.py`.
 
-Draws photos of 640 × 480 for each task and saves them as JPEG in a temporary folder, packs them as prepare does, and
-times in one process, in turn, `--rounds` times over, medians printed:
+Draws images of 640 × 480 for each dataset, saves them as JPEG in a temporary folder and packs them like prepare. Times
+three jobs alternately in one process, `--rounds` times, and prints medians:
 
-    packed   training batches of panvision: memory-mapped pictures, the preset's augmentation, stacked tensors
-    plain    the same photos by Pillow and torchvision's transforms: decode, resize, flips, colour jitter (where the
-             preset has it, affine too), to a tensor; a mask is read from PNG, resized and left unchanged
-    step     a training step of the preset, phase 2, as benchmarks/train_step.py has it
+    packed   training batches of panvision: memory-mapped images, the preset's augmentation, stacked tensors
+    plain    the same images by Pillow and torchvision's transforms: decode, resize, flips, colour jitter (affine too if
+             the preset has it), to a tensor; a mask is read from PNG, resized and left unchanged
+    step     a training step of the preset, phase 2, from benchmarks/train_step.py
 
-A worker of the loader yields what `packed` does; `workers` is how many the step keeps busy.
+One worker of the loader yields as many samples as `packed`; `workers` is the number that keeps the step busy.
 """
 
 import argparse
@@ -35,7 +35,7 @@ WIDTH, HEIGHT = 640, 480
 
 
 def draw(number: int) -> Image.Image:
-    """A photo-like picture: coarse colours, a hard edge, a little noise."""
+    """Return an image like a photograph: coarse colours, a hard edge, a little noise."""
     chance = np.random.default_rng(number)
     coarse = Image.fromarray(chance.integers(0, 255, (9, 12, 3), dtype=np.uint8))
     pixels = np.array(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
@@ -45,7 +45,7 @@ def draw(number: int) -> Image.Image:
 
 
 def write_photos(folder: Path, count: int) -> dict[str, list[Path]]:
-    """`count` photos a task, and a mask beside each of segmentation's."""
+    """Write `count` images for each dataset, and a mask beside each image of segmentation."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[100:300, 150:400] = 255
     photos: dict[str, list[Path]] = {task: [] for task in DATASETS}
@@ -60,7 +60,7 @@ def write_photos(folder: Path, count: int) -> dict[str, list[Path]]:
 
 
 def pack(folder: Path, photos: dict[str, list[Path]], side: int) -> dict[str, PackedSet]:
-    """The photos as prepare packs them; three boxes on each of detection's."""
+    """Return the images packed like prepare does, with three boxes on each image of detection."""
     box = np.array([[150, 100, 400, 300], [20, 30, 200, 90], [300, 200, 600, 470]], np.float32)
     sets = {}
     for task, paths in photos.items():
@@ -86,7 +86,7 @@ def pack(folder: Path, photos: dict[str, list[Path]], side: int) -> dict[str, Pa
 
 
 def plain_transforms(augment: AugmentSettings, side: int) -> object:
-    """Torchvision's counterpart of the preset's augmentation."""
+    """Return torchvision's counterpart of the preset's augmentation."""
     from torchvision import transforms
 
     parts = [
@@ -103,7 +103,7 @@ def plain_transforms(augment: AugmentSettings, side: int) -> object:
 
 
 def load_plain(photos: dict[str, list[Path]], numbers: range, transform: object, side: int) -> None:
-    """A batch of each task by Pillow and torchvision."""
+    """Load a batch of each dataset by Pillow and torchvision."""
     for task, paths in photos.items():
         chosen = [paths[number % len(paths)] for number in numbers]
         torch.stack([transform(Image.open(path).convert("RGB")) for path in chosen])

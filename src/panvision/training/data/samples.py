@@ -28,7 +28,7 @@ class Sample:
 
 
 def load_sample(packed: PackedSet, row: int) -> Sample:
-    """Return one row of a packed dataset as a sample with arrays of its own."""
+    """Return one row of a packed dataset as a sample; its image and mask are copies."""
     # `asarray` first: indexing a memmap takes twice as long as indexing an array.
     return Sample(
         image=np.asarray(packed.images)[row].copy(),

@@ -1,8 +1,8 @@
 """The training datasets as one endless stream of batches, addressed by step.
 
-Step k of a run always holds the same samples with the same augmentation, whatever the number of workers and wherever
-the run was started: the row and the seed of each sample follow from (seed, dataset, position) alone. The samples of a
-dataset therefore do not depend on the other datasets.
+Step k of a run always holds the same samples with the same augmentation, for any number of workers and any first step:
+the row and the seed of each sample follow from (seed, dataset, position) alone. The samples of a dataset therefore do
+not depend on the other datasets.
 """
 
 import zlib

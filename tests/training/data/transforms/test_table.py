@@ -1,4 +1,4 @@
-"""What holds for every row of the table."""
+"""Rules that every row of the table keeps."""
 
 import numpy as np
 import pytest

@@ -60,8 +60,8 @@ class Transform(Protocol):
 class Wrapped:
     """A transform of albumentations.
 
-    Its own way of moving boxes takes twice as long as changing the image, because it checks and clips them between any
-    two transforms. A rule moves them here instead.
+    A rule moves the boxes, because the library takes twice as long for them as for the image: it checks and clips them
+    between any two transforms.
 
     Args:
         transform: of any kind; without a rule it must be an `ImageOnlyTransform`.
@@ -73,7 +73,7 @@ class Wrapped:
 
     @property
     def moves(self) -> frozenset[str]:
-        """What moves: the mask whenever the library can move it, the boxes only by a rule."""
+        """Image alone, or image and mask; the boxes too if there is a rule."""
         if isinstance(self.transform, A.ImageOnlyTransform):
             return IMAGE
         return GEOMETRY if self.boxes is not None else GEOMETRY - {"boxes"}
