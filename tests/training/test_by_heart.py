@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from panvision.training.fit import fit, start
+from panvision.training.fit import fit
 from panvision.training.hooks import Hook
 from panvision.training.settings import LossSettings
+from panvision.training.state import start
 from tests.training.data.packed_sets import STILL
 from tests.training.small import MODEL, plan, small_model, two_box_sets
 

@@ -11,13 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from panvision.core.tasks import DATASETS, TASKS
 from panvision.training import fit as module
 from panvision.training.curves import COLUMNS, SEEN, WEIGHTS
-from panvision.training.fit import fit, start, train_step
+from panvision.training.fit import fit, train_step
 from panvision.training.guards import TrainingError
 from panvision.training.hooks import Hook
 from panvision.training.losses import batch_terms, loss_names, task_losses
 from panvision.training.losses import objective as objective_module
 from panvision.training.losses.objective import Objective
 from panvision.training.settings import LossSettings
+from panvision.training.state import start
 from tests.training.data.packed_sets import STILL
 from tests.training.small import plan, small_model, small_sets, thin_backbones
 

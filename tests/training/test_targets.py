@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from panvision.decoding.detection import decode_ltrb
 
+from panvision.decoding.detection import decode_ltrb
 from panvision.training.data.batches import NO_OBJECT
 from panvision.training.targets import assign_targets, make_points
 

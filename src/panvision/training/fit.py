@@ -3,119 +3,31 @@
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 from tqdm import tqdm
 
 from panvision.core.tasks import TASKS
-from panvision.model.multitask import MultiTaskModel
 from panvision.training.curves import epoch_line, epoch_row
 from panvision.training.data.batches import Batch
 from panvision.training.data.stream import training_batches
 from panvision.training.devices import restore_random_state
-from panvision.training.ema import MovingAverage
-from panvision.training.guards import (
-    FiniteGuard,
-    Means,
-    TrainingError,
-    check_finite,
-    excused_values,
-    validation_not_finite,
-)
+from panvision.training.guards import Means, check_finite, excused_values, validation_not_finite
 from panvision.training.hooks import EpochResult, Hook
 from panvision.training.losses import whole_counts
 from panvision.training.losses.objective import Objective
-from panvision.training.losses.weights import TaskWeights
-from panvision.training.optimisation import Precision, make_optimizer, trained_weights
+from panvision.training.optimisation import trained_weights
 from panvision.training.plan import Phase
-from panvision.training.schedule import Schedule
+from panvision.training.state import TrainState
 from panvision.training.validation import Validation, validate
 
 # Steps between two reads of the losses on a GPU, which each make it wait.
 REFRESH = 10
 # Steps between two checks that all values are finite, by kind of device. A CPU has nothing to wait for.
 CHECK_EVERY = {"cpu": 1}
-
-
-@dataclass
-class TrainState:
-    """Everything that an optimiser step changes.
-
-    Attributes:
-        model: the trained model, on its device.
-        optimizer, schedule, scaler: how gradients become weights.
-        loss_weights: weights of the tasks' losses, learned or fixed.
-        ema: the averaged model, if there is one.
-        step, epoch: optimiser steps taken, and epochs trained and validated.
-        best, stale: lowest validation loss, and epochs since then.
-        rates: learning rates of the last step by name.
-        means: means of the values of the current epoch's steps.
-        guard: watches these values.
-    """
-
-    model: MultiTaskModel
-    optimizer: Optimizer
-    schedule: Schedule
-    scaler: torch.amp.GradScaler
-    loss_weights: TaskWeights
-    ema: MovingAverage | None = None
-    step: int = 0
-    epoch: int = 0
-    best: float = math.inf
-    stale: int = 0
-    rates: dict[str, float] = field(default_factory=dict)
-    means: Means = field(default_factory=Means)
-    guard: FiniteGuard = field(default_factory=FiniteGuard)
-
-    @property
-    def shipped(self) -> MultiTaskModel:
-        """The model that is validated and kept: the averaged one if there is one."""
-        return self.model if self.ema is None else self.ema.module
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything as tensors and plain values."""
-        named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "guard"}
-        return {name: value.state_dict() if hasattr(value, "state_dict") else value for name, value in named.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        for name, value in state.items():
-            own = getattr(self, name)
-            if hasattr(own, "load_state_dict"):
-                own.load_state_dict(value)
-            else:
-                setattr(self, name, value)
-
-
-def start(model: MultiTaskModel, phase: Phase) -> TrainState:
-    """Return the state before the first step of a phase.
-
-    Raises:
-        TrainingError: the phase is shorter than its warm-up.
-    """
-    train, steps = phase.train, phase.epochs * phase.epoch_steps(model)
-    if phase.epochs and train.warmup_steps >= steps:
-        raise TrainingError(
-            f"{phase.name}: train.warmup_steps is {train.warmup_steps}, but the phase has {steps} optimiser steps; "
-            f"lower it, or raise train.{phase.name}.epochs"
-        )
-    weights = TaskWeights(phase.loss).to(phase.ranks.device)
-    optimizer = make_optimizer(
-        model, phase.lr, train.weight_decay, backbone_lr=phase.backbone_lr, loss_weights=weights.parameters()
-    )
-    return TrainState(
-        model=model,
-        optimizer=optimizer,
-        schedule=Schedule(optimizer, train, phase.lr, max(1, steps)),
-        scaler=Precision(phase.ranks.device, train.amp).make_scaler(),
-        loss_weights=weights,
-        ema=MovingAverage(model, train.ema_decay) if train.ema_decay else None,
-    )
 
 
 def train_step(state: TrainState, objective: nn.Module, batches: Sequence[Batch], phase: Phase) -> dict[str, Tensor]:

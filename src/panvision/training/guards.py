@@ -13,8 +13,8 @@ from torch import Tensor
 from panvision.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from panvision.training.fit import TrainState
     from panvision.training.plan import Phase
+    from panvision.training.state import TrainState
 
 # Columns of a message in a terminal.
 WIDTH = 80

@@ -19,7 +19,7 @@ from panvision.training.tracking import Tracker
 from panvision.training.validation import Validation
 
 if TYPE_CHECKING:
-    from panvision.training.fit import TrainState
+    from panvision.training.state import TrainState
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,12 @@ from panvision.training.data.settings import AugmentSettings
 from panvision.training.ddp import Ranks
 from panvision.training.devices import describe_machine, deterministic, keep_freed_memory, random_state
 from panvision.training.fingerprint import fingerprint
-from panvision.training.fit import TrainState, fit, start
+from panvision.training.fit import fit
 from panvision.training.guards import TrainingError, check_finite, explained_errors
 from panvision.training.hooks import BestModel, Hook, Saving, Tracking
 from panvision.training.plan import Phase
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
+from panvision.training.state import TrainState, start
 from panvision.training.stopping import Stop
 from panvision.training.tracking import NoTracker, Tracker, make_tracker
 
