@@ -165,9 +165,9 @@ def softened(sets):
 
     With its default it makes a full step of what rounding left of a gradient that is zero.
     """
-    from panvision.training import fit
+    from panvision.training import state
 
-    make = fit.make_optimizer
+    make = state.make_optimizer
 
     def make_softened(*given, **named):
         optimizer = make(*given, **named)
@@ -175,7 +175,7 @@ def softened(sets):
             group["eps"] = 0.1
         return optimizer
 
-    fit.make_optimizer = make_softened
+    state.make_optimizer = make_softened
 
 
 def unshared(sets):
