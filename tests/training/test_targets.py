@@ -64,7 +64,7 @@ def test_a_point_on_the_edge_is_outside():
     assert [POINTS.xy[point].tolist() for point in positive_points(targets)] == [[20.0, 20.0]]
 
 
-@pytest.mark.parametrize(("radius", "expected"), [(0.4, 0), (0.6, 4), (1.6, 16), (10, 36)])
+@pytest.mark.parametrize(("radius", "expected"), [(0.4, 1), (0.6, 4), (1.6, 16), (10, 36)])
 def test_center_sampling_keeps_points_near_the_centre(radius, expected):
     # A box of 48 px around a corner of four cells, on one level only, so that no other rule decides.
     points = make_points(SIZE, (8,))
@@ -75,7 +75,7 @@ def test_center_sampling_keeps_points_near_the_centre(radius, expected):
 
 def test_center_sampling_counts_in_strides_of_the_level():
     box = (0, 0, 128, 128)  # P5's: its farthest edge is at least 64 px away
-    for radius, expected in ((0.4, 0), (0.6, 4), (1.4, 4), (1.6, 16)):
+    for radius, expected in ((0.4, 1), (0.6, 4), (1.4, 4), (1.6, 16)):
         assert len(positive_points(assign(box, radius=radius))) == expected
 
 
@@ -124,6 +124,28 @@ def test_centerness_is_one_in_the_middle_and_falls_to_the_edge(point, expected):
     boxes, labels = torch.tensor([[[48.0, 48, 80, 80]]]), torch.tensor([[0]])
     targets = assign_targets(points, boxes, labels, center_radius=10)
     assert float(targets.centerness[0, 0]) == pytest.approx(expected)
+
+
+def test_thin_boxes_have_a_positive_location_wherever_they_contain_one():
+    """A stirrer of 8 × 70 px belongs to P4, whose grid of 16 px has no location in it at most places."""
+    for x in range(0, SIZE - 8):
+        box = (x, 20.0, x + 8.0, 90.0)
+        contained = ((POINTS.xy > torch.tensor(box[:2])) & (POINTS.xy < torch.tensor(box[2:]))).all(1)
+        assert len(positive_points(assign(box))) >= min(1, int(contained.sum()))
+
+
+def test_nearest_location_inside_is_free_and_only_for_boxes_without_one():
+    thin, large = (30.0, 20.0, 38.0, 90.0), (10.0, 10.0, 70.0, 100.0)
+    alone, both = assign(thin, labels=[0]), assign(large, thin, labels=[1, 0])
+    without = positive_points(assign(large, labels=[1]))
+    assert len(positive_points(alone)) == 1
+    (point,) = (both.labels[0] == 0).nonzero()[:, 0].tolist()
+    assert point not in without and set(positive_points(both).tolist()) == {*without.tolist(), point}
+    assert (POINTS.xy[point] > torch.tensor(thin[:2])).all() and (POINTS.xy[point] < torch.tensor(thin[2:])).all()
+
+
+def test_boxes_between_all_locations_stay_background():
+    assert len(positive_points(assign((5.0, 5.0, 7.5, 7.5)))) == 0
 
 
 boxes_strategy = st.lists(

@@ -81,11 +81,28 @@ def assign_targets(points: Points, boxes: Tensor, labels: Tensor, *, center_radi
     # Rule 3, ambiguity: of several boxes the smallest wins. Infinity, not a large number less the area: in float32
     # that would tie areas which differ.
     areas = ((x2 - x1) * (y2 - y1)).expand_as(matches)
+    matches = matches | _nearest(inside & (labels != NO_OBJECT)[:, None], matches, to_center, areas)
     smallest, chosen = areas.masked_fill(~matches, torch.inf).min(-1)  # (B, P)
     positive = smallest < torch.inf
     target_labels = labels.gather(1, chosen).masked_fill(~positive, NO_OBJECT)
     target_ltrb = ltrb.gather(2, chosen[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]  # (B, P, 4) pixels
     return Targets(target_labels, target_ltrb / points.strides[:, None], _centerness(target_ltrb))
+
+
+def _nearest(inside: Tensor, matches: Tensor, to_center: Tensor, areas: Tensor) -> Tensor:
+    """Return (B, P, M) bool: for each box that wins no location by the three rules, the nearest free one inside it.
+
+    Thin and very small boxes have none, because their level follows from their length and its grid is coarser than
+    their width. Boxes that contain no location at all stay without.
+    """
+    smallest, winner = areas.masked_fill(~matches, torch.inf).min(-1)  # (B, P)
+    taken = (smallest < torch.inf)[..., None]  # (B, P, 1)
+    boxes = torch.arange(areas.shape[-1], device=areas.device)
+    wins = ((winner[..., None] == boxes) & taken).any(1, keepdim=True)  # (B, 1, M)
+    distance = to_center.masked_fill(~inside | taken | wins, torch.inf)  # (B, P, M)
+    nearest, place = distance.min(1, keepdim=True)  # (B, 1, M)
+    places = torch.arange(areas.shape[1], device=areas.device)[:, None]  # (P, 1)
+    return (places == place) & (nearest < torch.inf)
 
 
 def _centerness(ltrb: Tensor) -> Tensor:
