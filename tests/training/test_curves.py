@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from panvision.training.curves import COLUMNS, write_curves
+from panvision.training.curves import COLUMNS, NORMS, write_curves
 
 
 def test_undefined_values_are_empty_and_no_epochs_a_header(tmp_path):
@@ -22,7 +22,7 @@ def test_undefined_values_are_empty_and_no_epochs_a_header(tmp_path):
     ("phase", "left_out"),
     [
         # The backbone is frozen, and of the parts of the detection loss only validation's are shown.
-        ("phase1", {"backbone_lr", "train_det_class", "train_det_box", "train_det_centerness"}),
+        ("phase1", {"backbone_lr", *NORMS, "train_det_class", "train_det_box", "train_det_centerness"}),
         ("phase2", set()),
     ],
 )

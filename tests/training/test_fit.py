@@ -14,9 +14,10 @@ from panvision.training.curves import COLUMNS, SEEN, WEIGHTS
 from panvision.training.fit import fit, train_step
 from panvision.training.guards import TrainingError
 from panvision.training.hooks import Hook
-from panvision.training.losses import batch_terms, loss_names, task_losses
+from panvision.training.losses import averaged_terms, batch_terms, loss_names, task_losses, whole_counts
 from panvision.training.losses import objective as objective_module
 from panvision.training.losses.objective import Objective
+from panvision.training.losses.terms import CountAverage
 from panvision.training.settings import LossSettings
 from panvision.training.state import start
 from tests.training.data.packed_sets import STILL
@@ -145,12 +146,14 @@ class TestEpochs:
         assert [images for training, images in seen if training] == [6, 6]
 
     def test_best_validation_is_kept_and_patience_ends_the_phase(self, monkeypatch):
-        totals = iter([5.0, 4.0, 4.5, 4.0, 3.9, 6.0, 6.0, 6.0, 1.0])
+        """The best has the highest mean of the metrics; of equal ones the lowest loss."""
+        scripts = iter([(0.2, 5), (0.4, 6), (0.4, 6), (0.3, 1), (0.4, 5), (0.3, 1), (0.2, 1), (0.4, 5), (0.9, 1)])
         validate = module.validate
 
         def scripted(*given, **named):
             found = validate(*given, **named)
-            found.losses["total"] = next(totals)
+            score, found.losses["total"] = next(scripts)
+            found.metrics.update(miou=score, map50=None, accuracy=score)
             return found
 
         monkeypatch.setattr(module, "validate", scripted)
@@ -194,8 +197,8 @@ class TestRows:
         recorder = run(sets, small_model(sets, tasks=tasks), epochs=1, ema_decay=0.5)
         row, validation = recorder.rows[0], recorder.saved[0][1]
         given = {f"{part}_{name}" for part in ("train", "val") for name in losses | {"total"}}
-        given |= {"epoch", "lr", "backbone_lr", "grad_norm", *metrics}
-        given |= {f"weight_{name}" for name in losses & {"seg", "det", "cls"}} | {f"seen_{task}" for task in tasks}
+        given |= {"epoch", "lr", "backbone_lr", "score", "grad_norm", *metrics} | {f"seen_{task}" for task in tasks}
+        given |= {f"{part}_{name}" for part in ("weight", "grad_norm") for name in losses & {"seg", "det", "cls"}}
         assert {name for name, value in row.items() if value is not None} == given
         weights = {"seg": 1.0, "det": 1.0, "cls": 2.0}
         expected = sum(weight * validation.losses[name] for name, weight in weights.items() if name in losses)
@@ -268,11 +271,14 @@ class TestRepeat:
             "one_cycle": lambda: OneCycleLR(optimizer, max_lr=1e-3, total_steps=5, cycle_momentum=False),
         }
         theirs = schedules[schedule]()
+        counts = CountAverage(averaged_terms())
         torch.manual_seed(1)
         for step in range(5):
             batch = own.batch(step)
             outputs = model(torch.cat(list(batch.images.values())), list(TASKS), dict.fromkeys(DATASETS, 2))
-            losses = task_losses(batch_terms(outputs, batch, own.phase.context(model)), LossSettings())
+            context = own.phase.context(model)
+            averaged = counts.update(whole_counts([batch], list(TASKS), context))
+            losses = task_losses(batch_terms(outputs, batch, context), LossSettings(), averaged)
             optimizer.zero_grad()
             losses["total"].backward()
             torch.nn.utils.clip_grad_norm_([*groups[0], *groups[1]], 1.0)
@@ -347,7 +353,7 @@ class TestNotFinite:
     @pytest.mark.parametrize("accumulate", [1, 2])
     def test_files_are_those_of_the_first_bad_step(self, monkeypatch, check_every, accumulate):
         """A GPU reads its values every ten steps; the message is the same."""
-        breaks_at(monkeypatch, 5 * accumulate)
+        breaks_at(monkeypatch, 6 * accumulate)  # of five steps, and of the first epoch's gradient norms
         monkeypatch.setitem(module.CHECK_EVERY, "cpu", check_every)
         own = Run(epochs=3, epoch_steps=4, accumulate=accumulate)
         message = own.fails()

@@ -17,6 +17,8 @@ Row = dict[str, float | None]
 METRICS = {task: spec.metrics[0] for task, spec in TASKS.items()}
 # Weight of each task's loss at the end of the epoch.
 WEIGHTS = tuple(f"weight_{spec.loss}" for spec in TASKS.values())
+# Norm of the gradient of each task's weighted loss on the backbone, of one batch per epoch.
+NORMS = tuple(f"grad_norm_{spec.loss}" for spec in TASKS.values())
 # Number of times that each training sample was seen so far, on average over the dataset.
 SEEN = tuple(f"seen_{dataset}" for dataset in DATASETS)
 COLUMNS = (
@@ -26,7 +28,9 @@ COLUMNS = (
     *(f"train_{name}" for name in loss_names()),
     *(f"val_{name}" for name in loss_names()),
     *(metric.key for metric in METRICS.values()),
+    "score",
     "grad_norm",
+    *NORMS,
     *WEIGHTS,
     *SEEN,
 )
@@ -39,10 +43,10 @@ def epoch_row(epoch: int, learned: Mapping[str, float], validation: "Validation"
     trained.
     """
     row: Row = {"epoch": epoch, "lr": learned["lr"]}
-    row |= {name: learned.get(name) for name in ("backbone_lr", "grad_norm", *WEIGHTS, *SEEN)}
+    row |= {name: learned.get(name) for name in ("backbone_lr", "grad_norm", *NORMS, *WEIGHTS, *SEEN)}
     row |= {f"train_{name}": learned.get(name) for name in loss_names()}
     row |= {f"val_{name}": validation.losses.get(name) for name in loss_names()}
-    return row | validation.metrics
+    return row | validation.metrics | {"score": validation.score}
 
 
 def epoch_line(

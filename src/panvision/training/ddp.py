@@ -66,7 +66,7 @@ class Ranks:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each () tensor by its sum over the ranks; does not wait for a GPU."""
+        """Replace each of some tensors of one shape by its sum over the ranks; does not wait for a GPU."""
         if self.size > 1:
             summed = torch.stack(list(tensors))
             dist.all_reduce(summed)

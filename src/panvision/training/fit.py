@@ -51,10 +51,7 @@ def train_step(state: TrainState, objective: nn.Module, batches: Sequence[Batch]
 def _backward(state: TrainState, objective: nn.Module, batches: Sequence[Batch], phase: Phase) -> dict[str, Tensor]:
     """Compute gradients and losses of all batches, and of all ranks' shards of them, as if they were one."""
     ranks, parts = phase.ranks, len(batches) * phase.ranks.size
-    counts = None
-    if parts > 1:
-        counts = whole_counts(batches, state.model.tasks, phase.context(state.model))
-        ranks.add_up(list(counts.values()))
+    counts = state.counts.update(_counts(state, batches, phase))
     sums: dict[str, Tensor] = {}
     for number, batch in enumerate(batches, 1):
         # Gradients are exchanged once, with the last batch.
@@ -72,10 +69,17 @@ def _backward(state: TrainState, objective: nn.Module, batches: Sequence[Batch],
     return sums
 
 
+def _counts(state: TrainState, batches: Sequence[Batch], phase: Phase) -> dict[str, Tensor]:
+    """Return the counts of all terms over all batches and all ranks' shards of them."""
+    counts = whole_counts(batches, state.model.tasks, phase.context(state.model))
+    phase.ranks.add_up(list(counts.values()))
+    return counts
+
+
 def fit(
     state: TrainState, phase: Phase, hooks: Sequence[Hook] = (), *, random_state: dict[str, Any] | None = None
 ) -> None:
-    """Train until the last epoch, or until `patience` epochs brought no better validation loss.
+    """Train until the last epoch, or until `patience` epochs brought no better validation score.
 
     Args:
         state: where the phase is; a restored one continues.
@@ -107,14 +111,14 @@ def fit(
         learned = _train_epoch(state, phase, objective, batches, hooks)
         validation = _validate(state, phase, hooks)
         state.epoch, state.means = state.epoch + 1, Means()
-        total = validation.losses["total"]
-        better = total < state.best
-        state.best, state.stale = (total, 0) if better else (state.best, state.stale + 1)
+        score, loss = validation.score, validation.losses["total"]
+        better = (score, -loss) > (state.best[0], -state.best[1])
+        state.best, state.stale = ((score, loss), 0) if better else (state.best, state.stale + 1)
         if phase.ranks.leads:
             print(epoch_line(phase.name, state.epoch, phase.epochs, learned, validation, better=better), flush=True)
         _after_epoch(hooks, state, EpochResult(epoch_row(state.epoch, learned, validation), validation, better))
     if state.stale >= phase.train.patience and phase.ranks.leads:
-        print(f"{phase.name}: {state.stale} epochs without a better validation loss; stopped", flush=True)
+        print(f"{phase.name}: {state.stale} epochs without a better validation score; stopped", flush=True)
 
 
 def _train_epoch(
@@ -137,6 +141,8 @@ def _train_epoch(
             if step % CHECK_EVERY.get(device.type, REFRESH) == 0 or step == steps:
                 check_finite(state, phase)
                 excused = excused_values(state.scaler)
+            if step == steps:
+                state.norms = _task_norms(state, objective, own, phase)
             if step % REFRESH == 0 or step == steps:
                 learned = state.means.read()
                 bar.set_postfix_str(
@@ -145,10 +151,23 @@ def _train_epoch(
                 bar.update(step - bar.n)
             for hook in hooks:
                 hook.after_step(state)
-    learned = state.means.read()
+    learned = state.means.read() | state.norms
     drawn = state.step * phase.train.accumulate * phase.train.batch_size
     passes = {f"seen_{dataset}": drawn / size for dataset, size in phase.datasets(state.model).items()}
     return learned | state.rates | state.loss_weights.current(learned) | passes
+
+
+def _task_norms(state: TrainState, objective: nn.Module, batches: Sequence[Batch], phase: Phase) -> dict[str, float]:
+    """Return the norm of each weighted task loss's gradient on the backbone, `grad_norm_<loss>`, over a whole batch."""
+    own: Any = objective.module if isinstance(objective, DistributedDataParallel) else objective
+    counts = _counts(state, batches, phase)
+    sums: dict[str, Tensor] = {}
+    for batch in batches:
+        for name, gradient in own.task_gradients(batch, counts).items():
+            sums[name] = sums[name] + gradient if name in sums else gradient
+    for gradient in sums.values():
+        phase.ranks.add_up([gradient])
+    return {f"grad_norm_{name}": float(gradient.norm()) for name, gradient in sums.items()}
 
 
 def _validate(state: TrainState, phase: Phase, hooks: Sequence[Hook]) -> Validation:

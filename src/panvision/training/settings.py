@@ -22,8 +22,8 @@ class LossSettings(Settings):
             this one acts through the shared backbone: in phase 2.
         focal_gamma: how much less a sure answer counts in the focal loss (Lin et al. 2017) of boxes' classes and of the
             state; 0 is no less.
-        focal_alpha: in that loss, weight of the boxes' classes that are there, and 1 less this of those that are not;
-            of the state a factor.
+        focal_alpha: in the focal loss of boxes' classes, weight of classes that are present; absent classes have
+            1 - `focal_alpha`. The classification loss does not use it.
         box: loss on the stride-normalised distances (`smooth_l1`) or on the boxes (`giou`).
         state: loss of the state head, `focal` or `cross_entropy`.
         label_smoothing: share of a state's label spread evenly over all states.

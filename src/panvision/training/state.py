@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.ema import MovingAverage
 from panvision.training.guards import FiniteGuard, Means, TrainingError
+from panvision.training.losses import averaged_terms
+from panvision.training.losses.terms import CountAverage
 from panvision.training.losses.weights import TaskWeights
 from panvision.training.optimisation import Precision, make_optimizer
 from panvision.training.plan import Phase
@@ -26,7 +28,9 @@ class TrainState:
         loss_weights: weights of the tasks' losses, learned or fixed.
         ema: the averaged model, if there is one.
         step, epoch: optimiser steps taken, and epochs trained and validated.
-        best, stale: lowest validation loss, and epochs since then.
+        counts: running averages of what losses are divided by.
+        norms: norm of each task's gradient on the backbone, of the last step of the epoch.
+        best, stale: score and loss of the best validation, and epochs since then.
         rates: learning rates of the last step by name.
         means: means of the values of the current epoch's steps.
         guard: watches these values.
@@ -40,7 +44,9 @@ class TrainState:
     ema: MovingAverage | None = None
     step: int = 0
     epoch: int = 0
-    best: float = math.inf
+    counts: CountAverage = field(default_factory=lambda: CountAverage(averaged_terms()))
+    norms: dict[str, float] = field(default_factory=dict)
+    best: tuple[float, float] = (-math.inf, math.inf)
     stale: int = 0
     rates: dict[str, float] = field(default_factory=dict)
     means: Means = field(default_factory=Means)

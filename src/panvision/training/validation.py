@@ -29,7 +29,7 @@ class Validation:
     """Losses and metrics of a model on the validation split.
 
     Attributes:
-        losses: by name, of the model's tasks; the best model has the lowest `total`.
+        losses: by name, of the model's tasks; of two models with one score the best has the lowest `total`.
         metrics: by key of each task's first headline metric: fractions on packed images; None where undefined.
         unsound: by dataset, the files of the first batch whose losses are not finite; it is not scored.
     """
@@ -37,6 +37,12 @@ class Validation:
     losses: dict[str, float]
     metrics: dict[str, float | None]
     unsound: dict[str, list[str]]
+
+    @property
+    def score(self) -> float:
+        """The mean of the metrics that are defined; the best model has the highest. Without any, 0."""
+        defined = [value for value in self.metrics.values() if value is not None]
+        return sum(defined) / len(defined) if defined else 0.0
 
 
 @dataclass

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -11,9 +9,9 @@ from panvision.core.tasks import TASKS
 from panvision.model.heads.detection import DetectionOutput
 from panvision.training.data.batches import NO_OBJECT
 from panvision.training.data.stream import TrainingStream
-from panvision.training.losses import LOSSES, batch_terms, loss_names, task_losses, whole_counts
-from panvision.training.losses.detection import sigmoid_focal_loss
-from panvision.training.losses.terms import LossContext, Term
+from panvision.training.losses import LOSSES, averaged_terms, batch_terms, loss_names, task_losses, whole_counts
+from panvision.training.losses.detection import SMOOTH_L1_BETA, sigmoid_focal_loss
+from panvision.training.losses.terms import CountAverage, LossContext, Term
 from panvision.training.settings import LossSettings
 from panvision.training.targets import assign_targets, make_points
 from tests.training.data.packed_sets import STILL
@@ -87,7 +85,7 @@ def test_segmentation_loss_is_binary_cross_entropy():
 def test_classification_loss_is_the_focal_loss():
     logits, states = torch.tensor([[2.0, 0.5, -1.0], [0.0, 0.0, 3.0]]), torch.tensor([0, 1])
     p = logits.softmax(1)[[0, 1], states]
-    expected = (0.25 * (1 - p) ** 2 * -p.log()).mean()
+    expected = ((1 - p) ** 2 * -p.log()).mean()
     assert terms("classification", logits, {"classes": states})["cls"].mean() == pytest.approx(expected)
 
 
@@ -99,13 +97,84 @@ def test_classification_loss_is_cross_entropy_by_param(smoothing):
     assert terms("classification", logits, {"classes": states}, **settings_)["cls"].mean() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_focal_loss_is_least_at_its_target(gamma, smoothing):
+    target = torch.tensor([[1.0, 0, 0]]) * (1 - smoothing) + smoothing / 3
+    logits = target.clamp(min=1e-12).log().requires_grad_()
+
+    def loss(logits):
+        labels = {"classes": torch.tensor([0])}
+        return terms("classification", logits, labels, focal_gamma=gamma, label_smoothing=smoothing)["cls"].mean()
+
+    best = loss(logits)
+    best.backward()
+    assert logits.grad.abs().max() < 1e-3
+    assert all(loss(logits + change) >= best for change in 0.5 * torch.randn(20, 1, 3))
+
+
+def test_label_smoothing_acts_with_the_focal_loss():
+    """A model that is surer than the smoothed label is drawn back."""
+    slopes = []
+    for smoothing in (0.0, 0.1):
+        logits = torch.tensor([[8.0, 0.0, 0.0]], requires_grad=True)
+        labels = {"classes": torch.tensor([0])}
+        terms("classification", logits, labels, label_smoothing=smoothing)["cls"].mean().backward()
+        slopes.append(float(logits.grad[0, 0]))
+    assert -1e-6 < slopes[0] <= 0 < 1e-5 < slopes[1]
+
+
+@pytest.mark.parametrize("gamma", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("sure", [5.0, 40.0, 200.0])
+def test_focal_losses_of_sure_answers_have_finite_gradients(gamma, sure):
+    """The slope of (1 - p)^γ is infinite where p rounds to 1."""
+    logits = torch.tensor([[sure, 0.0, -sure]], requires_grad=True)
+    terms("classification", logits, {"classes": torch.tensor([0])}, focal_gamma=gamma)["cls"].mean().backward()
+    assert logits.grad.isfinite().all()
+    wanted = torch.tensor([[True, True, False]])
+    _, gradient = with_gradient(lambda x: sigmoid_focal_loss(x, wanted, alpha=0.25, gamma=gamma), logits.detach())
+    assert gradient.isfinite().all()
+
+
+def test_box_loss_is_the_mean_of_four_distances():
+    output, off = perfect_output(), 2.0
+    output = output._replace(ltrb=[level + off for level in output.ltrb])
+    # Smooth L1 of a distance d beyond β is d - β / 2; the weights of a weighted mean cancel.
+    assert detection(output)["det_box"].mean() == pytest.approx(off - SMOOTH_L1_BETA / 2, rel=1e-5)
+
+
+class TestCountAverage:
+    def test_follows_the_counts_from_the_first_on(self):
+        average = CountAverage(["det_class"])
+        counts = [average.update({"det_class": torch.tensor(count), "seg": torch.tensor(4.0)}) for count in (50.0, 0.0)]
+        assert [float(count["det_class"]) for count in counts] == pytest.approx([50.0, 0.9 * 50 + 0.1])
+        assert [float(count["seg"]) for count in counts] == [4.0, 4.0]
+
+    def test_false_alarms_weigh_as_much_without_a_positive_location(self):
+        """Dividing by the batch's own count, at least 1, made them weigh tens of times as much."""
+        nothing = (torch.zeros(2, 1, 4), torch.full((2, 1), NO_OBJECT))
+        context, average = LossContext(POINTS, LossSettings()), CountAverage(averaged_terms())
+        losses = []
+        for boxes, labels in ((BOXES, LABELS), nothing):
+            term = detection(head_output(), boxes, labels)["det_class"]
+            count = LOSSES["detection"].count({"boxes": boxes, "labels": labels}, context)
+            losses.append(float(term.part_of(average.update(count)["det_class"])))
+        assert losses[1] == pytest.approx(losses[0], rel=0.5)
+        assert float(detection(head_output(), *nothing)["det_class"].mean()) > 5 * losses[0]
+
+    def test_state_continues(self):
+        first, second = CountAverage(["a"]), CountAverage(["a"])
+        first.update({"a": torch.tensor(8.0)})
+        second.load_state_dict(first.state_dict())
+        assert first.update({"a": torch.tensor(2.0)}) == second.update({"a": torch.tensor(2.0)})
+
+
 @pytest.mark.parametrize("box", ["smooth_l1", "giou"])
 def test_perfect_detector_has_no_class_and_no_box_loss(box):
     found = detection(perfect_output(), box=box)
     assert found["det_class"].mean() == pytest.approx(0, abs=1e-5)
     assert found["det_box"].mean() == pytest.approx(0, abs=1e-5)
-    # Centerness is a fraction: its binary cross-entropy ends at the targets' entropy.
-    assert 0 < found["det_centerness"].mean() < math.log(2)
+    assert found["det_centerness"].mean() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("box", ["smooth_l1", "giou"])

@@ -29,6 +29,11 @@ def loss_names() -> tuple[str, ...]:
     return (*names, "total")
 
 
+def averaged_terms() -> set[str]:
+    """Return the names of the terms that are divided by a running average of their counts."""
+    return {name for loss in LOSSES.values() if loss.averaged for name in loss.terms}
+
+
 def batch_terms(outputs: Outputs, batch: Batch, context: LossContext) -> Terms:
     """Return all terms of one batch; tasks whose output is absent are left out."""
     terms: Terms = {}

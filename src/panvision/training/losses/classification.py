@@ -1,22 +1,32 @@
 """Classification loss: softmax focal loss or cross-entropy, mean over images."""
 
+import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
 
 from panvision.training.losses.terms import Labels, LossContext, TaskLoss, Term, Terms, constant
 
+# Below this difference of probabilities the focal weight is constant: for γ < 1 its slope at 0 is infinite.
+LEAST_GAP = 1e-6
+
 
 def _terms(logits: Tensor, labels: Labels, context: LossContext) -> Terms:
     """Return `cls` from logits (B, C) and class labels (B,) int64.
 
-    The focal loss is equation 5 of Lin et al. 2017 (https://arxiv.org/abs/1708.02002), over classes.
+    Cross-entropy with targets q (label smoothing: Szegedy et al. 2016) is -Σ q_c · log p_c. The focal loss weights each
+    class by |q_c - p_c|^γ. With hard labels that is equation 4 of Lin et al. 2017 (https://arxiv.org/abs/1708.02002);
+    with soft ones it is the form of the quality focal loss (Li et al. 2020, https://arxiv.org/abs/2006.04388), whose
+    minimum is at p = q.
     """
     settings, classes = context.settings, labels["classes"]
-    logits = logits.float()
-    losses = F.cross_entropy(logits, classes, label_smoothing=settings.label_smoothing, reduction="none")  # (B,)
+    log_p = F.log_softmax(logits.float(), dim=1)  # (B, C)
+    smoothing, count = settings.label_smoothing, logits.shape[1]
+    true = classes[:, None] == torch.arange(count, device=classes.device)  # one_hot would read numbers on the CPU
+    target = true * (1 - smoothing) + smoothing / count  # (B, C)
+    losses = -target * log_p
     if settings.state == "focal":
-        certainty = logits.softmax(1).gather(1, classes[:, None])[:, 0]  # probability of the true class
-        losses = settings.focal_alpha * (1 - certainty).pow(settings.focal_gamma) * losses
+        gap = (target - 1 - torch.expm1(log_p)).abs()  # |q - p|, exact where p is near 1
+        losses = gap.clamp_min(LEAST_GAP).pow(settings.focal_gamma) * losses
     return {"cls": Term(losses.sum(), _counts(labels, context)["cls"])}
 
 

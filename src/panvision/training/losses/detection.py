@@ -24,9 +24,9 @@ def _terms(output: DetectionOutput, labels: Labels, context: LossContext) -> Ter
 
     Returns:
         `det_class`: sigmoid focal loss over all locations, per positive location. `det_box`: Smooth L1 on
-        stride-normalised distances (summed over the four) or GIoU, weighted by centerness. `det_centerness`: binary
-        cross-entropy, per positive location. Without a positive location the last two are 0, with a gradient of 0 for
-        every parameter.
+        stride-normalised distances (mean of the four) or GIoU, weighted by centerness. `det_centerness`: divergence
+        from the target centerness, per positive location. Without a positive location the last two are 0, with a
+        gradient of 0 for every parameter.
     """
     settings = context.settings
     class_logits = join_levels(output.class_logits).float()  # (B, P, K)
@@ -42,7 +42,7 @@ def _terms(output: DetectionOutput, labels: Labels, context: LossContext) -> Ter
     # Masked, not indexed: the shapes do not depend on the data, so a GPU need not wait for the CPU.
     weights = targets.centerness * positive  # (B, P)
     box_losses = _box_losses(ltrb, targets.ltrb.where(positive[..., None], ltrb.detach()), settings)  # (B, P)
-    centerness_losses = F.binary_cross_entropy_with_logits(centerness, targets.centerness, reduction="none")
+    centerness_losses = _divergence(centerness, targets.centerness)
     return {
         "det_class": Term(class_losses.sum(), counts["det_class"]),
         "det_box": Term((box_losses * weights).sum(), counts["det_box"]),
@@ -74,10 +74,20 @@ def _target_counts(targets: Targets) -> dict[str, Tensor]:
 def _box_losses(predicted: Tensor, wanted: Tensor, settings: LossSettings) -> Tensor:
     """Return the loss of each location's distances to the edges of its box, (..., 4) in strides → (...)."""
     if settings.box == "smooth_l1":
-        return F.smooth_l1_loss(predicted, wanted, beta=SMOOTH_L1_BETA, reduction="none").sum(-1)
+        return F.smooth_l1_loss(predicted, wanted, beta=SMOOTH_L1_BETA, reduction="none").mean(-1)
     from torchvision.ops import generalized_box_iou_loss  # importing torchvision takes a second
 
     return generalized_box_iou_loss(_corners(predicted), _corners(wanted), reduction="none")
+
+
+def _divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence of probabilities from targets in 0..1: cross-entropy less its least value.
+
+    Its gradient is that of the cross-entropy. The entropy of the targets, which no model can change, would be most of
+    the loss that is reported.
+    """
+    entropy = F.binary_cross_entropy(target, target, reduction="none")
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none") - entropy
 
 
 def _corners(ltrb: Tensor) -> Tensor:
@@ -99,7 +109,8 @@ def sigmoid_focal_loss(logits: Tensor, wanted: Tensor, *, alpha: float, gamma: f
     """
     wrong = logits.where(~wanted, -logits)  # 1 - p_t = sigmoid(wrong), -log p_t = softplus(wrong)
     weight = torch.where(wanted, alpha, 1.0 - alpha)
-    return weight * wrong.sigmoid().pow(gamma) * F.softplus(wrong)
+    # By the logarithm: for γ < 1 the slope of a power is infinite at 0.
+    return weight * torch.exp(gamma * F.logsigmoid(wrong)) * F.softplus(wrong)
 
 
-LOSS = TaskLoss(terms=("det_class", "det_box", "det_centerness"), compute=_terms, count=_counts)
+LOSS = TaskLoss(terms=("det_class", "det_box", "det_centerness"), compute=_terms, count=_counts, averaged=True)

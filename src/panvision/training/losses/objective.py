@@ -1,9 +1,11 @@
 """The minimised loss of a batch as one module, which DistributedDataParallel can wrap."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from panvision.model.multitask import MultiTaskModel
+from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.training.data.batches import Batch
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.losses.terms import LossContext
@@ -33,8 +35,32 @@ class Objective(nn.Module):
             counts: of the whole batch's terms, if it has several parts.
             parts: number of parts of the whole batch.
         """
+        losses = self._losses(self._run[0], batch, counts)
+        return self.loss_weights.objective(losses, parts=parts), losses
+
+    def task_gradients(self, batch: Batch, counts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the gradient of each weighted task loss by all trained weights of the backbone, (N,) each.
+
+        It is measured in evaluation mode, so it changes neither BatchNorm's statistics nor random numbers. Without
+        trained weights in the backbone there is nothing to measure.
+        """
+        shared = [weight for weight in self.model.backbone.parameters() if weight.requires_grad]
+        if not shared:
+            return {}
+        self.model.eval()
+        losses = self._losses(self.model, batch, counts)
+        self.model.train()
+        found = {}
+        for name, weight in self.loss_weights.factors(losses).items():
+            loss = weight * losses[name]
+            gradients = torch.autograd.grad(loss, shared, retain_graph=True, materialize_grads=True)
+            found[name] = torch.cat([gradient.flatten() for gradient in gradients])
+        return found
+
+    def _losses(
+        self, model: Callable[..., Outputs], batch: Batch, counts: dict[str, Tensor] | None
+    ) -> dict[str, Tensor]:
         images = torch.cat(list(batch.images.values()))
         with self._autocast():
-            outputs = self._run[0](images, self.model.tasks, {name: len(own) for name, own in batch.images.items()})
-        losses = task_losses(batch_terms(outputs, batch, self.context), self.context.settings, counts)
-        return self.loss_weights.objective(losses, parts=parts), losses
+            outputs = model(images, self.model.tasks, {name: len(own) for name, own in batch.images.items()})
+        return task_losses(batch_terms(outputs, batch, self.context), self.context.settings, counts)

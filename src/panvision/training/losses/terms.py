@@ -1,7 +1,7 @@
 """Loss terms: each is a sum and what it is divided by, so that parts of a batch add up exactly."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -61,11 +61,45 @@ class TaskLoss:
         terms: names of the task's terms. Its loss is their sum; a single term has the name of the loss.
         compute: head output and labels of B images → the terms.
         count: labels of B images → what each term is divided by, () float32 each. It follows from the labels alone.
+        averaged: divide by a running average of the counts in training: a batch may have very few.
     """
 
     terms: tuple[str, ...]
+    averaged: bool = field(default=False, kw_only=True)
     compute: Callable[[Any, Labels, LossContext], Terms]
     count: Callable[[Labels, LossContext], dict[str, Tensor]]
+
+
+class CountAverage:
+    """Running average of the counts of some terms: a ← 0.9 · a + 0.1 · count, starting with the first count.
+
+    A batch with few positive locations would otherwise weight each false alarm in it many times as much as others do.
+    detectron2's FCOS does the same (`fcos.py`, `_ema_update("loss_normalizer", …)`). Nothing waits for a GPU.
+    """
+
+    MOMENTUM = 0.9
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = frozenset(names)
+        self._averages: dict[str, Tensor] = {}
+
+    def update(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take in the counts of one whole batch, () each, and return those to divide by."""
+        found = dict(counts)
+        for name in self._names & counts.keys():
+            count = counts[name].clamp(min=1.0)
+            if name in self._averages:
+                count = self._averages[name].to(count.device).lerp(count, 1 - self.MOMENTUM)
+            self._averages[name] = found[name] = count
+        return found
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the averages by name."""
+        return dict(self._averages)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+        self._averages = dict(state)
 
 
 def constant(number: int, like: Tensor) -> Tensor:

@@ -55,7 +55,9 @@ class TaskWeights(nn.Module):
 
     def current(self, losses: Collection[str]) -> dict[str, float]:
         """Return the present weight of each task among `losses` as `weight_<loss>`; waits for the device."""
-        factors = {task: float(torch.exp(-variance.detach())) for task, variance in self.log_variances.items()}
-        return {
-            f"weight_{task}": weight * factors.get(task, 1.0) for task, weight in self._fixed.items() if task in losses
-        }
+        return {f"weight_{task}": weight for task, weight in self.factors(losses).items()}
+
+    def factors(self, losses: Collection[str]) -> dict[str, float]:
+        """Return the present weight of each task among `losses`; waits for the device."""
+        learned = {task: float(torch.exp(-variance.detach())) for task, variance in self.log_variances.items()}
+        return {task: weight * learned.get(task, 1.0) for task, weight in self._fixed.items() if task in losses}
