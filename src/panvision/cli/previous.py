@@ -14,7 +14,7 @@ from panvision.cli.flags import add_output, add_project, project_of
 from panvision.cli.manual import Manual
 
 if TYPE_CHECKING:
-    from panvision.report.figures import TaskFigures
+    from panvision.report.metrics import MetricTables
 
 RESULT = "metrics/previous.json"
 WORKSPACE = "workspace"
@@ -79,7 +79,7 @@ def beside(
         intervals: of present less earlier, likewise; some or all may be absent.
     """
     from panvision.core.tasks import TASKS
-    from panvision.report.figures import compared_keys
+    from panvision.report.metrics import compared_keys
 
     tasks = {
         task: {
@@ -119,27 +119,27 @@ def paired_intervals(project: Path, commit: str) -> tuple[dict[str, dict[str, di
 def described(found: Mapping[str, Any], present: Figures, remark: str) -> str:
     """The comparison as a table with what belongs to it."""
     from panvision.core.tasks import TASKS
-    from panvision.report.figures import task_figures
     from panvision.report.inputs import PreviousMetrics
+    from panvision.report.metrics import metric_tables
 
     previous = PreviousMetrics.model_validate(found)
     lines = [f"{'test split':<16}{'figure':<34}{'previous':<11}{'present':<11}change"]
     for task in TASKS:
-        tables = task_figures(task, present[task], {}, previous.tasks.get(task, {}))
+        tables = metric_tables(task, present[task], {}, previous.tasks.get(task, {}))
         lines += [f"{task if not number else '':<16}{line}" for number, line in enumerate(_lines(tables))]
     lines += ["", f"previous: {previous.commit}", *([remark] if remark else [])]
     lines.append(f"written: {RESULT}; `dvc repro report` shows it in the report")
     return "\n".join(lines)
 
 
-def _lines(tables: "TaskFigures") -> Iterator[str]:
-    rows = [(figure.kind.name, figure) for figure in tables.whole]
-    rows += [(f"{figure.kind.name}, {row.name}", figure) for row in tables.classes for figure in row.figures]
-    for name, figure in rows:
-        if figure.known:
-            change = figure.shown(figure.change, sign=True)
-            told = f"{figure.shown(figure.earlier):<11}{figure.shown(figure.value):<11}{change:<12}{figure.verdict}"
-            yield f"{name:<34}{told}".rstrip()
+def _lines(tables: "MetricTables") -> Iterator[str]:
+    rows = [(entry.metric.name, entry) for entry in tables.whole]
+    rows += [(f"{entry.metric.name}, {row.name}", entry) for row in tables.classes for entry in row.entries]
+    for name, entry in rows:
+        if entry.known:
+            change = entry.shown(entry.change, sign=True)
+            cells = f"{entry.shown(entry.earlier):<11}{entry.shown(entry.value):<11}{change:<12}{entry.verdict}"
+            yield f"{name:<34}{cells}".rstrip()
 
 
 def _present(project: Path) -> Figures:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from panvision.evaluation.bootstrap import Weights, percentile_interval, resampled
-from panvision.evaluation.figures import SMALLER_IS_BETTER, FiguresBySet, tally
+from panvision.evaluation.bootstrap import percentile_interval, resampled
+from panvision.evaluation.metrics import SMALLER_IS_BETTER, tally
 from panvision.evaluation.results import Results
+from panvision.scoring.scorer import MetricsBySet, Weights
 
 Verdict = Literal["better", "worse", "within noise", "undefined"]
 
@@ -97,11 +98,11 @@ def compare_results(one: Results, other: Results, *, resamples: int, seed: int) 
         return replace(result, remark=remark)
     tallies = tally(first), tally(second)
 
-    def differences(weights: Weights) -> FiguresBySet:
-        before, after = (each.figures(weights) for each in tallies)
+    def differences(weights: Weights) -> MetricsBySet:
+        before, after = (each(weights) for each in tallies)
         return {name: after[name] - before[name] for name in after}
 
-    points = [each.figures(np.ones((1, len(groups)), np.int32)) for each in tallies]
+    points = [each(np.ones((1, len(groups)), np.int32)) for each in tallies]
     spread = resampled(differences, groups, resamples=resamples, seed=seed)
     found = [
         _difference(name, _value(points[0][name]), _value(points[1][name]), percentile_interval(spread.get(name)))

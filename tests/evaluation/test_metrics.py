@@ -17,37 +17,40 @@ from sklearn.metrics import (
 )
 
 from panvision.evaluation.calibration import scale
-from panvision.evaluation.figures import scores, tally
-from panvision.evaluation.plots import confusion_rows, reliability_rows
+from panvision.evaluation.detection import precision_curve
+from panvision.evaluation.metrics import scores, tally
 from panvision.evaluation.results import Results
+from panvision.evaluation.table import EVALUATIONS
+from panvision.evaluation.thresholds import best_threshold
 from tests.evaluation.made import BOXES, STATES, all_results, box_results, described, mask_results, state_results
+from tests.scoring.coco import coco_precision, random_images, ranked_classes
 
 
 def repeated(results: Results, counts) -> Results:
-    """The results with pictures really repeated."""
+    """The results with really repeated images."""
     images = [image for image, count in zip(results.images, counts, strict=True) for _ in range(count)]
     return replace(results, images=images)
 
 
 def points(results: Results) -> dict[str, float]:
-    found = tally(results).figures(np.ones((1, len(results.images)), np.int32))
+    found = tally(results)(np.ones((1, len(results.images)), np.int32))
     return {name: float(value[0]) for name, value in found.items()}
 
 
 @pytest.mark.parametrize("task", ["segmentation", "detection", "classification"])
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=12, max_size=12).filter(any))
-def test_weights_are_repetitions(task, counts):
+def test_tally_weights_are_repetitions(task, counts):
     results = all_results()[task]
-    weighted = tally(results).figures(np.array([counts], np.int32))
+    weighted = tally(results)(np.array([counts], np.int32))
     found = {name: float(value[0]) for name, value in weighted.items()}
     assert found == pytest.approx(points(repeated(results, counts)), abs=1e-9, nan_ok=True)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.permutations((0.2, 0.3, 0.5))), min_size=1, max_size=12))
-def test_states_score_as_scikit_learn_says(pictures):
-    truth, probabilities = [label for label, _ in pictures], [list(row) for _, row in pictures]
+def test_classification_metrics_are_scikit_learns(rows):
+    truth, probabilities = [label for label, _ in rows], [list(row) for _, row in rows]
     images = [
         {**described(number), "truth": label, "probabilities": row}
         for number, (label, row) in enumerate(zip(truth, probabilities, strict=True))
@@ -69,7 +72,7 @@ def test_states_score_as_scikit_learn_says(pictures):
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-def test_the_order_decides_how_far_states_are_apart():
+def test_classification_errors_follow_the_order():
     results = state_results()
     assert points(results)["mae_states"] > 0
     assert math.isnan(points(replace(results, order=None))["mae_states"])
@@ -79,8 +82,8 @@ def test_the_order_decides_how_far_states_are_apart():
         assert points(replace(results, images=images, order=order))["mae_states"] == apart
 
 
-def test_calibration_error_by_hand():
-    # Two pictures in one bin, 0.9 sure and half of them right; one in another, 0.6 sure and right.
+def test_calibration_by_hand():
+    # Two images in one bin with confidence 0.9, half of them right; one in another with 0.6, right.
     rows = [(0, [0.9, 0.1]), (1, [0.9, 0.1]), (0, [0.6, 0.4])]
     images = [{**described(number), "truth": truth, "probabilities": row} for number, (truth, row) in enumerate(rows)]
     results = Results("classification", "test", True, ["a", "b"], images, [0.65, None], 2.0)
@@ -91,26 +94,27 @@ def test_calibration_error_by_hand():
     scaled = scale([row for _, row in rows], 2.0)
     assert found["nll_scaled"] == pytest.approx(log_loss([0, 1, 0], scaled), abs=1e-9)
     assert found["ece_scaled"] == pytest.approx((2 * abs(0.75 - 0.5) + abs(scaled[2, 0] - 1.0)) / 3)
-    assert reliability_rows(results)[:2] == [
+    plots = EVALUATIONS["classification"].plots(results)
+    assert plots["reliability"][1][:2] == [
         ("as shipped", 0.6, 1.0, 1),
         ("as shipped", pytest.approx(0.9), 0.5, 2),
     ]
-    assert [row[0] for row in reliability_rows(results)] == ["as shipped"] * 2 + ["scaled"] * 2
-    assert confusion_rows(results) == [("a", "a"), ("b", "a"), ("a", "a")]
+    assert [row[0] for row in plots["reliability"][1]] == ["as shipped"] * 2 + ["scaled"] * 2
+    assert plots["confusion"][1] == [("a", "a"), ("b", "a"), ("a", "a")]
 
 
-def test_boxes_below_their_threshold_do_not_count_in_precision_and_recall():
+def test_detection_counts_boxes_from_the_threshold_on():
     results = replace(box_results(shift=0.5), thresholds=[0.0, 0.0])
     every = points(results)
     assert every["recall.lid"] == every["precision.lid"] == every["f1.lid"] == 1.0
-    assert every["recall.stirrer"] == 1.0 and every["precision.stirrer"] == 0.5  # one of two is nowhere
+    assert every["recall.stirrer"] == 1.0 and every["precision.stirrer"] == 0.5  # one of two is a false alarm
     strict = points(replace(results, thresholds=[2.0, None]))
     assert strict["recall.lid"] == 0.0 and math.isnan(strict["precision.lid"])
     assert math.isnan(strict["f1.stirrer"]) and strict["macro_f1"] == 0.0
     assert strict["map50"] == every["map50"]
 
 
-def test_boundary_errors_are_means_over_the_pictures_that_have_one():
+def test_boundary_errors_are_means_over_defined_images():
     images = [{**image} for image in mask_results(count=3).images]
     images[0]["boundary"], images[1]["boundary"] = {"mean": 2.0, "p95": 8.0}, {"mean": 4.0, "p95": 6.0}
     images[2]["boundary"] = None
@@ -121,7 +125,7 @@ def test_boundary_errors_are_means_over_the_pictures_that_have_one():
 
 
 @pytest.mark.parametrize("task", ["segmentation", "detection", "classification"])
-def test_every_figure_has_an_interval_around_it(task):
+def test_scores_every_metric_has_an_interval(task):
     results = all_results(shift=6.0)[task]
     found = scores(results, resamples=300, seed=0)
     assert found == scores(results, resamples=300, seed=0)
@@ -136,13 +140,46 @@ def test_every_figure_has_an_interval_around_it(task):
     assert set(scores(results, resamples=0, seed=0)["ci95"].values()) == {None}
 
 
-def test_a_task_that_was_not_trained_has_no_figures():
+def test_scores_of_an_absent_task():
     found = scores(Results("detection", "test", False, BOXES, [], [None, None]), resamples=100, seed=0)
     assert found["images"] is None and found["map50"] is None and found["ap50"] == {"lid": None, "stirrer": None}
     assert set(found["ci95"].values()) == {None}
 
 
-def test_figures_of_classes_stand_below_their_name():
+def test_scores_nest_metrics_of_classes():
     found = scores(replace(box_results(), classes=["a.b", "map50"]), resamples=0, seed=0)
     assert found["ap50"].keys() == found["threshold"].keys() == {"a.b", "map50"}
     assert "ap50.a.b" in found["ci95"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from((0.1, 0.3, 0.5, 0.7)), st.booleans()), max_size=12),
+    st.integers(0, 5),
+)
+def test_best_threshold_has_the_largest_f1(boxes, missed):
+    values, hits = np.array([score for score, _ in boxes]), np.array([hit for _, hit in boxes], bool)
+    positives = int(hits.sum()) + missed
+
+    def f1(threshold):
+        kept = values >= threshold
+        return 2 * (hits & kept).sum() / (kept.sum() + positives)
+
+    best = best_threshold(values, hits, positives)
+    if best is None:
+        assert not hits.any()
+    else:
+        assert f1(best) == pytest.approx(max(f1(score) for score in values), abs=1e-12)
+
+
+def test_best_threshold_is_between_kept_and_dropped():
+    assert best_threshold([0.9, 0.6, 0.2], [True, True, False], 2) == pytest.approx(0.4)
+    assert best_threshold([0.9, 0.9, 0.2], [False, True, False], 1) == pytest.approx(0.55)
+    assert best_threshold([0.8], [True], 1) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_precision_curve_is_pycocotools(seed):
+    drawn = random_images(seed, 40, noise=2 + 3 * seed)
+    curves = np.array([precision_curve(ranked) for ranked in ranked_classes(drawn)])
+    np.testing.assert_allclose(curves.T, coco_precision(drawn)[0, :, :, 0], rtol=0, atol=1e-9)
