@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -27,7 +26,7 @@ def photo(file, task="detection", *, split="", traits=("",), content=None):
 def exported(stem, hash_, task="detection"):
     """A copy of a photo as Roboflow exports it, with bytes of its own."""
     file = f"{stem}_jpg.rf.{hash_}.jpg"
-    return replace(photo(file, task), photo=f"{stem}_jpg", roboflow=True)
+    return photo(file, task)._replace(photo=f"{stem}_jpg", roboflow=True)
 
 
 def photos(entries):

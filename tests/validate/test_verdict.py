@@ -112,7 +112,7 @@ def test_the_same_picture_in_two_classes(root):
     pack_all(root)
     (found,) = verdict(root).errors
     assert (found.code, found.file) == ("label_conflict", "classification/images/burnt/copy.png")
-    assert found.reason == "is the same picture as classification/images/raw/c200.png"
+    assert found.reason == "is the same image as classification/images/raw/c200.png"
 
 
 def test_a_copy_in_another_class(root):

@@ -1,13 +1,11 @@
 """Raw images and labels in, packed arrays out: the work of the prepare stage."""
 
-import csv
 import io
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 from PIL import Image
 
@@ -16,6 +14,7 @@ from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import SIDE
 from panvision.dataset.packed import BOX_COLUMNS
 from panvision.dataset.problems import IngestError, Problem, describe, write_problems
+from panvision.dataset.tables import GrowingTable
 from panvision.photos.settings import DataSettings
 from panvision.prepare.arrays import ArrayFile
 from panvision.prepare.formats.layout import ACCEPTED, Reading
@@ -81,11 +80,12 @@ def _pack(task: Dataset, reading: Reading, root: Path, settings: DataSettings, f
     """Decode every sample once, and stream the arrays and tables into `folder`."""
     problems = list(reading.problems)
     arrays = _Arrays(task, settings.image_size, folder)
-    with _Tables(task, folder) as tables:
-        for number, packed in enumerate(load_samples(reading.samples, root, settings, arrays)):
-            problems += packed.problems
-            if packed.index:
-                tables.append(number, packed)
+    tables = _Tables(task, folder)
+    for number, packed in enumerate(load_samples(reading.samples, root, settings, arrays)):
+        problems += packed.problems
+        if packed.index:
+            tables.append(number, packed)
+    tables.flush()
     arrays.finish(tables.rows)
     write_json(folder / "classes.json", {"classes": reading.classes})
     write_problems(folder / "problems.csv", problems)
@@ -155,47 +155,40 @@ def _without_pixels(loaded: Loaded) -> _Packed:
     return _Packed(loaded.problems, loaded.index, boxes, drawn.getvalue())
 
 
-@dataclass
 class _Tables:
-    """The open tables of a packed set; lines go out as they come, so that memory does not grow with them.
+    """The open tables of a packed dataset.
 
     Attributes:
         rows: the numbers of the samples that were written.
     """
 
-    task: Dataset
-    folder: Path
-    rows: list[int] = field(default_factory=list)
-    _stack: ExitStack = field(default_factory=ExitStack)
-
-    def __enter__(self) -> Self:
-        self._index = self._table("index.csv", (*INDEX_COLUMNS, *LABEL_COLUMNS[self.task]))
-        if self.task == "detection":
-            self._boxes = self._table("boxes.csv", BOX_COLUMNS)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+    def __init__(self, task: Dataset, folder: Path) -> None:
+        self.rows: list[int] = []
+        self._folder = folder
+        self._index = GrowingTable(folder / "index.csv", (*INDEX_COLUMNS, *LABEL_COLUMNS[task]))
+        self._boxes = GrowingTable(folder / "boxes.csv", BOX_COLUMNS) if task == "detection" else None
+        self._task = task
 
     def append(self, number: int, packed: _Packed) -> None:
-        """Write one sample that can be used."""
+        """Write one usable sample."""
         mask_file = self._save_drawn(packed)
-        self._index.writerow((*packed.index, *((mask_file,) if self.task == "segmentation" else ())))
-        if self.task == "detection":
-            self._boxes.writerows((len(self.rows), *box) for box in packed.boxes)
+        self._index.append((*packed.index, *((mask_file,) if self._task == "segmentation" else ())))
+        if self._boxes:
+            for box in packed.boxes:
+                self._boxes.append((len(self.rows), *box))
         self.rows.append(number)
 
+    def flush(self) -> None:
+        """Write what is still held in memory."""
+        self._index.flush()
+        if self._boxes:
+            self._boxes.flush()
+
     def _save_drawn(self, packed: _Packed) -> str:
-        """Keep a mask that was drawn from outlines at the picture's own size, for it has no file to be read again."""
+        """Save a mask that was drawn from outlines at the image's own size; there is no other file of it."""
         if not packed.drawn:
             return ""
-        path = self.folder / "drawn" / f"{len(self.rows):06}.png"
+        path = self._folder / "drawn" / f"{len(self.rows):06}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(packed.drawn)
-        return path.relative_to(self.folder).as_posix()
-
-    def _table(self, name: str, columns: tuple[str, ...]) -> Any:
-        stream = self._stack.enter_context((self.folder / name).open("w", encoding="utf-8", newline=""))
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        return writer
+        return path.relative_to(self._folder).as_posix()
