@@ -1,6 +1,5 @@
 """The raw images of a split, predicted and next to their truth."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.core.tasks import Dataset
-from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_index, read_splits
+from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_index, read_splits, read_table
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
 from panvision.photos.raw import read_raw_image
@@ -73,9 +72,10 @@ def open_source(
     packed = open_packed(Path(prepared) / dataset, dataset)
     rows = read_splits(splits, dataset, packed.files)[split]
     try:
-        hashes = [row["sha256"] for row in read_index(packed.folder)]
-        with Path(splits).open(encoding="utf-8", newline="") as stream:
-            groups = {row["file"]: row["group"] for row in csv.DictReader(stream) if row["task"] == dataset}
+        hashes = read_index(packed.folder, dataset)["sha256"].tolist()
+        table = read_table(Path(splits), ("task", "file", "group"))
+        own = table[table["task"] == dataset]
+        groups = dict(zip(own["file"].tolist(), own["group"].tolist(), strict=True))
     except KeyError as error:
         raise PackedError(f"{packed.folder} or {splits}: has no column {error}; run `dvc repro validate`") from error
     return Source(packed, split, rows, hashes, groups, data, batch_size)
