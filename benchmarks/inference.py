@@ -21,27 +21,19 @@ import directory
 import numpy as np
 import onnxruntime
 import torch
+from roofline import LIMIT_MACS, limit_run, onnx_macs, torch_macs
 from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.models.segmentation import fcn_resnet50
 
-from panvision.cli.timing import (
-    LIMIT_MACS,
-    Run,
-    count_macs,
-    interleaved,
-    limit_run,
-    noise,
-    onnx_macs,
-    open_model,
-    torch_macs,
-)
+from panvision.cli.timing import Run, interleaved, noise, open_model
 from panvision.config import Config
 from panvision.export.int8 import write_int8
 from panvision.export.onnx_file import write_onnx
 from panvision.inference.onnx_backend import session_options
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
+from panvision.model.flat import FlatModel
 from panvision.model.multitask import MultiTaskModel
 
 BOXES, STATES = ("inlet_pipe", "pan", "stirrer"), ("raw", "translucent", "golden", "browned", "burnt")
@@ -93,8 +85,8 @@ def own(config: Config, folder: Path, threads: int) -> list[Contestant]:
     checkpoint = open_model(folder / "model.pth", threads)
     write_onnx(folder / "model.onnx", load_checkpoint(folder / "model.pth")[0], checkpoint.info, opset=18)
     write_int8(folder / "model.int8.onnx", folder / "model.onnx", noise(4, side))
-    macs = count_macs(folder / "model.pth", checkpoint)
     images = noise(1, side)
+    macs = torch_macs(FlatModel(load_checkpoint(folder / "model.pth")[0]), torch.from_numpy(images))
     forms = {"checkpoint": "model.pth", "ONNX": "model.onnx", "ONNX INT8": "model.int8.onnx"}
     return [
         Contestant(name, partial(open_model(folder / file, threads).raw, images), macs, Path(file).suffix)
