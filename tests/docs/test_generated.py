@@ -1,4 +1,4 @@
-"""The parts of the site that the code writes follow what they are made from."""
+"""The generated parts of the site follow their sources."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ KEYS = leaves(load_params(ROOT / "params.yaml"))
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of what the generated parts are made from."""
+    """A copy of the sources of the generated parts."""
     for name in ("params.yaml", "dvc.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
@@ -34,7 +34,7 @@ def change(path, old, new):
 
 
 def entry(text, key):
-    """A key's part of the page."""
+    """Return a key's part of the page."""
     return re.search(rf"^\[`{re.escape(key)}`\].*?(?=\n\n)", text, flags=re.MULTILINE | re.DOTALL)[0]
 
 
@@ -71,26 +71,21 @@ def test_values_are_those_of_the_files(project):
     assert "`7.5` in params.yaml, `2.0` in laptop and resnet50, `3.5` in edge." in said
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_every_key_has_an_effect_and_a_kind(key):
-    assert len(effect(key)) > 10
-    assert allowed(key)
+def test_every_key_has_an_effect_and_a_kind():
+    assert [key for key in KEYS if len(effect(key)) <= 10 or not allowed(key)] == []
 
 
-@pytest.mark.parametrize(
-    ("key", "words"),
-    [
-        ("model.dropout", "number, at least 0, below 1"),
-        ("model.fpn_channels", "whole number, 32 to 1\N{NO-BREAK SPACE}024, a multiple of 32"),
-        ("seed", "whole number, 0 to 4\N{NO-BREAK SPACE}294\N{NO-BREAK SPACE}967\N{NO-BREAK SPACE}295"),
-        ("train.grad_clip", "number, above 0, or `null`"),
-        ("loss.box", "one of `smooth_l1`, `giou`"),
-        ("tasks", "list of `segmentation`, `detection`, `classification`"),
-        ("train.compile", "`true` or `false`"),
-    ],
-)
-def test_kinds_are_told_in_words(key, words):
-    assert allowed(key) == words
+def test_kinds_in_words():
+    kinds = {
+        "model.dropout": "number, at least 0, below 1",
+        "model.fpn_channels": "whole number, 32 to 1\N{NO-BREAK SPACE}024, a multiple of 32",
+        "seed": "whole number, 0 to 4\N{NO-BREAK SPACE}294\N{NO-BREAK SPACE}967\N{NO-BREAK SPACE}295",
+        "train.grad_clip": "number, above 0, or `null`",
+        "loss.box": "one of `smooth_l1`, `giou`",
+        "tasks": "list of `segmentation`, `detection`, `classification`",
+        "train.compile": "`true` or `false`",
+    }
+    assert {key: allowed(key) for key in kinds} == kinds
 
 
 def test_a_key_without_a_description_is_named():
