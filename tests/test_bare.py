@@ -1,4 +1,4 @@
-"""What `pip install panvision` brings, and nothing else, runs an exported model."""
+"""An exported model runs on the base dependencies alone."""
 
 import importlib.metadata
 import json

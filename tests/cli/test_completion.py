@@ -12,7 +12,7 @@ from tests.cli.shown import command_of
 
 
 def completed(line: str) -> set[str]:
-    """Return what a shell is told to offer for the last word: values, or `file` or `dir`."""
+    """Return the shell's completions of the last word: values, or `file` or `dir`."""
     *words, last = line.split(" ")
     items = BashComplete(cli, {}, "panvision", "_PANVISION_COMPLETE").get_completions(words[1:], last)
     return {item.value if item.type == "plain" else item.type for item in items}

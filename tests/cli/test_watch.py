@@ -142,7 +142,7 @@ def test_states_follow_the_order_in_the_model_file(tmp_path, clip, capsys, optio
             "order must name each of the model's states once (browned, fresh, frozen)",
         ),
         (["CLIP", "--expected", "ladle"], "expected names ladle, but the model's boxes are lid, stirrer"),
-        (["CLIP", "--video", "drawn.gif"], "drawn.gif: not a video's name that can be written"),
+        (["CLIP", "--video", "drawn.gif"], "drawn.gif: not a supported video name"),
         (["CLIP", "--video", "CLIP"], "is the watched video; give another name"),
         (["CLIP", "--checkpoint", "gone.onnx"], "gone.onnx: no such model file"),
         (["77"], "camera 77: cannot be opened; is it connected"),

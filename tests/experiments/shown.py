@@ -1,4 +1,4 @@
-"""What `dvc exp show --json` prints, made up."""
+"""Made-up output of `dvc exp show --json`."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What can be wrong with raw data: severity and remedy from the code's catalogue, what it means from faults.yaml."""
+"""Problems of raw data: severity and remedy from the code's catalogue, meaning from faults.yaml."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from panvision.dataset.problems import CATALOGUE
 
 
 def faults_text(root: Path) -> str:
-    """A table for each kind of fault: code with severity, meaning, remedy.
+    """Return a table for each kind of problem: code with severity, meaning, remedy.
 
     Raises:
-        KeyError: faults.yaml names a code that the catalogue has not.
+        KeyError: faults.yaml names a code that is not in the catalogue.
     """
     lines: list[str] = []
     for heading, meanings in read_meanings(root).items():
@@ -24,6 +24,6 @@ def faults_text(root: Path) -> str:
 
 
 def read_meanings(root: Path) -> dict[str, dict[str, str]]:
-    """Heading → code → what it means, from docs/_ext/faults.yaml."""
+    """Return heading → code → meaning, from docs/_ext/faults.yaml."""
     text = (root / "docs/_ext/faults.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))

@@ -141,14 +141,6 @@ class Commands(click.Group):
         found: click.Command = importlib.import_module(f"panvision.cli.{cmd_name}").run
         return found
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list:
-        """Complete commands without importing them."""
-        from click.shell_completion import CompletionItem
-
-        names = [name for name in self.summaries if name.startswith(incomplete)]
-        items = [CompletionItem(name, help=self.summaries[name]) for name in names]
-        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands under their headings, then the exit codes."""
         for title, group in self.groups.items():

@@ -19,7 +19,7 @@ def only_writer(folder: Path, option: str) -> Iterator[None]:
 
     Args:
         folder: where the command writes.
-        option: the option that names it or a folder above it, for the message.
+        option: the option that names it or a folder above it; shown in the message.
 
     Raises:
         FolderBusyError: another process is writing to it.

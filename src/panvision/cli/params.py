@@ -15,7 +15,7 @@ from panvision.cli.options import FILE, argument, json_flag
         "check another file": "panvision params presets/resnet50.yaml",
         "for programs": "panvision params --json",
     },
-    exits={Exit.DONE: "all settings are valid", Exit.ERROR: "some are invalid, or there is no such file"},
+    exits={Exit.DONE: "all settings are valid", Exit.ERROR: "some are invalid, or the file is missing"},
     sections={
         "arguments": [
             argument(

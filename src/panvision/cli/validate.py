@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found.
+    """The result of `examine`.
 
     Attributes:
         images: number of usable images by dataset; an unusable dataset is absent.
@@ -239,7 +239,7 @@ def _write(args: Args, config: "Config", found: Examination, build: Path, status
     if args.splits:
         if found.verdict is None:
             status.wipe()
-            print(f"panvision validate: {args.splits}: not written, because there is no split", file=sys.stderr)
+            print(f"panvision validate: {args.splits}: not written, because no split was made", file=sys.stderr)
         else:
             write_text(args.splits, (build / "splits.csv").read_text(encoding="utf-8"))
     if args.html:

@@ -212,7 +212,7 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
 
 
 def _load_top_level(path: str | Path) -> dict[str, Any]:
-    """Read a params file into plain values, whatever its sections are called."""
+    """Read a params file into plain values, with any sections."""
     missing = "no such file; run from the project's root, or `cp presets/laptop.yaml params.yaml`"
     text = read_settings_text(path, kind="valid YAML", missing=missing)
     try:
@@ -361,7 +361,7 @@ def _word(step: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return the beginning of a value, for a message."""
+    """Return the beginning of a value, to show in a message."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 

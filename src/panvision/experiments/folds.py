@@ -12,7 +12,7 @@ from panvision.experiments.tables import number, table
 
 
 class FoldsError(ValueError):
-    """There is no finished fold; the message has the remedy."""
+    """No fold is finished; the message has the remedy."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ Metrics = dict[str, dict[str, float | None]]  # task → dotted key → value
 
 
 class PreviousError(ValueError):
-    """There is no earlier commit to compare with; the message says why and what to run."""
+    """No earlier commit can be compared; the message says why and what to run."""
 
 
 def compare_with(project: Path, rev: str | None) -> tuple[dict[str, Any], str]:

@@ -22,7 +22,7 @@ class Run:
         name: an experiment's name, `workspace`, or `commit` with seven digits.
         commit: seven digits of the commit that it is or started from; `workspace` for the workspace.
         experiment: True if it is one.
-        time: when DVC recorded it, ISO 8601; "" where it has not.
+        time: when DVC recorded it, ISO 8601, or "".
         params: by dotted key.
         metrics: values by key, by task. DVC leaves out what is null.
         sources: hash of every dependency that no stage makes, by path.

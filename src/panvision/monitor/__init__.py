@@ -1,4 +1,4 @@
-"""A pan watched over time: steadied mask, boxes and state, and events. NumPy, Pillow and the Predictor's results."""
+"""A pan watched over time: smoothed mask, boxes and state, and events. NumPy and Pillow only."""
 
 from panvision.monitor.events import Event
 from panvision.monitor.monitor import Monitor, Reading
