@@ -19,10 +19,10 @@ from panvision.core.signals import StopSignals
 
 if TYPE_CHECKING:
     from panvision.monitor.events import Event
-    from panvision.monitor.feeds import LiveFeed, RecordingFeed
+    from panvision.monitor.feeds import Feed
     from panvision.monitor.monitor import Monitor, Reading
     from panvision.monitor.options import MonitorOptions
-    from panvision.monitor.sources import Shot, Source
+    from panvision.monitor.sources import Shot, Source, SystemClock
 
 # Between two lines of progress.
 PROGRESS_SECONDS = 0.5
@@ -134,7 +134,7 @@ def _options(args: Args, order: tuple[str, ...]) -> "MonitorOptions":
     return MonitorOptions(**({} if args.unordered else {"order": order}) | given)
 
 
-def _watch(args: Args, source: "Source", monitor: "Monitor", clock: Any, stop: threading.Event) -> int:
+def _watch(args: Args, source: "Source", monitor: "Monitor", clock: "SystemClock", stop: threading.Event) -> int:
     """Watch an opened source and print what happens; returns the number of missing frames."""
     from panvision.monitor.sources import SourceError
     from panvision.monitor.watch import open_feed, watch
@@ -166,7 +166,7 @@ def _watch(args: Args, source: "Source", monitor: "Monitor", clock: Any, stop: t
 class _Screen:
     """Events and readings on stdout, progress on stderr, and the drawn video."""
 
-    def __init__(self, feed: "LiveFeed | RecordingFeed", args: Args, *, wall: bool) -> None:
+    def __init__(self, feed: "Feed", args: Args, *, wall: bool) -> None:
         self._feed, self._json, self._every, self._wall = feed, args.json, args.every_frame, wall
         self._quiet = args.quiet
         self._status = StatusLine(quiet=args.quiet)

@@ -2,36 +2,9 @@
 
 import threading
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from panvision.monitor.sources import BACK_OFF_SECONDS, Capture, Clock, Shot, Source, SourceError
-
-
-class Feed(Protocol):
-    """Frames with rising times."""
-
-    @property
-    def ended(self) -> bool:
-        """True if no more frames will come."""
-        ...
-
-    @property
-    def dropped(self) -> int:
-        """Frames skipped so far because newer ones had come."""
-        ...
-
-    @property
-    def missing(self) -> int:
-        """Frames that a recording lacks, at its end."""
-        ...
-
-    def next(self, timeout: float) -> Shot | None:
-        """Return the next frame, or None if none comes within `timeout` seconds."""
-        ...
-
-    def now(self) -> float:
-        """Return the present time on the clock of the frames, in seconds."""
-        ...
+from panvision.monitor.sources import BACK_OFF_SECONDS, Capture, Shot, Source, SourceError, SystemClock
 
 
 class RecordingFeed:
@@ -88,7 +61,7 @@ class LiveFeed:
     """
 
     def __init__(
-        self, source: Source, clock: Clock, stop: threading.Event, *, reopen: bool = True, own_time: bool = False
+        self, source: Source, clock: SystemClock, stop: threading.Event, *, reopen: bool = True, own_time: bool = False
     ) -> None:
         self._source, self._clock, self._stop = source, clock, stop
         self._reopen, self._own_time = reopen, own_time
@@ -199,3 +172,7 @@ class LiveFeed:
         self._thread.join(timeout=2.0)
         if not self._thread.is_alive() and self._capture is not None:
             self._capture.close()
+
+
+# Both give frames with rising times.
+Feed = RecordingFeed | LiveFeed

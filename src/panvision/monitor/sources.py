@@ -23,18 +23,6 @@ class SourceError(ValueError):
     """A source cannot be opened; the message names it, the reason and the remedy."""
 
 
-class Clock(Protocol):
-    """A clock that also waits; tests have one that does not sleep."""
-
-    def time(self) -> float:
-        """Return the seconds since 1970; they never decrease."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Wait, unless the watching stops earlier."""
-        ...
-
-
 class SystemClock:
     """The machine's clock at the start, continued monotonically: later corrections of the clock do not affect it.
 
@@ -108,7 +96,7 @@ class Source:
     recorded: bool = False
 
 
-def find_source(text: str, clock: Clock, stop: threading.Event, *, realtime: bool = False) -> Source:
+def find_source(text: str, clock: SystemClock, stop: threading.Event, *, realtime: bool = False) -> Source:
     """Find the source that a text names: a camera's number, a folder, a video file or the address of a stream.
 
     Args:
@@ -170,7 +158,7 @@ class DirectoryCapture:
         SourceError: no such folder.
     """
 
-    def __init__(self, path: str | Path, clock: Clock, stop: threading.Event) -> None:
+    def __init__(self, path: str | Path, clock: SystemClock, stop: threading.Event) -> None:
         self._path, self._clock, self._stop = Path(path), clock, stop
         if not self._path.is_dir():
             raise SourceError(f"{path}: no such folder")
@@ -237,7 +225,7 @@ class PacedCapture:
 
     skipped = 0
 
-    def __init__(self, recording: Capture, clock: Clock) -> None:
+    def __init__(self, recording: Capture, clock: SystemClock) -> None:
         self._recording, self._clock = recording, clock
         self.fps = recording.fps
         self._start: float | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from panvision.monitor.events import Event
 from panvision.monitor.feeds import Feed, LiveFeed, RecordingFeed
 from panvision.monitor.monitor import Monitor, Reading
-from panvision.monitor.sources import Clock, Shot, Source
+from panvision.monitor.sources import Shot, Source, SystemClock
 
 # Delay until a stop or a lost source is noticed.
 WAIT_SECONDS = 0.25
@@ -28,7 +28,7 @@ class Watched:
     missing: int
 
 
-def open_feed(source: Source, clock: Clock, stop: threading.Event) -> LiveFeed | RecordingFeed:
+def open_feed(source: Source, clock: SystemClock, stop: threading.Event) -> Feed:
     """Open the feed for a source; use it as a context.
 
     Raises:
