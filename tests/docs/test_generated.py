@@ -1,5 +1,6 @@
 """The generated parts of the site follow their sources."""
 
+import json
 import re
 import shutil
 
@@ -38,11 +39,15 @@ def entry(text, key):
     return re.search(rf"^\[`{re.escape(key)}`\].*?(?=\n\n)", text, flags=re.MULTILINE | re.DOTALL)[0]
 
 
-def test_stages_are_those_that_follow_from_dvc_yaml():
-    stages = read_stages(ROOT)
-    for key in KEYS:
+def test_every_param_has_its_value_and_the_stages_that_it_reruns():
+    text, stages = parameters_text(ROOT) + "\n\n", read_stages(ROOT)
+    for key, value in KEYS.items():
         readers, later = rerun_by(key, stages)
-        assert (set(readers), set(later)) == reruns(ROOT, key), key
+        assert readers and (set(readers), set(later)) == reruns(ROOT, key), key
+        described = " ".join(entry(text, key).split())
+        assert f"Re-runs {', '.join([*(f'**{name}**' for name in readers), *later])}." in described, key
+        shown = value if isinstance(value, str) else json.dumps(value).replace('"', "")
+        assert f"`{shown}` in params.yaml" in described, key
 
 
 def test_a_changed_dvc_yaml_changes_the_page(project):
