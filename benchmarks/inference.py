@@ -1,4 +1,4 @@
-"""How fast the shipped model is, beside other ways to the same three answers: `python benchmarks/inference.py`.
+"""Speed of the shipped model beside other ways to the same three answers: `python benchmarks/inference.py`.
 
 A preset's network with random weights (only speed is looked at) as a checkpoint, in ONNX and in INT8 is timed in turns
 with torchvision's FCOS-ResNet50-FPN, FCN-ResNet50 and ResNet50 one after the other, and with three YOLO11n models if
@@ -124,7 +124,7 @@ def peers(side: int, folder: Path, threads: int, *, exported: bool) -> list[Cont
 
 
 def files(name: str, paths: list[Path], threads: int) -> Contestant:
-    """ONNX files one after the other, each on a picture of its own input's shape."""
+    """Return ONNX files run one after the other, each on an image of its input's shape."""
     runs, macs = [], 0
     for path in paths:
         session = onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])

@@ -37,7 +37,7 @@ def completed(line: str) -> set[str]:
         ("panvision summary --pa", set()),
     ],
 )
-def test_commands_options_choices_files_and_folders_are_completed(line, expected):
+def test_commands_options_choices_and_paths_are_completed(line, expected):
     assert completed(line) == expected
 
 

@@ -29,7 +29,7 @@ def test_a_signal_is_remembered_and_handlers_are_restored(number):
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_a_second_sigint_interrupts_and_a_second_sigterm_does_not():
+def test_only_a_second_sigint_interrupts():
     with StopSignals() as stop:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)

@@ -84,13 +84,13 @@ def test_an_unfinished_experiment_does_not_count():
         compared(single("early", "detection", {"map50": 0.75}, state="queued"))
 
 
-def test_the_workspace_is_the_baseline_only_without_an_experiment():
+def test_an_experiment_goes_before_the_workspace():
     alone = run({"detection": {"map50": 0.3}}, tasks=["detection"])
     assert compared(workspace=alone)["tasks"]["detection"]["experiment"] == "workspace"
     assert compared(DETECTION, workspace=alone)["tasks"]["detection"]["experiment"] == "lone-pan"
 
 
-def test_the_shared_run_differs_from_the_baselines_in_tasks_alone():
+def test_the_shared_run_differs_in_tasks_alone():
     """Own photos, given by -S: the commit is the demo's, all experiments are not."""
     ours = experiment("ours", run(SHARED, batch_size=4))
     alone = single("alone", "detection", {"map50": 0.75}, batch_size=4)
@@ -137,7 +137,7 @@ def dvc(monkeypatch):
     return answer
 
 
-def test_command_prints_a_table_and_writes_the_same_bytes_each_time(dvc, tmp_path, capsys):
+def test_command_prints_a_table_and_writes_equal_bytes(dvc, tmp_path, capsys):
     calls = dvc(shown(DETECTION))
     assert main(["baselines", str(tmp_path), "--rev", "main"]) == 0
     text = capsys.readouterr().out

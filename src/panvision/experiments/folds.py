@@ -2,13 +2,16 @@
 
 import json
 from dataclasses import dataclass
-from statistics import fmean, stdev
-from typing import Any
+from math import isnan
+from typing import TYPE_CHECKING, Any
 
 from panvision.core.tasks import headline_metrics
 from panvision.experiments.revisions import WORKSPACE
 from panvision.experiments.runs import Run, read_runs
 from panvision.experiments.tables import number, table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class FoldsError(ValueError):
@@ -22,28 +25,27 @@ class CrossValidation:
     Attributes:
         total: `split.folds`.
         setting: the commit, and every param except `split.fold` as JSON.
-        folds: metrics of the finished folds by task, by `split.fold`, in its order.
+        metrics: headline metrics (task, key) by column, finished folds by row; NaN is undefined.
     """
 
     total: int
     setting: dict[str, str]
-    folds: dict[int, dict[str, dict[str, Any]]]
+    metrics: "pd.DataFrame"
 
     @property
     def missing(self) -> list[int]:
         """Numbers of the folds that are not finished."""
-        return sorted(set(range(self.total)) - self.folds.keys())
+        return sorted(set(range(self.total)) - set(self.metrics.index))
 
-    def spread(self, task: str, key: str) -> dict[str, float | int | None]:
-        """Return mean, sample standard deviation, smallest and largest value of a metric where it is defined."""
-        values = [metrics.get(task, {}).get(key) for metrics in self.folds.values()]
-        defined = [float(value) for value in values if value is not None]
+    def spread(self) -> dict[tuple[str, str], dict[str, float | int | None]]:
+        """Return mean, sample standard deviation, smallest and largest value of each metric where it is defined."""
+        found = self.metrics.agg(["mean", "std", "min", "max", "count"]).to_dict()
         return {
-            "mean": fmean(defined) if defined else None,
-            "std": stdev(defined) if len(defined) > 1 else None,
-            "min": min(defined, default=None),
-            "max": max(defined, default=None),
-            "folds": len(defined),
+            name: {
+                **{key: None if isnan(value) else value for key, value in values.items() if key != "count"},
+                "folds": int(values["count"]),
+            }
+            for name, values in found.items()
         }
 
 
@@ -54,23 +56,24 @@ def cross_validations(text: str) -> list[CrossValidation]:
         RunsError: the text is something else.
         FoldsError: it has no finished fold.
     """
-    groups: dict[str, dict[int, Run]] = {}
-    for run in sorted(read_runs(text), key=lambda run: run.time):
-        # The workspace has no result until it is an experiment or a commit.
-        if run.name != WORKSPACE and run.params.get("split.folds", 0) > 0:
-            groups.setdefault(json.dumps(_setting(run)), {})[run.params.get("split.fold", 0)] = run
-    if not groups:
+    # The workspace has no result until it is an experiment or a commit.
+    found = [run for run in read_runs(text) if run.name != WORKSPACE and run.params.get("split.folds", 0) > 0]
+    runs = sorted(found, key=lambda run: run.time)
+    if not runs:
         raise FoldsError(
             "no finished experiment with split.folds above 0; queue one for each fold with"
             " `dvc exp run --queue -S split.folds=5 -S split.fold=0`, run `dvc queue start`, see `dvc queue status`"
         )
+    import pandas as pd
+
+    columns = pd.MultiIndex.from_tuples([(task, key) for task, key, _ in headline_metrics()])
+    values = [[run.metrics.get(task, {}).get(key) for task, key in columns] for run in runs]
+    keys = [[json.dumps(_setting(run)) for run in runs], [run.params.get("split.fold", 0) for run in runs]]
+    frame = pd.DataFrame(values, pd.MultiIndex.from_arrays(keys), columns, dtype=float)
+    newest = frame[~frame.index.duplicated(keep="last")]
     return [
-        CrossValidation(
-            next(iter(runs.values())).params["split.folds"],
-            json.loads(setting),
-            {fold: runs[fold].metrics for fold in sorted(runs)},
-        )
-        for setting, runs in groups.items()
+        CrossValidation(int(json.loads(setting)["split.folds"]), json.loads(setting), folds.droplevel(0).sort_index())
+        for setting, folds in newest.groupby(level=0, sort=False)
     ]
 
 
@@ -91,10 +94,11 @@ def text(found: list[CrossValidation]) -> str:
     for each in found:
         title = " ".join(f"{key}={value}" for key, value in distinction(each, found).items())
         rows: list[tuple[str, ...]] = [("test split", "metric", "mean", "std", "min", "max", "folds")]
+        spread = each.spread()
         for task, key, name in headline_metrics():
-            *values, count = each.spread(task, key).values()
+            *values, count = spread[task, key].values()
             rows.append((task, name, *(number(value, missing="-") for value in values), str(count)))
-        lines = [f"{len(each.folds)} of {each.total} folds {title}".rstrip(), *table((16, 20, 8, 8, 8, 8), rows)]
+        lines = [f"{len(each.metrics)} of {each.total} folds {title}".rstrip(), *table((16, 20, 8, 8, 8, 8), rows)]
         if each.missing:
             lines.append(f"not finished: fold {', '.join(map(str, each.missing))}; see `dvc queue status`")
         parts.append("\n".join(lines))
@@ -104,11 +108,11 @@ def text(found: list[CrossValidation]) -> str:
 def to_json(one: CrossValidation, others: list[CrossValidation]) -> dict[str, Any]:
     """Return a cross-validation as plain values; `differs` has the params that distinguish it, as JSON."""
     figures: dict[str, dict[str, Any]] = {}
-    for task, key, _ in headline_metrics():
-        figures.setdefault(task, {})[key] = one.spread(task, key)
+    for (task, key), values in one.spread().items():
+        figures.setdefault(task, {})[key] = values
     return {
         "folds": one.total,
-        "finished": list(one.folds),
+        "finished": [int(fold) for fold in one.metrics.index],
         "missing": one.missing,
         "differs": distinction(one, others),
         "figures": figures,
