@@ -4,7 +4,8 @@ import threading
 
 import numpy as np
 
-from panvision.monitor.sources import Source, SourceError
+from panvision.monitor.errors import SourceError
+from panvision.monitor.sources import Source
 
 STATES = ("raw", "golden", "burnt")
 BOXES = ("pan", "stirrer")

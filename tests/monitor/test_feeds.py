@@ -3,8 +3,8 @@ import threading
 import pytest
 
 from panvision.monitor import Monitor, MonitorOptions
+from panvision.monitor.errors import SourceError
 from panvision.monitor.feeds import LiveFeed, RecordingFeed
-from panvision.monitor.sources import SourceError
 from panvision.monitor.watch import open_feed, watch
 from tests.monitor.fakes import BOTH, FakeCapture, FakeClock, FakePredictor, said, source, stopped_after
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 import panvision.monitor
 from panvision.monitor import sources
-from panvision.monitor.sources import DirectoryCapture, PacedCapture, SourceError, find_source
+from panvision.monitor.errors import SourceError
+from panvision.monitor.sources import DirectoryCapture, PacedCapture, find_source
 from panvision.photos.pixels import ImageError
 from tests.monitor.fakes import FakeCapture, FakeClock
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from panvision.monitor.sources import SourceError
+from panvision.monitor.errors import SourceError
 from panvision.monitor.video import VideoFile, open_file
 
 

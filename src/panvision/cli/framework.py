@@ -105,7 +105,7 @@ def command(
     *,
     about: str,
     examples: Mapping[str, str],
-    sections: Sections | None = None,
+    sections: Sections,
     exits: Mapping[Exit, str] | None = None,
 ) -> Callable[[Callable[[Args], int]], Command]:
     """Make a function of the parsed arguments a command, named like its module.
@@ -116,7 +116,7 @@ def command(
         sections: its parameters by heading.
         exits: exit codes of this command alone, and more exact meanings of others.
     """
-    return lambda run: Command(run, about=about, examples=examples, sections=sections or {}, exits=exits or {})
+    return lambda run: Command(run, about=about, examples=examples, sections=sections, exits=exits or {})
 
 
 class Commands(click.Group):

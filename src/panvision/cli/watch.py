@@ -136,7 +136,7 @@ def _options(args: Args, order: tuple[str, ...]) -> "MonitorOptions":
 
 def _watch(args: Args, source: "Source", monitor: "Monitor", clock: "SystemClock", stop: threading.Event) -> int:
     """Watch an opened source and print what happens; returns the number of missing frames."""
-    from panvision.monitor.sources import SourceError
+    from panvision.monitor.errors import SourceError
     from panvision.monitor.watch import open_feed, watch
 
     if args.video is not None and Path(args.video).resolve() == Path(args.source).resolve():

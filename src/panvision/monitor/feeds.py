@@ -4,7 +4,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from panvision.monitor.sources import BACK_OFF_SECONDS, Capture, Shot, Source, SourceError, SystemClock
+from panvision.monitor.errors import SourceError
+from panvision.monitor.sources import BACK_OFF_SECONDS, Capture, Shot, Source, SystemClock
 
 
 class RecordingFeed:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from panvision.inference.pictures import to_rgb
 from panvision.inference.results import Result
 from panvision.monitor.boxes import BoxSmoother
+from panvision.monitor.errors import MonitorError
 from panvision.monitor.events import (
     PAN_REMOVED,
     PAN_RETURNED,
@@ -19,7 +20,7 @@ from panvision.monitor.events import (
     Event,
 )
 from panvision.monitor.masks import MaskSmoother
-from panvision.monitor.options import MonitorError, MonitorOptions, check_names
+from panvision.monitor.options import MonitorOptions, check_names
 from panvision.monitor.smoothing import Presence, StateSmoother
 
 

@@ -4,10 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
-
-class MonitorError(ValueError):
-    """Invalid options or times; the message names them and the allowed range."""
-
+from panvision.monitor.errors import MonitorError
 
 # The allowed range of each number, ends included.
 RANGES = {

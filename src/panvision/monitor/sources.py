@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
+from panvision.monitor.errors import SourceError
 from panvision.photos.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
 
 POLL_SECONDS = 0.2
@@ -17,10 +18,6 @@ BACK_OFF_SECONDS = (0.5, 30.0)  # the first and the longest wait before a lost s
 TRIES = 5  # of reading a new image: a file system's clock is too coarse to show that the last bytes have come
 
 _Key = tuple[int, str]  # time of change in nanoseconds, and name
-
-
-class SourceError(ValueError):
-    """A source cannot be opened; the message names it, the reason and the remedy."""
 
 
 class SystemClock:

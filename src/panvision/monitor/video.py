@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import cv2
 
-from panvision.monitor.sources import SourceError
+from panvision.monitor.errors import SourceError
 from panvision.photos.pixels import RgbArray
 
 # FFmpeg would print messages beside the one error that is raised here; set another level to see them.
