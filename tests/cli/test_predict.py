@@ -88,6 +88,9 @@ def test_thresholds_option_configuration_model(tmp_path, arguments):
     assert boxes(tmp_path) == 1
     assert main([*arguments, "--score-threshold", "0.2"]) == 0
     assert boxes(tmp_path) == 1
+    (tmp_path / "params.yaml").write_text("detection: {score_threshold: 0.999}\n")
+    assert main([*arguments, "--config", str(tmp_path / "params.yaml")]) == 0
+    assert boxes(tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -165,9 +168,3 @@ def test_a_quiet_run_prints_the_summary_alone(tmp_path, arguments, capsys, monke
     assert main([*arguments, "-q", "--json"]) == 0
     text = capsys.readouterr()
     assert len(text.out.splitlines()) == 2 and "\x1b" not in text.err
-
-
-def test_a_configuration_may_be_a_params_file(tmp_path, arguments):
-    (tmp_path / "params.yaml").write_text("detection: {score_threshold: 0.999}\n")
-    assert main([*arguments, "--config", str(tmp_path / "params.yaml")]) == 0
-    assert boxes(tmp_path) == 0

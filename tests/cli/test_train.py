@@ -57,18 +57,6 @@ def test_files_as_json(raw, tmp_path, capsys):
     assert set(found) <= json_keys("train") and "segmentation" in said.err
 
 
-def test_options_override_the_file(raw, tmp_path):
-    written = tmp_path / "mine.json"
-    Config().save(written)
-    values = json.loads(written.read_text())
-    values["train"]["patience"] = 7
-    written.write_text(json.dumps(values))
-    settings = [*SMALL, "train.phase1.epochs=0"]
-    assert train("--data_root", raw, "--checkpoint_dir", tmp_path / "out", "--config", written, settings=settings) == 0
-    config = Config.load(Config.find_in_directory(tmp_path / "out"))
-    assert config.train.patience == 7 and config.train.phase1.epochs == 0
-
-
 def test_one_task_alone(raw, tmp_path):
     folder = tmp_path / "out"
     assert train("--data_root", raw, "--checkpoint_dir", folder, settings=[*SMALL, "tasks=[detection]"]) == 0
