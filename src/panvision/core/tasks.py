@@ -31,7 +31,7 @@ class Metric(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What all rooms know of a task.
+    """The facts of a task that all rooms share.
 
     Attributes:
         dataset: the dataset whose images and labels it learns from.

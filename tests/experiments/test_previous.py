@@ -3,13 +3,13 @@ import subprocess
 
 import pytest
 
-from panvision.cli import previous
-from panvision.cli.compare import CompareError
 from panvision.cli.main import main
 from panvision.core.files import write_json
 from panvision.core.tasks import TASKS
 from panvision.evaluation.results import ResultsError
-from panvision.report.figures import read_previous
+from panvision.experiments import previous
+from panvision.experiments.revisions import RevisionError
+from panvision.report.metrics import read_previous
 from tests.cli.shown import json_keys
 from tests.evaluation.made import all_results
 
@@ -34,7 +34,7 @@ def project(tmp_path, monkeypatch):
 
 
 def missing(project, rev):
-    raise CompareError(f"{rev}: not in that revision")
+    raise RevisionError(f"{rev}: not in that revision")
 
 
 def git(folder, *arguments: str) -> str:
@@ -58,7 +58,7 @@ def command(folder, *arguments: str) -> int:
     return main(["previous", "--path", str(folder), *arguments])
 
 
-def test_the_last_commits_figures_are_kept_beside_the_present_ones(project, capsys) -> None:
+def test_the_last_commits_metrics_are_kept(project, capsys) -> None:
     assert command(project) == 0
     found = json.loads((project / "metrics/previous.json").read_text())
     assert found["commit"] == f"commit {git(project, 'rev-parse', 'HEAD')[:7]}"
@@ -66,7 +66,7 @@ def test_the_last_commits_figures_are_kept_beside_the_present_ones(project, caps
         "miou": {"value": 0.8, "present": 0.85, "difference": None},
         "iou.pan": {"value": 0.7, "present": 0.7, "difference": None},
     }
-    assert found["tasks"]["detection"].keys() == {"map50", "ap50.lid"}  # neither counts nor what was chosen
+    assert found["tasks"]["detection"].keys() == {"map50", "ap50.lid"}  # neither counts nor chosen thresholds
     said = capsys.readouterr().out
     assert "segmentation    mIoU                              0.800      0.850      +0.050\n" in said
     assert "AP@0.5, lid                       undefined  undefined  undefined\n" in said
@@ -74,10 +74,10 @@ def test_the_last_commits_figures_are_kept_beside_the_present_ones(project, caps
     assert read_previous(project / "metrics/previous.json").tasks["classification"]["accuracy"].value == 0.25
 
 
-def test_a_commit_with_the_same_figures_is_passed_over(project, capsys) -> None:
+def test_a_commit_with_the_same_metrics_is_skipped(project, capsys) -> None:
     first = git(project, "rev-parse", "HEAD")
     commit(project)
-    (project / "README").write_text("nothing measured anew")
+    (project / "README").write_text("nothing measured")
     commit(project)
     assert command(project) == 0
     assert json.loads((project / "metrics/previous.json").read_text())["commit"] == f"commit {first[:7]}"
@@ -122,16 +122,16 @@ def test_paired_intervals_come_with_the_results_of_both(project, monkeypatch, ca
 
 
 @pytest.mark.parametrize("rev", ["none", "HEAD:metrics", "-h^", ""])
-def test_an_unknown_revision_is_said(project, capsys, rev) -> None:
+def test_an_unknown_revision_is_reported(project, capsys, rev) -> None:
     assert command(project, "--", rev) == 1
     assert f"{rev}^{{commit}}` failed: " in capsys.readouterr().err
     assert not (project / "metrics/previous.json").exists()
 
 
-def test_what_is_missing_or_damaged_is_said(project, tmp_path, capsys) -> None:
+def test_missing_or_damaged_metrics_are_reported(project, tmp_path, capsys) -> None:
     write(project)
     assert command(project) == 1
-    assert "no commit has other test figures than the present ones" in capsys.readouterr().err
+    assert "no commit has other test metrics than the present ones" in capsys.readouterr().err
     (project / "metrics/detection.json").write_text("[]")
     commit(project)
     write(project)
@@ -143,14 +143,14 @@ def test_what_is_missing_or_damaged_is_said(project, tmp_path, capsys) -> None:
     assert not (project / "metrics/previous.json").exists()
 
 
-def test_a_folder_without_git_is_said(tmp_path, capsys, monkeypatch) -> None:
+def test_a_folder_without_git_is_reported(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     write(tmp_path)
     assert command(tmp_path) == 1
     assert "not a git repository" in capsys.readouterr().err
 
 
-def test_programs_read_what_is_written_as_json(project, capsys) -> None:
+def test_command_prints_json(project, capsys) -> None:
     assert command(project, "--json") == 0
     text = capsys.readouterr()
     found = json.loads(text.out)

@@ -3,15 +3,15 @@ import json
 import pytest
 
 from panvision.cli.main import main
-from panvision.cli.summary import SummaryError, summary
 from panvision.core.tasks import headline_metrics
+from panvision.experiments.summary import SummaryError, summary
 from tests.cli.shown import json_keys
 from tests.report.run import BASELINES
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A project whose pipeline ran: every figure another value."""
+    """A project whose pipeline ran: every metric has another value."""
     for number, (task, key, _) in enumerate(headline_metrics()):
         path = tmp_path / "metrics" / f"{task}.json"
         path.parent.mkdir(exist_ok=True)
@@ -20,7 +20,7 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_every_figure_is_shown_once_with_its_value(project):
+def test_every_metric_is_shown_once(project):
     lines = summary(project).splitlines()
     for number, (_, _, name) in enumerate(headline_metrics()):
         (line,) = [line for line in lines if line[16:36].strip() == name]
@@ -50,7 +50,7 @@ def test_figures_of_a_task_that_the_model_has_not_are_called_so(project):
     assert ["detection", "mAP@0.5", "not", "trained"] in rows and ["mAP@[.5:.95]", "not", "trained"] in rows
 
 
-def test_baselines_are_shown_where_they_are(project):
+def test_baselines_are_shown_where_they_exist(project):
     assert "alone" not in summary(project)
     (project / "metrics/baselines.json").write_text("{}")
     assert "alone" not in summary(project)
@@ -65,7 +65,7 @@ def test_baselines_are_shown_where_they_are(project):
         summary(project)
 
 
-def test_results_are_named_where_they_are(project):
+def test_results_are_named_where_they_exist(project):
     assert "report.html" not in summary(project)
     (project / "reports").mkdir()
     (project / "reports/report.html").write_text("")
@@ -73,7 +73,7 @@ def test_results_are_named_where_they_are(project):
 
 
 @pytest.mark.parametrize("content", [None, b"{", b"\xff", b"[]"])
-def test_a_missing_or_damaged_file_is_named_with_the_remedy(project, content):
+def test_a_missing_or_damaged_file_is_named(project, content):
     path = project / "metrics/segmentation.json"
     path.unlink()
     if content is not None:
@@ -82,7 +82,7 @@ def test_a_missing_or_damaged_file_is_named_with_the_remedy(project, content):
         summary(project)
 
 
-def test_the_command_prints_the_table_or_the_error(project, capsys):
+def test_command_prints_the_table_or_the_error(project, capsys):
     assert main(["summary", str(project)]) == 0
     assert "mIoU" in capsys.readouterr().out
     (project / "metrics/segmentation.json").unlink()
@@ -90,7 +90,7 @@ def test_the_command_prints_the_table_or_the_error(project, capsys):
     assert "segmentation.json" in capsys.readouterr().err
 
 
-def test_programs_read_the_same_as_json(project, capsys):
+def test_command_prints_json(project, capsys):
     interval = {"low": 0.125, "high": 0.75}
     figures = {"images": 4, "map50": 0.5, "map50_95": None, "ci95": {"map50": interval}}
     (project / "metrics/detection.json").write_text(json.dumps(figures))
