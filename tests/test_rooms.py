@@ -97,4 +97,4 @@ def test_without_the_web_toolkit_everything_but_the_page_itself_imports():
 
 
 def test_a_blocked_package_is_noticed():
-    assert "torch" in run_without(("torch",), ["panvision.model.backbones.backbone"]).stderr
+    assert "torch" in run_without(("torch",), ["panvision.model.backbones.base"]).stderr

@@ -119,7 +119,7 @@ def train(folder, phase, scratch, settings, ranks=None):
     The setting `changes` names functions of this module that change the code or the sets before; `largest_file` is
     how many bytes the kernel lets a file have.
     """
-    from panvision.model.backbones.backbone import Backbone
+    from panvision.model.backbones.resnet import ResNet
     from panvision.training.phases import train_phase1, train_phase2
     from panvision.training.scratch import Scratch
     from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings
@@ -130,7 +130,7 @@ def train(folder, phase, scratch, settings, ranks=None):
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    Backbone.__init__ = thin_backbone
+    ResNet.__init__ = thin_backbone
     sets = small_sets()
     for change in settings.pop("changes", ()):
         globals()[change](sets)
@@ -153,7 +153,7 @@ def train(folder, phase, scratch, settings, ranks=None):
         train_phase2(sets, config(loss=loss, **values), start=folder / "phase1.pth", **paths)
 
 
-def thin_backbone(self, name):
+def thin_backbone(self, blocks):
     """Eight channels instead of 64: a state is a megabyte, and is written hundreds of times."""
     from torch import nn
 
@@ -165,7 +165,6 @@ def thin_backbone(self, name):
     self.layer1 = BasicBlock(8, 8, 1)
     for number, width in enumerate((8, 16, 32), 2):
         setattr(self, f"layer{number}", BasicBlock(width, 2 * width, 2))
-    self._statistics_frozen = False
 
 
 def softened(sets):

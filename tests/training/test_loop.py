@@ -8,7 +8,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, OneCycleLR
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from panvision.model.backbones.backbone import Backbone
+from panvision.model.backbones.resnet import ResNet
 from panvision.model.multitask import TASKS
 from panvision.training.curves import COLUMNS, LOSSES, SEEN, WEIGHTS
 from panvision.training.data.settings import AugmentSettings
@@ -25,7 +25,7 @@ from tests.training.small import small_model, small_sets
 @pytest.fixture(autouse=True)
 def thin(monkeypatch):
     """What the loop does, does not depend on how wide the backbone is; how long it takes, does."""
-    monkeypatch.setattr(Backbone, "__init__", thin_backbone)
+    monkeypatch.setattr(ResNet, "__init__", thin_backbone)
 
 
 class Recorder:

@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 
-from panvision.model.backbones.backbone import Backbone
+from panvision.model.backbones.resnet import ResNet
 from panvision.model.checkpoint import load_checkpoint
 from panvision.training.data.stream import TrainingStream
 from panvision.training.launch import EXIT_LOST
@@ -39,7 +39,7 @@ ROUNDING = 5e-4
 
 @pytest.fixture(autouse=True)
 def thin(monkeypatch):
-    monkeypatch.setattr(Backbone, "__init__", thin_backbone)
+    monkeypatch.setattr(ResNet, "__init__", thin_backbone)
 
 
 @pytest.fixture(scope="module")

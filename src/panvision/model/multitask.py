@@ -7,14 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from panvision.core.tasks import TASKS
-from panvision.model.backbones.backbone import Backbone
+from panvision.model.backbones import make_backbone
 from panvision.model.fpn import FeaturePyramid
 from panvision.model.heads import ClassificationHead, DetectionHead, DetectionOutput, SegmentationHead
 from panvision.model.settings import ModelSettings
-
-# ImageNet's statistics, which torchvision's weights were trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Outputs(TypedDict, total=False):
@@ -59,7 +55,7 @@ class MultiTaskModel(nn.Module):
         self.image_size = image_size
         self.det_classes = list(det_classes) if "detection" in tasks else []
         self.cls_classes = list(cls_classes) if "classification" in tasks else []
-        self.backbone = Backbone(settings.backbone)
+        self.backbone = make_backbone(settings.backbone)
         self.fpn = FeaturePyramid(self.backbone.channels, settings.fpn_channels)
         self.segmentation = SegmentationHead(settings.fpn_channels, settings.seg_channels)
         # Without names the task is absent and its head let go below; PyTorch warns of layers without outputs.
@@ -76,9 +72,10 @@ class MultiTaskModel(nn.Module):
         )
         self._drop_parts()
         self.detection_levels = tuple(stride.bit_length() - 1 for stride in settings.strides)  # stride 8 → P3
-        # Constants of the input format, not learned: they stay out of the state dict.
-        self.register_buffer("pixel_mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        # The backbone's constants, not learned: they stay out of the state dict, and an exported graph contains them.
+        for name in ("pixel_mean", "pixel_std"):
+            statistic = torch.tensor(getattr(self.backbone, name)).view(1, 3, 1, 1)
+            self.register_buffer(name, statistic, persistent=False)
 
     def _drop_parts(self) -> None:
         """Let go of the parts that no task of this model needs.
