@@ -195,7 +195,7 @@ class TestFile:
 
     def test_a_long_value_is_shown_by_its_beginning(self, params):
         found = refusal(params("model: {backbone: " + "x" * 10**5 + "}"), model=ModelSettings)
-        assert len(found) == 1 and "model.backbone: " in found[0] and len(found[0]) < 400
+        assert len(found) == 1 and "model.backbone: " in found[0] and len(found[0]) < 600
 
     @pytest.mark.parametrize("text", ["", "- seed", "seed", "42"])
     def test_what_is_not_sections_is_refused(self, params, text):
