@@ -97,4 +97,4 @@ def test_only_the_page_needs_the_web_toolkit():
 
 
 def test_a_blocked_package_is_detected():
-    assert "torch" in run_without(("torch",), ["panvision.model.backbones.backbone"]).stderr
+    assert "torch" in run_without(("torch",), ["panvision.model.backbones.base"]).stderr
