@@ -5,7 +5,6 @@ import json
 import re
 import signal
 import socket
-import threading
 import time
 from html.parser import HTMLParser
 
@@ -111,22 +110,6 @@ def test_post_camera_keeps_visitors_apart(site):
             status, (found,) = site.post(f"/camera?visitor={visitor}", png(picture(colour=colour)))
             assert status == 200
     assert found["state"]["class_name"] == "fresh" and found["decided"] is None
-
-
-def test_post_image_serves_many_visitors_at_once(site):
-    results = []
-
-    def visit(colour):
-        results.append(
-            site.post("/image?name=a.png", png(picture(colour=colour)))[1][0]["state"]["class_name"] == "fresh"
-        )
-
-    threads = [threading.Thread(target=visit, args=(FRESH,)) for _ in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [True] * 12
 
 
 @pytest.mark.parametrize(
