@@ -140,7 +140,7 @@ def test_cameras_use_a_new_threshold(model):
     visitors = Visitors(model)
     assert visitors.see(FROZEN, 20)["boxes"]
     strict = Controls(score=1.0, nms=0.5)
-    assert visitors.see(FROZEN, controls=strict)["decided"] == "frozen", "the monitor goes on"
+    assert visitors.see(FROZEN, controls=strict)["decided"] == "frozen", "the monitor continues"
     assert not visitors.see(FROZEN, 10, controls=strict)["boxes"]
 
 

@@ -1,4 +1,4 @@
-"""What the page says about its model."""
+"""Facts about the model, for the page."""
 
 import hashlib
 from pathlib import Path
