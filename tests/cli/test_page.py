@@ -10,7 +10,7 @@ def served(monkeypatch):
     """The arguments of `serve`: model, facts and options."""
     calls = []
 
-    def serve(model, facts, options, ready):
+    def serve(model, facts, ready, **options):
         calls.append((model, facts, options))
         ready("http://127.0.0.1:7860")
 
@@ -27,24 +27,15 @@ def test_page_prints_its_address(model, served, capsys):
     assert main(["page", "--checkpoint", str(model)]) == 0
     assert capsys.readouterr() == ("http://127.0.0.1:7860  (Ctrl-C stops it)\n", "")
     ((_, facts, options),) = served
-    assert facts.name == "m.onnx" and (options.port, options.max_upload_mb) == (None, 100)
+    assert facts["name"] == "m.onnx" and options == {"port": None, "max_upload": 100 * 2**20}
 
 
 def test_page_options(model, served, tmp_path, capsys):
-    options = [
-        "--port",
-        "8000",
-        "--max-upload-mb",
-        "5",
-        "--score-threshold",
-        "0.7",
-        "--metrics",
-        str(tmp_path / "none"),
-    ]
-    assert main(["page", "--checkpoint", str(model), *options]) == 0
+    options = f"--port 8000 --max-upload-mb 5 --score-threshold 0.7 --metrics {tmp_path / 'none'}"
+    assert main(["page", "--checkpoint", str(model), *options.split()]) == 0
     ((shared, facts, wanted),) = served
-    assert (wanted.port, wanted.max_upload_mb) == (8000, 5)
-    assert shared.info.thresholds.score == 0.7 and "no folder of metrics" in facts.scores.about
+    assert wanted == {"port": 8000, "max_upload": 5 * 2**20}
+    assert shared.info.thresholds.score == 0.7 and "no folder of metrics" in facts["scores"]["about"]
     capsys.readouterr()
 
 

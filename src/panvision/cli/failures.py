@@ -11,7 +11,6 @@ from panvision.cli.problem_text import printable
 # Packages that the base installation does not have → the extra that brings them.
 EXTRAS = {
     "cv2": "video",
-    "gradio": "page",
     "openvino": "openvino",
     "wandb": "wandb",
 }

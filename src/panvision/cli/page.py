@@ -1,4 +1,4 @@
-"""`panvision page`: a web page on this machine, to try a model on pictures, clips and a camera."""
+"""`panvision page`: a web page on this machine, to try a model on images, clips and a camera."""
 
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
@@ -7,14 +7,14 @@ from panvision.cli.predict import load_predictor
 
 
 @command(
-    about="Serves a web page on which a picture or a clip can be dropped, or a camera be pointed at a pan: it shows "
-    "mask, boxes and state with sliders for the thresholds, and which model is speaking. It is bound to 127.0.0.1, and "
-    "nothing leaves the machine. Ctrl-C and SIGTERM end it cleanly.",
+    about="Serves a web page on which you drop an image or a clip, or point a camera at a pan. It shows mask, boxes "
+    "and state with sliders for the thresholds, and facts about the model. It is bound to 127.0.0.1, and nothing "
+    "leaves the machine. Ctrl-C and SIGTERM stop it cleanly.",
     examples={
         "the pipeline's model": "panvision page --checkpoint models/panvision.onnx",
-        "a model elsewhere, with the pipeline's scores of it": "panvision page --checkpoint robot/model.onnx "
+        "a model elsewhere, with the scores that the pipeline measured": "panvision page --checkpoint robot/model.onnx "
         "--metrics metrics",
-        "long clips, on a given port": "panvision page --checkpoint models/panvision.onnx --port 8000 "
+        "long clips, on another port": "panvision page --checkpoint models/panvision.onnx --port 8000 "
         "--max_upload_mb 500",
     },
     exits={Exit.DONE: "a signal has stopped it"},
@@ -22,7 +22,7 @@ from panvision.cli.predict import load_predictor
         "model": model(),
         "page": [
             option("--port", "Port of 127.0.0.1.", type=Number(1, 65535), show_default="7860, or the next free one"),
-            option("--max_upload_mb", "Megabytes of a picture or clip.", type=Number(1), default=100),
+            option("--max_upload_mb", "Megabytes of an image or clip.", type=Number(1), default=100),
             option(
                 "--metrics",
                 "The pipeline's metrics, shown if they belong to this model.",
@@ -37,13 +37,14 @@ def run(args: Args) -> int:
     # Imported here, so that `--help` answers at once.
     from panvision.page.facts import read_facts
     from panvision.page.model import SharedModel
-    from panvision.page.server import PageOptions, serve
+    from panvision.page.server import serve
 
-    predictor = load_predictor(args)
+    shared = SharedModel(load_predictor(args))
     serve(
-        SharedModel(predictor),
-        read_facts(args.checkpoint, predictor.info, args.metrics),
-        PageOptions(args.port, args.max_upload_mb),
+        shared,
+        read_facts(args.checkpoint, shared, args.metrics),
         lambda address: print(f"{address}  (Ctrl-C stops it)", flush=True),
+        port=args.port,
+        max_upload=args.max_upload_mb * 2**20,
     )
     return Exit.DONE
