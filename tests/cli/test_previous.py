@@ -9,7 +9,7 @@ from panvision.cli.main import main
 from panvision.core.files import write_json
 from panvision.core.tasks import TASKS
 from panvision.evaluation.results import ResultsError
-from panvision.report.figures import read_previous
+from panvision.report.metrics import read_previous
 from tests.cli.shown import json_keys
 from tests.evaluation.made import all_results
 

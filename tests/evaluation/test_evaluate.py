@@ -243,7 +243,7 @@ def test_evaluate_resamples_groups_together(world) -> None:
 
 def test_predictions_are_what_the_model_reports(world, tmp_path):
     faint = ColourBackend(box_logit=-4.0)  # a score of 0.13, below the model's own threshold
-    found = world.evaluate(faint)
+    found = world.evaluate(faint, min_score=0.1)
     assert not any(image["result"]["detection"]["boxes"] for image in found.predictions.images)
     assert len(found.results["detection"].images[0]["found"]["boxes"]) == 1
     world.evaluate().predictions.write(tmp_path / "predictions.json")
