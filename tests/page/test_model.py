@@ -47,7 +47,7 @@ def test_the_sliders_thresholds_hold_for_one_picture(model):
 
 
 def test_what_the_model_cannot_do_is_told(model):
-    with pytest.raises(PageError, match="score_threshold must lie in 0 to 1"):
+    with pytest.raises(PageError, match="score_threshold must be 0 to 1"):
         model.predict(picture(), Controls(score=2.0, nms=0.5))
     with pytest.raises(PageError, match="has no pixels"):
         model.predict(picture()[:0], CONTROLS)

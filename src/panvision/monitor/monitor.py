@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from panvision.inference.pictures import to_rgb
+from panvision.inference.images import to_rgb
 from panvision.inference.results import Result
 from panvision.monitor.boxes import BoxSmoother
 from panvision.monitor.events import (
@@ -94,7 +94,7 @@ class Monitor:
         """Predict a frame and take it in.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or what else `panvision.inference.pictures.to_rgb` takes.
+            image: (H, W, 3) uint8 RGB, or what else `panvision.inference.images.to_rgb` takes.
             time: when it was taken, in seconds on any clock; later than the frame before.
             bgr: the channels are blue, green, red, as in a frame of OpenCV.
 
