@@ -96,8 +96,8 @@ def test_folders_that_do_not_fit_are_refused(predictor, folder, tmp_path) -> Non
         (tmp_path / "missing", None, False, "no such folder"),
         (tmp_path / "empty", None, False, "has no images"),
         (folder, None, True, "needs output_dir"),
-        (folder, folder, False, "must not be the folder of the pictures"),
-        (folder, folder / "deeper" / "..", False, "must not be the folder of the pictures"),
+        (folder, folder, False, "must not be the folder of the images"),
+        (folder, folder / "deeper" / "..", False, "must not be the folder of the images"),
         (folder, tmp_path / "file", False, "is a file"),
     ):
         with pytest.raises(PredictorError, match=message):
