@@ -42,7 +42,7 @@ def world(tmp_path) -> World:
 def test_evaluate_a_right_model_scores_one(world) -> None:
     found = world.evaluate()
     assert found.metrics["segmentation"]["images"] == 3
-    assert found.metrics["segmentation"]["miou"] > 0.98  # the edge lies between two of the model's pixels
+    assert found.metrics["segmentation"]["miou"] > 0.98  # the edge is between two of the model's pixels
     assert found.metrics["detection"].items() >= {"images": 2, "map50": 1.0, "map50_95": 1.0}.items()
     assert found.metrics["detection"]["ap50"] == {"lid": None, "stirrer": 1.0}
     assert found.metrics["classification"].items() >= {"images": 2, "accuracy": 1.0, "balanced_accuracy": 1.0}.items()

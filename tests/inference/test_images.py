@@ -45,7 +45,7 @@ SIDES = st.integers(1, 40)
 
 @st.composite
 def pictures(draw, sides=SIDES):
-    """An array of any accepted shape, type and layout, and the bytes 0 to 255 that it stands for."""
+    """An array of any accepted shape, type and layout, and the bytes 0 to 255 of its RGB."""
     channels = draw(st.sampled_from([(), (1,), (3,), (4,)]))
     shape = (draw(sides), draw(sides), *channels)
     levels = draw(arrays.arrays(np.uint8, shape, elements=st.integers(0, 255), fill=st.integers(0, 255)))
