@@ -139,7 +139,7 @@ def test_a_resumed_run_predicts_the_rest(tmp_path, arguments, capsys):
         f"1 image predicted, 1 before, written to {tmp_path}/out",
     ]
     assert main([*arguments, "--resume", "--score_threshold", "0.999"]) == 1
-    assert "other settings; call it with those again" in capsys.readouterr().err
+    assert "other settings; use those again" in capsys.readouterr().err
 
 
 def test_a_bar_shows_the_progress_on_a_terminal(arguments, capsys, monkeypatch):

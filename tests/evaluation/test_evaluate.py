@@ -42,7 +42,7 @@ def world(tmp_path) -> World:
 def test_evaluate_a_right_model_scores_one(world) -> None:
     found = world.evaluate()
     assert found.metrics["segmentation"]["images"] == 3
-    assert found.metrics["segmentation"]["miou"] > 0.98  # the edge lies between two of the model's pixels
+    assert found.metrics["segmentation"]["miou"] > 0.98  # the edge is between two of the model's pixels
     assert found.metrics["detection"].items() >= {"images": 2, "map50": 1.0, "map50_95": 1.0}.items()
     assert found.metrics["detection"]["ap50"] == {"lid": None, "stirrer": 1.0}
     assert found.metrics["classification"].items() >= {"images": 2, "accuracy": 1.0, "balanced_accuracy": 1.0}.items()
@@ -243,7 +243,7 @@ def test_evaluate_resamples_groups_together(world) -> None:
 
 def test_predictions_are_what_the_model_reports(world, tmp_path):
     faint = ColourBackend(box_logit=-4.0)  # a score of 0.13, below the model's own threshold
-    found = world.evaluate(faint)
+    found = world.evaluate(faint, min_score=0.1)
     assert not any(image["result"]["detection"]["boxes"] for image in found.predictions.images)
     assert len(found.results["detection"].images[0]["found"]["boxes"]) == 1
     world.evaluate().predictions.write(tmp_path / "predictions.json")

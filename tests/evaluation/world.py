@@ -22,6 +22,8 @@ EXTRA = {"segmentation": ("mask", "pan_fraction", "drawn"), "detection": ("boxes
 class World:
     """Raw data, packed datasets and splits of some samples."""
 
+    backend: type[ColourBackend] = ColourBackend
+
     def __init__(self, root) -> None:
         self.data = DataSettings(root=str(root / "raw"), image_size=SIZE)
         self.prepared, self.splits = root / "prepared", root / "splits.csv"
@@ -63,7 +65,7 @@ class World:
 
     def evaluate(self, backend=None, *, order=None, choices=None, **settings):
         return evaluate(
-            Predictor(backend or ColourBackend()),
+            Predictor(backend or self.backend()),
             prepared=self.prepared,
             splits=self.splits,
             data=self.data,

@@ -1,7 +1,6 @@
 import numpy as np
-import pytest
 
-from panvision.monitor.boxes import MAX_TRACKS, BoxSmoother, iou
+from panvision.monitor.boxes import MAX_TRACKS, BoxSmoother
 from tests.monitor.fakes import said
 
 
@@ -15,12 +14,6 @@ def feed(smoother, frames, *, step=0.1, start=0.0):
 
 def box(x, y=0, side=20, name="pan"):
     return (name, x, y, x + side, y + side)
-
-
-def test_iou_of_known_boxes():
-    one = np.array([[0, 0, 2, 2], [0, 0, 0, 0]], float)
-    other = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]], float)
-    assert iou(one, other) == pytest.approx(np.array([[1, 1 / 3, 0], [0, 0, 0]]))
 
 
 def test_a_noisy_box_is_smoothed():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from panvision.core.boxes import box_iou
 from panvision.inference.results import BoxResult
 from panvision.monitor.smoothing import weight_of
 
@@ -39,7 +40,7 @@ class _Track:
 
 
 class BoxSmoother:
-    """Tracks by overlap: in each class the pair of greatest IoU first, as in SORT (Bewley et al. 2016) without motion.
+    """Tracks by overlap: in each class the pair with the largest IoU first.
 
     An object is reported once it was detected in about half of the recent frames, until that falls below a third. Its
     box is averaged exponentially; the less it overlaps its previous box, the more the new one counts.
@@ -83,7 +84,7 @@ class BoxSmoother:
         """Return the box number and the IoU for each track that was detected again."""
         if not self._tracks or not len(boxes):
             return {}
-        overlap = iou(np.stack([track.seen for track in self._tracks]), boxes)  # (T, B)
+        overlap = box_iou(np.stack([track.seen for track in self._tracks]), boxes)  # (T, B)
         same = np.array([track.label for track in self._tracks])[:, None] == np.array(labels)[None]
         overlap = np.where(same, overlap, 0.0)
         matches: dict[int, tuple[int, float]] = {}
@@ -92,15 +93,6 @@ class BoxSmoother:
             matches[row] = (column, float(overlap[row, column]))
             overlap[row], overlap[:, column] = 0.0, 0.0
         return matches
-
-
-def iou(one: Floats, other: Floats) -> Floats:
-    """Return the IoU (T, B) of boxes x1, y1, x2, y2: (T, 4) and (B, 4)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0.0, None), axis=2)  # (T, B)
-    areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None), axis=1) for boxes in (one, other)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
 
 
 def _as_result(tracks: list[_Track]) -> BoxResult:

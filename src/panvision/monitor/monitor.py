@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from panvision.inference.pictures import to_rgb
+from panvision.inference.images import to_rgb
 from panvision.inference.results import Result
 from panvision.monitor.boxes import BoxSmoother
 from panvision.monitor.errors import MonitorError
@@ -95,7 +95,7 @@ class Monitor:
         """Predict a frame and take it in.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or another input of `panvision.inference.pictures.to_rgb`.
+            image: (H, W, 3) uint8 RGB, or another input of `panvision.inference.images.to_rgb`.
             time: capture time in seconds on any clock; later than the previous frame.
             bgr: the channels are blue, green, red, as in a frame of OpenCV.
 

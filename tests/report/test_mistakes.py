@@ -1,18 +1,19 @@
 import pytest
 
 from panvision.evaluation.results import Results
-from panvision.report.faults import (
+from panvision.report.mistakes import (
     FALSE_ALARM,
     LOOSE_BOX,
     MISSED,
     RAGGED_MASK,
     UNSURE,
     WRONG_CLASS,
-    Faulty,
-    box_iou,
+    Mistakes,
+    Verdict,
     count_kinds,
-    find_faults,
+    rank_images,
 )
+from panvision.report.table import SECTIONS
 from tests.report.run import box_image, image
 
 NAMES = {
@@ -22,13 +23,19 @@ NAMES = {
 }
 
 
-def faulty(task: str, *images) -> list[Faulty]:
-    return find_faults(Results(task, "test", trained=True, classes=NAMES[task], images=list(images)), 0.5)
+def mistaken(task: str, *images) -> list[Mistakes]:
+    results = Results(task, "test", trained=True, classes=NAMES[task], images=list(images))
+    return rank_images([SECTIONS[task].mistakes(image, results, 0.5) for image in images])
 
 
 def only(task: str, one) -> list[tuple[str, str]]:
-    """Kind and text of each fault of one picture."""
-    return [(fault.kind.name, fault.text) for each in faulty(task, one) for fault in each.faults]
+    """Kind and text of each mistake on one image."""
+    return [(mistake.kind.name, mistake.text) for each in mistaken(task, one) for mistake in each.mistakes]
+
+
+def verdict(task: str, one) -> Verdict:
+    results = Results(task, "test", trained=True, classes=NAMES[task], images=[one])
+    return SECTIONS[task].verdict(one, results, 0.5)
 
 
 def mask(tp: int, fp: int, fn: int, tn: int, mean: float | None = 0.5, p95: float = 1.0, row: int = 0):
@@ -41,11 +48,11 @@ def mask(tp: int, fp: int, fn: int, tn: int, mean: float | None = 0.5, p95: floa
         (mask(0, 0, 100, 900, None), MISSED, "The mask is empty, and there is a pan."),
         (mask(49, 10, 51, 890), MISSED, "The mask covers 49% of the pan."),
         (mask(0, 9, 100, 891), MISSED, "The mask covers 0% of the pan."),
-        (mask(0, 30, 0, 970, None), FALSE_ALARM, "There is no pan, and 30 pixels are marked, 3% of the picture."),
+        (mask(0, 30, 0, 970, None), FALSE_ALARM, "There is no pan, and 30 pixels are marked, 3% of the image."),
         (
             mask(0, 9, 0, 991, None),
             FALSE_ALARM,
-            "There is no pan, and 9 pixels are marked, less than 1% of the picture.",
+            "There is no pan, and 9 pixels are marked, less than 1% of the image.",
         ),
         (mask(100, 101, 0, 799), FALSE_ALARM, "Of the mask, 50% is not the pan."),
         (
@@ -63,20 +70,20 @@ def mask(tp: int, fp: int, fn: int, tn: int, mean: float | None = 0.5, p95: floa
         ),
     ],
 )
-def test_masks(found, kind, said) -> None:
+def test_segmentation_mistakes(found, kind, said) -> None:
     assert only("segmentation", found) == [(kind.name, said)]
 
 
 @pytest.mark.parametrize("found", [mask(90, 0, 10, 900), mask(999, 0, 1, 0, 0.5, 3.2), mask(0, 0, 0, 9, None)])
-def test_masks_without_fault(found) -> None:
-    assert faulty("segmentation", found) == []
+def test_segmentation_without_mistake(found) -> None:
+    assert mistaken("segmentation", found) == []
 
 
 def state(truth: int, *probabilities: float, row: int = 0):
     return image(row, truth=truth, probabilities=list(probabilities))
 
 
-def test_states() -> None:
+def test_classification_mistakes() -> None:
     assert only("classification", state(1, 0.12, 0.17, 0.71)) == [
         (WRONG_CLASS.name, "Called burnt with 71%; golden, the truth, got 17%.")
     ]
@@ -84,24 +91,24 @@ def test_states() -> None:
     assert only("classification", state(0, 0.45, 0.2, 0.35)) == [
         (UNSURE.name, "raw is right, with 45%; burnt got 35%.")
     ]
-    # Never 100 % nor 0 % of what is neither.
+    # Never shown as 100 % or 0 %.
     assert only("classification", state(0, 0.001, 0.0, 0.999)) == [
         (WRONG_CLASS.name, "Called burnt with 99%; raw, the truth, got less than 1%.")
     ]
 
 
-def test_the_worst_come_first_and_a_wrong_answer_before_any_right_one() -> None:
-    states = [state(0, 0.34, 0.33, 0.33, row=0), state(0, 0.49, 0.5, 0.01, row=1), state(0, 0.0, 0.0, 1.0, row=2)]
-    assert [each.file for each in faulty("classification", *states)] == [f"images/0{row}.png" for row in (2, 1, 0)]
+def test_rank_images_puts_the_worst_first() -> None:
+    labels = [state(0, 0.34, 0.33, 0.33, row=0), state(0, 0.49, 0.5, 0.01, row=1), state(0, 0.0, 0.0, 1.0, row=2)]
+    assert [each.file for each in mistaken("classification", *labels)] == [f"images/0{row}.png" for row in (2, 1, 0)]
     masks = [mask(80, 0, 20, 0, row=2), mask(80, 0, 20, 0, row=1), mask(0, 9, 0, 91, None, row=3)]
-    assert [each.file for each in faulty("segmentation", *masks)] == [f"images/0{row}.png" for row in (3, 1, 2)]
+    assert [each.file for each in mistaken("segmentation", *masks)] == [f"images/0{row}.png" for row in (3, 1, 2)]
 
 
 A, NEAR, HALF, FAR = (0, 0, 10, 10), (3, 0, 13, 10), (6, 0, 16, 10), (50, 50, 60, 60)  # IoU with A: 1, 0.54, 0.25, 0
 
 
 @pytest.mark.parametrize(
-    ("truth", "found", "faults"),
+    ("truth", "found", "expected"),
     [
         ([(*A, 0)], [(*A, 0, 0.9, 0, 1.0)], []),
         ([], [], []),
@@ -139,30 +146,65 @@ A, NEAR, HALF, FAR = (0, 0, 10, 10), (3, 0, 13, 10), (6, 0, 16, 10), (50, 50, 60
         ),
     ],
 )
-def test_boxes(truth, found, faults) -> None:
-    assert only("detection", box_image(0, truth, found)) == [(kind.name, said) for kind, said in faults]
+def test_detection_mistakes(truth, found, expected) -> None:
+    assert only("detection", box_image(0, truth, found)) == [(kind.name, said) for kind, said in expected]
 
 
-def test_more_and_graver_faults_make_a_worse_picture() -> None:
-    pictures = [
+def test_detection_badness_is_the_sum_of_weights() -> None:
+    images = [
         box_image(0, [(*A, 0)], [(*NEAR, 0, 0.9, 0, 0.54)]),
         box_image(1, [(*A, 0)], []),
         box_image(2, [(*A, 0), (*FAR, 0)], []),
         box_image(3, [(*A, 0)], [(1, 0, 12, 10, 0, 0.9, 0, 0.75)]),
     ]
-    assert [each.file[-5] for each in faulty("detection", *pictures)] == ["2", "1", "0"]
+    assert [each.file[-5] for each in mistaken("detection", *images)] == ["2", "1", "0"]
 
 
-def test_pictures_are_counted_by_kind() -> None:
-    pictures = [
+def test_count_kinds_counts_images() -> None:
+    images = [
         box_image(0, [(*A, 0), (*FAR, 0)], []),
         box_image(1, [(*A, 0)], [(*FAR, 1, 0.9, -1, 0.0)]),
         box_image(2, [], []),
     ]
-    assert count_kinds(faulty("detection", *pictures)) == [(MISSED, 2), (FALSE_ALARM, 1)]
+    assert count_kinds(mistaken("detection", *images)) == [(MISSED, 2), (FALSE_ALARM, 1)]
     assert count_kinds([]) == []
 
 
-def test_overlap() -> None:
-    assert box_iou(A, A) == 1.0 and box_iou(A, FAR) == 0.0 and box_iou(A, (10, 0, 20, 10)) == 0.0
-    assert box_iou(A, NEAR) == pytest.approx(70 / 130)
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        ((8, 0, 0, 8), Verdict("IoU 1.00", True)),
+        ((8, 0, 8, 0), Verdict("IoU 0.50", True)),
+        ((4, 0, 12, 0), Verdict("IoU 0.25", False)),
+        ((0, 4, 0, 12), Verdict("IoU 0.00", False)),
+        ((0, 0, 0, 16), Verdict("no pan, none found", True)),
+    ],
+)
+def test_segmentation_verdict(pixels, expected) -> None:
+    assert verdict("segmentation", mask(*pixels)) == expected
+
+
+def test_classification_verdict() -> None:
+    assert verdict("classification", state(0, 0.61, 0.39, 0.0)) == Verdict("right", True, "raw", "raw 61%")
+    assert verdict("classification", state(1, 0.61, 0.39, 0.0)) == Verdict("wrong", False, "golden", "raw 61%")
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "short", "right"),
+    [
+        ([(*A, 0)], [(*A, 0, 0.9, 0, 1.0)], "1 of 1 found", True),
+        ([(*A, 0)], [(*A, 1, 0.9, -1, 0.0)], "0 of 1 found, 1 too many", False),
+        ([(*A, 0)], [(*A, 0, 0.9, 0, 1.0), (*NEAR, 0, 0.8, -1, 0.54)], "1 of 1 found, 1 too many", False),
+        ([(*A, 0)], [(*A, 0, 0.4, 0, 1.0)], "0 of 1 found", False),
+        ([], [], "no objects", True),
+        ([], [(*A, 0, 0.9, -1, 0.0)], "no objects, 1 too many", False),
+    ],
+)
+def test_detection_verdict(truth, found, short, right) -> None:
+    said = verdict("detection", box_image(0, truth, found))
+    assert (said.short, said.right) == (short, right)
+
+
+def test_detection_verdict_lists_at_most_eight_boxes() -> None:
+    said = verdict("detection", box_image(0, [(*A, 0)] * 9, [(*A, 1, 0.9, -1, 0.0)] * 8))
+    assert said.true == "pan, " * 7 + "pan and 1 more" and said.predicted.count("lid 0.90") == 8

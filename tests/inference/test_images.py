@@ -10,7 +10,7 @@ from PIL import Image
 
 from panvision.config import Config
 from panvision.inference import infer_image
-from panvision.inference.pictures import to_rgb
+from panvision.inference.images import to_rgb
 from panvision.inference.predictor import Predictor
 from panvision.photos.pixels import ImageEmptyError, ImageError, ImageTooLargeError, ImageTruncatedError
 from panvision.photos.settings import DataSettings
@@ -45,7 +45,7 @@ SIDES = st.integers(1, 40)
 
 @st.composite
 def pictures(draw, sides=SIDES):
-    """An array of any accepted shape, type and layout, and the bytes 0 to 255 that it stands for."""
+    """An array of any accepted shape, type and layout, and the bytes 0 to 255 of its RGB."""
     channels = draw(st.sampled_from([(), (1,), (3,), (4,)]))
     shape = (draw(sides), draw(sides), *channels)
     levels = draw(arrays.arrays(np.uint8, shape, elements=st.integers(0, 255), fill=st.integers(0, 255)))
@@ -176,10 +176,10 @@ def test_of_an_animation_the_first_or_the_present_picture_counts() -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.full((4, 4, 3), 2.0), "floats must lie in 0 to 1, found 2 to 2; divide by 255"),
-        (np.full((4, 4), -0.1, np.float32), "floats must lie in 0 to 1"),
+        (np.full((4, 4, 3), 2.0), "floats must be 0 to 1, found 2 to 2; divide by 255"),
+        (np.full((4, 4), -0.1, np.float32), "floats must be 0 to 1"),
         (np.full((4, 4), np.nan, np.float16), "found nan to nan; .* not finite"),
-        (np.full((4, 4), np.inf), "floats must lie in 0 to 1"),
+        (np.full((4, 4), np.inf), "floats must be 0 to 1"),
         (np.zeros((4, 4), np.int64), r"found int64; .*astype\(np\.uint8\)"),
         (np.zeros((4, 4), np.uint32), "uint32"),
         (np.zeros((4, 4), np.complex64), "complex64"),
