@@ -15,12 +15,14 @@ TASK = """\
         metrics=(Metric("mae", "coverage error", smaller=True, limits_int8=True),),
     ),
 """
-# Room → the row of its table.
+# Module with a table → the table's row.
 ROWS = {
-    "decoding": "coverage.DECODER",
-    "scoring": "coverage.SCORER",
-    "evaluation": "coverage.EVALUATION",
-    "report": "coverage.SECTION",
+    "model.heads": "coverage.HEAD",
+    "training.losses": "coverage.LOSS",
+    "decoding.table": "coverage.DECODER",
+    "scoring.table": "coverage.SCORER",
+    "evaluation.table": "coverage.EVALUATION",
+    "report.table": "coverage.SECTION",
 }
 
 
@@ -31,9 +33,19 @@ def copy_with_coverage(folder: Path) -> Path:
     package = source / "panvision"
     shutil.copytree(Path(__file__).parent / "panvision", package, dirs_exist_ok=True)
     _insert(package / "core/tasks.py", TASK, after='"balanced accuracy")),\n    ),\n')
-    for room, row in ROWS.items():
-        table = package / room / "table.py"
-        _insert(table, f"from panvision.{room} import coverage\n", after="from panvision.core.tasks import Task\n")
+    for module, row in ROWS.items():
+        folder = package / module.removesuffix(".table").replace(".", "/")
+        table = folder / ("table.py" if module.endswith(".table") else "__init__.py")
+        room = ".".join(folder.relative_to(source).parts)
+        _insert(
+            table,
+            f"from {room} import coverage\n",
+            after=next(
+                line
+                for line in table.read_text().splitlines(True)
+                if line.startswith("from panvision.core.tasks import")
+            ),
+        )
         last = next(line for line in table.read_text().splitlines(True) if line.startswith('    "classification": '))
         _insert(table, f'    "coverage": {row},\n', after=last)
     return source

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import DATASETS, TASKS
 from panvision.model.backbones import BACKBONES, BackboneSpec
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.data.sets import Sets
@@ -25,7 +25,7 @@ def small_sets(counts=(6, 5, 4), held_out=2):
     """The red rectangles of tests/data at 64 px, the last `held_out` of each set for validation."""
     total = tuple(count + held_out for count in counts)
     sets = packed_sets(total)
-    for task in TASKS:
+    for task in DATASETS:
         shown = [rectangle(seed, SIDE) for seed in range(len(sets[task]))]
         changes = {"images": np.stack([image for image, _, _ in shown])}
         if task == "segmentation":
@@ -40,7 +40,7 @@ def small_sets(counts=(6, 5, 4), held_out=2):
         sets[task] = replace(sets[task], **changes)
     rows = {
         task: {"train": np.arange(count), "val": np.arange(count, count + held_out), "test": np.arange(0)}
-        for task, count in zip(TASKS, counts, strict=True)
+        for task, count in zip(DATASETS, counts, strict=True)
     }
     return Sets(sets, rows)
 
@@ -65,7 +65,7 @@ def two_box_sets():
     sets.packed["detection"] = replace(
         sets.packed["detection"], images=images, boxes=boxes, labels=[np.array([0, 1])] * 4
     )
-    for task in TASKS:
+    for task in DATASETS:
         sets.rows[task]["val"] = sets.rows[task]["train"]
     return sets
 

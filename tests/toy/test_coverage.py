@@ -1,4 +1,4 @@
-"""A task is new modules and rows: the toy task `coverage` in a copy of src, through evaluation, export and report."""
+"""A task is new modules and rows: the toy task `coverage` in a copy of src, from training to report."""
 
 import json
 import os
@@ -11,14 +11,33 @@ from tests.toy.coverage import ROOT, copy_with_coverage
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict:
+def run(tmp_path_factory):
+    """Runs a script of this folder on the copy of src, and returns what it prints."""
     folder = tmp_path_factory.mktemp("toy")
-    source = copy_with_coverage(folder)
-    command = [sys.executable, "-m", "tests.toy.evaluated", str(folder / "run")]
-    env = os.environ | {"PYTHONPATH": f"{source}{os.pathsep}{ROOT}"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    env = os.environ | {"PYTHONPATH": f"{copy_with_coverage(folder)}{os.pathsep}{ROOT}"}
+
+    def run(script) -> dict:
+        command = [sys.executable, "-m", f"tests.toy.{script}", str(folder)]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def found(run) -> dict:
+    return run("evaluated")
+
+
+def test_toy_task_is_trained_and_exported(run) -> None:
+    found = run("trained")
+    assert found["tasks"][-1] == "coverage" and found["alone"] == ["backbone", "coverage"]
+    first, second = found["curves"]
+    assert second["train_cov"] < first["train_cov"] and second["weight_cov"] == 1.0
+    assert second["val_cov"] > 0 and second["mae"] > 0
+    assert found["parity"]["coverage"] <= 1e-4 and found["parity"]["passed"]
+    assert 0 < found["result"]["fraction"] < 1
 
 
 def test_toy_task_is_decoded_and_evaluated(found) -> None:
