@@ -1,10 +1,9 @@
-"""How many planted copies of real photos are found, and what else is joined: `python benchmarks/copies.py PHOTOS`.
+"""Measure how many planted copies of real photos are found: `python benchmarks/copies.py PHOTOS`.
 
-PHOTOS is a folder that holds photos at any depth. Of each chosen photo one copy of each kind is made and saved as JPEG;
-originals and copies of one kind are then searched together. `found` counts originals joined with their own copy.
-`false` counts pairs of an original with another original's copy, unless these two originals are joined themselves; the
-last lines list the originals that are joined, to be looked at: are they one photo? `--among N` searches with the keys
-that a set of N photos gets, which are longer.
+PHOTOS is a folder with photos at any depth. Of each chosen photo one copy of each kind is made and saved as JPEG.
+Originals and copies of one kind are then searched together. `found` counts originals joined with their own copy.
+`false` counts pairs of an original with another original's copy, unless these two originals are joined themselves. The
+last lines list the originals that are joined. Look at them: are they one photo?
 """
 
 import argparse
@@ -20,7 +19,6 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from panvision.dataset.descriptors import Looks, LookStack, make_look
 from panvision.photos.pixels import IMAGE_SUFFIXES, resize_image
-from panvision.validate.copies import candidates
 from panvision.validate.copies.search import find_copies
 from panvision.validate.settings import SplitSettings
 
@@ -99,11 +97,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=float, default=SplitSettings().copy_difference, help="split.copy_difference")
     parser.add_argument("--image-size", type=int, default=256, help="data.image_size (default: %(default)s)")
-    parser.add_argument("--among", type=int, metavar="N", help="photos that decide the length of the keys")
     args = parser.parse_args()
-    if args.among:
-        bits = candidates.key_bits(args.among)
-        candidates.key_bits = lambda looks: bits
     files = sorted(
         path for path in args.photos.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and "masks" not in path.parts
     )

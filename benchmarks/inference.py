@@ -1,4 +1,4 @@
-"""How fast the shipped model is, beside other ways to the same three answers: `python benchmarks/inference.py`.
+"""Speed of the shipped model beside other ways to the same three answers: `python benchmarks/inference.py`.
 
 A preset's network with random weights (only speed is looked at) as a checkpoint, in ONNX and in INT8 is timed in turns
 with torchvision's FCOS-ResNet50-FPN, FCN-ResNet50 and ResNet50 one after the other, and with three YOLO11n models if
@@ -21,27 +21,19 @@ import directory
 import numpy as np
 import onnxruntime
 import torch
+from roofline import LIMIT_MACS, limit_run, onnx_macs, torch_macs
 from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.models.segmentation import fcn_resnet50
 
-from panvision.cli.timing import (
-    LIMIT_MACS,
-    Run,
-    count_macs,
-    interleaved,
-    limit_run,
-    noise,
-    onnx_macs,
-    open_model,
-    torch_macs,
-)
+from panvision.cli.timing import Run, interleaved, noise, open_model
 from panvision.config import Config
 from panvision.export.int8 import write_int8
 from panvision.export.onnx_file import write_onnx
 from panvision.inference.onnx_backend import session_options
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
+from panvision.model.flat import FlatModel
 from panvision.model.multitask import MultiTaskModel
 
 BOXES, STATES = ("inlet_pipe", "pan", "stirrer"), ("raw", "translucent", "golden", "browned", "burnt")
@@ -93,8 +85,8 @@ def own(config: Config, folder: Path, threads: int) -> list[Contestant]:
     checkpoint = open_model(folder / "model.pth", threads)
     write_onnx(folder / "model.onnx", load_checkpoint(folder / "model.pth")[0], checkpoint.info, opset=18)
     write_int8(folder / "model.int8.onnx", folder / "model.onnx", noise(4, side))
-    macs = count_macs(folder / "model.pth", checkpoint)
     images = noise(1, side)
+    macs = torch_macs(FlatModel(load_checkpoint(folder / "model.pth")[0]), torch.from_numpy(images))
     forms = {"checkpoint": "model.pth", "ONNX": "model.onnx", "ONNX INT8": "model.int8.onnx"}
     return [
         Contestant(name, partial(open_model(folder / file, threads).raw, images), macs, Path(file).suffix)
@@ -132,7 +124,7 @@ def peers(side: int, folder: Path, threads: int, *, exported: bool) -> list[Cont
 
 
 def files(name: str, paths: list[Path], threads: int) -> Contestant:
-    """ONNX files one after the other, each on a picture of its own input's shape."""
+    """Return ONNX files run one after the other, each on an image of its input's shape."""
     runs, macs = [], 0
     for path in paths:
         session = onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])

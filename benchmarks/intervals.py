@@ -1,10 +1,10 @@
-"""Time of the confidence intervals of detection, and of all figures behind them, on made-up results.
+"""Time of the confidence intervals of detection, and of all metrics behind them, on random results.
 
     python benchmarks/intervals.py
     python benchmarks/intervals.py --images 200 --classes 3 --resamples 1000
 
-Every image has true boxes and `--boxes` found ones, as many as evaluation keeps at most, of which two for each true box
-lie near it. The aim is 10 seconds for 1,000 images and 10 classes.
+Every image has true boxes and `--boxes` predicted ones, the largest number that evaluation keeps; two of them are near
+each true box. The goal is 10 seconds for 1,000 images and 10 classes.
 """
 
 import argparse
@@ -13,17 +13,18 @@ import time
 
 import numpy as np
 
-from panvision.evaluation.figures import scores
-from panvision.evaluation.pictures import found_boxes
+from panvision.evaluation.metrics import scores
 from panvision.evaluation.results import Results
+from panvision.evaluation.table import EVALUATIONS
 
 SIDES = (12.0, 200.0)
 
 
-def made_up(images: int, classes: int, truths: int, boxes: int) -> Results:
+def random_results(images: int, classes: int, truths: int, boxes: int) -> Results:
     """Detection results of random boxes; scores of boxes near a true one are higher."""
     random = np.random.default_rng(0)
-    pictures = []
+    records = []
+    names = [f"class {label}" for label in range(classes)]
     for number in range(images):
         corner = random.uniform(0, 900, (truths, 2))
         true = np.concatenate([corner, corner + random.uniform(*SIDES, (truths, 2))], axis=1)
@@ -40,19 +41,17 @@ def made_up(images: int, classes: int, truths: int, boxes: int) -> Results:
             "scores": score[order].tolist(),
             "class_names": [],
         }
-        pictures.append(
+        records.append(
             {
                 "file": f"{number}.jpg",
                 "sha256": "",
                 "group": str(number),
                 "width": 1200,
                 "height": 1200,
-                "truth": {"boxes": true.tolist(), "labels": labels.tolist()},
-                "found": found_boxes(result, true, labels),
+                **EVALUATIONS["detection"].record(result, {"boxes": true, "labels": labels}, names),
             }
         )
-    names = [f"class {label}" for label in range(classes)]
-    return Results("detection", "test", True, names, pictures, thresholds=[0.5] * classes)
+    return Results("detection", "test", True, names, records, thresholds=[0.5] * classes)
 
 
 def main() -> None:
@@ -61,20 +60,22 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--truths", type=int, default=10, help="true boxes per image")
-    parser.add_argument("--boxes", type=int, default=100, help="found boxes per image")
+    parser.add_argument("--boxes", type=int, default=100, help="predicted boxes per image")
     parser.add_argument("--resamples", type=int, default=1000)
     args = parser.parse_args()
     start = time.perf_counter()
-    results = made_up(args.images, args.classes, args.truths, args.boxes)
+    results = random_results(args.images, args.classes, args.truths, args.boxes)
     made = time.perf_counter()
     found = scores(results, resamples=0, seed=0)
     pointed, cpu = time.perf_counter(), time.process_time()
     found = scores(results, resamples=args.resamples, seed=0)
     seconds, cpu = time.perf_counter() - pointed, time.process_time() - cpu
-    print(f"{args.images} images, {args.classes} classes, {args.truths} true and {args.boxes} found boxes per image")
-    print(f"matching, and making them up      {made - start:8.2f} s")
-    print(f"figures without intervals         {pointed - made:8.2f} s")
-    print(f"figures with {args.resamples} resamples       {seconds:8.2f} s, {cpu:.2f} s of processor time")
+    print(
+        f"{args.images} images, {args.classes} classes, {args.truths} true and {args.boxes} predicted boxes per image"
+    )
+    print(f"matching and random boxes         {made - start:8.2f} s")
+    print(f"metrics without intervals         {pointed - made:8.2f} s")
+    print(f"metrics with {args.resamples} resamples       {seconds:8.2f} s, {cpu:.2f} s of processor time")
     print(f"peak memory                       {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:8.0f} MB")
     for name in ("map50", "map50_95", "map_small"):
         low, high = found["ci95"][name].values() if found["ci95"][name] else (np.nan, np.nan)

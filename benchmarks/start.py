@@ -1,8 +1,8 @@
-"""How long a device waits for the first answer: `python benchmarks/start.py models/panvision.onnx PHOTO`.
+"""Time until a device has the first answer: `python benchmarks/start.py models/panvision.onnx PHOTO`.
 
-Each round starts new processes: one that imports what an exported model needs, one that also loads it, one that also
-answers for the photo, and `panvision predict` on a folder with the photo alone. Shown are medians of the whole process,
-Python's own start included: wall time, and processor time, which other programs on the machine disturb less.
+Each round starts new processes: one that imports the packages of an exported model, one that also loads it, one that
+also predicts the photo, and `panvision predict` on a folder with the photo alone. Shown are medians of the whole
+process, Python's own start included: wall time, and processor time, which other programs on the machine disturb less.
 """
 
 import argparse
@@ -26,7 +26,7 @@ STEPS = {
 
 
 def seconds(arguments: list[str]) -> tuple[float, float]:
-    """Wall and processor time of one process of this Python."""
+    """Return wall and processor time of one process of this Python."""
     before, started = os.times(), time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
     wall, after = time.perf_counter() - started, os.times()

@@ -8,7 +8,7 @@ for three, and puts the same frames' results through the frame-by-frame argmax a
 - what is gained on masks and boxes: their IoU with the truth, and how often boxes come and go beyond the truth;
 - events of things that are away: how late they come, and how many are false;
 - frames per second from a video file to the events, with and without a drawn video;
-- frames passed over, and the age of a frame when its result is there, when a video plays faster than the model runs.
+- skipped frames, and the age of a frame when its result is available, when a video plays faster than the model runs.
 
 `--seed` 7 has the cooking units of the demo sets; any other has units that the model has never seen.
 """
@@ -31,7 +31,7 @@ from clip import ClipFrame, ClipScript, render_clip
 from panvision.inference import Predictor
 from panvision.inference.results import Result
 from panvision.monitor import Event, Monitor, MonitorOptions
-from panvision.monitor.sources import Clock, SystemClock, find_source
+from panvision.monitor.sources import SystemClock, find_source
 from panvision.monitor.video import VideoFile, open_file
 from panvision.monitor.watch import open_feed, watch
 from panvision.photos.drawing import draw_result
@@ -42,8 +42,8 @@ SCRIPT = ClipScript(seconds=40, fps=10, doneness=(0.1, 0.9), stirrer_away=(18, 2
 
 
 @dataclass
-class Told:
-    """What one way of looking said of one clip; one entry a frame."""
+class Track:
+    """The results of one method on one clip, one entry per frame."""
 
     states: list[str] = field(default_factory=list)
     masks: list[float] = field(default_factory=list)  # IoU with the truth
@@ -53,16 +53,16 @@ class Told:
     events: list[Event] = field(default_factory=list)
 
 
-def look(told: Told, result: Result, shown: ClipFrame, true: Counter[str], before: Counter[str]) -> None:
-    """Hold a frame's result to its truth."""
-    told.states.append(result["classification"]["class_name"] if "classification" in result else "")
+def look(track: Track, result: Result, shown: ClipFrame, true: Counter[str], before: Counter[str]) -> None:
+    """Compare a frame's result with its truth."""
+    track.states.append(result["classification"]["class_name"] if "classification" in result else "")
     height, width = shown.frame.photo.shape[:2]
     if "segmentation" in result:
         pans = [thing.mask for thing in shown.frame.things if thing.category == "pan"]
         truth = pans[0] if pans else np.zeros((height, width), bool)
         mask = result["segmentation"]["mask"] > 0
         if truth.any():
-            told.masks.append(float((mask & truth).sum() / (mask | truth).sum()))
+            track.masks.append(float((mask & truth).sum() / (mask | truth).sum()))
     if "detection" in result:
         found = result["detection"]
         for thing in shown.frame.things:
@@ -70,15 +70,15 @@ def look(told: Told, result: Result, shown: ClipFrame, true: Counter[str], befor
             same = [
                 box for box, name in zip(found["boxes"], found["class_names"], strict=True) if name == thing.category
             ]
-            told.boxes.append(max((overlap(box, (x, y, x + w, y + h)) for box in same), default=0.0))
+            track.boxes.append(max((overlap(box, (x, y, x + w, y + h)) for box in same), default=0.0))
         counts = Counter(found["class_names"])
-        changes = sum(abs(counts[name] - told.counts[name]) for name in counts | told.counts)
-        told.blinks += max(0, changes - sum(abs(true[name] - before[name]) for name in true | before))
-        told.counts = counts
+        changes = sum(abs(counts[name] - track.counts[name]) for name in counts | track.counts)
+        track.blinks += max(0, changes - sum(abs(true[name] - before[name]) for name in true | before))
+        track.counts = counts
 
 
 def overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    """IoU of two boxes."""
+    """Return the IoU of two boxes."""
     width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
     height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
@@ -86,9 +86,9 @@ def overlap(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def run_clip(predictor: Predictor, settings: SceneSettings, number: int, ways: dict[str, MonitorOptions | None]):
-    """What each way said of one clip, and the true states."""
+    """Return the results of each method on one clip, and the true states."""
     monitors = {way: None if options is None else Monitor(predictor, options) for way, options in ways.items()}
-    told = {way: Told() for way in ways}
+    tracks = {way: Track() for way in ways}
     truth: list[str | None] = []
     before: Counter[str] = Counter()
     for shown in render_clip(settings, number, SCRIPT):
@@ -100,14 +100,14 @@ def run_clip(predictor: Predictor, settings: SceneSettings, number: int, ways: d
             if monitor is not None:
                 reading = monitor.take(raw, shown.time)
                 result = reading.result
-                told[way].events += reading.events
-            look(told[way], result, shown, true, before)
+                tracks[way].events += reading.events
+            look(tracks[way], result, shown, true, before)
         before = true
-    return told, truth
+    return tracks, truth
 
 
 def delays(states: Sequence[str], truth: Sequence[str | None]) -> list[tuple[float, float] | None]:
-    """For each true change: seconds until the new state or a later one first shows, and until it stays; None: never."""
+    """Return the seconds after each true change until the new state or a later one first shows, and stays, or None."""
     levels = [STATES.index(state) for state in states]
     known = [None if state is None else STATES.index(state) for state in truth]
     filled = [max(level for level in known[: row + 1] if level is not None) for row in range(len(known))]
@@ -125,11 +125,11 @@ def delays(states: Sequence[str], truth: Sequence[str | None]) -> list[tuple[flo
     return found
 
 
-def state_table(told: dict[str, list[Told]], truths: list[list[str | None]]) -> None:
-    """Flicker, accuracy and delay of each way."""
+def state_table(tracks: dict[str, list[Track]], truths: list[list[str | None]]) -> None:
+    """Print flicker, accuracy and delay of each method."""
     minutes = len(truths) * SCRIPT.seconds / 60
     print(f"\n{'states':12}{'flicker/min':>12}{'right':>8}{'first, s':>10}{'stays, s':>10}{'worst, s':>10}{'never':>7}")
-    for way, clips in told.items():
+    for way, clips in tracks.items():
         changes = [sum(a != b for a, b in itertools.pairwise(clip.states)) for clip in clips]
         pairs = [
             (said, true)
@@ -148,19 +148,19 @@ def state_table(told: dict[str, list[Told]], truths: list[list[str | None]]) -> 
         print(f"{way:12}{flicker:>12.1f}{right:>8.3f}{late}{len(found) - len(known):>7}")
 
 
-def thing_table(told: dict[str, list[Told]]) -> None:
-    """Masks and boxes of each way."""
-    minutes = len(told["argmax"]) * SCRIPT.seconds / 60
+def thing_table(tracks: dict[str, list[Track]]) -> None:
+    """Print masks and boxes of each method."""
+    minutes = len(tracks["argmax"]) * SCRIPT.seconds / 60
     print(f"\n{'things':12}{'mask IoU':>10}{'box IoU':>9}{'boxes come and go/min':>23}")
-    for way, clips in told.items():
+    for way, clips in tracks.items():
         masks = [value for clip in clips for value in clip.masks] or [float("nan")]
         boxes = [value for clip in clips for value in clip.boxes] or [float("nan")]
         blinks = sum(clip.blinks for clip in clips) / minutes
         print(f"{way:12}{statistics.mean(masks):>10.3f}{statistics.mean(boxes):>9.3f}{blinks:>23.1f}")
 
 
-def event_table(clips: list[Told]) -> None:
-    """Events of things that are away, against the script."""
+def event_table(clips: list[Track]) -> None:
+    """Print the events of absent things, against the script."""
     print(f"\n{'events':18}{'clips':>7}{'found':>7}{'late by, s':>12}{'false':>7}")
     for name, span, end in (
         ("stirrer missing", SCRIPT.stirrer_away, 0),
@@ -176,7 +176,7 @@ def event_table(clips: list[Told]) -> None:
 
 
 def write_clip(path: Path, settings: SceneSettings, frames: int, fps: float) -> None:
-    """A clip as a video file; few frames are rendered and repeated, for only speed is measured on it."""
+    """Write a clip as a video file; few frames are rendered and repeated, because only speed is measured on it."""
     shots = list(render_clip(settings, 0, replace(SCRIPT, seconds=4.0)))
     with VideoFile(path, fps) as video:
         for row in range(frames):
@@ -184,7 +184,7 @@ def write_clip(path: Path, settings: SceneSettings, frames: int, fps: float) -> 
 
 
 def speed_table(predictor: Predictor, settings: SceneSettings, folder: Path, frames: int) -> float:
-    """Frames per second end to end; returns the monitor's."""
+    """Print the frames per second end to end; returns the monitor's."""
     path, stop = folder / "clip.avi", threading.Event()
     write_clip(path, settings, frames, SCRIPT.fps)
     rates: dict[str, list[tuple[float, float]]] = {"decode only": [], "watch": [], "watch --video": []}
@@ -217,13 +217,13 @@ def speed_table(predictor: Predictor, settings: SceneSettings, folder: Path, fra
 
 
 def drop_table(predictor: Predictor, settings: SceneSettings, folder: Path, rate: float, seconds: float) -> None:
-    """What is passed over when a video plays faster than the model runs."""
-    print(f"\n{'source':>10}{'watched':>9}{'passed over':>13}{'share':>7}{'age, ms: median':>17}{'95 %':>7}")
+    """Print the skipped frames of a video that plays faster than the model runs."""
+    print(f"\n{'source':>10}{'watched':>9}{'skipped':>13}{'share':>7}{'age, ms: median':>17}{'95 %':>7}")
     for factor in (0.5, 1.0, 2.0, 4.0):
         fps = max(1.0, round(min(factor * rate, 240.0)))
         path, stop = folder / "fast.avi", threading.Event()
         write_clip(path, settings, round(seconds * fps), fps)
-        clock: Clock = SystemClock(stop)
+        clock = SystemClock(stop)
         feed = open_feed(find_source(str(path), clock, stop, realtime=True), clock, stop)
         ages: list[float] = []
         with feed:
@@ -255,14 +255,14 @@ def main() -> None:
         ways[f"monitor{mark}"] = MonitorOptions(half_life=half_life)
         ways[f"ordered{mark}"] = MonitorOptions(half_life=half_life, order=STATES)
     results = [run_clip(predictor, settings, number, ways) for number in range(args.clips)]
-    told = {way: [clip[way] for clip, _ in results] for way in ways}
+    tracks = {way: [clip[way] for clip, _ in results] for way in ways}
     print(
         f"{platform.machine()}; {args.clips} clips of {SCRIPT.seconds:g} s at {SCRIPT.fps:g} frames/s, seed {args.seed}"
     )
     if args.clips:
-        state_table(told, [truth for _, truth in results])
-        thing_table(told)
-        event_table(told[next(way for way in ways if way.startswith("ordered"))])
+        state_table(tracks, [truth for _, truth in results])
+        thing_table(tracks)
+        event_table(tracks[next(way for way in ways if way.startswith("ordered"))])
     if args.speed_frames:
         with tempfile.TemporaryDirectory() as folder:
             rate = speed_table(predictor, settings, Path(folder), args.speed_frames)

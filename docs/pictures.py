@@ -1,4 +1,4 @@
-"""Draw the pictures of README.md and docs/results.md from the pipeline's last run: `python docs/pictures.py`."""
+"""Draw the images of README.md and docs/results.md from the last run of the pipeline: `python docs/pictures.py`."""
 
 from pathlib import Path
 
@@ -18,16 +18,15 @@ COLUMNS, ROWS, WIDTH, HEIGHT = 4, 3, 320, 240
 
 
 def main() -> None:
-    """Write docs/images/predictions.jpg (test photos with predictions) and docs/images/scenes.jpg (as rendered)."""
+    """Write docs/images/predictions.jpg (test images with predictions) and docs/images/scenes.jpg (as rendered)."""
     root = Path(read_sections({"data": DataSettings})["data"].root)
     predictor = Predictor.load("models/panvision.onnx")
-    photos: list[Path] = []
-    for task in DATASETS:
-        packed = open_packed(f"build/prepared/{task}", task)
-        test = read_splits("build/splits.csv", task, packed.files)["test"]
-        spread = test[np.linspace(0, len(test) - 1, COLUMNS).round().astype(int)]
-        photos += [root / task / packed.files[row] for row in spread]
-    images = [read_image(photo) for photo in photos]
+    images: list[RgbArray] = []
+    for dataset in DATASETS:
+        packed = open_packed(f"build/prepared/{dataset}", dataset)
+        test = read_splits("build/splits.csv", dataset, packed.files)["test"]
+        rows = test[np.linspace(0, len(test) - 1, COLUMNS).round().astype(int)]
+        images += [read_image(root / dataset / packed.files[row]) for row in rows]
     IMAGES.mkdir(exist_ok=True)
     _sheet(images).save(IMAGES / "scenes.jpg", quality=80)
     drawn = [draw_result(image, predictor.predict(image)) for image in images]
@@ -35,11 +34,11 @@ def main() -> None:
 
 
 def _sheet(images: list[RgbArray]) -> Image.Image:
-    """A contact sheet, row by row."""
+    """Return a contact sheet, row by row."""
     sheet = Image.new("RGB", (COLUMNS * WIDTH, ROWS * HEIGHT))
     for number, image in enumerate(images):
-        place = (number % COLUMNS * WIDTH, number // COLUMNS * HEIGHT)
-        sheet.paste(Image.fromarray(image).resize((WIDTH, HEIGHT)), place)
+        corner = (number % COLUMNS * WIDTH, number // COLUMNS * HEIGHT)
+        sheet.paste(Image.fromarray(image).resize((WIDTH, HEIGHT)), corner)
     return sheet
 
 

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: the shipped model on the raw test pictures, scored, with confidence intervals."""
+"""Stage `evaluate`: score the shipped model on the raw test images, with confidence intervals."""
 
 import sys
 
@@ -6,7 +6,7 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
 from panvision.dataset.packed import PackedError
-from panvision.evaluation.score import EvaluationError, evaluate
+from panvision.evaluation.evaluate import EvaluationError, evaluate
 from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
@@ -27,9 +27,9 @@ def main() -> None:
         settings = read_sections(schemas)
         detection = settings["detection"]
         predictor = Predictor.load("models/best_model.pth").with_thresholds(
-            nms_threshold=detection.nms_threshold, max_detections=detection.max_detections
+            detection.score_threshold, detection.nms_threshold, detection.max_detections
         )
-        evaluation = evaluate(
+        evaluated = evaluate(
             predictor,
             prepared="build/prepared",
             splits="build/splits.csv",
@@ -39,7 +39,7 @@ def main() -> None:
         )
     except (ParamsError, PackedError, PredictorError, EvaluationError, ImageError) as error:
         sys.exit(str(error))
-    evaluation.write("metrics", "reports/plots", "reports/results")
+    evaluated.write("metrics", "reports/plots", "reports/results")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
 from panvision.dataset.packed import PackedError
-from panvision.evaluation.score import EvaluationError
+from panvision.evaluation.evaluate import EvaluationError
 from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
 from panvision.export.errors import ExportError
 from panvision.export.scores import HeldOut

@@ -1,4 +1,4 @@
-"""Stage report: data, metrics, curves and test pictures beside their truth as one HTML page."""
+"""Stage report: show data, metrics, curves and test images with their truth as one HTML page."""
 
 import sys
 from pathlib import Path
@@ -8,9 +8,6 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 from panvision.core.files import write_text
 from panvision.core.params import ParamsError, read_sections
 from panvision.dataset.packed import PackedError
-from panvision.inference.backend import PredictorError
-from panvision.inference.predictor import Predictor
-from panvision.inference.settings import DetectionSettings
 from panvision.photos.pixels import ImageError
 from panvision.photos.settings import DataSettings
 from panvision.report.inputs import ReportError
@@ -29,23 +26,11 @@ PAGE = "reports/report.html"
 
 
 def main() -> None:
-    """Read models/best_model.pth, the metrics and the curves; write the page."""
-    schemas = {"data": DataSettings, "detection": DetectionSettings, "report": ReportSettings}
+    """Read the outputs of the other stages; write the page."""
     try:
-        settings = read_sections(schemas)
-        detection = settings["detection"]
-        predictor = Predictor.load("models/best_model.pth").with_thresholds(
-            score_threshold=detection.score_threshold,
-            nms_threshold=detection.nms_threshold,
-            max_detections=detection.max_detections,
-        )
-        page = build_report(
-            predictor,
-            files=FILES,
-            data=settings["data"],
-            settings=settings["report"],
-        )
-    except (ParamsError, PackedError, PredictorError, ReportError, ImageError) as error:
+        settings = read_sections({"data": DataSettings, "report": ReportSettings})
+        page = build_report(files=FILES, data=settings["data"], settings=settings["report"])
+    except (ParamsError, PackedError, ReportError, ImageError) as error:
         sys.exit(str(error))
     write_text(PAGE, page)
     print(f"written: {PAGE}")

@@ -1,4 +1,4 @@
-"""What `pip install panvision` brings, and nothing else, runs an exported model."""
+"""An exported model runs on the base dependencies alone."""
 
 import importlib.metadata
 import json
@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 
-from panvision.cli.parser import COMMANDS
+from panvision.cli.main import cli
 from tests.tiny import picture, write_onnx
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ print(json.dumps({"state": result["classification"]["class_name"], "boxes": resu
 
 
 def declared() -> dict[str, importlib.metadata.Distribution]:
-    """Distributions that the base dependencies need, and what these need in turn."""
+    """Return the distributions of the base dependencies, and of theirs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found: dict[str, importlib.metadata.Distribution] = {}
     ahead = list(project["dependencies"])
@@ -46,14 +46,14 @@ def declared() -> dict[str, importlib.metadata.Distribution]:
 
 
 def top_level(distribution: importlib.metadata.Distribution) -> set[str]:
-    """Files and folders of a distribution that lie directly in site-packages."""
+    """Return the files and folders of a distribution directly in site-packages."""
     names = {file.parts[0] for file in distribution.files or ()}
     return {name for name in names if name not in {"..", "__pycache__"}}
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory) -> Path:
-    """The Python of a virtual environment with links to the declared packages and to panvision, and no others."""
+    """The Python of a virtual environment with links to the declared packages and to panvision alone."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     (site,) = (folder / "venv").glob("[Ll]ib/python*/site-packages")
@@ -74,7 +74,7 @@ def arguments(tmp_path) -> tuple[str, str]:
 
 @pytest.fixture
 def run(bare, tmp_path):
-    """Runs the bare Python with a home and a folder for temporary files in which nothing may be left."""
+    """Runs the bare Python with a home folder in which nothing may be left."""
     home = tmp_path / "home"
     home.mkdir()
 
@@ -90,17 +90,17 @@ def run(bare, tmp_path):
     return runner
 
 
-def test_the_python_api_runs_and_imports_nothing_else(run, arguments) -> None:
+def test_api_imports_nothing_else(run, arguments) -> None:
     found = json.loads(run("-c", API, *arguments))
     assert (found["state"], found["boxes"], found["folder"], found["torch"]) == ("frozen", ["lid"], 1, False)
     ours = {name.removesuffix(".py") for one in declared().values() for name in top_level(one)} | {"panvision"}
     assert {"numpy", "onnxruntime", "PIL", "pydantic", "yaml"} <= ours
-    # Some systems' Python has a sitecustomize of its own.
+    # Some systems' Python has its own sitecustomize.
     others = set(found["modules"]) - ours - set(sys.stdlib_module_names) - {"sitecustomize"}
     assert not {name for name in others if not name.startswith("_")}
 
 
-def test_the_command_predicts_a_folder(run, arguments, tmp_path) -> None:
+def test_predict_a_folder(run, arguments, tmp_path) -> None:
     model, photos = arguments
     command = ("predict", "--checkpoint", model, "--input_dir", photos, "--output_dir", tmp_path / "out", "--visualize")
     said = run("-m", "panvision.cli.main", *command)
@@ -110,10 +110,10 @@ def test_the_command_predicts_a_folder(run, arguments, tmp_path) -> None:
     assert (tmp_path / "out/a_pred.png").is_file() and (tmp_path / "out/a_mask.png").is_file()
 
 
-def test_shells_are_completed_and_every_command_has_its_help(run):
+def test_completion_and_help(run):
     assert "complete -o" in run("-m", "panvision.cli.main", "completion", "bash")
-    helps = run("-c", "from panvision.cli.main import command_parsers as all\nfor p in all().values(): p.print_help()")
-    assert helps.count("exit codes:") == len(COMMANDS)
+    code = "from panvision.cli.main import cli, main\nfor name in cli.summaries: main([name, '--help'])"
+    assert run("-c", code).count("exit codes:") == len(cli.summaries)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_shells_are_completed_and_every_command_has_its_help(run):
         (("validate", ".", "--html", "data.html"), "pip install jinja2"),
     ],
 )
-def test_a_command_that_needs_more_says_what_to_install(run, arguments, tmp_path, command, remedy):
+def test_a_missing_package_is_named(run, arguments, tmp_path, command, remedy):
     (tmp_path / "m.pth").touch()
     model = ("--checkpoint", arguments[0]) if command[0] == "watch" else ()
     said = run("-m", "panvision.cli.main", *command, *model, code=2 if command[0] == "validate" else 1)

@@ -24,165 +24,138 @@ def leaf_keys(values: dict, prefix: str = "") -> set[str]:
     return keys
 
 
-class TestPresets:
-    def test_all_have_the_same_keys_and_these_are_all_settings(self):
-        assert {path.stem for path in PRESETS.iterdir()} == set(NAMES)
-        for name in NAMES:
-            assert leaf_keys(load_params(PRESETS / f"{name}.yaml")) == leaf_keys(Config().model_dump())
-
-    @pytest.mark.parametrize("name", NAMES)
-    def test_each_is_valid(self, name):
+def test_presets_have_all_settings_and_are_valid():
+    assert {path.stem for path in PRESETS.iterdir()} == set(NAMES)
+    for name in NAMES:
+        assert leaf_keys(load_params(PRESETS / f"{name}.yaml")) == leaf_keys(Config().model_dump())
         assert Config.from_params(PRESETS / f"{name}.yaml").data.root == "data/demo"
-
-    def test_params_yaml_is_the_laptop_preset(self):
-        assert (ROOT / "params.yaml").read_bytes() == (PRESETS / "laptop.yaml").read_bytes()
-
-    def test_resnet50_is_the_settings_defaults(self):
-        assert Config.from_params(PRESETS / "resnet50.yaml") == Config()
-
-    def test_the_defaults_are_the_systems_own_numbers(self):
-        config = Config()
-        assert (config.seed, config.data.image_size) == (42, 256)
-        assert (config.model.backbone, config.model.weights, config.model.fpn_channels) == ("resnet50", "imagenet", 256)
-        assert config.model.strides == (8, 16, 32)
-        assert (config.train.batch_size, config.train.grad_clip, config.train.patience) == (16, 1.0, 5)
-        assert (config.train.phase1.epochs, config.train.phase1.lr) == (3, 1e-3)
-        assert (config.train.phase2.epochs, config.train.phase2.lr) == (10, 1e-4)
-        assert (config.loss.seg, config.loss.det, config.loss.cls) == (1.0, 1.0, 2.0)
-        assert (config.loss.focal_gamma, config.loss.focal_alpha) == (2.0, 0.25)
-        assert (config.detection.score_threshold, config.detection.nms_threshold) == (0.3, 0.5)
-        assert config.augment.horizontal_flip == 0.5
-
-    def test_every_key_of_a_preset_has_the_same_comment_in_the_others(self):
-        comments = [
-            re.findall(r"^(?: *)(\w+):[^#\n]*#(.*)$", (PRESETS / f"{name}.yaml").read_text(), flags=re.MULTILINE)
-            for name in NAMES
-        ]
-        assert comments[0] == comments[1] == comments[2] != []
+    assert (ROOT / "params.yaml").read_bytes() == (PRESETS / "laptop.yaml").read_bytes()
+    assert Config.from_params(PRESETS / "resnet50.yaml") == Config()
+    assert tuple(Config.model_fields) == SECTIONS
 
 
-class TestParams:
-    def test_sections_are_the_fields(self):
-        assert tuple(Config.model_fields) == SECTIONS
+def test_defaults_are_the_documented_numbers():
+    config = Config()
+    assert (config.seed, config.data.image_size) == (42, 256)
+    assert (config.model.backbone, config.model.weights, config.model.fpn_channels) == ("resnet50", "imagenet", 256)
+    assert config.model.strides == (8, 16, 32)
+    assert (config.train.batch_size, config.train.grad_clip, config.train.patience) == (16, 1.0, 5)
+    assert (config.train.phase1.epochs, config.train.phase1.lr) == (3, 1e-3)
+    assert (config.train.phase2.epochs, config.train.phase2.lr) == (10, 1e-4)
+    assert (config.loss.seg, config.loss.det, config.loss.cls) == (1.0, 1.0, 2.0)
+    assert (config.loss.focal_gamma, config.loss.focal_alpha) == (2.0, 0.25)
+    assert (config.detection.score_threshold, config.detection.nms_threshold) == (0.3, 0.5)
+    assert config.augment.horizontal_flip == 0.5
 
-    def test_every_fault_of_a_file_is_listed_once_with_the_file(self, tmp_path):
-        path = tmp_path / "params.yaml"
-        path.write_text("seed: true\nloss: {cls: x}\nmodel: {backbon: resnet18}\n")
-        with pytest.raises(ParamsError) as error:
-            Config.from_params(path)
-        lines = str(error.value).splitlines()
-        assert len(lines) == 3
-        assert all(line.startswith(f"{path}: ") and line.count(str(path)) == 1 for line in lines)
-        assert any("model.backbon: unknown key; did you mean model.backbone?" in line for line in lines)
+
+def test_a_key_has_the_same_comment_in_every_preset():
+    comments = [
+        re.findall(r"^(?: *)(\w+):[^#\n]*#(.*)$", (PRESETS / f"{name}.yaml").read_text(), flags=re.MULTILINE)
+        for name in NAMES
+    ]
+    assert comments[0] == comments[1] == comments[2] != []
+
+
+def test_every_error_of_a_params_file_is_listed_once(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("seed: true\nloss: {cls: x}\nmodel: {backbon: resnet18}\n")
+    with pytest.raises(ParamsError) as error:
+        Config.from_params(path)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{path}: ") and line.count(str(path)) == 1 for line in lines)
+    assert any("model.backbon: unknown key; did you mean model.backbone?" in line for line in lines)
 
 
 def changed(section: type[Settings]) -> st.SearchStrategy[dict]:
-    """Some numbers of a section, changed within what every number allows."""
+    """Return some numbers of a section, changed within what every number allows."""
     names = [name for name, field in section.model_fields.items() if field.annotation is float]
     return st.dictionaries(st.sampled_from(names), st.floats(0.01, 0.4), max_size=3)
 
 
-class TestFiles:
-    @given(st.data())
-    def test_what_is_saved_is_loaded_equal(self, tmp_path_factory, data):
-        config = Config()
-        values = {
-            name: data.draw(changed(type(getattr(config, name)))) for name in ("augment", "loss", "split", "detection")
-        }
-        path = tmp_path_factory.mktemp("config") / "config.json"
-        config = Config.parse(values)
-        config.save(path)
-        assert Config.load(path) == config
-        assert Config.load(str(path)) == config
-
-    def test_saving_twice_gives_the_same_bytes(self, tmp_path):
-        for name in ("a.json", "b.json"):
-            Config().save(tmp_path / name)
-        assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-
-    def test_saving_on_the_class_writes_the_defaults(self, tmp_path):
-        Config.save(tmp_path / "config.json")
-        assert Config.load(tmp_path / "config.json") == Config()
-
-    def test_saving_nowhere_is_refused(self):
-        with pytest.raises(TypeError, match="path"):
-            Config().save()
-
-    def test_sections_missing_from_a_saved_file_are_defaults(self, tmp_path):
-        path = tmp_path / "config.json"
-        path.write_text(json.dumps({"model": {"strides": [8, 16]}, "data": {"image_size": 128}}))
-        config = Config.load(path)
-        assert (config.model.strides, config.data.image_size) == ((8, 16), 128)
-        assert config.loss == Config().loss
-
-    @pytest.mark.parametrize(
-        ("content", "message"),
-        [
-            (None, "no such configuration file"),
-            (b"{", "not a JSON configuration"),
-            (b"\xff\xfe\x00", "not a JSON configuration"),
-            (b"[]", "expected a JSON object"),
-            (b'{"modle": {}}', "modle: unknown key; did you mean"),
-            (b'{"loss": {"cls": "2"}}', r"config\.json: loss\.cls: "),
-            (b'{"loss": {"cls": NaN}}', r"config\.json: loss\.cls: "),
-            (b'{"seed": 1, "seed": 2}', r"config\.json: not a JSON configuration: the key 'seed' stands twice"),
-            (b"[" * 10**5, r"config\.json: not a JSON configuration"),
-            (b'{"model": ' * 150 + b"1" + b"}" * 150, r"config\.json: model\.model: unknown key"),
-            (b'{"model": ' * 400 + b"1" + b"}" * 400, r"config\.json: settings: Invalid JSON: recursion limit"),
-            (b'{"seed": ' + b"9" * 5000 + b"}", r"config\.json: not a JSON configuration: Exceeds the limit"),
-            (b'{"model": {"weights": "\\ud800"}}', r"config\.json: settings: Invalid JSON"),
-            (b" " * 2**20 + b"{}", "more than 1 MiB"),
-        ],
-    )
-    def test_what_is_no_configuration_gets_one_clear_error(self, tmp_path, content, message):
-        path = tmp_path / "config.json"
-        if content is not None:
-            path.write_bytes(content)
-        with pytest.raises(ParamsError, match=message):
-            Config.load(path)
+@given(st.data())
+def test_a_saved_configuration_is_loaded_equal(tmp_path_factory, data):
+    names = ("augment", "loss", "split", "detection")
+    values = {name: data.draw(changed(type(getattr(Config(), name)))) for name in names}
+    path = tmp_path_factory.mktemp("config") / "config.json"
+    config = Config.parse(values)
+    config.save(path)
+    assert Config.load(path) == Config.load(str(path)) == config
+    content = path.read_bytes()
+    config.save(path)
+    assert path.read_bytes() == content
 
 
-class TestFindInDirectory:
-    def test_the_newest_is_found_whatever_its_name(self, tmp_path):
-        for age, name in enumerate(["config_20260102.json", "config.json", "config_20260101.json"]):
-            (tmp_path / name).write_text("{}")
-            os.utime(tmp_path / name, (1000 - age, 1000 - age))
-        assert Config.find_in_directory(tmp_path) == str(tmp_path / "config_20260102.json")
-        os.utime(tmp_path / "config.json", (2000, 2000))
-        assert Config.find_in_directory(str(tmp_path)) == str(tmp_path / "config.json")
-
-    def test_of_equally_new_ones_the_last_name_is_found(self, tmp_path):
-        for name in ("config_2.json", "config_1.json"):
-            (tmp_path / name).write_text("{}")
-            os.utime(tmp_path / name, (1000, 1000))
-        assert Config.find_in_directory(tmp_path) == str(tmp_path / "config_2.json")
-
-    def test_a_link_that_leads_nowhere_is_passed_over(self, tmp_path):
-        (tmp_path / "config_1.json").symlink_to("gone.json")
-        (tmp_path / "config_2.json").mkdir()
-        assert Config.find_in_directory(tmp_path) is None
-
-    def test_other_files_and_no_folder_give_none(self, tmp_path):
-        (tmp_path / "configuration.json").write_text("{}")
-        (tmp_path / "config.yaml").write_text("")
-        assert Config.find_in_directory(tmp_path) is None
-        assert Config.find_in_directory(tmp_path / "missing") is None
+def test_save_on_the_class_writes_the_defaults_and_needs_a_path(tmp_path):
+    Config.save(tmp_path / "config.json")
+    assert Config.load(tmp_path / "config.json") == Config()
+    with pytest.raises(TypeError, match="path"):
+        Config().save()
 
 
-class TestDevice:
-    def test_it_is_cuda_where_pytorch_sees_a_gpu(self, monkeypatch):
-        import torch
+def test_missing_sections_of_a_saved_file_are_defaults(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model": {"strides": [8, 16]}, "data": {"image_size": 128}}))
+    config = Config.load(path)
+    assert (config.model.strides, config.data.image_size) == ((8, 16), 128)
+    assert config.loss == Config().loss
 
-        for available, device in ((True, "cuda"), (False, "cpu")):
-            monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
-            config = Config()
-            assert device == config.DEVICE
 
-    def test_importing_the_configuration_does_not_import_torch(self):
-        code = "import sys; import panvision.config; sys.exit('torch' in sys.modules)"
-        subprocess.run([sys.executable, "-c", code], check=True)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such configuration file"),
+        (b"{", "not a JSON configuration"),
+        (b"\xff\xfe\x00", "not a JSON configuration"),
+        (b"[]", "expected a JSON object"),
+        (b'{"modle": {}}', "modle: unknown key; did you mean"),
+        (b'{"loss": {"cls": "2"}}', r"config\.json: loss\.cls: "),
+        (b'{"loss": {"cls": NaN}}', r"config\.json: loss\.cls: "),
+        (b'{"seed": 1, "seed": 2}', r"config\.json: not a JSON configuration: duplicate key 'seed'; keep one"),
+        (b"[" * 10**5, r"config\.json: not a JSON configuration"),
+        (b'{"model": ' * 150 + b"1" + b"}" * 150, r"config\.json: model\.model: unknown key"),
+        (b'{"model": ' * 400 + b"1" + b"}" * 400, r"config\.json: settings: Invalid JSON: recursion limit"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", r"config\.json: not a JSON configuration: Exceeds the limit"),
+        (b'{"model": {"weights": "\\ud800"}}', r"config\.json: settings: Invalid JSON"),
+        (b" " * 2**20 + b"{}", "more than 1 MiB"),
+    ],
+)
+def test_load_refuses_other_files_with_one_error(tmp_path, content, message):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ParamsError, match=message):
+        Config.load(path)
 
-    def test_it_is_cpu_without_pytorch(self):
-        code = "import sys; sys.modules['torch'] = None; from panvision.config import Config; print(Config().DEVICE)"
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-        assert done.stdout == "cpu\n"
+
+def test_find_in_directory_returns_the_newest(tmp_path):
+    for age, name in enumerate(["config_20260102.json", "config.json", "config_20260101.json"]):
+        (tmp_path / name).write_text("{}")
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    assert Config.find_in_directory(tmp_path) == str(tmp_path / "config_20260102.json")
+    for name in ("config.json", "config_20260101.json"):  # equally new: the last name
+        os.utime(tmp_path / name, (2000, 2000))
+    assert Config.find_in_directory(str(tmp_path)) == str(tmp_path / "config_20260101.json")
+
+
+def test_find_in_directory_ignores_other_files(tmp_path):
+    (tmp_path / "config_1.json").symlink_to("gone.json")
+    (tmp_path / "config_2.json").mkdir()
+    (tmp_path / "configuration.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text("")
+    assert Config.find_in_directory(tmp_path) is None
+    assert Config.find_in_directory(tmp_path / "missing") is None
+
+
+def test_device_is_cuda_where_pytorch_sees_a_gpu(monkeypatch):
+    import torch
+
+    for available, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        assert device == Config().DEVICE
+
+
+def test_device_is_cpu_without_pytorch():
+    code = "import sys; sys.modules['torch'] = None; from panvision.config import Config; print(Config().DEVICE)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "cpu\n"

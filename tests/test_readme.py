@@ -1,4 +1,4 @@
-"""What README.md and the pages of docs/ say is so."""
+"""README.md and the pages of docs/ agree with the code."""
 
 import re
 import shlex
@@ -10,13 +10,13 @@ import torch
 from dvc.cli.parser import get_main_parser
 from PIL import Image
 
-from panvision.cli.main import build_parser, underscored
-from panvision.cli.summary import summary
 from panvision.config import Config
 from panvision.core.params import load_params, override
+from panvision.experiments.summary import summary
 from panvision.model.checkpoint import save_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
+from tests.cli.shown import parsed
 from tests.pipeline.scratch import leaves, read_yaml
 from tests.tiny import write_onnx
 
@@ -28,7 +28,7 @@ PAGES = {
 BLOCKS = {
     name: re.findall(r"^```(\S*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL) for name, text in PAGES.items()
 }
-# Of the indented blocks, without comments; a line that goes on in the next one is joined with it.
+# Of the indented blocks, without comments; continued lines are joined.
 LINES = {
     name: [
         line.split("#")[0].strip()
@@ -38,13 +38,12 @@ LINES = {
     ]
     for name, blocks in BLOCKS.items()
 }
-EVERY_LINE = [line for lines in LINES.values() for line in lines]
-LINKS = [(name, link) for name, text in PAGES.items() for link in re.findall(r"\]\(([^)\s]+)\)", text)]
+PROGRAMS = ("python", "make")
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder with a model, its configuration and photos, under the names that the pages use."""
+    """A folder with a model, its configuration and images, under the names that the pages use."""
     torch.manual_seed(0)
     settings = ModelSettings(backbone="resnet10", weights="none", fpn_channels=32, head_convs=0, cls_hidden=8)
     model = MultiTaskModel(settings, image_size=64, det_classes=["pan"], cls_classes=["raw", "golden"])
@@ -63,8 +62,8 @@ def snippets(name):
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if snippets(name)])
-def test_the_python_snippets_run(project, name):
-    """One after the other: the later ones use what the first has loaded."""
+def test_python_snippets_of_a_page_run(project, name):
+    """In their order: the later ones use what the first has loaded."""
     names: dict = {}
     for snippet in snippets(name):
         exec(compile(snippet, name, "exec"), names)  # noqa: S102 -- our own pages
@@ -78,33 +77,36 @@ def test_the_python_snippets_run(project, name):
     assert {"result", "reading"} & set(names)
 
 
-def test_the_figures_are_those_of_the_metrics():
+def test_the_metrics_are_the_present_ones():
     (table,) = (text for kind, text in BLOCKS["README.md"] if kind == "" and text.startswith("test split"))
     assert table.splitlines() == summary(ROOT).split("\n\n")[0].splitlines(), "copy them from `panvision summary`"
 
 
-def test_the_stage_scripts_are_those_that_exist():
-    named = {line.split()[1] for line in EVERY_LINE if line.startswith("python stages/")}
-    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").glob("*.py")}
-    assert named == there - {"stages/source.py"}  # which the others import
+def commands(name: str, program: str) -> list[str]:
+    return [line for line in LINES[name] if line.startswith(f"{program} ")]
 
 
-@pytest.mark.parametrize("line", sorted({line for line in EVERY_LINE if line.startswith("panvision ")}))
-def test_commands_have_the_options_that_are_shown(line):
-    arguments = underscored(shlex.split(line)[1:])
-    assert build_parser(arguments).parse_args(arguments).run
+@pytest.mark.parametrize("name", [name for name in PAGES if commands(name, "panvision") or commands(name, "dvc")])
+def test_commands_on_a_page_can_be_parsed(name):
+    for line in commands(name, "panvision"):
+        parsed(shlex.split(line)[1:])
+    for line in commands(name, "dvc"):
+        # After two spaces comes the purpose of the command.
+        assert get_main_parser().parse_args(shlex.split(re.split(r"  | [|] ", line)[0])[1:]).func, line
 
 
-# What stands behind two spaces says what the command is for.
-@pytest.mark.parametrize(
-    "line", sorted({re.split(r"  | [|] ", line)[0] for line in EVERY_LINE if line.startswith("dvc ")}), ids=str
-)
-def test_dvc_knows_the_commands_that_are_shown(line):
-    assert get_main_parser().parse_args(shlex.split(line)[1:]).func
-
-
-def test_the_first_steps_stand_in_the_readme():
-    assert {"make repro", "make test"} <= set(LINES["README.md"])
+def test_scripts_and_targets_on_the_pages_exist():
+    shown = {program: {line.split()[1] for name in PAGES for line in commands(name, program)} for program in PROGRAMS}
+    scripts = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").glob("*.py")}
+    scripts -= {"stages/source.py"}  # which the others import
+    scripts |= {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+    }
+    assert {path for path in shown["python"] if path.startswith(("stages/", "benchmarks/"))} == scripts
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    assert {"repro", "test"} <= shown["make"] <= targets
 
 
 @pytest.mark.parametrize("preset", ["laptop", "resnet50", "edge"])
@@ -119,31 +121,21 @@ def test_settings_that_are_shown_exist(preset):
     assert {setting.partition("=")[0] for setting in shown} <= known
 
 
-@pytest.mark.parametrize(("page", "link"), [(page, link) for page, link in LINKS if "://" not in link])
-def test_links_lead_to_files_and_headings(page, link):
-    """As on a code host; of the site, Sphinx says it."""
-    path, _, anchor = link.partition("#")
-    target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
-    assert target.is_file()
-    if anchor:
-        assert anchor in anchors(target.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_to_files_and_headings(page):
+    """On a code host; for the site, Sphinx checks it."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        path, _, anchor = link.partition("#")
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        if "://" not in link and not (
+            target.is_file() and (not anchor or anchor in anchors(target.relative_to(ROOT).as_posix()))
+        ):
+            broken.append(link)
+    assert not broken
 
 
 def anchors(name):
-    """What a code host makes of a page's headings."""
+    """Return what a code host makes of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", PAGES[name], flags=re.M | re.S), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_make_has_the_targets_that_are_shown():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    assert {line.split()[1] for line in EVERY_LINE if line.startswith("make ")} <= targets
-
-
-def test_benchmarks_that_are_shown_exist():
-    named = {line.split()[1] for line in EVERY_LINE if line.startswith("python benchmarks/")}
-    assert named == {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "benchmarks").glob("*.py")
-        if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
-    }

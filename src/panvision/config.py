@@ -1,4 +1,4 @@
-"""The front door: all rooms' settings together, as one object that travels with a model."""
+"""All rooms' settings together, as one object that is stored beside a model."""
 
 import json
 from collections import Counter
@@ -21,14 +21,15 @@ from panvision.validate.settings import SplitSettings
 
 
 class Config(Settings):
-    """Every setting of the system; `Config()` is the system's own configuration (ResNet-50, 256 px).
+    """Every setting of the system; `Config()` is the default configuration (ResNet-50, 256 px).
 
-    Besides these two it has each section of params.yaml, as the settings of the room that reads it: `config.detection`.
+    The sections of params.yaml are the settings of the rooms that read them, for example `config.detection`.
 
     Attributes:
-        seed: random numbers of training: order of the batches, augmentation, first weights of what is not pretrained.
-        tasks: which heads the model has, any of the three, for single-task baselines. The split stays that of all three
-            sets.
+        seed: random numbers of training: order of the batches, augmentation, first weights of layers without pretrained
+            ones.
+        tasks: the heads of the model, any of the three, for single-task baselines. The split stays that of all three
+            datasets.
     """
 
     seed: Seed = 42
@@ -48,7 +49,7 @@ class Config(Settings):
     report: ReportSettings = ReportSettings()
 
     @property
-    def DEVICE(self) -> str:  # noqa: N802 -- the name that users of the system know
+    def DEVICE(self) -> str:  # noqa: N802 -- the public name
         """`cuda` where PyTorch sees a GPU, else `cpu` (also where PyTorch is not installed)."""
         try:
             import torch
@@ -61,7 +62,7 @@ class Config(Settings):
         """Read a whole params.yaml.
 
         Raises:
-            ParamsError: one message that lists every fault in the file.
+            ParamsError: one message with every error in the file.
         """
         try:
             return cls.parse(load_params(path))
@@ -72,14 +73,14 @@ class Config(Settings):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a configuration that `save` wrote.
+        """Read a configuration written by `save`.
 
         Raises:
-            ParamsError: no such file, not JSON, or values that are not a configuration.
+            ParamsError: no such file, not JSON, or not a configuration.
         """
         text = read_settings_text(path, kind="a JSON configuration", missing="no such configuration file")
         try:
-            values = json.loads(text, object_pairs_hook=_no_key_twice)
+            values = json.loads(text, object_pairs_hook=_unique_keys)
         except (ValueError, RecursionError) as error:
             raise ParamsError(f"{path}: not a JSON configuration: {error}") from error
         if not isinstance(values, dict):
@@ -103,16 +104,16 @@ class Config(Settings):
 
     @staticmethod
     def find_in_directory(directory: str | Path) -> str | None:
-        """Path of the newest `config.json` or `config_<timestamp>.json` in a folder, or None."""
+        """Return the path of the newest `config.json` or `config_<timestamp>.json` in a folder, or None."""
         patterns = ("config.json", "config_*.json")
         found = [path for pattern in patterns for path in Path(directory).glob(pattern) if path.is_file()]
         return str(max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))) if found else None
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no key stands twice (Python would keep the last one silently)."""
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, and refuse duplicate keys, of which Python would silently keep the last."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r} stands twice; keep one")
+        duplicate = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"duplicate key {duplicate!r}; keep one")
     return values

@@ -1,4 +1,4 @@
-"""Other processes that hold what a command wants."""
+"""Other processes that hold a lock."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ with only_writer(Path(sys.argv[1]), "--build"):
 
 @contextmanager
 def held(folder):
-    """Another process writes to a folder; the block gets its number, and at its end the process is killed."""
+    """Let another process write to a folder; yields its number, and kills it at the end."""
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"

@@ -2,10 +2,10 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 
+from panvision.cli import timing
 from panvision.cli.benchmark import Row, table
 from panvision.cli.main import main
 from panvision.model.checkpoint import save_checkpoint
@@ -24,7 +24,7 @@ def models(tmp_path_factory):
     return str(folder / "m.pth"), str(write_onnx(folder / "m.onnx"))
 
 
-def test_the_table_has_a_line_per_model(models, capsys) -> None:
+def test_table_has_a_line_per_model(models, capsys):
     before = torch.get_num_threads()
     assert main(["benchmark", *models, *FAST]) == 0
     torch.set_num_threads(before)
@@ -34,20 +34,19 @@ def test_the_table_has_a_line_per_model(models, capsys) -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_json_holds_all_that_was_measured(models, capsys) -> None:
+def test_json_has_every_measurement(models, capsys):
     assert main(["benchmark", models[1], "--json", "--batch-size", "3", *FAST]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) <= json_keys("benchmark")
     (row,) = found.pop("models")
     assert found == {"batch_size": 3, "threads": 1, "warmup": 0, "rounds": 2}
-    assert row["model"] == models[1] and row["gmac"] == 0 and row["limit_share"] == 0  # it has no convolution
-    assert row["p95_ms"] >= row["p50_ms"] > 0
+    assert row["model"] == models[1] and row["p95_ms"] >= row["p50_ms"] > 0
     assert row["images_per_s"] == pytest.approx(3000 / row["p50_ms"], rel=0.01)
     assert row["peak_mb"] is None or 20 < row["peak_mb"] < 500
     assert row["size_mb"] > 0.001
 
 
-def test_an_onnx_file_needs_no_torch(models) -> None:
+def test_an_onnx_file_needs_no_torch(models):
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'pydantic', 'pandas')))\n"
         "from panvision.cli.main import main\n"
@@ -60,22 +59,27 @@ def test_an_onnx_file_needs_no_torch(models) -> None:
 @pytest.mark.parametrize(
     ("name", "message"), [("none.onnx", "no such model file"), ("m.txt", "not a model file"), ("b.onnx", "cannot load")]
 )
-def test_what_cannot_be_measured_is_named(tmp_path, capsys, name, message) -> None:
+def test_an_unusable_file_is_named(tmp_path, capsys, name, message):
     (tmp_path / "b.onnx").write_bytes(b"x")
     assert main(["benchmark", str(tmp_path / name)]) == 1
     assert f"{name}: " in (error := capsys.readouterr().err) and message in error
 
 
-@pytest.mark.parametrize("option", ["--rounds=0", "--batch-size=0", "--threads=-1", "--warmup=x"])
-def test_impossible_numbers_are_wrong_usage(capsys, option) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["benchmark", "m.onnx", option])
-    assert (stop.value.code == 2 and "must be at least" in (error := capsys.readouterr().err)) or "not a whole" in error
-
-
-def test_wide_figures_and_long_names_fit_eighty_columns() -> None:
-    row = Row("a/" * 60 + "panvision.int8.onnx", 12345.6, 12345.6, 12345.6, 1234.5, 12345.0, 123.45, 2.34)
-    lines = table([row, Row("m.onnx", 1, 1, 1, 1, None, np.float64(1), 0.5)]).splitlines()
+def test_table_with_wide_numbers_and_long_names_fits_80_columns():
+    row = Row("a/" * 60 + "panvision.int8.onnx", 12345.6, 12345.6, 12345.6, 1234.5, 12345.0)
+    lines = table([row, Row("m.onnx", 1, 1, 1, 1, None)]).splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert lines[1].split()[0].endswith("panvision.int8.onnx") and lines[2].split()[5] == "-"
-    assert len(lines[1].split()) == len(lines[2].split()) == 8
+
+
+def test_interleaved_rounds_without_the_warm_up():
+    order: list[str] = []
+    runs = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    seconds = timing.interleaved(runs, warmup=2, rounds=3)
+    assert order == ["a", "b"] * 5
+    assert {name: values.shape for name, values in seconds.items()} == {"a": (3,), "b": (3,)}
+
+
+def test_peak_memory_reports_a_failed_process_in_one_line(tmp_path):
+    with pytest.raises(timing.PredictorError, match=r"none\.onnx: a separate process cannot run it.*no such model"):
+        timing.peak_memory(tmp_path / "none.onnx", batch=1, threads=1)

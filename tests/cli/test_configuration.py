@@ -1,8 +1,7 @@
-import argparse
-
 import pytest
 
 from panvision.cli.configuration import pins_of, read_configuration
+from panvision.cli.framework import Args
 from panvision.config import Config
 from panvision.core.params import ParamsError
 from panvision.dataset.problems import IngestError
@@ -12,14 +11,14 @@ PIN = {("detection", "images/a.png"): "test"}
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """An own folder, in which a pins file lies under another name than the default one."""
+    """A folder with a pins file of another name than the default one."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.csv").write_text("task,file,split\ndetection,images/a.png,test\n")
     return tmp_path
 
 
-def arguments(config=None, *settings) -> argparse.Namespace:
-    return argparse.Namespace(config=config, set=list(settings), data_root="photos")
+def arguments(config=None, *settings) -> Args:
+    return Args(config=config, set=settings, data_root="photos", data_root_option=None)
 
 
 def pins(config=None, *settings):
@@ -42,18 +41,18 @@ def test_file_and_options_make_the_configuration(folder) -> None:
     assert read_configuration(arguments("saved.json")).seed == 9
 
 
-def test_faults_are_listed(folder) -> None:
+def test_errors_are_listed(folder) -> None:
     with pytest.raises(ParamsError, match=r"split\.sead: unknown key"):
         read_configuration(arguments(None, "split.sead=1"))
     with pytest.raises(ParamsError, match=r"none\.yaml: no such file"):
         read_configuration(arguments("none.yaml"))
 
 
-def test_pins_that_are_named_hold() -> None:
+def test_named_pins_are_read() -> None:
     assert pins(None, "split.pins=mine.csv") == PIN
 
 
-def test_pins_of_a_pipeline_are_not_taken_unasked(folder) -> None:
+def test_pins_of_a_pipeline_are_not_read_unasked(folder) -> None:
     usual_pins(folder)
     assert pins() == {}
     (folder / "params.yaml").write_text("split:\n  pins: data/pins.csv\n")
@@ -68,12 +67,12 @@ def test_a_saved_configuration_needs_no_pipeline(folder) -> None:
 
 
 @pytest.mark.parametrize("name", ["other.csv", "data/pins.csv"])
-def test_named_pins_that_are_missing_are_an_error(name) -> None:
+def test_missing_named_pins_are_an_error(name) -> None:
     with pytest.raises(IngestError, match="missing"):
         pins(None, f"split.pins={name}")
 
 
-def test_a_configurations_own_pins_that_are_missing_are_an_error(folder) -> None:
+def test_missing_pins_of_a_configuration_are_an_error(folder) -> None:
     (folder / "params.yaml").write_text("split:\n  pins: other.csv\n")
     with pytest.raises(IngestError, match=r"other\.csv: missing"):
         pins("params.yaml")

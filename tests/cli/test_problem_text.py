@@ -12,7 +12,7 @@ def lines(problems, limit=None) -> list[str]:
     return list(problem_lines(problems, limit=limit))
 
 
-def test_errors_come_first_each_kind_with_its_remedy_once() -> None:
+def test_errors_come_first_with_one_remedy_per_kind():
     found = [
         problem("mask_empty", "segmentation/masks/b.png", "marks no pan"),
         problem("image_empty", "detection/images/b.png", "is empty"),
@@ -29,26 +29,26 @@ def test_errors_come_first_each_kind_with_its_remedy_once() -> None:
     ]
 
 
-def test_of_many_files_the_first_are_shown_unless_all_are_asked_for() -> None:
+def test_the_first_files_of_many_are_shown():
     found = [problem("image_empty", f"detection/images/{number}.png", "is empty") for number in range(7)]
     shown = lines(found, limit=5)
     assert shown[-2:] == ["  detection/images/4.png: is empty", "  … and 2 more (--all shows them)"]
     assert len(lines(found)) == 2 + 7 and "more" not in lines(found[:5], limit=5)[-1]
 
 
-def test_a_long_path_is_never_broken() -> None:
+def test_a_long_path_is_never_broken():
     file = "classification/images/" + "a long name with spaces " * 5 + ".png"
     shown = lines([problem("image_empty", file, "is empty")])
     assert shown[-2:] == [f"  {file}:", "      is empty"]
 
 
 @given(st.sampled_from(sorted(CATALOGUE)), words, st.text("ab /-", max_size=60))
-def test_everything_but_a_long_path_fits_the_terminal(code, reason, file) -> None:
+def test_lines_fit_the_terminal_but_for_long_paths(code, reason, file):
     for line in lines([problem(code, file, reason)]):
         assert len(line) <= WIDTH or file in line or max(map(len, line.split())) > WIDTH - 8
 
 
-def test_control_characters_do_not_reach_the_terminal() -> None:
+def test_control_characters_are_escaped():
     shown = lines([problem("image_empty", "detection/\x1b[31m\n\r.png", "is\x07 empty")])
     assert shown[-1] == "  detection/\\x1b[31m\\n\\r.png: is\\x07 empty"
     assert printable("größe 图 é") == "größe 图 é"
@@ -60,8 +60,8 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
         ([], "no problems"),
         (["exif_rotated"], "0 errors, 0 warnings, 1 fixed"),
         (["mask_empty", "mask_full", "exif_rotated"], "0 errors, 2 warnings, 1 fixed"),
-        (["image_empty", "mask_full"], "1 error, 1 warning, 0 fixed; mend the errors before training"),
+        (["image_empty", "mask_full"], "1 error, 1 warning, 0 fixed; fix the errors before training"),
     ],
 )
-def test_the_counts_in_words(codes, said) -> None:
+def test_counts_in_words(codes, said):
     assert count_line([problem(code, "f", "r") for code in codes]) == said

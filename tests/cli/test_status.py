@@ -7,7 +7,7 @@ from panvision.cli.status import StatusLine, narrated_on_stderr
 
 
 @pytest.mark.parametrize(("terminal", "quiet"), [(True, False), (True, True), (False, False)])
-def test_it_is_on_terminals_only_and_gone_in_the_end(capsys, monkeypatch, terminal, quiet):
+def test_status_line_is_for_terminals_and_is_wiped(capsys, monkeypatch, terminal, quiet):
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
     with pytest.raises(OSError, match="full"), StatusLine(quiet=quiet) as status:
         status.show("reading …")
@@ -15,7 +15,7 @@ def test_it_is_on_terminals_only_and_gone_in_the_end(capsys, monkeypatch, termin
     assert capsys.readouterr() == ("", "\r\x1b[Kreading …\r\x1b[K" if terminal and not quiet else "")
 
 
-def test_what_is_printed_meanwhile_goes_to_stderr_also_from_other_processes(capfd):
+def test_narration_of_all_processes_goes_to_stderr(capfd):
     print("before")
     with pytest.raises(OSError, match="full"), narrated_on_stderr():
         print("here")

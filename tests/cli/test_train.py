@@ -33,7 +33,7 @@ def train(*arguments, settings=()):
     return main(["train", *map(str, arguments), *(word for setting in settings for word in ("--set", setting))])
 
 
-def test_a_folder_of_photos_becomes_a_model_with_its_configuration(raw, tmp_path, capsys):
+def test_train_writes_a_model_and_its_configuration(raw, tmp_path, capsys):
     folder = tmp_path / "checkpoints"
     assert train("--data-root", raw, "--checkpoint-dir", folder, settings=SMALL) == 0
     said = capsys.readouterr().out
@@ -47,7 +47,7 @@ def test_a_folder_of_photos_becomes_a_model_with_its_configuration(raw, tmp_path
     assert (folder / "curves/phase2.csv").read_text().startswith("epoch,lr,")
 
 
-def test_programs_find_the_files_as_json_and_nothing_else(raw, tmp_path, capsys):
+def test_files_as_json(raw, tmp_path, capsys):
     folder = tmp_path / "out"
     settings = [*SMALL, "train.phase1.epochs=0"]
     assert train("--data_root", raw, "--checkpoint_dir", folder, "--json", settings=settings) == 0
@@ -57,19 +57,7 @@ def test_programs_find_the_files_as_json_and_nothing_else(raw, tmp_path, capsys)
     assert set(found) <= json_keys("train") and "segmentation" in said.err
 
 
-def test_settings_come_from_a_file_and_the_options_go_before(raw, tmp_path):
-    written = tmp_path / "mine.json"
-    Config().save(written)
-    values = json.loads(written.read_text())
-    values["train"]["patience"] = 7
-    written.write_text(json.dumps(values))
-    settings = [*SMALL, "train.phase1.epochs=0"]
-    assert train("--data_root", raw, "--checkpoint_dir", tmp_path / "out", "--config", written, settings=settings) == 0
-    config = Config.load(Config.find_in_directory(tmp_path / "out"))
-    assert config.train.patience == 7 and config.train.phase1.epochs == 0
-
-
-def test_one_task_alone_is_trained_through_the_same_code(raw, tmp_path):
+def test_one_task_alone(raw, tmp_path):
     folder = tmp_path / "out"
     assert train("--data_root", raw, "--checkpoint_dir", folder, settings=[*SMALL, "tasks=[detection]"]) == 0
     config = Config.load(Config.find_in_directory(folder))
@@ -79,7 +67,7 @@ def test_one_task_alone_is_trained_through_the_same_code(raw, tmp_path):
     assert set(infer_image(model, photo, info, config)) == {"detection"}
 
 
-def test_a_training_stopped_in_phase_two_does_not_train_phase_one_again(raw, tmp_path, monkeypatch, capsys):
+def test_a_run_stopped_in_phase_2_does_not_repeat_phase_1(raw, tmp_path, monkeypatch, capsys):
     def stopped(*arguments, **options):
         raise Interrupted("phase2: stopped")
 
@@ -97,7 +85,7 @@ def test_a_training_stopped_in_phase_two_does_not_train_phase_one_again(raw, tmp
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (["train.batchsize=3"], "train.batchsize: unknown key; did you mean train.batch_size?"),
         (["tasks=[boxes]"], "tasks.0: Input should be 'segmentation', 'detection' or 'classification', found 'boxes'"),
@@ -105,24 +93,24 @@ def test_a_training_stopped_in_phase_two_does_not_train_phase_one_again(raw, tmp
         (["model.weights=/nowhere/weights.pth"], "/nowhere/weights.pth: no such file"),
     ],
 )
-def test_wrong_settings_stop_before_any_photo_is_read(tmp_path, capsys, settings, said):
+def test_wrong_settings_stop_before_data_is_read(tmp_path, capsys, settings, message):
     assert train("--data_root", tmp_path / "none", "--checkpoint_dir", tmp_path / "out", settings=settings) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_faulty_data_stop_before_training(raw, tmp_path, capsys):
+def test_errors_in_the_data_stop_before_training(raw, tmp_path, capsys):
     settings = [*SMALL, "data.max_pixels=4096"]
     assert train("--data_root", raw, "--checkpoint_dir", tmp_path / "out", settings=settings) == 1
     assert "raise data.max_pixels" in capsys.readouterr().err
     assert not (tmp_path / "out/best_model.pth").exists()
 
 
-def test_a_folder_that_another_training_writes_to_is_left_alone(raw, tmp_path, capsys):
+def test_a_locked_folder_is_refused(raw, tmp_path, capsys):
     with held(tmp_path / "out/build"):
         assert train("--data_root", raw, "--checkpoint_dir", tmp_path / "out", settings=SMALL) == 1
-    told = capsys.readouterr().err
-    assert "writes there now" in told and told.endswith("(--checkpoint_dir)\n")
+    error = capsys.readouterr().err
+    assert "is writing there" in error and error.endswith("(--checkpoint_dir)\n")
     assert not (tmp_path / "out/build/prepared").exists()
 
 
@@ -131,15 +119,15 @@ def test_an_unknown_device_is_one_line(raw, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_several_devices_are_processes_that_take_the_same_way(raw, tmp_path, monkeypatch, capsys):
-    """This one prepares; what it starts for each of them gets the whole configuration and trains."""
+def test_several_devices_run_the_same_command(raw, tmp_path, monkeypatch, capsys):
+    """This process prepares; each process that it starts gets the whole configuration and trains."""
     commands = []
 
     def as_launched(command, devices):
-        """What each process does, done by one in here."""
+        """Do here what each process does."""
         commands.append((command, devices))
         with monkeypatch.context() as context:
-            context.setenv("PANVISION_LAUNCHER", "1")
+            context.setenv("PANVISION_LAUNCHED", "1")
             context.setattr("panvision.prepare.pack.prepare", lambda *given: pytest.fail("prepared again"))
             return main(command[3:])
 
@@ -155,11 +143,11 @@ def test_several_devices_are_processes_that_take_the_same_way(raw, tmp_path, mon
     assert (config.train.devices, config.seed) == (2, 5)
 
 
-def test_a_batch_that_devices_cannot_share_stops_before_any_photo_is_read(tmp_path, capsys):
+def test_an_indivisible_batch_stops_before_data_is_read(tmp_path, capsys):
     settings = [*SMALL, "train.devices=3"]
     assert train("--data_root", tmp_path / "none", "--checkpoint_dir", tmp_path / "out", settings=settings) == 1
-    told = capsys.readouterr().err
-    assert "train.batch_size: 3 devices" in told and "set it to 3, or lower train.devices" in told
+    error = capsys.readouterr().err
+    assert "train.batch_size: 3 devices" in error and "set it to 3, or lower train.devices" in error
 
 
 def test_torchrun_is_for_the_stages(raw, tmp_path, monkeypatch, capsys):

@@ -24,7 +24,7 @@ HOSTILE = "<img src=x>.jpg"
 
 @pytest.fixture
 def root(tmp_path):
-    """Three sets with nothing wrong, where nothing else lies."""
+    """Three datasets without problems in an empty folder."""
     raw_sets.all_sets(tmp_path / "sets")
     return tmp_path / "sets"
 
@@ -36,20 +36,20 @@ def validate(root, *arguments, settings=()) -> int:
 
 def as_json(root, capsys, *arguments, **options):
     code = validate(root, "--json", *arguments, **options)
-    said = capsys.readouterr()
-    assert not said.err
-    return code, json.loads(said.out)
+    output = capsys.readouterr()
+    assert not output.err
+    return code, json.loads(output.out)
 
 
-def warn(root) -> None:
+def warn(root):
     raw_sets.save_mask(root / "segmentation/masks/s0.png", value=0)
 
 
-def fail(root) -> None:
+def fail(root):
     (root / "detection/images/d100.png").write_bytes(b"")
 
 
-def fix(root) -> None:
+def fix(root):
     raw_sets.save(root / "classification/images/raw/c200.png", raw_sets.picture(200).convert("RGBA"))
 
 
@@ -59,10 +59,10 @@ def fix(root) -> None:
         ([], 0, "no problems"),
         ([fix], 0, "0 errors, 0 warnings, 1 fixed"),
         ([fix, warn], 3, "0 errors, 1 warning, 1 fixed"),
-        ([fix, warn, fail], 1, "1 error, 1 warning, 1 fixed; mend the errors before training"),
+        ([fix, warn, fail], 1, "1 error, 1 warning, 1 fixed; fix the errors before training"),
     ],
 )
-def test_the_exit_code_tells_the_gravest(root, capsys, changes, code, last) -> None:
+def test_exit_code_is_that_of_the_worst_problem(root, capsys, changes, code, last):
     for change in changes:
         change(root)
     assert validate(root) == code
@@ -73,7 +73,7 @@ def test_the_exit_code_tells_the_gravest(root, capsys, changes, code, last) -> N
     assert found == found_json["exit_code"] == code
 
 
-def test_the_text_names_files_reasons_and_remedies_in_eighty_columns(root, capsys) -> None:
+def test_text_fits_80_columns(root, capsys):
     fail(root)
     raw_sets.save(root / "segmentation/images" / f"{'x' * 60}.png", 900)
     assert validate(root) == 1
@@ -83,7 +83,7 @@ def test_the_text_names_files_reasons_and_remedies_in_eighty_columns(root, capsy
     assert [line for line in lines if len(line) > 80] == [f"  segmentation/images/{'x' * 60}.png:"]
 
 
-def test_five_files_of_a_kind_or_all(root, capsys) -> None:
+def test_five_files_of_a_kind_or_all(root, capsys):
     for number in range(6):
         raw_sets.save(root / f"segmentation/images/new{number}.png", 900 + number)
     validate(root)
@@ -92,7 +92,7 @@ def test_five_files_of_a_kind_or_all(root, capsys) -> None:
     assert "images/new5.png: has no mask" in capsys.readouterr().out
 
 
-def test_json_is_complete_and_alone(root, capsys) -> None:
+def test_json(root, capsys):
     fix(root), warn(root), fail(root)
     shutil.copy(root / "segmentation/images/s1.png", root / "classification/images/raw/same.png")
     _, found = as_json(root, capsys)
@@ -106,15 +106,15 @@ def test_json_is_complete_and_alone(root, capsys) -> None:
     assert set(found["sets"]["classification"]["classes"]) == {"raw", "burnt"}
 
 
-def test_a_missing_set_does_not_hide_the_faults_of_the_others(root, capsys) -> None:
+def test_a_missing_dataset_does_not_hide_other_problems(root, capsys):
     fail(root), warn(root)
     shutil.rmtree(root / "classification")
     assert validate(root, "--splits", root / "splits.csv") == 1
-    said = capsys.readouterr()
-    assert "classification cannot be used; until then copies, splits" in said.out
-    assert "error set_unusable 1:" in said.out and "no such folder" in said.out
-    assert "detection/images/d100.png: is empty" in said.out and "masks/s0.png: marks no pan" in said.out
-    assert "splits.csv: not written" in said.err and not (root / "splits.csv").exists()
+    output = capsys.readouterr()
+    assert "classification cannot be used; until then copies, splits" in output.out
+    assert "error set_unusable 1:" in output.out and "no such folder" in output.out
+    assert "detection/images/d100.png: is empty" in output.out and "masks/s0.png: marks no pan" in output.out
+    assert "splits.csv: not written" in output.err and not (root / "splits.csv").exists()
     code = validate(root, "--json")
     found = json.loads(capsys.readouterr().out)
     assert code == found["exit_code"] == 1 and found["cross_task_groups"] is None
@@ -124,7 +124,7 @@ def test_a_missing_set_does_not_hide_the_faults_of_the_others(root, capsys) -> N
     }
 
 
-def test_a_set_without_a_usable_picture_says_what_is_wrong_with_each(root, capsys) -> None:
+def test_a_dataset_without_a_usable_image(root, capsys):
     for path in (root / "segmentation/images").iterdir():
         path.write_bytes(b"")
     _, found = as_json(root, capsys)
@@ -134,12 +134,12 @@ def test_a_set_without_a_usable_picture_says_what_is_wrong_with_each(root, capsy
     assert found["problems"][-1]["reason"].startswith("nothing usable found; ")
 
 
-def test_a_folder_without_any_set(tmp_path, capsys) -> None:
+def test_a_folder_without_datasets(tmp_path, capsys):
     _, found = as_json(tmp_path, capsys)
     assert (found["sets"], found["counts"]["error"], found["exit_code"]) == ({}, 3, 1)
 
 
-def test_the_split_can_be_written_edited_and_pinned(root, tmp_path, capsys) -> None:
+def test_the_split_can_be_written_edited_and_pinned(root, tmp_path, capsys):
     table = tmp_path / "out/pins.csv"
     assert validate(root, "--splits", table) == 0
     with table.open() as stream:
@@ -156,7 +156,7 @@ def test_the_split_can_be_written_edited_and_pinned(root, tmp_path, capsys) -> N
         assert list(csv.DictReader(stream)) == rows
 
 
-def test_the_packed_sets_are_kept_only_where_asked_for(root, tmp_path, capsys, monkeypatch) -> None:
+def test_packed_sets_are_kept_on_request(root, tmp_path, capsys, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
@@ -174,19 +174,19 @@ def test_the_packed_sets_are_kept_only_where_asked_for(root, tmp_path, capsys, m
     assert sorted(root.rglob("*")) == before
 
 
-def test_a_folder_that_another_command_writes_to_is_left_alone(root, tmp_path, capsys) -> None:
+def test_a_locked_folder_is_refused(root, tmp_path, capsys):
     build = tmp_path / "kept"
     with held(build) as process:
         before = sorted(build.rglob("*"))
         assert validate(root, "--json", "--build", build) == 1
-        said = capsys.readouterr()
-        words = f"process {process} writes there now; wait until it has ended, or name another folder (--build)"
-        assert (said.out, said.err) == ("", f"panvision validate: {build}: {words}\n")
+        output = capsys.readouterr()
+        words = f"process {process} is writing there; wait until it ends, or name another folder (--build)"
+        assert (output.out, output.err) == ("", f"panvision validate: {build}: {words}\n")
         assert sorted(build.rglob("*")) == before
     assert validate(root, "--build", build) == 0
 
 
-def test_the_page_shows_what_was_found(root, tmp_path, capsys) -> None:
+def test_page_shows_the_problems(root, tmp_path, capsys):
     fail(root), warn(root)
     raw_sets.save(root / "classification/images/raw" / HOSTILE, raw_sets.picture(77, 5, 4))
     shutil.copy(root / "classification/images/raw/c201.png", root / "classification/images/burnt/c201.png")
@@ -203,7 +203,7 @@ def test_the_page_shows_what_was_found(root, tmp_path, capsys) -> None:
     assert pictures > 3 and Page(page.read_text(encoding="utf-8")).count("img") == 0
 
 
-def test_the_page_is_written_where_a_set_is_missing(root, tmp_path, capsys) -> None:
+def test_page_without_a_dataset(root, tmp_path, capsys):
     fail(root), warn(root)
     shutil.rmtree(root / "classification")
     assert validate(root, "--html", tmp_path / "page.html") == 1
@@ -213,7 +213,7 @@ def test_the_page_is_written_where_a_set_is_missing(root, tmp_path, capsys) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "said"),
+    ("arguments", "settings", "message"),
     [
         ((), ["split.sead=1"], "split.sead: unknown key; did you mean split.seed?"),
         (("--config", "none.yaml"), [], "none.yaml: no such file"),
@@ -221,23 +221,23 @@ def test_the_page_is_written_where_a_set_is_missing(root, tmp_path, capsys) -> N
         (("--pins", "{root}/pins.csv"), ["split.folds=3"], "in k-fold every image is tested once"),
     ],
 )
-def test_wrong_usage_is_told_from_faulty_data(root, capsys, arguments, settings, said) -> None:
+def test_wrong_usage_has_its_own_exit_code(root, capsys, arguments, settings, message):
     (root / "pins.csv").write_text("task,file,split\ndetection,images/d100.png,test\n")
     given = [argument.format(root=root) for argument in arguments]
     assert validate(root, "--json", *given, settings=settings) == 2
     found = capsys.readouterr()
-    assert said in found.err and found.err.startswith("panvision validate: ") and not found.out
+    assert message in found.err and found.err.startswith("panvision validate: ") and not found.out
 
 
 @pytest.mark.parametrize("name", ["phots", "file"])
-def test_a_folder_that_is_not_there_is_named(tmp_path, capsys, name) -> None:
+def test_a_missing_folder_is_named(tmp_path, capsys, name):
     (tmp_path / "file").write_text("")
     assert validate(tmp_path / name) == 2
     found = capsys.readouterr()
     assert found.err.startswith(f"panvision validate: {tmp_path / name}: no such folder; ") and not found.out
 
 
-def test_what_cannot_be_written_is_one_line(root, tmp_path, capsys) -> None:
+def test_an_unwritable_file_is_one_line(root, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert validate(root, "--json", "--splits", tmp_path / "file/splits.csv") == 1
     found = capsys.readouterr()
@@ -245,21 +245,21 @@ def test_what_cannot_be_written_is_one_line(root, tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize("build", [None, "kept"])
-def test_a_full_disk_names_the_place_of_the_packed_sets(root, tmp_path, capsys, monkeypatch, build) -> None:
-    def full(*_: object) -> None:
+def test_a_full_disk_names_the_folder_of_the_packed_sets(root, tmp_path, capsys, monkeypatch, build):
+    def full(*_: object):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("panvision.prepare.arrays.ArrayFile.write", full)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     place = tmp_path / build if build else tmp_path
     assert validate(root, *(("--build", place) if build else ())) == 1
-    told = "no space left on device for the packed sets (--build names another place); make room, "
-    assert capsys.readouterr().err.startswith(f"panvision validate: {place}: {told}")
+    reason = "no space left on device for the packed sets (name another folder with --build); free some space, "
+    assert capsys.readouterr().err.startswith(f"panvision validate: {place}: {reason}")
 
 
 @pytest.mark.parametrize("code", [errno.ENOMEM, errno.EAGAIN])
-def test_want_of_memory_or_processes_is_no_matter_of_the_place(root, capsys, monkeypatch, code) -> None:
-    def refuse(*_: object) -> None:
+def test_lack_of_memory_names_no_folder(root, capsys, monkeypatch, code):
+    def refuse(*_: object):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("panvision.prepare.pack.load_samples", refuse)
@@ -268,18 +268,22 @@ def test_want_of_memory_or_processes_is_no_matter_of_the_place(root, capsys, mon
     assert capsys.readouterr().err.lower() == words.lower()
 
 
-def test_a_process_that_is_killed_is_no_fault_of_the_set(root, capsys, monkeypatch) -> None:
+def test_a_killed_process_is_not_a_problem_of_the_data(root, capsys, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2))
     monkeypatch.setattr(workers, "_WORTH_IT", 1)
     monkeypatch.setattr(workers, "_load_chunk", die_elsewhere)
     assert validate(root, "--json") == 1
-    said = capsys.readouterr()
-    assert not said.out and said.err.count("\n") == 1
-    assert said.err.startswith("panvision validate: a process that loads images was killed, most likely by the system")
-    assert str(root / "segmentation/images/s") in said.err and "end other programs, lower data.max_pixels" in said.err
+    output = capsys.readouterr()
+    assert not output.out and output.err.count("\n") == 1
+    assert output.err.startswith(
+        "panvision validate: a process that loads images was killed, most likely by the system"
+    )
+    assert (
+        str(root / "segmentation/images/s") in output.err and "end other programs, lower data.max_pixels" in output.err
+    )
 
 
-def test_any_terminal_can_show_the_text(root) -> None:
+def test_text_is_escaped_for_the_terminal(root):
     raw_sets.save(root / "segmentation/images/größe图.png", 900)
     command = [sys.executable, "-m", "panvision.cli.main", "validate", str(root), "--set", "data.image_size=64"]
     env = {"PYTHONIOENCODING": "ascii", "PATH": ""}
@@ -288,23 +292,23 @@ def test_any_terminal_can_show_the_text(root) -> None:
     assert not done.stderr
 
 
-def test_torch_is_not_needed(root, tmp_path) -> None:
+def test_torch_is_not_needed(root, tmp_path):
     arguments = ["validate", str(root), "--html", str(tmp_path / "page.html"), "--set", "data.image_size=64"]
     code = (
         f"import sys; from panvision.cli.main import main\nmain({arguments!r})\n"
-        "assert not {'torch', 'torchvision', 'cv2', 'pandas', 'onnxruntime'} & set(sys.modules), sys.modules.keys()"
+        "assert not {'torch', 'torchvision', 'cv2', 'onnxruntime'} & set(sys.modules), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_a_terminal_shows_what_is_being_done_and_nothing_remains(root, capsys, monkeypatch) -> None:
+def test_progress_on_a_terminal_is_wiped(root, capsys, monkeypatch):
     assert validate(root) == 0
     assert not capsys.readouterr().err
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert validate(root, "--json") == 0
-    said = capsys.readouterr()
-    assert "reading detection …" in said.err and said.err.endswith("\r\x1b[K")
-    assert json.loads(said.out)["exit_code"] == 0
+    output = capsys.readouterr()
+    assert "reading detection …" in output.err and output.err.endswith("\r\x1b[K")
+    assert json.loads(output.out)["exit_code"] == 0
 
 
 def test_a_quiet_run_shows_no_progress(root, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from panvision.core.files import replacing, write_json, write_rows, write_text
 
 
-def test_an_error_leaves_the_old_file_and_no_scratch(tmp_path):
+def test_an_error_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
     with pytest.raises(RuntimeError), replacing(path) as scratch:
@@ -20,7 +20,7 @@ def test_an_error_leaves_the_old_file_and_no_scratch(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_the_target_is_the_old_one_until_the_block_ends(tmp_path):
+def test_the_target_is_replaced_when_the_block_ends(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
     with replacing(path) as scratch:
@@ -30,20 +30,20 @@ def test_the_target_is_the_old_one_until_the_block_ends(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_full_disk_is_told_with_the_files_name(tmp_path):
+def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'$"), replacing(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parametrize("error", [OSError("encoder error"), OSError(errno.ENOENT, "No such file", "b.txt")])
-def test_an_error_that_says_what_it_is_about_stays_as_it_is(tmp_path, error):
+def test_an_error_with_a_name_is_unchanged(tmp_path, error):
     before = str(error)
-    with pytest.raises(OSError) as told, replacing(tmp_path / "a.txt"):
+    with pytest.raises(OSError) as caught, replacing(tmp_path / "a.txt"):
         raise error
-    assert str(told.value) == before
+    assert str(caught.value) == before
 
 
-def test_folders_are_made_and_files_are_readable_by_all(tmp_path):
+def test_folders_are_created_and_files_readable_by_all(tmp_path):
     path = tmp_path / "deep" / "er" / "a.txt"
     write_text(path, "ä\n")
     assert path.read_bytes() == b"\xc3\xa4\n"
@@ -51,7 +51,7 @@ def test_folders_are_made_and_files_are_readable_by_all(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [float("-inf")]}])
-def test_undefined_figures_are_refused(tmp_path, value):
+def test_nan_and_infinity_are_refused(tmp_path, value):
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -68,7 +68,7 @@ def test_equal_values_give_equal_bytes(tmp_path):
 
 @given(st.lists(st.tuples(st.floats(allow_nan=False), st.text("a,\"' ü\n"))))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-def test_rows_come_back_as_they_were(tmp_path, rows):
+def test_rows_are_read_back_equal(tmp_path, rows):
     import csv
 
     path = tmp_path / "a.csv"
@@ -78,6 +78,6 @@ def test_rows_come_back_as_they_were(tmp_path, rows):
     assert read == rows
 
 
-def test_none_is_empty(tmp_path):
+def test_none_is_an_empty_cell(tmp_path):
     write_rows(tmp_path / "a.csv", ("a", "b"), [(None, 1.5)])
     assert (tmp_path / "a.csv").read_text() == "a,b\n,1.5\n"

@@ -7,7 +7,7 @@ from panvision.core.locks import BusyError, lock_file
 from tests.cli.holders import held
 
 
-def test_another_process_has_it_until_it_dies_however_it_does(tmp_path):
+def test_another_process_holds_it_until_it_dies(tmp_path):
     with held(tmp_path) as process, pytest.raises(BusyError, match=rf"\.lock: process {process} holds it") as caught:
         lock_file(tmp_path / ".lock")
     assert caught.value.process == str(process)
@@ -15,7 +15,7 @@ def test_another_process_has_it_until_it_dies_however_it_does(tmp_path):
         assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_a_file_system_or_a_system_without_locks_lets_everybody_in(tmp_path, monkeypatch):
+def test_systems_without_locks_lock_nothing(tmp_path, monkeypatch):
     def no_locks(*_):
         raise OSError("no locks available")
 

@@ -33,7 +33,7 @@ def test_tables_that_end_within_a_line_are_refused(folder, file):
     path = folder / file
     *lines, last = path.read_text().splitlines()
     path.write_text("\n".join([*lines, last.split(",")[0]]))
-    with pytest.raises(PackedError, match=rf"{file}: line \d+ is incomplete.*prepare\.py detection"):
+    with pytest.raises(PackedError, match=rf"{file} ends within a line.*prepare\.py detection"):
         open_packed(folder, "detection")
 
 
@@ -83,12 +83,27 @@ def test_splits_by_row_number(tmp_path):
         (["detection,a,g,train"], "1 detection images differ from the packed ones, for example b; run"),
         (["detection,a,g,train", "detection,b,g,test", "detection,c,g,test"], "for example c"),
         (["detection,a,g,train", "detection,b,g,dev"], "unknown split 'dev'"),
-        (["detection,a,g,train", "detection,b"], r"damaged \(splits.csv: line 3 is incomplete\); run `python"),
+        (["detection,a,g,train", "detection,b"], "unknown split ''"),
     ],
 )
 def test_splits_of_other_images_are_refused(tmp_path, rows, message):
     with pytest.raises(PackedError, match=message):
         read_splits(splits_file(tmp_path, *rows), "detection", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("task,file,group,split\ndetection,a,g,tra", r"damaged \(splits.csv ends within a line\); run `python"),
+        ("task,file,group\ndetection,a,g\n", "splits.csv has no column 'split'"),
+        ('task,file,group,split\n"detection,a,g,train\n', "damaged"),
+        ("", "damaged"),
+    ],
+)
+def test_read_splits_damaged(tmp_path, content, message):
+    (tmp_path / "splits.csv").write_text(content)
+    with pytest.raises(PackedError, match=message):
+        read_splits(tmp_path / "splits.csv", "detection", ["a"])
 
 
 def test_missing_splits_name_the_stage(tmp_path):

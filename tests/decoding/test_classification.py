@@ -6,7 +6,7 @@ from panvision.decoding.classification import softmax
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=9))
-def test_probabilities_sum_to_one_and_keep_the_order(logits: list[float]) -> None:
+def test_softmax_sums_to_one_and_keeps_the_order(logits: list[float]) -> None:
     probabilities = softmax(np.array(logits))
     assert abs(probabilities.sum() - 1.0) < 1e-12
     assert np.all(probabilities >= 0.0)

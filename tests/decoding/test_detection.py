@@ -29,7 +29,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def brute_force(boxes, scores, labels, threshold, limit) -> list[int]:
-    """Keep the best box, drop what overlaps it, again; written without any array operation."""
+    """Keep the best box and drop what overlaps it, without array operations."""
     rows = sorted(range(len(boxes)), key=lambda row: (-scores[row], row))
     kept: list[int] = []
     for row in rows:
@@ -40,14 +40,14 @@ def brute_force(boxes, scores, labels, threshold, limit) -> list[int]:
 
 
 def outputs(classes: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Head outputs that find nothing."""
+    """Raw outputs without a box."""
     shapes = ((TOTAL, classes), (TOTAL, 4), (TOTAL,))
     class_logits, ltrb, centerness = (np.full(shape, -20.0, dtype=np.float32) for shape in shapes)
     return class_logits, np.abs(ltrb), centerness
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_encoded_boxes_come_back(seed: int) -> None:
+def test_decode_ltrb_inverts_encoding(seed: int) -> None:
     boxes = random_boxes(np.random.default_rng(seed), TOTAL)
     points, strides = POINTS
     ltrb = np.concatenate([points - boxes[:, :2], boxes[:, 2:] - points], axis=1) / strides[:, None]
@@ -59,7 +59,7 @@ def test_encoded_boxes_come_back(seed: int) -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.floats(0.0, 1.0), st.integers(1, 50))
-def test_nms_is_the_brute_force_one(seed: int, count: int, threshold: float, limit: int) -> None:
+def test_nms_equals_brute_force(seed: int, count: int, threshold: float, limit: int) -> None:
     rng = np.random.default_rng(seed)
     boxes = random_boxes(rng, count)
     # Few distinct scores: ties are common.
@@ -81,7 +81,7 @@ def test_nms_agrees_with_torchvision(seed: int) -> None:
     assert kept.tolist() == expected.tolist()
 
 
-def test_an_overlap_that_equals_the_threshold_is_kept() -> None:
+def test_nms_keeps_an_overlap_at_the_threshold() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 5]], dtype=np.float32)  # IoU exactly 1/2
     pair = np.array([0.9, 0.8], dtype=np.float32), np.zeros(2, dtype=np.int64)
     assert nms(boxes, *pair, iou_threshold=0.5, max_detections=9).tolist() == [0, 1]
@@ -93,7 +93,7 @@ def test_nms_of_nothing() -> None:
     assert nms(*empty, iou_threshold=0.5, max_detections=10).shape == (0,)
 
 
-def test_select_finds_the_planted_box_with_the_geometric_mean_score() -> None:
+def test_select_scores_are_geometric_means() -> None:
     class_logits, ltrb, centerness = outputs()
     class_logits[5, 1], centerness[5] = 2.0, 1.0
     ltrb[5] = [0.5, 0.25, 1.0, 2.0]  # strides of 8 around the point (44, 4)
@@ -106,7 +106,7 @@ def test_select_finds_the_planted_box_with_the_geometric_mean_score() -> None:
     assert found.labels.dtype == np.int64
 
 
-def test_select_of_nothing_keeps_its_shapes() -> None:
+def test_select_of_nothing() -> None:
     found = select(*outputs(), points=POINTS, image_size=SIZE, thresholds=Thresholds(0.3, 0.5, 100))
     assert found.boxes.shape == (0, 4)
     assert found.scores.shape == found.labels.shape == (0,)
@@ -114,7 +114,7 @@ def test_select_of_nothing_keeps_its_shapes() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.95), st.integers(1, 30))
-def test_selected_boxes_obey_every_limit(seed: int, score: float, limit: int) -> None:
+def test_select_respects_limits(seed: int, score: float, limit: int) -> None:
     rng = np.random.default_rng(seed)
     found = select(
         rng.normal(0, 3, (TOTAL, 3)).astype(np.float32),
@@ -132,7 +132,7 @@ def test_selected_boxes_obey_every_limit(seed: int, score: float, limit: int) ->
     assert np.all(found.boxes[:, 2:] > found.boxes[:, :2])
 
 
-def test_equal_scores_are_ordered_by_point_and_class() -> None:
+def test_select_orders_equal_scores_by_location() -> None:
     class_logits, ltrb, centerness = outputs()
     class_logits[[3, 9]] = 1.0
     centerness[[3, 9]] = 1.0
@@ -143,7 +143,7 @@ def test_equal_scores_are_ordered_by_point_and_class() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # of the planted NaN
-def test_boxes_without_area_and_broken_logits_are_left_out() -> None:
+def test_select_drops_boxes_without_area_and_nan() -> None:
     class_logits, ltrb, centerness = outputs(classes=1)
     class_logits[:3], centerness[:3] = 5.0, 5.0
     ltrb[0] = 0.0
@@ -160,7 +160,7 @@ def test_sigmoid_does_not_overflow() -> None:
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 2**32 - 1))
-def test_scaled_boxes_lie_in_the_picture_at_the_same_place(width: int, height: int, seed: int) -> None:
+def test_scale_boxes_stay_in_the_image(width: int, height: int, seed: int) -> None:
     boxes = random_boxes(np.random.default_rng(seed), 6)
     boxes[0] = [0, 0, SIZE, SIZE]
     scaled = scale_boxes(boxes, SIZE, width, height)

@@ -4,7 +4,7 @@ import pytest
 from panvision.decoding.points import level_points
 
 
-def test_points_are_cell_centres_level_after_level_row_after_row() -> None:
+def test_level_points_are_cell_centres_in_order() -> None:
     points, strides = level_points(64, (16, 32))
     assert points.shape == (16 + 4, 2)
     assert points[:5].tolist() == [[8, 8], [24, 8], [40, 8], [56, 8], [8, 24]]
@@ -13,7 +13,7 @@ def test_points_are_cell_centres_level_after_level_row_after_row() -> None:
 
 
 @pytest.mark.parametrize("size", [64, 128, 256])
-def test_points_lie_inside_the_image_in_float32(size: int) -> None:
+def test_level_points_are_inside_the_image(size: int) -> None:
     points, strides = level_points(size, (8, 16, 32))
     assert points.dtype == strides.dtype == np.float32
     assert points.min() == 4.0

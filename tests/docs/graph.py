@@ -1,4 +1,4 @@
-"""The stages of a dvc.yaml and what follows from them, worked out from the file alone: what the site is held to."""
+"""The stages of a dvc.yaml and what follows from them, from the file alone: the oracle of the site."""
 
 import functools
 import re
@@ -10,12 +10,12 @@ from tests.pipeline.scratch import leaves, read_yaml
 
 @functools.cache
 def read(root: Path) -> tuple[dict, dict]:
-    """The stages of dvc.yaml, and the keys of params.yaml with their values."""
+    """Return the stages of dvc.yaml, and the keys of params.yaml with their values."""
     return read_yaml(root / "dvc.yaml")["stages"], leaves(load_params(root / "params.yaml"))
 
 
 def reruns(root: Path, key: str) -> tuple[set[str], set[str]]:
-    """The stages that read a key of params.yaml, and all that come after one of them and read it not."""
+    """Return the stages that read a key of params.yaml, and the stages after them that do not read it."""
     stages, values = read(root)
     readers = {
         name for name, stage in stages.items() if any(f"{key}.".startswith(f"{named}.") for named in stage["params"])
@@ -32,7 +32,7 @@ def reruns(root: Path, key: str) -> tuple[set[str], set[str]]:
 
 
 def paths(stage: dict, kind: str, values: dict) -> list[str]:
-    """Deps or outs of a stage; of a matrix, `${item.task}` is any."""
+    """Return deps or outs of a stage; of a matrix, `${item.task}` is any."""
     listed = [next(iter(entry)) if isinstance(entry, dict) else str(entry) for entry in stage[kind]]
     filled = [re.sub(r"\$\{(.*?)\}", lambda name: str(values.get(name[1], "*")), path) for path in listed]
     return [path.removesuffix("/*") for path in filled]

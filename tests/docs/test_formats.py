@@ -1,4 +1,4 @@
-"""docs/files.md names what the files really hold."""
+"""docs/files.md names the content of the files."""
 
 import json
 import re
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs/files.md").read_text(encoding="utf-8")
 
 
 def part(heading):
-    """The text below a heading, up to the next one."""
+    """Return the text below a heading, up to the next one."""
     _, found, text = PAGE.partition(f"{heading}\n")
     assert found
     return re.split(r"^##", text, maxsplit=1, flags=re.MULTILINE)[0]
@@ -44,10 +44,10 @@ def named(text):
         ("## Problems, `build/problems.csv`", COLUMNS),
     ],
 )
-def test_every_name_stands_there(heading, names):
+def test_every_name_is_documented(heading, names):
     assert set(names) <= named(part(heading))
 
 
-def test_the_versions_are_the_present_ones():
+def test_versions_are_the_present_ones():
     assert f"| `version` | {checkpoint.VERSION};" in part("### Checkpoint, `best_model.pth`")
     assert f"| `version` | {json.loads(INFO.to_metadata())['version']} |" in PAGE

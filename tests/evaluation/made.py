@@ -1,11 +1,11 @@
-"""Small per-image results of all three tasks, made by hand and by chance."""
+"""Small per-image results of all tasks, partly random."""
 
 import hashlib
 
 import numpy as np
 
-from panvision.evaluation.pictures import found_boxes
 from panvision.evaluation.results import Results
+from panvision.evaluation.table import EVALUATIONS
 
 BOXES, STATES = ["lid", "stirrer"], ["raw", "golden", "burnt"]
 
@@ -17,7 +17,7 @@ def described(number: int) -> dict:
 
 
 def mask_results(count: int = 12, *, error: float = 0.2, seed: int = 0) -> Results:
-    """Masks of 1,000 true pixels, of which each picture misses about a share."""
+    """Masks of 1,000 true pixels; each misses about the fraction `error`."""
     random = np.random.default_rng(seed)
     images = []
     for number in range(count):
@@ -29,14 +29,14 @@ def mask_results(count: int = 12, *, error: float = 0.2, seed: int = 0) -> Resul
 
 
 def state_results(count: int = 12, *, right: float = 0.7, seed: int = 0, temperature: float | None = 1.5) -> Results:
-    """Random probabilities; a share of the pictures is called by its true state."""
+    """Random probabilities; about the fraction `right` of the images is predicted right."""
     random = np.random.default_rng(seed)
     images = []
     for number in range(count):
         truth = number % len(STATES)
         probabilities = np.sort(random.dirichlet([2.0] * len(STATES)))[::-1]
         called = truth if random.uniform() < right else (truth + 1) % len(STATES)
-        # Within float32, as a model gives them.
+        # Values of float32, like those of a model.
         shown = np.roll(probabilities, called).astype(np.float32).tolist()
         images.append({**described(number), "truth": truth, "probabilities": shown})
     thresholds = [0.4, 0.5, None]
@@ -44,7 +44,7 @@ def state_results(count: int = 12, *, right: float = 0.7, seed: int = 0, tempera
 
 
 def box_results(count: int = 12, *, shift: float = 3.0, seed: int = 0) -> Results:
-    """Two true boxes a picture and three found ones, two of them near the true ones."""
+    """Two true boxes and three predicted ones per image, two of them near the true ones."""
     random = np.random.default_rng(seed)
     images = []
     for number in range(count):
@@ -57,8 +57,8 @@ def box_results(count: int = 12, *, shift: float = 3.0, seed: int = 0) -> Result
             "labels": np.array([0, 1, 1])[order].tolist(),
             "scores": scores[order].tolist(),
         }
-        truth = {"boxes": true.tolist(), "labels": labels.tolist()}
-        images.append({**described(number), "truth": truth, "found": found_boxes(result, true, labels)})
+        truth = {"boxes": true, "labels": labels}
+        images.append({**described(number), **EVALUATIONS["detection"].record(result, truth, BOXES)})
     return Results("detection", "test", True, BOXES, images, [0.3, 0.2])
 
 

@@ -1,31 +1,50 @@
 import json
 
+import numpy as np
 import pytest
 
-from panvision.evaluation.results import Results, ResultsError, parse_results, read_results
+from panvision.evaluation.results import (
+    Results,
+    ResultsError,
+    decode_mask,
+    encode_mask,
+    parse_results,
+    read_predictions,
+    read_results,
+)
 
 IMAGE = {"file": "images/ä.png", "sha256": "ab", "group": "g", "width": 4, "height": 2, "pixels": [1, 2, 3, 2]}
 RESULTS = Results("segmentation", "test", True, ["background", "pan"], [{**IMAGE, "boundary": None}, IMAGE])
 
 
-def test_what_is_written_is_read_again(tmp_path) -> None:
+def test_results_are_read_as_written(tmp_path) -> None:
     RESULTS.write(tmp_path / "results.json")
     assert read_results(tmp_path / "results.json") == RESULTS
     empty = Results("detection", "test", False, [], [])
     assert parse_results(empty.text(), "") == empty
 
 
-def test_any_program_can_read_it_and_every_picture_has_a_line() -> None:
+def test_results_are_json_with_a_line_per_image() -> None:
     assert json.loads(RESULTS.text())["images"][1] == IMAGE
     assert RESULTS.text().count("\n") == 2 + len(RESULTS.images)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "task": "detection"}', "3"])
-def test_anything_else_is_refused_by_name(text) -> None:
+def test_parse_results_refuses_anything_else(text) -> None:
     with pytest.raises(ResultsError, match=r"^here\.json: .*evaluate again"):
         parse_results(text, "here.json")
 
 
-def test_a_missing_file_is_named_with_the_remedy(tmp_path) -> None:
+def test_missing_files_are_named(tmp_path) -> None:
     with pytest.raises(ResultsError, match=r"results\.json: no such file; .*dvc pull"):
         read_results(tmp_path / "results.json")
+    (tmp_path / "predictions.json").write_text('{"format": 1}')
+    with pytest.raises(ResultsError, match=r"predictions\.json: damaged"):
+        read_predictions(tmp_path / "predictions.json")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (40, 90)])
+def test_masks_are_decoded_as_encoded(shape):
+    mask = np.random.default_rng(0).integers(0, 2, shape, np.uint8) * 255
+    assert (decode_mask(json.loads(json.dumps(encode_mask(mask)))) == mask).all()
+    assert decode_mask(encode_mask(mask * 0)).max() == 0

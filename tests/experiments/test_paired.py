@@ -15,16 +15,16 @@ def by_name(comparison):
     return {each.name: each for each in comparison.differences}
 
 
-def test_a_model_does_not_differ_from_itself():
+def test_a_model_equals_itself():
     for task, results in all_results().items():
         found = compare(results, results)
-        assert found.task == task and found.same_pictures and found.images == 12 and found.groups == 6
+        assert found.task == task and found.same_images and found.images == 12 and found.groups == 6
         assert {each.verdict for each in found.differences} <= {"within noise", "undefined"}
         assert {each.difference for each in found.differences} <= {0.0, None}
         assert {(each.low, each.high) for each in found.differences} <= {(0.0, 0.0), (None, None)}
 
 
-def test_what_is_better_on_every_picture_is_better_and_small_errors_are_good():
+def test_better_on_every_image_is_better():
     found = by_name(compare(mask_results(error=0.3), mask_results(error=0.1)))
     assert found["miou"].verdict == found["boundary_mean_px"].verdict == "better"
     assert found["miou"].low > 0 > found["boundary_mean_px"].high
@@ -33,7 +33,7 @@ def test_what_is_better_on_every_picture_is_better_and_small_errors_are_good():
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(1e-8, "within noise"), (1e-5, "worse"), (-1e-5, "better")])
-def test_rounding_is_no_difference(gap, verdict):
+def test_rounding_is_within_noise(gap, verdict):
     one = mask_results(error=0.2)
     images = [
         {**image, "boundary": {key: value + gap for key, value in image["boundary"].items()}} for image in one.images
@@ -42,7 +42,7 @@ def test_rounding_is_no_difference(gap, verdict):
     assert found.difference == pytest.approx(gap, rel=1e-3) and found.verdict == verdict
 
 
-def test_a_difference_on_a_few_pictures_is_noise():
+def test_a_difference_on_a_few_images_is_noise():
     one = state_results()
     images = [dict(image) for image in one.images]
     images[1]["probabilities"] = [0.0, 1.0, 0.0]
@@ -52,8 +52,8 @@ def test_a_difference_on_a_few_pictures_is_noise():
     assert found["accuracy"].low <= 0 <= found["accuracy"].high
 
 
-def test_the_same_sets_are_drawn_for_both():
-    """A constant gain in every picture has an interval far narrower than either figure's own."""
+def test_both_are_scored_on_the_same_samples():
+    """A constant gain in every image has an interval far narrower than that of either metric."""
     found = by_name(compare(box_results(shift=3), box_results(shift=3, seed=1), resamples=400))
     assert found["map50_95"].high - found["map50_95"].low > 0.01
     one = mask_results(error=0.2)
@@ -67,15 +67,15 @@ def test_the_same_sets_are_drawn_for_both():
     assert (gap.low, gap.high) == pytest.approx((1.0, 1.0))
 
 
-def test_only_pictures_that_both_have_count():
+def test_only_common_images_count():
     one, other = mask_results(count=12), mask_results(count=8)
     changed = [{**other.images[0], "sha256": "another"}, *other.images[1:]]
     found = compare(one, replace(other, images=list(reversed(changed))))
     assert (found.images, found.only_one, found.only_other) == (7, 5, 1)
-    assert not found.same_pictures
+    assert not found.same_images
     assert by_name(found)["miou"].difference == 0.0
     nothing = compare(one, replace(other, images=[changed[0]]))
-    assert nothing.differences == [] and nothing.remark == "no picture in common"
+    assert nothing.differences == [] and nothing.remark == "no image in common"
 
 
 def test_other_labels_are_counted():
@@ -97,13 +97,13 @@ def test_other_labels_are_counted():
         ({"classes": [*reversed(BOXES)]}, "other classes: lid, stirrer; stirrer, lid"),
     ],
 )
-def test_what_cannot_be_compared_says_why(change, remark):
+def test_incomparable_results_have_a_reason(change, remark):
     results = box_results()
     found = compare(results, replace(results, **change))
     assert found.remark == remark and found.differences == []
 
 
-def test_it_is_plain_json():
+def test_to_json_is_plain():
     found = to_json(compare(state_results(), state_results(right=0.5)))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["figures"]["accuracy"].keys() == {"one", "other", "difference", "low", "high", "verdict"}

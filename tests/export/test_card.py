@@ -5,7 +5,7 @@ import pytest
 
 from panvision.core.files import write_json
 from panvision.core.tasks import TASKS
-from panvision.export.card import model_card, read_figures
+from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import ExportError
 from tests.export.conftest import FIGURES, save_figures
 from tests.tiny import INFO, part_info
@@ -33,12 +33,12 @@ MADE_OF = replace(INFO, params_sha256="ab" * 32, data_sha256="cd" * 32)
 
 
 def rows(text: str) -> list[list[str]]:
-    """Cells of the tables' lines; an escaped bar is no border."""
+    """Cells of the tables' lines; an escaped bar does not separate cells."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-def test_it_says_what_how_well_and_where_it_ends() -> None:
+def test_card_shows_data_metrics_and_limits() -> None:
     text = model_card(MADE_OF, METRICS, max_drop=0.01)
     cells = rows(text)
     assert ["`panvision.int8.onnx`", "INT8, last layers float32", "ONNX Runtime, OpenVINO", "5.6"] in cells
@@ -50,34 +50,37 @@ def test_it_says_what_how_well_and_where_it_ends() -> None:
     assert ["accuracy", "0.800", "–", "0.800", "0.800", "0.00 points"] in cells
     assert ["params", f"`{'ab' * 32}`"] in cells and ["data", f"`{'cd' * 32}`"] in cells
     assert "over five points: stirrer (7), fresh (19)." in text
-    assert "no headline figure loses more than 1 point (`" in text and "loses most is mAP@0.5, 0.50 points" in text
-    assert "(N, 64, 64, 3) uint8" in text and "from a score of 0.3, at most 100 a photo" in text
+    assert (
+        "no headline metric loses more than 1 point (`" in text
+        and "largest loss is that of mAP@0.5, 0.50 points" in text
+    )
+    assert "(N, 64, 64, 3) uint8" in text and "with a score of at least 0.3, at most 100 per photo" in text
     assert "Licence of the weights:\n" in text
     assert model_card(MADE_OF, METRICS, max_drop=0.01) == text and text.endswith("\n") and "None" not in text
 
 
-def test_int8_that_lost_too_much_was_not_made_or_not_judged_is_called_so() -> None:
+def test_card_verdicts_on_int8() -> None:
     def card(**changes) -> str:
         return model_card(MADE_OF, METRICS | {"export": METRICS["export"] | changes}, max_drop=0.004)
 
     drop = METRICS["export"]["int8"]["drop"]
     assert "INT8 is **not accepted**" in card(int8={"accepted": False, "drop": drop})
-    assert "INT8 is **not judged**" in card(int8={"accepted": None, "drop": dict.fromkeys(drop)})
+    assert "INT8 is **not checked**" in card(int8={"accepted": None, "drop": dict.fromkeys(drop)})
     sizes = METRICS["export"]["size_mb"] | {"int8": None}
     without = card(int8=None, size_mb=sizes, scores=METRICS["export"]["scores"] | {"int8": None})
     assert "There is no INT8 file" in without and "panvision.int8.onnx" not in without
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_of_absent_tasks_nothing_is_said(task) -> None:
-    told = {"segmentation": "where the pan is", "detection": "where the objects are", "classification": "what state"}
+def test_card_of_one_task(task) -> None:
+    answers = {"segmentation": "where the pan is", "detection": "where the objects are", "classification": "what state"}
     text = model_card(part_info(task), METRICS, max_drop=0.01)
-    assert [one for one in TASKS if told[one] in text] == [task]
+    assert [one for one in TASKS if answers[one] in text] == [task]
     assert {row[0] for row in rows(text)} & set(TASKS) == {task}
-    assert ("at most 100 a photo" in text) == (task == "detection")
+    assert ("at most 100 per photo" in text) == (task == "detection")
 
 
-def test_names_of_classes_are_shown_and_do_nothing() -> None:
+def test_card_escapes_class_names() -> None:
     name = "a|b\n# *c* <img src=x onerror=alert(1)> [d](http://e) `f`\u202e"
     metrics = METRICS | {
         "data": {"detection": {**COUNTS, "classes": {name: COUNTS}}},
@@ -90,14 +93,14 @@ def test_names_of_classes_are_shown_and_do_nothing() -> None:
     assert "\n# *" not in text and "\u202e" not in text
 
 
-def test_metrics_are_read_and_held_to_the_models_tasks(tmp_path) -> None:
+def test_read_metrics_of_the_models_tasks(tmp_path) -> None:
     save_figures(tmp_path)
-    assert read_figures(tmp_path, TASKS) == FIGURES
-    with pytest.raises(ExportError, match=r"detection\.json: scores of a model with other tasks; run `python stages/e"):
-        read_figures(tmp_path, ("segmentation", "classification"))
+    assert read_metrics(tmp_path, TASKS) == FIGURES
+    with pytest.raises(ExportError, match=r"detection\.json: metrics of a model with other tasks; run `python s"):
+        read_metrics(tmp_path, ("segmentation", "classification"))
     write_json(tmp_path / "data.json", 3)
     with pytest.raises(ExportError, match=r"data\.json: damaged .*; run `python stages/validate\.py` again"):
-        read_figures(tmp_path, TASKS)
+        read_metrics(tmp_path, TASKS)
     (tmp_path / "data.json").unlink()
     with pytest.raises(ExportError, match=r"data\.json: missing; run `python stages/validate\.py`"):
-        read_figures(tmp_path, TASKS)
+        read_metrics(tmp_path, TASKS)

@@ -36,7 +36,7 @@ class TestComparison:
     def test_no_picture_at_all_is_an_error(self, packed) -> None:
         for task in TASKS:
             packed.add(task, [])
-        with pytest.raises(ExportError, match="prepared: holds no picture"):
+        with pytest.raises(ExportError, match="prepared: has no image"):
             self.chosen(packed, 1)
 
     def test_pictures_of_another_size_are_an_error(self, packed) -> None:
@@ -68,7 +68,7 @@ class TestCalibration:
 
     def test_no_training_picture_is_an_error_with_the_remedy(self, packed) -> None:
         packed.add("detection", ["val", "test"])
-        with pytest.raises(ExportError, match=r"holds no training picture .* set export\.int8: false"):
+        with pytest.raises(ExportError, match=r"has no training image .* set export\.int8: false"):
             self.chosen(packed, 4, ("detection",))
 
     def test_pictures_of_another_size_are_an_error(self, packed) -> None:

@@ -119,5 +119,5 @@ def test_a_model_for_one_size_of_batch_is_refused(trained, monkeypatch, tmp_path
             return super().forward(images + len(images))
 
     monkeypatch.setattr(onnx_file, "FlatModel", Fixed)
-    with pytest.raises(ExportError, match="fixes the number of pictures"):
+    with pytest.raises(ExportError, match="fixes the batch size"):
         write_onnx(tmp_path / "a.onnx", load_checkpoint(tmp_path / "m.pth")[0], trained.predictor.info, opset=21)

@@ -14,8 +14,8 @@ from panvision.inference.predictor import Predictor
 from tests.export.conftest import TRAINED
 from tests.tiny import INFO, PLACES, SIZE, ColourBackend, PartBackend
 
-FIGURES = ("mask_probability", "box_score", "box_edge_px", "state_probability")
-SAME = Parity(4, dict.fromkeys(FIGURES, 0.0), 4)
+METRICS = ("mask_probability", "box_score", "box_edge_px", "state_probability")
+SAME = Parity(4, dict.fromkeys(METRICS, 0.0), 4)
 
 
 class Calm(ColourBackend):
@@ -43,8 +43,8 @@ def parity(change, *, picture: int = 0, count: int = 1, info=INFO) -> Parity:
     return compare(Predictor(Calm(info=info)), changed, images, checkpoint="models/a.pth")
 
 
-def figures(found: Parity) -> list[float]:
-    return [found.worst[name] for name in FIGURES]
+def values(found: Parity) -> list[float]:
+    return [found.worst[name] for name in METRICS]
 
 
 def mask(outputs: RawOutputs) -> None:
@@ -63,7 +63,7 @@ def state(outputs: RawOutputs) -> None:
     outputs["state_logits"][2] = np.log(2.0)  # thirds → 1/4, 1/4, 1/2
 
 
-def test_equal_models_differ_by_nothing() -> None:
+def test_compare_equal_models() -> None:
     assert parity(None, count=4) == SAME
 
 
@@ -77,11 +77,11 @@ def test_equal_models_differ_by_nothing() -> None:
     ],
 )
 @pytest.mark.parametrize("picture", [0, 7, 8, 18])
-def test_each_difference_is_found_in_any_picture(change, expected, picture) -> None:
-    np.testing.assert_allclose(figures(parity(change, picture=picture, count=19)), expected, atol=2e-4)
+def test_compare_finds_differences_in_any_image(change, expected, picture) -> None:
+    np.testing.assert_allclose(values(parity(change, picture=picture, count=19)), expected, atol=2e-4)
 
 
-def test_edges_are_compared_where_a_box_can_be_reported() -> None:
+def test_compare_edges_of_reportable_boxes() -> None:
     strict = replace(INFO, thresholds=Thresholds(score=0.9, nms=0.5, max_detections=1))
 
     def moved(place: int, logit: float = -12.0):
@@ -97,7 +97,7 @@ def test_edges_are_compared_where_a_box_can_be_reported() -> None:
     assert parity(moved(9, 4.0), info=strict).worst["box_edge_px"] == 2.0  # a box for the ONNX file alone
 
 
-def test_edges_outside_the_picture_are_cut_as_decoding_cuts_them() -> None:
+def test_compare_clips_edges_like_decoding() -> None:
     def far(size: float):
         return lambda outputs: outputs["ltrb"].__setitem__(0, size)
 
@@ -107,7 +107,7 @@ def test_edges_outside_the_picture_are_cut_as_decoding_cuts_them() -> None:
     assert found.same_results == 1
 
 
-def test_answers_that_differ_are_counted() -> None:
+def test_compare_counts_equal_results() -> None:
     assert parity(score, picture=9, count=11).same_results == 10  # another box
     assert parity(state, picture=9, count=11).same_results == 10
     assert parity(mask, picture=9, count=11).same_results == 11
@@ -115,7 +115,7 @@ def test_answers_that_differ_are_counted() -> None:
 
 @pytest.mark.parametrize("name", [name for spec in TASKS.values() for name in spec.outputs])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_fails(name, value) -> None:
+def test_compare_refuses_nan_and_infinity(name, value) -> None:
     def spoil(outputs: RawOutputs) -> None:
         outputs[name].flat[-1] = value
 
@@ -126,7 +126,7 @@ def test_what_is_no_number_fails(name, value) -> None:
         compare(Predictor(Calm(spoil)), Predictor(Calm(spoil)), images, checkpoint="models/a.pth")
 
 
-def test_figures_of_absent_tasks_are_none_and_keep_every_limit() -> None:
+def test_parity_of_absent_tasks_is_none() -> None:
     images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
     found = compare(
         Predictor(PartBackend("detection")), Predictor(PartBackend("detection")), images, checkpoint="a.pth"
@@ -140,15 +140,15 @@ def test_figures_of_absent_tasks_are_none_and_keep_every_limit() -> None:
         replace(found, worst={"box_edge_px": 9.0}).check(ExportSettings(), "a.pth")
 
 
-def test_a_file_that_describes_another_model_fails() -> None:
+def test_compare_refuses_another_description() -> None:
     other = replace(INFO, thresholds=INFO.thresholds._replace(nms=0.4))
     images = np.zeros((1, SIZE, SIZE, 3), np.uint8)
     with pytest.raises(ExportError, match="but its ONNX export says"):
         compare(Predictor(Calm()), Predictor(Calm(info=other)), images, checkpoint="a.pth")
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_each_figure_has_its_limit(name) -> None:
+@pytest.mark.parametrize("name", METRICS)
+def test_parity_check_each_metric_has_a_limit(name) -> None:
     settings = ExportSettings(max_probability_error=0.01, max_box_error=0.5)
     limit = 0.5 if name == "box_edge_px" else 0.01
     replace(SAME, worst={name: limit}).check(settings, "a.pth")
@@ -163,8 +163,8 @@ def test_each_figure_has_its_limit(name) -> None:
         assert "\n" not in message
 
 
-def test_figures_are_rounded_up_to_a_hundredth_of_their_limit() -> None:
-    found = Parity(4, dict(zip(FIGURES, (1.2e-7, 3.3e-6, 2.04e-2, 1e-3), strict=True)), 3).to_json(ExportSettings())
+def test_parity_json_rounds_up() -> None:
+    found = Parity(4, dict(zip(METRICS, (1.2e-7, 3.3e-6, 2.04e-2, 1e-3), strict=True)), 3).to_json(ExportSettings())
     assert found == {
         "images": 4,
         "mask_probability": 1e-5,
@@ -177,7 +177,7 @@ def test_figures_are_rounded_up_to_a_hundredth_of_their_limit() -> None:
     assert json.dumps(SAME.to_json(ExportSettings())["box_edge_px"]) == "0.0"
 
 
-def test_every_point_has_its_own_levels_stride() -> None:
+def test_compare_edges_by_stride_of_the_level() -> None:
     def last_of_each(outputs: RawOutputs) -> None:
         outputs["ltrb"][[63, 79, PLACES - 1]] += np.array([[0.5], [0.125], [0.0625]], np.float32)
 
@@ -186,7 +186,7 @@ def test_every_point_has_its_own_levels_stride() -> None:
 
 @pytest.mark.xdist_group("export")
 @pytest.mark.parametrize("part", ["segmentation", "detection", "classification", "backbone"])
-def test_a_changed_weight_is_noticed(trained, exported, pictures, tmp_path, part) -> None:
+def test_parity_check_notices_a_changed_weight(trained, exported, pictures, tmp_path, part) -> None:
     torch = pytest.importorskip("torch")
     from panvision.model.checkpoint import save_checkpoint
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from panvision.inference.pictures import to_rgb
+from panvision.inference.images import to_rgb
 from panvision.photos.pixels import ImageError
 from tests.fuzz.fuzzing import damaged, fuzzed
 

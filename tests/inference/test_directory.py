@@ -94,10 +94,10 @@ def test_folders_that_do_not_fit_are_refused(predictor, folder, tmp_path) -> Non
     (tmp_path / "file").write_text("")
     for image_dir, output_dir, visualize, message in (
         (tmp_path / "missing", None, False, "no such folder"),
-        (tmp_path / "empty", None, False, "holds no pictures"),
+        (tmp_path / "empty", None, False, "has no images"),
         (folder, None, True, "needs output_dir"),
-        (folder, folder, False, "must not be the folder of the pictures"),
-        (folder, folder / "deeper" / "..", False, "must not be the folder of the pictures"),
+        (folder, folder, False, "must not be the folder of the images"),
+        (folder, folder / "deeper" / "..", False, "must not be the folder of the images"),
         (folder, tmp_path / "file", False, "is a file"),
     ):
         with pytest.raises(PredictorError, match=message):
@@ -247,7 +247,7 @@ def test_another_models_or_other_settings_results_are_not_gone_on_with(predictor
     ):
         if other is not predictor and other.backend is not predictor.backend:
             other.backend.run = lambda images, run=other.backend.run: run(255 - images)
-        with pytest.raises(PredictorError, match="another model or with other settings"):
+        with pytest.raises(PredictorError, match="another model or other settings"):
             predict_directory(other, many, tmp_path / "out", visualize=drawn, **resumed)
     predict_directory(predictor.with_thresholds(0.9), many, tmp_path / "out")  # anew
     assert whole(tmp_path / "out")["images"][0]["detection"]["boxes"]

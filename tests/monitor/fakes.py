@@ -1,17 +1,18 @@
-"""Models, clocks and sources that tests can foretell."""
+"""Models, clocks and sources with known answers."""
 
 import threading
 
 import numpy as np
 
-from panvision.monitor.sources import Source, SourceError
+from panvision.monitor.errors import SourceError
+from panvision.monitor.sources import Source
 
 STATES = ("raw", "golden", "burnt")
 BOXES = ("pan", "stirrer")
 
 
 def said(state=None, *, boxes=(), mask=None, sure=0.9):
-    """A result: a state with the rest shared between the others, boxes as (name, x1, y1, x2, y2)."""
+    """Return a result: a state, the rest spread over the others, boxes as (name, x1, y1, x2, y2)."""
     result = {}
     if state is not None:
         rest = (1 - sure) / (len(STATES) - 1)
@@ -39,7 +40,7 @@ BOTH = (PAN, STIRRER)
 
 
 class FakePredictor:
-    """Says of each frame what the test wants."""
+    """Returns the test's answer for each frame."""
 
     def __init__(self, answer=None, *, det=BOXES, cls=STATES):
         self.det_class_names, self.cls_class_names = list(det), list(cls)
@@ -50,7 +51,7 @@ class FakePredictor:
 
 
 class FakeClock:
-    """Stands still but for waits."""
+    """Advances only by waits."""
 
     def __init__(self, start=1000.0):
         self.now = start
@@ -65,7 +66,7 @@ class FakeClock:
 
 
 class FakeCapture:
-    """Gives frames of the numbers in a list, each `seconds` after the other; then it ends."""
+    """Yields frames of the numbers in a list, `seconds` apart, then ends."""
 
     skipped = missing = 0
 
@@ -91,7 +92,7 @@ def frame(number):
 
 
 def source(*openings, recorded=False):
-    """A source that gives these captures one after the other when opened; None cannot be opened."""
+    """Return a source that opens these captures one after the other; None cannot be opened."""
     waiting = list(openings)
 
     def open_next():
@@ -103,6 +104,6 @@ def source(*openings, recorded=False):
 
 
 def stopped_after(stop: threading.Event, calls: int):
-    """A function that sets `stop` when it is called for that time."""
+    """Return a function that sets `stop` at a number of calls."""
     count = iter(range(1, calls + 1))
     return lambda *_: stop.set() if next(count) == calls else None

@@ -1,7 +1,6 @@
 import numpy as np
-import pytest
 
-from panvision.monitor.boxes import MAX_TRACKS, BoxSmoother, iou
+from panvision.monitor.boxes import MAX_TRACKS, BoxSmoother
 from tests.monitor.fakes import said
 
 
@@ -17,13 +16,7 @@ def box(x, y=0, side=20, name="pan"):
     return (name, x, y, x + side, y + side)
 
 
-def test_iou_of_known_boxes():
-    one = np.array([[0, 0, 2, 2], [0, 0, 0, 0]], float)
-    other = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]], float)
-    assert iou(one, other) == pytest.approx(np.array([[1, 1 / 3, 0], [0, 0, 0]]))
-
-
-def test_a_trembling_box_is_steadied():
+def test_a_noisy_box_is_smoothed():
     rng = np.random.default_rng(0)
     xs = rng.normal(100, 1, 200)
     shown = feed(BoxSmoother(0.4), [[box(x)] for x in xs])
@@ -40,7 +33,7 @@ def test_a_box_that_moves_far_is_followed_at_once():
     assert shown["boxes"][0][0] > 8
 
 
-def test_one_overlooked_frame_leaves_the_box_and_one_false_box_is_not_shown():
+def test_one_missed_and_one_false_box_change_nothing():
     smoother = BoxSmoother(0.2)
     frames = [[box(0)]] * 10 + [[]] + [[box(0)]] * 5 + [[box(0), box(100)]] + [[box(0)]] * 5
     shown = feed(smoother, frames)
@@ -48,20 +41,20 @@ def test_one_overlooked_frame_leaves_the_box_and_one_false_box_is_not_shown():
     assert [len(result["boxes"]) for result in feed(smoother, [[]] * 10, start=5.0)][-1] == 0
 
 
-def test_things_of_two_classes_in_one_place_stay_apart():
+def test_boxes_of_two_classes_stay_apart():
     frames = [[box(0), box(1, name="stirrer")], [box(1, name="stirrer"), box(0)]] * 5
     shown = feed(BoxSmoother(0.2), frames)[-1]
     assert sorted(zip(shown["class_names"], shown["labels"], strict=True)) == [("pan", 0), ("stirrer", 1)]
     assert dict(zip(shown["class_names"], (box[0] for box in shown["boxes"]), strict=True)) == {"pan": 0, "stirrer": 1}
 
 
-def test_without_smoothing_boxes_are_as_they_come():
+def test_without_smoothing_boxes_are_unchanged():
     frames = [[box(0)], [box(5), box(50)], [], [box(7)]]
     shown = feed(BoxSmoother(0.0), frames)
     assert [sorted(one[0] for one in result["boxes"]) for result in shown] == [[0], [5, 50], [], [7]]
 
 
-def test_false_boxes_everywhere_are_not_kept_for_ever():
+def test_the_number_of_tracks_is_bounded():
     rng = np.random.default_rng(1)
     smoother = BoxSmoother(0.5)
     feed(smoother, [[box(*rng.uniform(0, 1e4, 2)) for _ in range(40)] for _ in range(100)], step=0.01)

@@ -3,8 +3,8 @@ import threading
 import pytest
 
 from panvision.monitor import Monitor, MonitorOptions
+from panvision.monitor.errors import SourceError
 from panvision.monitor.feeds import LiveFeed, RecordingFeed
-from panvision.monitor.sources import SourceError
 from panvision.monitor.watch import open_feed, watch
 from tests.monitor.fakes import BOTH, FakeCapture, FakeClock, FakePredictor, said, source, stopped_after
 
@@ -17,7 +17,7 @@ def level(shot):
     return None if shot is None else int(shot.image[0, 0, 0])
 
 
-def test_the_newest_frame_is_taken_and_the_others_are_counted():
+def test_the_newest_frame_is_taken_others_are_counted():
     clock = FakeClock()
     feed = live(FakeCapture([1, 2, 3, 4], clock), clock=clock)
     assert feed.next(0) is None
@@ -30,7 +30,7 @@ def test_the_newest_frame_is_taken_and_the_others_are_counted():
     assert (level(feed.next(0)), feed.dropped) == (4, 2)
 
 
-def test_a_lost_source_is_opened_again_with_growing_waits():
+def test_a_lost_source_is_reopened_with_growing_waits():
     clock = FakeClock()
     first, second = FakeCapture([1], clock), FakeCapture([2], clock)
     feed = live(first, None, None, second, None, clock=clock)
@@ -40,18 +40,18 @@ def test_a_lost_source_is_opened_again_with_growing_waits():
     for _ in range(3):
         feed.step()
     assert clock.waits == [0.5, 1.0, 2.0] and level(feed.next(0)) == 2
-    # Once it has worked, the waits begin anew; they stop growing at half a minute.
+    # After a success the waits restart; they grow to half a minute.
     for _ in range(10):
         feed.step()
     assert clock.waits[3:6] == [0.5, 1.0, 2.0] and max(clock.waits) == clock.waits[-1] == 30.0
 
 
-def test_a_source_that_cannot_be_opened_at_first_is_an_error():
+def test_a_source_that_cannot_be_opened_is_an_error():
     with pytest.raises(SourceError, match="cannot be opened"):
         live(None)
 
 
-def test_times_rise_even_where_the_clock_stands():
+def test_times_rise_with_a_stopped_clock():
     feed = live(FakeCapture([1, 2]))
     times = []
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_a_played_recording_keeps_its_times_and_ends():
     assert feed.next(0).time == pytest.approx(0.1) and feed.ended
 
 
-def test_what_goes_wrong_in_the_thread_is_raised_where_frames_are_taken():
+def test_an_error_of_the_thread_is_raised_by_next():
     class Broken(FakeCapture):
         def read(self):
             raise RuntimeError("driver")
@@ -83,12 +83,12 @@ def test_what_goes_wrong_in_the_thread_is_raised_where_frames_are_taken():
         feed.next(5)
 
 
-def test_the_thread_ends_with_its_context():
+def test_the_thread_ends_with_the_context():
     capture = FakeCapture(range(200), None)
     with live(capture, clock=FakeClock()) as feed:
         shot = feed.next(5)
         assert shot is not None
-    assert not feed._thread.is_alive() and capture.closed
+    assert "panvision-feed" not in {thread.name for thread in threading.enumerate()} and capture.closed
 
 
 def test_every_frame_of_a_recording_is_watched():
@@ -110,7 +110,7 @@ def source_of(capture):
 
 
 class Steps:
-    """A live feed whose thread's steps the test makes itself: one before each look."""
+    """A live feed that makes one step before each frame instead of running a thread."""
 
     def __init__(self, feed):
         self.feed = feed
@@ -123,7 +123,7 @@ class Steps:
         return getattr(self.feed, name)
 
 
-def test_a_source_that_is_lost_and_returns_is_two_events():
+def test_a_source_lost_and_returned_is_two_events():
     clock, stop, lines = FakeClock(), threading.Event(), []
     feed = live(FakeCapture([1] * 20, clock), *[None] * 4, FakeCapture([2] * 20, clock), clock=clock)
     monitor = Monitor(FakePredictor(), MonitorOptions(lost_after=5))
@@ -139,7 +139,7 @@ def test_a_source_that_is_lost_and_returns_is_two_events():
     assert lines[2].time - 1002.0 == pytest.approx(15.6)
 
 
-def test_watching_stops_when_it_is_told_to():
+def test_watch_stops_on_request():
     stop = threading.Event()
     monitor = Monitor(FakePredictor())
     done = watch(RecordingFeed(FakeCapture(range(100))), monitor, stop, on_reading=stopped_after(stop, 3))

@@ -19,7 +19,7 @@ def monitor(options=CALM, **names):
 
 
 def take(watcher, result, seconds, *, start=0.0, step=0.1):
-    """Events and last reading while the model says the same for some seconds."""
+    """Return events and the last reading while the model's result stays the same for some seconds."""
     events = []
     for number in range(round(seconds / step)):
         reading = watcher.take(result, start + number * step)
@@ -31,7 +31,7 @@ def names(events):
     return [event.event for event in events]
 
 
-def test_a_change_of_state_is_one_event_with_time_and_confidence():
+def test_a_change_of_state_is_one_event():
     watcher = monitor()
     events, reading = take(watcher, said("raw", boxes=BOTH), 2)
     assert [event.to_json() for event in events] == [
@@ -47,7 +47,7 @@ def test_a_change_of_state_is_one_event_with_time_and_confidence():
     assert event.in_words() == f"state changed from raw to golden ({event.confidence:.0%})"
 
 
-def test_a_frame_of_opencv_reaches_the_model_as_rgb():
+def test_a_bgr_frame_reaches_the_model_as_rgb():
     seen = []
     watcher = monitor()
     watcher.predictor.predict = lambda image: seen.append(image) or said("raw")
@@ -57,7 +57,7 @@ def test_a_frame_of_opencv_reaches_the_model_as_rgb():
     assert all(np.array_equal(one, image) for one in seen) and len(seen) == 2
 
 
-def test_what_is_no_frame_is_refused_and_the_watching_goes_on():
+def test_an_invalid_frame_is_refused():
     watcher = Monitor(Predictor(ColourBackend()))
     for wrong in (None, np.zeros((0, 4, 3), np.uint8), np.full((4, 4, 3), np.nan), np.zeros((3, 40, 40), np.uint8)):
         with pytest.raises(ImageError, match="image: "):
@@ -65,7 +65,7 @@ def test_what_is_no_frame_is_refused_and_the_watching_goes_on():
     assert watcher.see(np.zeros((4, 4, 3), np.uint8), 0.0).result["segmentation"]["mask"].shape == (4, 4)
 
 
-def test_a_stirrer_that_goes_and_comes_back():
+def test_a_stirrer_that_is_removed_and_returned():
     watcher = monitor()
     take(watcher, said("raw", boxes=BOTH), 2)
     events, _ = take(watcher, said("raw", boxes=[PAN]), 3, start=2.0)
@@ -75,10 +75,10 @@ def test_a_stirrer_that_goes_and_comes_back():
     assert names(events) == ["stirrer returned"]
 
 
-def test_without_a_pan_the_state_stands_still_and_is_new_when_one_returns():
+def test_the_state_is_kept_without_a_pan_then_restarts():
     watcher = monitor()
     take(watcher, said("burnt", boxes=BOTH), 2)
-    # What the model says of an empty hob counts for nothing.
+    # The model's state of an empty hob does not count.
     events, reading = take(watcher, said("golden", boxes=[STIRRER]), 3, start=2.0)
     assert names(events) == ["pan removed"]
     assert reading.state == "burnt"
@@ -96,7 +96,7 @@ def test_a_model_without_boxes_finds_the_pan_by_its_mask():
     assert names(events) == ["pan removed"]
 
 
-def test_a_model_of_states_alone_or_of_masks_alone_is_watched():
+def test_a_model_of_one_task_is_watched():
     events, reading = take(monitor(det=()), said("raw", boxes=None), 2)
     assert names(events) == ["state changed"] and set(reading.result) == {"classification"}
     mask = np.full((4, 4), 255, np.uint8)
@@ -105,7 +105,7 @@ def test_a_model_of_states_alone_or_of_masks_alone_is_watched():
     assert events == [] and reading.state is None and (reading.result["segmentation"]["mask"] == 255).all()
 
 
-def test_the_mask_does_not_follow_one_frame():
+def test_the_mask_ignores_a_single_frame():
     watcher = monitor()
     left = np.zeros((4, 8), np.uint8)
     left[:, :4] = 255
@@ -113,11 +113,11 @@ def test_the_mask_does_not_follow_one_frame():
     assert (watcher.take(said(mask=255 - left), 2.0).result["segmentation"]["mask"] == left).all()
     _, reading = take(watcher, said(mask=255 - left), 2, start=2.1)
     assert (reading.result["segmentation"]["mask"] == 255 - left).all()
-    # A camera that changes its size starts anew.
+    # Another image size restarts it.
     assert watcher.take(said(mask=np.zeros((2, 2), np.uint8)), 9.0).result["segmentation"]["mask"].shape == (2, 2)
 
 
-def test_a_lost_source_is_reported_once_and_its_return():
+def test_a_lost_source_and_its_return_are_reported_once():
     watcher = monitor()
     take(watcher, said("raw", boxes=BOTH), 1)
     assert watcher.idle(3.0) == ()
@@ -127,11 +127,11 @@ def test_a_lost_source_is_reported_once_and_its_return():
     assert watcher.idle(8.5) == ()
 
 
-def test_a_source_that_never_gives_a_frame_is_lost_too():
+def test_a_source_without_any_frame_is_lost():
     watcher = monitor()
     assert watcher.idle(100.0) == ()
     assert names(watcher.idle(105.0)) == ["source lost"]
-    # A recording that starts late has times of its own.
+    # A recording that starts late has its own times.
     assert names(watcher.take(said("raw", boxes=BOTH), 0.0).events) == ["source returned"]
 
 
@@ -143,7 +143,7 @@ def test_times_must_rise(time):
         watcher.see(frame(0), time)
 
 
-def test_impossible_options_are_all_named():
+def test_invalid_options_are_all_named():
     with pytest.raises(MonitorError) as error:
         MonitorOptions(half_life=0, margin=1.5, lost_after=float("nan"), strong=True, order=("a", "a"))
     for name in ("half_life", "margin", "lost_after", "strong", "order"):
@@ -156,12 +156,12 @@ def test_options_must_name_the_models_classes():
         monitor(MonitorOptions(order=("raw", "golden")))
     with pytest.raises(MonitorError, match="expected names ladle, but the model's boxes are pan, stirrer"):
         monitor(MonitorOptions(expected=("ladle",)))
-    # The default suits models that know no stirrer.
+    # The default suits models without a stirrer.
     assert Monitor(FakePredictor(det=("pan",)), MonitorOptions())
 
 
-def test_memory_is_flat_over_20_000_frames():
-    """A soak: trembling and false boxes, changing states, a pan that comes and goes, sources lost."""
+def test_memory_is_constant_over_20_000_frames():
+    """Soak test: noisy and false boxes, changing states, a pan that is removed and returned."""
     rng = np.random.default_rng(0)
     mask = np.zeros((24, 32), np.uint8)
     mask[4:20, 8:28] = 255

@@ -18,7 +18,7 @@ def sure_of(name, value=0.97):
 
 
 def run(states, words, *, step=0.25, start=0.0):
-    """States after each frame's likeliest state, frames `step` seconds apart."""
+    """Return the state after each frame, frames `step` seconds apart."""
     seen = []
     for number, word in enumerate(words):
         states.update(sure_of(*word) if isinstance(word, tuple) else sure_of(word), start + number * step)
@@ -27,20 +27,20 @@ def run(states, words, *, step=0.25, start=0.0):
 
 
 @given(st.floats(0, 0.4), st.floats(0, 0.4), st.floats(0.9, 10))
-def test_two_short_steps_weigh_as_much_as_one_long(first, second, half_life):
+def test_weight_of_two_short_steps_is_that_of_one_long(first, second, half_life):
     kept = (1 - weight_of(first, half_life)) * (1 - weight_of(second, half_life))
     assert kept == pytest.approx(1 - weight_of(first + second, half_life))
     assert weight_of(half_life, half_life) == pytest.approx(0.5)
 
 
-def test_one_frame_after_a_gap_does_not_decide_alone():
+def test_one_frame_after_a_gap_does_not_decide():
     assert weight_of(1e9, 1.0) == MAX_WEIGHT
     states = smoother(ordered=False)
     run(states, "aaaaaa")
     assert run(states, "b", start=1000.0) == ["a"]
 
 
-def test_there_is_no_state_before_a_half_life_of_evidence():
+def test_no_state_before_a_half_life():
     states = smoother()
     assert states.likeliest is None and states.probabilities == {}
     assert run(states, "aaaaa") == [None, None, None, None, "a"]
@@ -48,14 +48,14 @@ def test_there_is_no_state_before_a_half_life_of_evidence():
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_state_does_not_flicker_where_frames_do(ordered):
+def test_a_state_does_not_flicker(ordered):
     states = smoother(ordered=ordered)
     seen = run(states, "aaaaa" + "babababababbaaabbabb" + "bbbbbbb")
     assert len(list(itertools.groupby(seen[4:]))) == 2  # a, then b, once
     assert seen[-1] == "b"
 
 
-def test_the_margin_holds_a_state_that_is_only_slightly_behind():
+def test_the_margin_keeps_a_state_slightly_behind():
     narrow, wide = smoother(margin=0.0), smoother(margin=0.4)
     for states in (narrow, wide):
         run(states, "aaaaa")
@@ -69,7 +69,7 @@ def test_the_margin_holds_a_state_that_is_only_slightly_behind():
 def test_ordered_states_move_one_step_at_a_time():
     states = smoother()
     run(states, "aaaaa")
-    # Evidence for d is plain, but never strong.
+    # Evidence for d is clear, but never strong.
     seen = run(states, [("d", 0.85)] * 24, start=2.0)
     assert [name for name, _ in itertools.groupby(seen)] == ["a", "b", "c", "d"]
     durations = [len(list(group)) * 0.25 for name, group in itertools.groupby(seen) if name in "bc"]
@@ -78,7 +78,7 @@ def test_ordered_states_move_one_step_at_a_time():
     assert [name for name, _ in itertools.groupby(back)] == ["d", "c", "b", "a"]
 
 
-def test_strong_evidence_leaps_and_strong_1_never_does():
+def test_strong_evidence_skips_states():
     for strong, expected in ((0.75, ["a", "b", "d"]), (1.0, ["a", "b", "c", "d"])):
         states = smoother(strong=strong, half_life=0.5)
         run(states, "aaaaa")
@@ -86,14 +86,14 @@ def test_strong_evidence_leaps_and_strong_1_never_does():
         assert [name for name, _ in itertools.groupby(seen)] == expected
 
 
-def test_unordered_states_go_anywhere():
+def test_unordered_states_skip_states():
     states = smoother(ordered=False)
     run(states, "aaaaa")
     seen = run(states, [("d", 0.85)] * 12, start=2.0)
     assert [name for name, _ in itertools.groupby(seen)] == ["a", "d"]
 
 
-def test_a_restart_forgets():
+def test_restart_forgets():
     states = smoother()
     run(states, "aaaaa")
     states.restart()
@@ -113,20 +113,20 @@ def changes(thing, seen, step=0.1, start=0.0):
     return found
 
 
-def test_absence_counts_after_it_has_held():
+def test_absence_counts_after_the_hold():
     thing = presence()
     (change,) = changes(thing, "1" * 20 + "0" * 30)
     when, there = change
-    # Half a life until sightings fall below one half, and then the hold.
+    # Detections fall below one half after half a half-life; then comes the hold.
     assert not there and 3.0 <= when <= 3.6
     assert thing.confidence > 0.9
     ((when, there),) = changes(thing, "1" * 30, start=5.0)
     assert there and 6.0 <= when <= 6.6
 
 
-def test_a_thing_that_is_now_and_then_overlooked_is_not_missing():
+def test_an_object_missed_now_and_then_is_present():
     assert changes(presence(), "1110" * 20 + "11000" * 2 + "1" * 5) == []
 
 
-def test_what_is_away_from_the_start_is_reported():
+def test_absence_from_the_start_is_reported():
     assert changes(presence(), "0" * 15) == [(1.0, False)]

@@ -8,13 +8,14 @@ from PIL import Image
 
 import panvision.monitor
 from panvision.monitor import sources
-from panvision.monitor.sources import DirectoryCapture, PacedCapture, SourceError, find_source
+from panvision.monitor.errors import SourceError
+from panvision.monitor.sources import DirectoryCapture, PacedCapture, find_source
 from panvision.photos.pixels import ImageError
 from tests.monitor.fakes import FakeCapture, FakeClock
 
 
 class Folder:
-    """A folder that somebody writes into while the capture waits."""
+    """A folder that is written into while the capture waits."""
 
     def __init__(self, path):
         self.path, self.stop, self.clock = path, threading.Event(), FakeClock()
@@ -31,7 +32,7 @@ class Folder:
         return DirectoryCapture(self.path, self.clock, self.stop)
 
     def add(self, *levels):
-        """Write pictures of these levels, each later than the other also on a coarse clock."""
+        """Write images of these levels, each later than the one before, also on a coarse clock."""
         for level in levels:
             self.written += 1
             Image.fromarray(np.full((4, 4, 3), level, np.uint8)).save(self.path / f"{self.written:03}.png")
@@ -56,7 +57,7 @@ def level(found):
     return int(found[0][0, 0, 0])
 
 
-def test_the_newest_picture_of_a_folder_first_and_then_what_comes(folder):
+def test_the_newest_image_of_a_folder_comes_first(folder):
     folder.add(10, 20, 30)
     capture = folder.capture()
     assert level(capture.read()) == 30 and capture.skipped == 0
@@ -67,7 +68,7 @@ def test_the_newest_picture_of_a_folder_first_and_then_what_comes(folder):
     assert capture.read() is None and folder.stop.is_set()
 
 
-def test_a_picture_copied_with_an_old_date_is_new(folder):
+def test_an_image_copied_with_an_old_date_is_new(folder):
     folder.add(10)
     capture = folder.capture()
     capture.read()
@@ -76,7 +77,7 @@ def test_a_picture_copied_with_an_old_date_is_new(folder):
     assert level(capture.read()) == 20
 
 
-def test_a_half_written_picture_is_taken_when_it_is_whole(folder):
+def test_a_half_written_image_is_read_when_complete(folder):
     folder.add(10)
     capture = folder.capture()
     capture.read()
@@ -88,8 +89,8 @@ def test_a_half_written_picture_is_taken_when_it_is_whole(folder):
     assert level(capture.read()) == 20 and looks == [1]
 
 
-def test_the_last_bytes_may_come_without_a_tick_of_the_clock(folder, monkeypatch):
-    """A file system's times are coarse: a picture can become whole while its time of change stays."""
+def test_an_image_completed_within_a_clock_tick_is_read(folder, monkeypatch):
+    """File times are coarse: an image can be completed without a new change time."""
     folder.add(10)
     capture = folder.capture()
     capture.read()
@@ -106,7 +107,7 @@ def test_the_last_bytes_may_come_without_a_tick_of_the_clock(folder, monkeypatch
     assert level(capture.read()) == 20
 
 
-def test_a_broken_picture_does_not_hide_the_others_nor_stay_in_the_way(folder):
+def test_a_broken_image_does_not_hide_others(folder):
     folder.add(10)
     capture = folder.capture()
     capture.read()
@@ -119,7 +120,7 @@ def test_a_broken_picture_does_not_hide_the_others_nor_stay_in_the_way(folder):
     assert level(capture.read()) == 30
 
 
-def test_a_folder_that_goes_away_is_lost(folder):
+def test_a_removed_folder_is_lost(folder):
     folder.add(10)
     capture = folder.capture()
     capture.read()
@@ -135,7 +136,7 @@ def test_a_recording_is_played_at_its_own_pace():
     clock = FakeClock()
     paced = PacedCapture(FakeCapture([1, 2, 3, 4]), clock)
     assert [paced.read()[1] for _ in range(2)] == pytest.approx([0.0, 0.1])
-    clock.now += 0.15  # whoever takes the frames is late
+    clock.now += 0.15  # the consumer is late
     assert paced.read()[1] == pytest.approx(0.2) and clock.waits == pytest.approx([0.1])
     assert paced.read()[1] == pytest.approx(0.3) and clock.waits == pytest.approx([0.1, 0.05])
     assert paced.read() is None
@@ -145,12 +146,12 @@ def test_a_recording_is_played_at_its_own_pace():
     ("text", "name", "live"),
     [("0", "camera 0", True), ("rtsp://me:secret@10.0.0.1/live?x=1", "rtsp://10.0.0.1/live?x=1", True)],
 )
-def test_what_the_user_means(text, name, live):
+def test_find_source_cameras_and_streams(text, name, live):
     found = find_source(text, FakeClock(), threading.Event())
     assert (found.name, found.live, found.recorded) == (name, live, False)
 
 
-def test_a_file_is_a_recording_and_a_folder_is_live(tmp_path):
+def test_find_source_files_and_folders(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"")
     stop = threading.Event()
     recording = find_source(str(tmp_path / "clip.mp4"), FakeClock(), stop)

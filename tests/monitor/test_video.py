@@ -2,12 +2,12 @@ import cv2
 import numpy as np
 import pytest
 
-from panvision.monitor.sources import SourceError
+from panvision.monitor.errors import SourceError
 from panvision.monitor.video import VideoFile, open_file
 
 
 def colour(number, size=(48, 64)):
-    """Frames that survive an encoder: each a level of its own, more red than blue."""
+    """Return a frame that survives an encoder: its own level, more red than blue."""
     image = np.full((*size, 3), 10 * number, np.uint8)
     image[:, :, 0] = 200
     return image
@@ -23,7 +23,7 @@ def read_back(path):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".webm"])
-def test_what_is_written_is_read_with_its_times_and_colours(tmp_path, suffix, capfd):
+def test_a_written_video_is_read_back(tmp_path, suffix, capfd):
     path = tmp_path / f"clip{suffix}"
     with VideoFile(path, 10.0) as video:
         for number in range(8):
@@ -44,22 +44,22 @@ def levels(path):
     return [round(float(image[:, :, 1].mean()) / 10) for image, _ in read_back(path)[1]]
 
 
-def test_frames_of_uneven_times_become_a_video_of_even_pace(tmp_path):
+def test_uneven_frames_become_a_video_of_constant_rate(tmp_path):
     with VideoFile(tmp_path / "a.avi", 10.0, longest_gap=1.0) as video:
         for number, time in enumerate([0.0, 0.1, 0.13, 0.5, 60.0, 60.1], start=1):
             video.write(colour(number), time)
-    # The third falls into the second's slot; until the fourth three slots pass; over the minute it does not wait.
+    # The third has the second's slot; the fourth comes three slots later; the minute is cut.
     assert levels(tmp_path / "a.avi") == [1, 2, 4, 4, 4, 4, 5, 6]
 
 
-def test_frames_of_another_size_and_odd_sides_fit(tmp_path):
+def test_frames_of_other_sizes_are_resized(tmp_path):
     with VideoFile(tmp_path / "a.avi", 10.0) as video:
         video.write(colour(1, (47, 63)), 0.0)
         video.write(colour(2, (90, 120)), 0.1)
     assert [image.shape for image, _ in read_back(tmp_path / "a.avi")[1]] == [(46, 62, 3)] * 2
 
 
-def test_after_an_error_or_without_a_frame_nothing_is_left(tmp_path):
+def test_nothing_is_left_after_an_error_or_without_frames(tmp_path):
     with pytest.raises(RuntimeError), VideoFile(tmp_path / "a.avi", 10.0) as video:
         video.write(colour(1), 0.0)
         raise RuntimeError
@@ -68,19 +68,19 @@ def test_after_an_error_or_without_a_frame_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_cannot_be_written_are_refused(tmp_path):
-    with pytest.raises(SourceError, match=r"a\.gif: not a video's name.*\.mp4, \.avi, \.mkv"):
+def test_unsupported_names_are_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"a\.gif: not a supported video name.*\.mp4, \.avi, \.mkv"):
         VideoFile(tmp_path / "a.gif", 10.0)
 
 
-def test_a_file_that_is_no_video_is_one_error_and_says_nothing_else(tmp_path, capfd):
+def test_another_file_is_one_error(tmp_path, capfd):
     (tmp_path / "a.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(SourceError, match=r"a\.mp4: cannot be opened"):
         open_file(tmp_path / "a.mp4")
     assert capfd.readouterr() == ("", "")
 
 
-def test_times_rise_where_a_files_do_not():
+def test_times_rise_where_those_of_the_file_do_not():
     class Capture:
         times = iter([0.0, 40.0, 40.0, 0.0, float("nan"), 400.0])
 
@@ -94,5 +94,5 @@ def test_times_rise_where_a_files_do_not():
     from panvision.monitor.video import VideoCapture
 
     capture = VideoCapture(Capture())
-    assert capture.missing == 0  # nobody knows how many there are
+    assert capture.missing == 0  # the number of frames is unknown
     assert [capture.read()[1] for _ in range(6)] == pytest.approx([0.0, 0.04, 0.08, 0.12, 0.16, 0.4])

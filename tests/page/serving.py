@@ -1,29 +1,42 @@
-"""`panvision page` in a process of its own, which tells every address that it turns to."""
+"""A page over HTTP: in a thread of the tests, or as the command in a process of its own."""
 
 import http.client
+import io
+import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-# Connections and look-ups of names, whoever makes them.
+import numpy as np
+from PIL import Image
+
+# Prints every host that the process connects to or looks up. A shell that runs the tests in the background ignores
+# SIGINT, and so would the page.
 WATCHED = """
-import signal, sys
-# A shell that runs the tests in the background has Ctrl-C ignored.
+import signal
+import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+EVENTS = {"connect": 1, "sendto": 1, "getaddrinfo": 0, "gethostbyname": 0, "gethostbyaddr": 0}
 def hook(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
-        address = arguments[1] if event in ("socket.connect", "socket.sendto") else arguments[0]
-        host = address[0] if isinstance(address, tuple) else address
-        print("TURNED TO", host, file=sys.stderr, flush=True)
+    if event.startswith("socket.") and event[7:] in EVENTS:
+        address = arguments[EVENTS[event[7:]]]
+        print("HOST", address[0] if isinstance(address, tuple) else address, file=sys.stderr, flush=True)
 sys.addaudithook(hook)
 from panvision.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def png(image: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    return content.getvalue()
 
 
 def free_port() -> int:
@@ -32,21 +45,49 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-class Served:
-    """A running page. Use it as a context.
+class Site:
+    """A page on a port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> http.client.HTTPResponse:
+        """The response to a request, with its body in `content`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            response.content = response.read()
+            return response
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: bytes) -> tuple[int, list[dict[str, Any]]]:
+        """Status and JSON lines of the response to a body."""
+        response = self.ask("POST", path, body)
+        return response.status, [json.loads(line) for line in response.content.splitlines()]
+
+    def raw(self, text: bytes) -> bytes:
+        """The response to these bytes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(text)
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+class Served(Site):
+    """`panvision page` in its own process. Use it as a context.
 
     Attributes:
-        port, url: where it is.
-        temporary: the folder in which it keeps its temporary one.
+        temporary: the folder for its temporary files.
     """
 
     def __init__(self, folder: Path, *options: object) -> None:
-        self.port = free_port()
+        super().__init__(free_port())
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         self._log = folder / "log"
-        command = [sys.executable, "-c", WATCHED, "page", "--port", self.port, *options]
-        self._command = list(map(str, command))
+        self._command = [sys.executable, "-c", WATCHED, "page", "--port", str(self.port), *map(str, options)]
 
     def __enter__(self) -> Self:
         env = dict(os.environ, TMPDIR=str(self.temporary))
@@ -54,42 +95,27 @@ class Served:
             self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
         ended = threading.Timer(120, self.process.kill)
         ended.start()
-        said = self.process.stdout.readline()
+        line = self.process.stdout.readline()
         ended.cancel()
-        found = re.match(r"(http://127\.0\.0\.1:\d+)  \(Ctrl-C stops it\)\n", said)
-        assert found, said + self.log
-        self.url = found[1]
+        assert line == f"http://127.0.0.1:{self.port}  (Ctrl-C stops it)\n", line + self._log.read_text()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it by a signal: without an error, and without a file left."""
+        self.process.send_signal(number)
         code = self.process.wait(30)
-        self.process.stdout.close()
-        assert code == 0 and "Traceback" not in self.log, self.log
-        assert not [path for path in self.temporary.iterdir() if path.is_dir()], "its temporary folder goes with it"
-        assert self.turned_to <= {"127.0.0.1"}
+        words = re.sub(r"HOST .*\n", "", self._log.read_text())
+        assert (code, words, list(self.temporary.iterdir())) == (0, "", [])
 
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    @property
-    def turned_to(self) -> set[str]:
-        """Hosts that the server has turned to."""
-        return set(re.findall(r"TURNED TO (.*)", self.log))
-
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        """Status and body of an answer."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+    def __exit__(self, *_: object) -> None:
         try:
-            connection.request(method, path, body, named)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            if self.process.poll() is None:
+                self.stop()
         finally:
-            connection.close()
+            self.process.kill()
+            self.process.stdout.close()
 
-    def upload(self, name: str, content: bytes) -> tuple[int, bytes]:
-        head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
-        body = head + content + b"\r\n--x--\r\n"
-        return self.ask("POST", "/gradio_api/upload", body, Content_Type="multipart/form-data; boundary=x")
+    @property
+    def hosts(self) -> set[str]:
+        """Every host that it has turned to."""
+        return set(re.findall(r"HOST (.*)", self._log.read_text()))

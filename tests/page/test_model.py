@@ -4,13 +4,12 @@ import pytest
 
 from panvision.inference.predictor import Predictor
 from panvision.page.model import Controls, PageError, SharedModel
+from tests.page.conftest import CONTROLS
 from tests.tiny import INFO, ColourBackend, picture
-
-CONTROLS = Controls(score=0.3, nms=0.5)
 
 
 class Crowded(ColourBackend):
-    """Notes how many are in it at a time; each waits for company, as long as there may be some."""
+    """Counts the threads in it; each waits for another one for a moment."""
 
     def __init__(self):
         super().__init__()
@@ -28,7 +27,7 @@ class Crowded(ColourBackend):
         return found
 
 
-def test_one_at_a_time_uses_the_model():
+def test_predict_is_used_by_one_thread_at_a_time():
     backend = Crowded()
     model = SharedModel(Predictor(backend))
     threads = [threading.Thread(target=model.predict, args=(picture(), CONTROLS)) for _ in range(4)]
@@ -39,15 +38,21 @@ def test_one_at_a_time_uses_the_model():
     assert (len(backend.batches), backend.most) == (4, 1)
 
 
-def test_the_sliders_thresholds_hold_for_one_picture(model):
+def test_predict_thresholds_hold_for_one_image(model):
     image = picture(box=(4, 4, 24, 24))
     assert model.predict(image, CONTROLS)["detection"]["boxes"]
     assert not model.predict(image, Controls(score=1.0, nms=0.5))["detection"]["boxes"]
     assert model.predictor.score_threshold == INFO.thresholds.score
 
 
-def test_what_the_model_cannot_do_is_told(model):
-    with pytest.raises(PageError, match="score_threshold must lie in 0 to 1"):
-        model.predict(picture(), Controls(score=2.0, nms=0.5))
+def test_predict_names_what_is_wrong(model):
     with pytest.raises(PageError, match="has no pixels"):
         model.predict(picture()[:0], CONTROLS)
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [("0.7", 0.7), ("5", 1.0), ("-1", 0.0), ("x", 0.3), ("", 0.3), ("nan", 0.3), ("inf", 0.3), ("[1]", 0.3)],
+)
+def test_controls_changed_stay_in_their_range(text, score):
+    assert CONTROLS.changed({"score": text, "other": "1"}) == Controls(score=score, nms=0.5)

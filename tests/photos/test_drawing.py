@@ -12,7 +12,7 @@ def grey(width: int, height: int) -> np.ndarray:
     return np.full((height, width, 3), 100, dtype=np.uint8)
 
 
-def test_mask_is_tinted_inside_outlined_at_the_edge_and_untouched_outside() -> None:
+def test_overlay_mask_inside_edge_and_outside() -> None:
     mask = np.zeros((60, 80), np.uint8)
     mask[20:40, 30:60] = 255
     drawn = overlay_mask(grey(80, 60), mask, line=2)
@@ -28,7 +28,7 @@ def test_a_mask_that_reaches_the_border_has_no_line_there() -> None:
 
 
 def test_a_mask_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="alike"):
+    with pytest.raises(ValueError, match="same"):
         overlay_mask(grey(20, 10), np.zeros((20, 10), np.uint8))
 
 

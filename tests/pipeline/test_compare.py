@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from panvision.cli.compare import CompareError, results_of
 from panvision.cli.main import main
+from panvision.experiments.revisions import RevisionError, results_of
 from tests.evaluation.made import all_results
 from tests.pipeline.scratch import Scratch, environment
 
@@ -28,7 +28,7 @@ stages:
 
 
 def evaluated(repo: Scratch, *, cls: float, **quality: float) -> None:
-    """Put results there as if the stage had made them."""
+    """Write results as if the stage had made them."""
     (repo.folder / "quality").write_text(json.dumps(quality))
     (repo.folder / "params.yaml").write_text(f"loss:\n  cls: {cls}\n")
     for task, results in all_results(**quality).items():
@@ -58,7 +58,7 @@ def repo(tmp_path_factory) -> Scratch:
 
 @pytest.fixture
 def compare(repo, capsys):
-    """Compares two revisions, gives what was printed."""
+    """Compares two revisions, returns the output."""
 
     def command(*arguments: str) -> str:
         assert main(["compare", *arguments, "--path", str(repo.folder), "--resamples", "100"]) == 0
@@ -79,7 +79,7 @@ def test_a_commit_an_experiment_and_the_workspace_are_compared(repo, compare):
     assert repo.run("git", "status", "--porcelain") == before  # nothing was checked out
 
 
-def test_it_is_said_plainly_in_text_and_markdown(compare):
+def test_text_and_markdown(compare):
     said = compare("HEAD")
     assert said.startswith("More than noise: better: segmentation miou") and "within noise" in said
     assert "segmentation: 12 common test images in 6 groups" in said
@@ -90,19 +90,19 @@ def test_it_is_said_plainly_in_text_and_markdown(compare):
     assert {line.count("|") for line in rows} == {7}
 
 
-def test_what_is_missing_is_named_with_the_remedy(repo, tmp_path):
-    with pytest.raises(CompareError, match=r"^no-such: no git revision and no DVC experiment.*dvc exp list"):
+def test_missing_results_are_named_with_the_remedy(repo, tmp_path):
+    with pytest.raises(RevisionError, match=r"^no-such: neither a git revision nor a DVC experiment.*dvc exp list"):
         results_of(repo.folder, "no-such")
-    with pytest.raises(CompareError, match=r"^empty:reports/results/segmentation\.json: not in that revision"):
+    with pytest.raises(RevisionError, match=r"^empty:reports/results/segmentation\.json: not in that revision"):
         results_of(repo.folder, "empty")
     clone = tmp_path / "clone"
     repo.run("git", "clone", "--quiet", str(repo.folder), str(clone))
-    with pytest.raises(CompareError, match=r"^HEAD:reports/results/segmentation\.json: is neither.*dvc fetch"):
+    with pytest.raises(RevisionError, match=r"^HEAD:reports/results/segmentation\.json: neither in.*dvc fetch"):
         results_of(clone, "HEAD")
     shutil.rmtree(clone)
 
 
-def test_the_command_says_what_is_wrong_in_one_line(repo, capsys):
+def test_an_error_is_one_line(repo, capsys):
     assert main(["compare", "no-such", "--path", str(repo.folder)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["compare", "poor", "--path", str(Path(repo.folder).parent)]) == 1

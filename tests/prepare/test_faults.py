@@ -212,7 +212,7 @@ ALSO = {
     ("detection", "image_id_twice"): {"annotation_unknown_image"},
     ("detection", "boxes_rotated"): {"exif_rotated"},
 }
-# Codes with a test of their own below, and those that only validate finds.
+# Codes with a separate test below, and those that only validate finds.
 BELOW = {"set_unusable", "image_too_large", "image_tiny", "name_unreadable", "not_permitted"}
 ELSEWHERE = {
     "label_conflict",
@@ -315,7 +315,7 @@ def test_a_name_that_is_no_text(tmp_path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_carriage_return_in_a_name_breaks_no_table(tmp_path, task):
-    """Whether a folder's listing or an annotation file tells the name; any other sign may stand in one."""
+    """The name may come from a folder or an annotation file; any other character is allowed."""
     root = small_set(tmp_path, task)
     image = root / IMAGE[task]
     odd = image.with_name("q\"u,o;t\ne'<b>.png")
@@ -430,33 +430,6 @@ def test_boxes_without_area_can_be_refused(tmp_path, kind):
     assert [found.severity for found in (*dropped.problems, *refused.problems)] == ["warning", "error"]
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        "[]",
-        '{"images": 3}',
-        "[" * 100_000,
-        json.dumps({"images": [3], "categories": [None], "annotations": ["x"]}),
-        json.dumps({**coco([("d100.png", 40, 30)], []), "annotations": None}),
-    ],
-)
-def test_foreign_json_does_not_crash(tmp_path, document):
-    root = detection_set(tmp_path, count=1)
-    (root / "_annotations.coco.json").write_text(document)
-    assert {"annotations_broken", "annotations_incomplete", "annotation_broken"} & set(
-        codes(check(tmp_path, "detection"))
-    )
-
-
-@pytest.mark.parametrize(
-    "value", [[1, 2, 3], ["1", 2, 3, 4], [True, 0, 1, 1], [10**400, 0, 1, 1], [1e308, 0, 1e308, 1]]
-)
-def test_odd_boxes_do_not_crash(tmp_path, value):
-    root = detection_set(tmp_path, count=3)
-    change_one(root, bbox=value)
-    assert codes(check(tmp_path, "detection")) in (["box_not_finite"], ["box_outside"], ["annotation_broken"])
-
-
 @pytest.mark.parametrize("name", ["/etc/passwd.png", "C:\\a.png", "a\0.png", "x" * 5000 + ".png", "..\\..\\a.png"])
 def test_odd_file_names_do_not_crash(tmp_path, name):
     root = detection_set(tmp_path, count=3)
@@ -520,8 +493,8 @@ def test_any_class_name_is_a_class_or_a_problem(tmp_path_factory, name):
     if name in reading.classes:
         assert [sample.file for sample in reading.samples] == [f"images/{name}/a.png"]
     else:
-        told = in_tables(f"images/{path.parent.name}")
-        assert any(found.file == told for found in reading.problems) or name.startswith(".")
+        written = in_tables(f"images/{path.parent.name}")
+        assert any(found.file == written for found in reading.problems) or name.startswith(".")
 
 
 def in_tables(file):

@@ -1,4 +1,4 @@
-"""A finished pipeline run written by hand, for the report to show."""
+"""A finished pipeline run, written by hand."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,11 @@ from pathlib import Path
 from panvision.core.files import write_json, write_rows
 from panvision.dataset.problems import problem, write_problems
 from panvision.evaluation.results import Results
-from panvision.inference.predictor import Predictor
 from panvision.report.inputs import CURVE_COLUMNS
 from panvision.report.page import RunFiles, build_report
 from panvision.report.settings import ReportSettings
-from tests.evaluation.test_score import CLASSES, HEIGHT, WIDTH, World, right_half
-from tests.tiny import ColourBackend, picture
+from tests.evaluation.world import CLASSES, HEIGHT, WIDTH, World, right_half
+from tests.tiny import PartBackend, picture
 
 BOX = (16, 12, 48, 36)
 SPLITS = {"train": 4, "val": 1, "test": 2}
@@ -110,16 +109,16 @@ CONFIG = {"seed": 42, "model": {"backbone": "resnet10", "weights": "none"}, "exp
 
 
 def image(row: int, **values) -> dict:
-    """What the per-image results have of one picture."""
+    """The record of one image."""
     common = {"file": f"images/{row:02d}.png", "sha256": "0" * 64, "group": f"g{row}", "width": WIDTH, "height": HEIGHT}
     return {**common, **values}
 
 
 def box_image(row: int, truth, found) -> dict:
-    """Likewise; truth is (x1, y1, x2, y2, label), found (x1, y1, x2, y2, label, score, match, iou), best first."""
+    """A record of boxes: truth (4 edges, label), found (4 edges, label, score, match, iou), best first."""
     values = {
         "boxes": [list(box[:4]) for box in found],
-        **{key: [box[place] for box in found] for place, key in enumerate(("labels", "scores", "match", "iou"), 4)},
+        **{key: [box[column] for box in found] for column, key in enumerate(("labels", "scores", "match", "iou"), 4)},
         "hits": {"all": [0] * len(found)},
         "ignored": {"all": [0] * len(found)},
     }
@@ -128,7 +127,7 @@ def box_image(row: int, truth, found) -> dict:
     )
 
 
-# One picture of each set has a fault.
+# One image of each dataset has a mistake.
 RESULTS = {
     "segmentation": [
         image(0, pixels=[5000, 700, 300, 6288], boundary={"mean": 2.25, "p95": 9.0}),
@@ -148,7 +147,7 @@ RELIABILITY = [("as shipped", 0.62, 0.5, 2), ("as shipped", 0.9, 0.75, 4), ("sca
 
 
 class Run(World):
-    """World, with the metrics, results, curves and plots that the other stages would have made."""
+    """World, with the metrics, results, curves and plots of the other stages."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -158,14 +157,15 @@ class Run(World):
         self.add("detection", [(picture(WIDTH, HEIGHT, box=BOX), [(*BOX, 1)]), (picture(WIDTH, HEIGHT), [])])
         states = [(picture(WIDTH, HEIGHT, colour=(120, 0, 0)), "browned"), (picture(WIDTH, HEIGHT), "fresh")]
         self.add("classification", states)
-        for name, figures in METRICS.items():
-            write_json(self.metrics / f"{name}.json", figures)
+        for name, values in METRICS.items():
+            write_json(self.metrics / f"{name}.json", values)
         for name in ("baselines", "previous"):
             write_json(self.metrics / f"{name}.json", {})
         self.config = root / "models/config.json"
         write_json(self.config, CONFIG)
         for task, images in RESULTS.items():
             self.write_results(task, images)
+        self.predict()
         write_problems(self.problems, [problem("mask_empty", "segmentation/masks/00.png", "marks no pan")])
         self.write_curves("phase1", 1)
         self.write_curves("phase2", 5)
@@ -176,35 +176,45 @@ class Run(World):
         self.write_confusion([("browned", "browned"), ("frozen", "fresh"), ("frozen", "frozen")])
 
     def write_curves(self, phase: str, epochs: int) -> None:
-        # A column that the report does not know, and mAP undefined in the first epoch.
-        rows = [
-            [epoch, 1e-3 / epoch, *([1.0 / epoch] * 8), 0.5, None if epoch == 1 else 0.25, 0.75, 9.0]
-            for epoch in range(1, epochs + 1)
-        ]
-        write_rows(self.reports / f"curves/{phase}.csv", (*CURVE_COLUMNS, "grad_norm"), rows)
+        # With a column that the report does not know, and mAP undefined in the first epoch.
+        columns = (*CURVE_COLUMNS, "grad_norm")
+        rows = []
+        for epoch in range(1, epochs + 1):
+            own = {"epoch": epoch, "lr": 1e-3 / epoch, "miou": 0.5, "accuracy": 0.75, "grad_norm": 9.0}
+            own["map50"] = None if epoch == 1 else 0.25
+            rows.append([own.get(column, 1.0 / epoch) for column in columns])
+        write_rows(self.reports / f"curves/{phase}.csv", columns, rows)
 
     def write_confusion(self, pairs) -> None:
         write_rows(self.reports / "plots/confusion.csv", ("actual", "predicted"), pairs)
 
-    def write_results(self, task: str, images) -> None:
+    def write_results(self, task: str, images, *, trained: bool = True) -> None:
         names = CLASSES[task]
-        results = Results(task, "test", trained=True, classes=names, images=images, thresholds=[None] * len(names))
+        results = Results(task, "test", trained, classes=names, images=images, thresholds=[None] * len(names))
         results.write(self.reports / f"results/{task}.json")
 
-    def change(self, metric: str, **figures) -> None:
+    def predict(self, backend=None, **model) -> None:
+        """Write predictions.json, with some values of the model replaced."""
+        predictions = self.evaluate(backend, resamples=0).predictions
+        predictions.model.update(model)
+        predictions.write(self.reports / "results/predictions.json")
+
+    def change(self, metric: str, **values) -> None:
         path = self.metrics / f"{metric}.json"
-        write_json(path, {**json.loads(path.read_text()), **figures})
+        write_json(path, {**json.loads(path.read_text()), **values})
 
     def train_only(self, *tasks: str) -> None:
-        """The metrics as a model of these tasks gets them."""
+        """Write the metrics and results of a model of these tasks."""
+        self.predict(PartBackend(*tasks))
         for task in {"segmentation", "detection", "classification"} - set(tasks):
             nothing = {
                 name: dict.fromkeys(value) if isinstance(value, dict) else None for name, value in METRICS[task].items()
             }
             write_json(self.metrics / f"{task}.json", nothing)
+            self.write_results(task, [], trained=False)
 
     def rename(self, task: str, row: int, name: str, *, split: str = "test") -> None:
-        """Give one picture of a set another file name."""
+        """Give one image of a dataset another file name."""
         self.write_results(
             task,
             [
@@ -222,13 +232,13 @@ class Run(World):
             for kind, file, *rest in self.split_rows
         ]
         self.write_splits()
+        self.predict()
 
     def write_splits(self) -> None:
         write_rows(self.splits, ("task", "file", "group", "split"), self.split_rows)
 
-    def page(self, backend=None, **settings) -> str:
+    def page(self, **settings) -> str:
         return build_report(
-            Predictor(backend or ColourBackend()),
             files=RunFiles(self.prepared, self.splits, self.problems, self.config, self.metrics, self.reports),
             data=self.data,
             settings=self.settings.model_copy(update=settings),

@@ -30,31 +30,31 @@ def archive(run):
 def test_a_packed_square_gets_its_proportion_back(run, archive, size, shown) -> None:
     run.add("classification", [(picture(*size), "fresh")])
     tile = archive().tile("classification/images/00.png", 240, labelled=True)
-    assert (tile.width, tile.height) == shown and pixels(tile.picture).shape == (shown[1], shown[0], 3)
+    assert (tile.width, tile.height) == shown and pixels(tile.uri).shape == (shown[1], shown[0], 3)
 
 
 def test_a_mask_is_shown_on_its_picture_and_only_where_labels_are_asked_for(archive) -> None:
     found = archive()
-    shown = pixels(found.tile("segmentation/masks/00.png", 128, labelled=True).picture)
+    shown = pixels(found.tile("segmentation/masks/00.png", 128, labelled=True).uri)
     assert near(shown[40, 100], TINTED) and near(shown[40, 20], (0, 0, 90))
-    assert near(pixels(found.tile("segmentation/images/00.png", 128).picture)[40, 100], BRIGHT)
+    assert near(pixels(found.tile("segmentation/images/00.png", 128).uri)[40, 100], BRIGHT)
 
 
 def test_boxes_are_drawn_at_the_shown_size_all_of_them_or_those_that_are_meant(run, archive) -> None:
     other = (70, 40, 120, 90)
     run.add("detection", [(picture(128, 96), [(*BOX, 1), (*other, 0)])])
     name = "detection/images/00.png"
-    shown = pixels(archive().tile(name, 256, labelled=True).picture)
+    shown = pixels(archive().tile(name, 256, labelled=True).uri)
     assert near(shown[50, 32], class_color(1)) and near(shown[120, 140], class_color(0))
     # As the reasons round them.
-    shown = pixels(archive().tile(name, 256, labelled=True, boxes=[(70.1, 40, 119.9, 90)]).picture)
+    shown = pixels(archive().tile(name, 256, labelled=True, boxes=[(70.1, 40, 119.9, 90)]).uri)
     assert not near(shown[50, 32], class_color(1)) and near(shown[120, 140], class_color(0))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (500, 1), (1, 500)])
 def test_labels_can_be_drawn_on_the_thinnest_picture(run, archive, size) -> None:
     run.add("detection", [(picture(*size), [(0, 0, *size, 1)])])
-    assert archive().tile("detection/images/00.png", 240, labelled=True, boxes=[(0, 0, 1, 1)]).picture
+    assert archive().tile("detection/images/00.png", 240, labelled=True, boxes=[(0, 0, 1, 1)]).uri
 
 
 def test_set_split_and_class_stand_below(run, archive) -> None:
@@ -69,7 +69,7 @@ def test_what_was_not_packed_is_read_from_its_file(run, archive) -> None:
     Image.fromarray(picture(40, 20)).save(run.raw / "detection/images/new.png")
     tile = archive().tile("detection/images/new.png", 80, labelled=True)
     assert (tile.width, tile.height, tile.note) == (80, 40, "detection")
-    assert near(pixels(tile.picture)[20, 60], BRIGHT)
+    assert near(pixels(tile.uri)[20, 60], BRIGHT)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_cannot_or_must_not_be_read_is_not_shown(run, archive, tmp_path, na
     (folder / "link.png").symlink_to(run.raw / "secret.png")
     os.mkfifo(folder / "pipe.png")
     run.data = run.data.model_copy(update={"max_pixels": 80_000})
-    assert archive().tile(name, 64).picture == ""
+    assert archive().tile(name, 64).uri == ""
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_what_cannot_or_must_not_be_read_is_not_shown(run, archive, tmp_path, na
     ],
 )
 def test_pictures_are_told_from_other_files(archive, name, expected) -> None:
-    assert archive().is_picture(name) is expected
+    assert archive().is_image(name) is expected

@@ -31,7 +31,7 @@ def problems():
 
 def test_the_page_shows_figures_counts_and_pictures(run, problems) -> None:
     shown = Page(page(run, problems))
-    assert "1 error, 2 warnings, 0 fixed. Nothing is trained" in shown.text["top"]
+    assert "1 error, 2 warnings, 0 fixed. Fix the errors before training." in shown.text["top"]
     assert "segmentation 7 6 4 1 2 pan 7 4 1 2" in shown.text["data"]
     assert "image_empty error 1 copy the image again" in shown.text["data"]
     assert "classification/images/x the class 'x' has no images" in shown.text["findings"]

@@ -56,7 +56,7 @@ def test_errors_come_first_and_files_in_their_order(tmp_path) -> None:
     ]
     assert [one.file for one in found[0].listed] == ["detection/images/a.png", "detection/images/z.png"]
     assert [names(exhibit) for exhibit in found[0].exhibits] == [["detection/images/a.png"], ["detection/images/z.png"]]
-    assert found[0].exhibits[0].tiles[0].picture == "" and found[0].exhibits[0].reasons == ["is empty"]
+    assert found[0].exhibits[0].tiles[0].uri == "" and found[0].exhibits[0].reasons == ["is empty"]
 
 
 def test_one_code_of_two_severities_is_two_findings(tmp_path) -> None:
@@ -117,7 +117,7 @@ def test_groups_over_sets_come_first_then_likeness_then_size_and_bursts_last(tmp
     (found,) = drawn([said for _, said in made.values()], tmp_path, groups=rows, limit=100)
     groups = [names(exhibit)[0].removeprefix("detection/images/")[:-5] for exhibit in found.exhibits]
     assert groups == ["both", "many", "few", "name", "burst"]
-    assert found.exhibits[2].reasons == ["2 pictures, joined by look and name"]
+    assert found.exhibits[2].reasons == ["2 images, joined by look and name"]
     (found,) = drawn([said for _, said in made.values()], tmp_path, groups=rows, limit=2)
     assert len(found.exhibits) == 2
 
@@ -145,9 +145,9 @@ def test_real_copies_stand_side_by_side_over_the_sets(sets) -> None:
     found = judged(sets)
     (across,), (within,) = found["copies_across_sets"].exhibits, found["copies_in_set"].exhibits
     assert names(across) == ["classification/images/raw/same.png", "segmentation/images/s0.png"]
-    assert across.reasons == ["2 pictures, joined by pixels"]
+    assert across.reasons == ["2 images, joined by pixels"]
     assert names(within) == ["classification/images/burnt/again.png", "classification/images/burnt/c1200.png"]
-    assert all(tile.picture for tile in across.tiles + within.tiles) and found["copies_in_set"].compared
+    assert all(tile.uri for tile in across.tiles + within.tiles) and found["copies_in_set"].compared
 
 
 def test_real_rivals_stand_side_by_side_with_their_classes(sets) -> None:
@@ -185,7 +185,7 @@ def test_only_the_boxes_that_a_reason_names_are_drawn(sets, monkeypatch) -> None
 
     monkeypatch.setattr(Archive, "tile", noting)
     found = judged(sets)
-    assert found["boxes_duplicated"].exhibits[0].tiles[0].picture
+    assert found["boxes_duplicated"].exhibits[0].tiles[0].uri
     assert asked["detection/images/d100.png"] == [(20, 12, 35, 27), (20, 13, 35, 28)]
 
 

@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panvision.dataset.packed import PackedError
-from panvision.inference.predictor import Predictor
+from panvision.dataset.packed import PackedError, open_packed
+from panvision.evaluation.results import read_predictions, read_results
 from panvision.photos.drawing import MASK_COLOR, MASK_OPACITY, class_color
 from panvision.photos.pixels import ImageError
-from panvision.report.faults import LOOSE_BOX, MISSED, RAGGED_MASK, Fault, Faulty
-from panvision.report.gallery import LACKING, SURPLUS, HeldOut
+from panvision.report.gallery import LACKING, SURPLUS, GallerySource
+from panvision.report.mistakes import LOOSE_BOX, MISSED
 from panvision.report.thumbnails import spread
-from tests.report.run import BOX
-from tests.tiny import ColourBackend, picture
+from tests.report.run import BOX, box_image
+from tests.report.run import image as record
+from tests.tiny import picture
 
-# The halves of `picture`, and what they look like under a mask.
+# The halves of `picture`, with and without a mask.
 DARK, BRIGHT = (0, 0, 90), (220, 220, 220)
 TINTED_DARK, TINTED_BRIGHT = (
     tuple(value + (tint - value) * MASK_OPACITY for value, tint in zip(colour, MASK_COLOR, strict=True))
@@ -23,13 +24,25 @@ TINTED_DARK, TINTED_BRIGHT = (
 )
 
 
-def gallery(run, task, **settings):
-    chosen = run.settings.model_copy(update=settings)
-    return held_out(run, task).spread(chosen.images, chosen.width)
+def source(run, task) -> GallerySource:
+    results = read_results(run.reports / f"results/{task}.json")
+    predictions = read_predictions(run.reports / "results/predictions.json")
+    return GallerySource(task, results, predictions, open_packed(run.prepared / task, task), run.data)
 
 
-def held_out(run, task) -> HeldOut:
-    return HeldOut.open(Predictor(ColourBackend()), task, prepared=run.prepared, splits=run.splits, data=run.data)
+def show(run, task, samples, width=128, *, worst: bool = False):
+    """Evaluate some samples and draw the first."""
+    run.add(task, samples)
+    found = run.evaluate(resamples=0)
+    found.results[task].write(run.reports / f"results/{task}.json")
+    found.predictions.write(run.reports / "results/predictions.json")
+    return (source(run, task).worst if worst else source(run, task).spread)(1, width).shots[0]
+
+
+def half_true() -> np.ndarray:
+    mask = np.zeros((96, 128), np.uint8)
+    mask[:48] = 255  # true: upper half; predicted: right half
+    return mask
 
 
 def pixels(uri: str) -> np.ndarray:
@@ -46,114 +59,84 @@ def near(pixel, colour) -> bool:
     ("rows", "count", "found"),
     [(10, 1, [5]), (10, 2, [2, 7]), (10, 3, [1, 5, 8]), (3, 3, [0, 1, 2]), (2, 9, [0, 1]), (0, 4, []), (5, 0, [])],
 )
-def test_pictures_are_spread_evenly(rows, count, found) -> None:
+def test_spread_is_even(rows, count, found) -> None:
     assert [row - 100 for row in spread(np.arange(100, 100 + rows), count)] == found
 
 
-def test_pictures_come_from_the_test_split_alone(run) -> None:
-    run.split_rows = [("segmentation", f"images/0{row}.png", "g", split) for row, split in enumerate(["test", "val"])]
-    run.split_rows.append(("segmentation", "images/02.png", "g", "test"))
-    run.write_splits()
-    found = gallery(run, "segmentation", images=8)
-    assert [shot.file for shot in found.shots] == ["images/00.png", "images/02.png"]
-    assert found.available == 2
-
-
-def test_masks_are_drawn_on_their_side(run) -> None:
-    mask = np.zeros((96, 128), np.uint8)
-    mask[:48] = 255  # true: upper half; found: right half
-    run.add("segmentation", [(picture(128, 96), mask)])
-    shot = gallery(run, "segmentation").shots[0]
-    assert shot.verdict.short == "IoU 0.33"
+def test_gallery_draws_masks(run) -> None:
+    shot = show(run, "segmentation", [(picture(128, 96), half_true())])
+    assert shot.verdict.short == "IoU 0.33" and not shot.errors
     truth, found = pixels(shot.truth), pixels(shot.prediction)
     assert near(truth[40, 30], TINTED_DARK) and near(truth[80, 30], DARK) and near(truth[80, 100], BRIGHT)
     assert near(found[40, 30], DARK) and near(found[80, 100], TINTED_BRIGHT)
 
 
-def test_boxes_are_drawn_at_the_shown_size(run) -> None:
-    run.add("detection", [(picture(128, 96, box=BOX), [(64, 48, 128, 96, 0)])])
-    shot = gallery(run, "detection", width=256).shots[0]
+def test_gallery_draws_boxes_at_the_shown_size(run) -> None:
+    shot = show(run, "detection", [(picture(128, 96, box=BOX), [(64, 48, 128, 96, 0)])], width=256)
     assert (shot.width, shot.height) == (256, 192) and pixels(shot.truth).shape == (192, 256, 3)
     assert near(pixels(shot.truth)[140, 128], class_color(0))  # left edge of the true lid
-    assert near(pixels(shot.prediction)[45, 32], class_color(1))  # left edge of the stirrer that was found
+    assert near(pixels(shot.prediction)[45, 32], class_color(1))  # left edge of the predicted stirrer
     assert shot.verdict.short == "0 of 1 found, 1 too many"
 
 
-def test_the_prediction_shows_all_three_answers(run) -> None:
-    run.add("classification", [(picture(128, 96, box=BOX), "fresh")])
-    shot = gallery(run, "classification").shots[0]
+def test_gallery_draws_the_whole_prediction(run) -> None:
+    shot = show(run, "classification", [(picture(128, 96, box=BOX), "fresh")])
     shown = pixels(shot.prediction)
     assert near(shown[80, 100], TINTED_BRIGHT) and near(shown[30, 16], class_color(1)) and shown[2, 2].max() < 90
     assert near(pixels(shot.truth)[80, 100], BRIGHT)
 
 
-def faulty(row: int, *kinds) -> Faulty:
-    return Faulty(f"images/{row:02d}.png", 1.0, [Fault(kind, f"fault {number}") for number, kind in enumerate(kinds)])
-
-
-def test_the_worst_come_in_their_order_and_no_more_than_asked_for(run) -> None:
-    worst = [faulty(2, RAGGED_MASK), faulty(0, MISSED), faulty(1, MISSED)]
-    shots = held_out(run, "segmentation").worst(worst, 2, 128)
-    assert [(shot.file, shot.kinds, shot.more) for shot in shots] == [
-        ("images/02.png", [RAGGED_MASK], 0),
-        ("images/00.png", [MISSED], 0),
-    ]
-    (shot,) = held_out(run, "detection").worst([faulty(0, MISSED, LOOSE_BOX, MISSED, MISSED, MISSED)], 2, 128)
-    assert [fault.text for fault in shot.faults] == ["fault 0", "fault 1", "fault 2", "fault 3"] and shot.more == 1
-    assert shot.kinds == [MISSED, LOOSE_BOX] and shot.errors == ""
-
-
-def test_the_errors_of_a_mask_are_coloured(run) -> None:
-    mask = np.zeros((96, 128), np.uint8)
-    mask[:48] = 255  # true: upper half; found: right half
-    run.add("segmentation", [(picture(128, 96), mask)])
-    (shot,) = held_out(run, "segmentation").worst([faulty(0, MISSED)], 1, 128)
+def test_worst_images_show_errors_of_masks(run) -> None:
+    shot = show(run, "segmentation", [(picture(128, 96), half_true())], worst=True)
     shown = pixels(shot.errors)
     assert near(shown[20, 20], LACKING) and near(shown[80, 110], SURPLUS)
     assert near(shown[20, 110], (220, 220, 220)) and near(shown[80, 20], (10, 10, 10))
 
 
-def test_of_the_worst_only_the_answer_to_their_task_is_drawn(run) -> None:
-    run.add("classification", [(picture(128, 96, box=BOX), "fresh")])
-    shot = held_out(run, "classification").worst([faulty(0, MISSED)], 1, 128)[0]
+def test_worst_images_show_their_own_part(run) -> None:
+    shot = show(run, "classification", [(picture(128, 96, box=BOX), "fresh")], worst=True)
     shown = pixels(shot.prediction)
     assert near(shown[80, 100], BRIGHT) and not near(shown[30, 16], class_color(1)) and shown[2, 2].max() < 90
 
 
+def test_worst_images_are_in_order_with_their_mistakes(run) -> None:
+    masks = [record(row, pixels=[tp, 0, 100 - tp, 0], boundary=None) for row, tp in enumerate((10, 100, 5))]
+    run.write_results("segmentation", masks)
+    found = source(run, "segmentation").worst(1, 128)
+    assert [each.file for each in found.mistaken] == ["images/02.png", "images/00.png"]
+    assert [(shot.file, shot.kinds, shot.more) for shot in found.shots] == [("images/02.png", [MISSED], 0)]
+    far = [(10 * number + 60, 60, 10 * number + 70, 70, 0) for number in range(4)]
+    run.write_results("detection", [box_image(0, [(*BOX, 1), *far], [(22, 12, 54, 36, 1, 0.9, 0, 0.7)])])
+    (shot,) = source(run, "detection").worst(2, 128).shots
+    assert [mistake.kind for mistake in shot.mistakes] == [MISSED] * 4 and shot.more == 1
+    assert shot.kinds == [MISSED, LOOSE_BOX] and shot.errors == ""
+
+
 @pytest.mark.parametrize(("size", "shown"), [((400, 100), (128, 32)), ((10, 400), (6, 256)), ((64, 48), (128, 96))])
-def test_any_size_is_shown_at_the_width_asked_for_unless_far_too_tall(run, size, shown) -> None:
-    run.add("classification", [(picture(*size), "fresh")])
-    shot = gallery(run, "classification").shots[0]
+def test_gallery_size_of_images(run, size, shown) -> None:
+    shot = show(run, "classification", [(picture(*size), "fresh")])
     assert (shot.width, shot.height) == shown
 
 
-def test_the_busiest_picture_can_be_shown(run) -> None:
+def test_gallery_draws_noise(run) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
-    run.add("classification", [(noise, "fresh")])
-    assert pixels(gallery(run, "classification", width=400).shots[0].truth).shape == (400, 400, 3)
+    shot = show(run, "classification", [(noise, "fresh")], width=400)
+    assert pixels(shot.truth).shape == (400, 400, 3)
 
 
-def test_raw_pictures_that_changed_are_found_out(run) -> None:
+def test_gallery_names_changed_and_missing_raw_files(run) -> None:
     Image.fromarray(picture(50, 50)).save(run.raw / "detection/images/00.png")
-    with pytest.raises(
-        PackedError, match=r"00\.png: 50x50 pixels, but 128x96 when it was prepared; run `python stages"
-    ):
-        gallery(run, "detection")
-
-
-def test_a_mask_that_no_longer_fits_is_named(run) -> None:
+    with pytest.raises(PackedError, match=r"00\.png: 50x50 pixels, but 128x96 when it was prepared; run `python"):
+        source(run, "detection").spread(2, 128)
+    (run.raw / "detection/images/00.png").unlink()
+    with pytest.raises(ImageError, match=r"00\.png: no such file"):
+        source(run, "detection").spread(2, 128)
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(run.raw / "segmentation/masks/00.png")
     with pytest.raises(PackedError, match=r"masks/00\.png: the mask is 9x9, the image 128x96; run `python stages"):
-        gallery(run, "segmentation")
+        source(run, "segmentation").spread(1 + 2, 128)
 
 
-def test_a_missing_picture_is_named(run) -> None:
-    (run.raw / "detection/images/01.png").unlink()
-    with pytest.raises(ImageError, match=r"01\.png: no such file"):
-        gallery(run, "detection")
-
-
-def test_the_size_limit_of_the_data_holds(run) -> None:
+def test_gallery_respects_max_pixels(run) -> None:
     run.data = run.data.model_copy(update={"max_pixels": 5000})
     with pytest.raises(ImageError, match="max_pixels"):
-        gallery(run, "detection")
+        source(run, "detection").spread(2, 128)

@@ -9,14 +9,14 @@ from panvision.report.findings import problem_rows
 from panvision.report.inputs import ReportError
 from panvision.report.page import export_tables, trained_settings
 from tests.report.run import BASELINES, BOX, PREVIOUS, RESULTS, box_image
-from tests.tiny import SUBSETS, ColourBackend, PartBackend
+from tests.tiny import SUBSETS
 
 SECTIONS = ("segmentation", "detection", "classification", "training", "data", "export")
 VOID = {"meta", "link", "img", "br"}
 
 
 class Page(HTMLParser):
-    """A page's tags, held to be balanced; text by the id of the section (or header) around it."""
+    """Tags of a page, which must be balanced; text by the id of the section (or header) around it."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs) -> None:
         names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"{tag}: an attribute stands twice: {names}"
+        assert len(names) == len(set(names)), f"{tag}: duplicate attribute: {names}"
         self.tags.append((tag, dict(attrs)))
         self.section = dict(attrs).get("id") or self.section
         if tag not in VOID:
@@ -53,7 +53,7 @@ class Page(HTMLParser):
         return sum(name == tag for name, _ in self.tags)
 
 
-def test_every_section_is_there_and_reachable(run) -> None:
+def test_page_links_every_section(run) -> None:
     page = Page(run.page())
     for name in SECTIONS:
         assert ("section", {"id": name}) in page.tags
@@ -62,7 +62,7 @@ def test_every_section_is_there_and_reachable(run) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_page_needs_nothing_else(run) -> None:
+def test_page_needs_no_other_file(run) -> None:
     html = run.page()
     page = Page(html)
     for name in ("src", "href"):
@@ -73,14 +73,14 @@ def test_the_page_needs_nothing_else(run) -> None:
     assert "default-src 'none'" in html
 
 
-def test_the_same_inputs_give_the_same_bytes_and_no_path(run, tmp_path) -> None:
+def test_page_is_the_same_bytes_without_paths(run, tmp_path) -> None:
     html = run.page()
     assert html == run.page()
     assert str(tmp_path) not in html
     assert not re.search(r"\b20\d\d-\d\d-\d\d\b|\d\d:\d\d:\d\d", html)
 
 
-def test_figures_are_shown(run) -> None:
+def test_page_shows_metrics(run) -> None:
     text = Page(run.page()).text
     assert "mIoU, segmentation 0.912 2 test images" in text["top"]
     assert "64 × 64 pixels" in text["top"] and "lid, stirrer" in text["top"]
@@ -91,33 +91,31 @@ def test_figures_are_shown(run) -> None:
     assert "stirrer 0.765 0.750 0.600 0.667 0.410" in text["detection"]
     assert "accuracy 0.500 balanced accuracy 0.250" in text["classification"]
     assert "frozen 0.500 0.500 0.500 0.550 0.600" in text["classification"]
-    assert (
-        "What was trained: every setting seed 42 Model model.backbone resnet10 model.weights none" in text["training"]
-    )
+    assert "All settings of the training seed 42 Model model.backbone resnet10 model.weights none" in text["training"]
     assert "mask_empty warning 3 nothing, if the picture shows no pan" in text["data"]
     assert "of_another_version 1" in text["data"]
     assert "segmentation 7 6 4 1 2 pan 7 4 1 2" in text["data"]
     assert "box edge px 0.0005 passed yes" in text["export"] and "Size MB onnx 5.25" in text["export"]
 
 
-def test_undefined_figures_say_so(run) -> None:
+def test_page_names_undefined_metrics(run) -> None:
     page = Page(run.page())
     assert "lid undefined undefined undefined undefined undefined stirrer 0.765" in page.text["detection"]
-    assert "undefined: the test split holds nothing" in page.text["detection"]
+    assert "undefined: the test split has nothing" in page.text["detection"]
     assert "undefined" not in page.text["segmentation"] + page.text["top"]
     run.change("segmentation", miou=None, dice=None, iou={"background": None, "pan": None})
     page = Page(run.page())
     assert "mIoU, segmentation undefined 2 test images" in page.text["top"]
-    assert page.text["segmentation"].count("undefined") == 5  # four figures and the hint
-    # What was not asked for is left out: states have no order here.
+    assert page.text["segmentation"].count("undefined") == 5  # four metrics and the hint
+    # Without an order of the class labels its metrics are left out.
     assert "kappa" not in page.text["classification"]
     assert "None" not in "".join(page.text.values())
 
 
 @pytest.mark.parametrize("tasks", [subset for subset in SUBSETS if len(subset) < 3])
-def test_a_model_of_fewer_tasks_has_their_figures_charts_and_pictures_alone(run, tasks) -> None:
+def test_page_of_a_model_with_fewer_tasks(run, tasks) -> None:
     run.train_only(*tasks)
-    page = Page(run.page(PartBackend(*tasks), data_images=0))
+    page = Page(run.page(data_images=0))
     top = page.text["top"]
     assert f"Trained for {' and '.join(tasks)} only." in top
     assert (
@@ -130,23 +128,21 @@ def test_a_model_of_fewer_tasks_has_their_figures_charts_and_pictures_alone(run,
         assert ("The model was not trained for this" in text) == (task not in tasks)
         assert ("Worst test images" in text and "Test images" in text) == (task in tasks)
         assert ("segmentation loss" in page.text["training"].lower()) == ("segmentation" in tasks)
-    # Two pictures of each task, and the worst one, of a mask in three ways.
+    # Two images of each task, and the worst one, with a third image for a mask.
     assert page.count("img") == 6 * len(tasks) + ("segmentation" in tasks)
     # One loss of each task, total loss, metrics and learning rate; precision over recall; reliability.
     assert page.count("svg") == len(tasks) + 3 + ("detection" in tasks) + ("classification" in tasks)
     assert "None" not in "".join(page.text.values())
 
 
-def test_metrics_of_a_model_with_other_tasks_are_refused(run) -> None:
-    run.train_only("detection", "classification")
-    with pytest.raises(ReportError, match=r"segmentation\.json: scores of a model with other tasks; run `dvc repro`"):
+def test_page_refuses_results_of_other_tasks(run) -> None:
+    run.write_results("segmentation", [], trained=False)
+    with pytest.raises(ReportError, match=r"segmentation\.json: results of a model with other tasks; run `dvc repro`"):
         run.page()
-    with pytest.raises(ReportError, match=r"detection\.json: scores of a model with other tasks"):
-        run.page(PartBackend("classification"))
 
 
-def test_baselines_are_shown_where_they_are(run) -> None:
-    assert "sharing" not in Page(run.page()).text["training"].lower()
+def test_page_shows_baselines(run) -> None:
+    assert "shared" not in Page(run.page()).text["training"].lower()
     write_json(run.metrics / "baselines.json", BASELINES)
     text = Page(run.page()).text["training"]
     assert "mAP@0.5, detection 0.765 0.800 -0.035" in text
@@ -155,19 +151,19 @@ def test_baselines_are_shown_where_they_are(run) -> None:
     assert "not of the present run" not in text
     run.change("detection", map50=0.5)
     assert (
-        "The shared figures are those of commit 1234567, not of the present run." in Page(run.page()).text["training"]
+        "The shared metrics are those of commit 1234567, not of the present run." in Page(run.page()).text["training"]
     )
 
 
-def test_without_the_file_of_baselines_there_are_none_and_a_damaged_one_is_named(run) -> None:
+def test_page_without_or_with_damaged_baselines(run) -> None:
     (run.metrics / "baselines.json").unlink()
-    assert "sharing" not in Page(run.page()).text["training"].lower()
+    assert "shared" not in Page(run.page()).text["training"].lower()
     (run.metrics / "baselines.json").write_text('{"tasks": 3}')
     with pytest.raises(ReportError, match=r"baselines\.json: tasks: .*; run `panvision baselines` again"):
         run.page()
 
 
-def test_intervals_are_shown_where_they_are(run) -> None:
+def test_page_shows_intervals(run) -> None:
     assert "interval" not in Page(run.page()).text["top"]
     run.change("segmentation", ci95={"miou": {"low": 0.85, "high": 0.95}})
     run.change("detection", ci95={"map50": None})
@@ -180,14 +176,14 @@ def test_intervals_are_shown_where_they_are(run) -> None:
     assert "bootstrap" not in text["detection"]
 
 
-def test_figures_stand_beside_the_previous_commits(run) -> None:
+def test_page_shows_the_previous_commit(run) -> None:
     assert "revious" not in Page(run.page()).text["top"]
     write_json(run.metrics / "previous.json", PREVIOUS)
     page = Page(run.page())
     text = page.text
     assert "2 test images; +0.012 on the previous commit, better" in text["top"]
-    assert "2 test images; -0.035 on the previous commit boxes" not in text["top"]  # said of another run
-    assert "Figure value previous change mIoU 0.912 0.900 +0.012 IoU of the pan 0.875 new" in text["segmentation"]
+    assert "2 test images; -0.035 on the previous commit boxes" not in text["top"]  # of another run
+    assert "Metric value previous change mIoU 0.912 0.900 +0.012 IoU of the pan 0.875 new" in text["segmentation"]
     assert "Dice of the pan 0.933 0.950 -0.017" in text["segmentation"]
     assert "mAP@[.5:.95] 0.432 undefined undefined" in text["detection"]
     assert "stirrer 0.765 +0.065 0.750" in text["detection"]
@@ -197,14 +193,14 @@ def test_figures_stand_beside_the_previous_commits(run) -> None:
     assert [mark for mark in marks if mark != "change "][:3] == ["change better", "change noise", "change worse"]
 
 
-def test_the_confusion_matrix_is_shaded_by_share(run) -> None:
+def test_page_shades_the_confusion_matrix(run) -> None:
     html = run.page()
     page = Page(html)
     assert "browned fresh frozen browned 1 100% 0 0% 0 0% fresh 0 0%" in page.text["classification"]
     assert '<td style="--share:0.500"><b>1</b><span>50%</span></td>' in html
 
 
-def test_charts_are_drawn_and_empty_ones_say_so(run) -> None:
+def test_page_draws_charts(run) -> None:
     # Precision over recall, reliability, four losses, metrics, learning rate.
     assert Page(run.page()).count("svg") == 8
     for phase in ("phase1", "phase2"):
@@ -216,49 +212,49 @@ def test_charts_are_drawn_and_empty_ones_say_so(run) -> None:
     assert page.text["training"].count("Nothing to draw.") == 6 and "(0 epochs)" in page.text["training"]
 
 
-def test_galleries_hold_as_many_pictures_as_asked_for(run) -> None:
+def test_page_draws_report_images(run) -> None:
     page = Page(run.page(data_images=0, worst=0))
     assert page.count("img") == 2 * 6
     assert "2 of 3, spread evenly" in page.text["segmentation"]
     assert "wrong" in page.text["classification"] and "IoU 1.00" in page.text["segmentation"]
     page = Page(run.page(images=0, data_images=0, worst=0))
     assert page.count("img") == 0
-    assert "No image drawn: the test split of this set holds 3; report.images is 0." in page.text["segmentation"]
+    assert "No image drawn: the test split of this dataset has 3; report.images is 0." in page.text["segmentation"]
 
 
-def test_the_worst_pictures_are_shown_with_what_is_wrong(run) -> None:
+def test_page_shows_the_worst_images(run) -> None:
     page = Page(run.page(images=0, data_images=0))
     text = page.text
     assert page.count("img") == 3 + 2 + 2
-    assert "Worst test images 1 of 2 test images has a fault. ragged mask 1 IoU below 0.9" in text["segmentation"]
+    assert "Worst test images 1 of 2 test images has a mistake. ragged mask 1 IoU below 0.9" in text["segmentation"]
     assert "ragged mask The mask covers 94% of the pan, and 12% of it is not pan;" in text["segmentation"]
-    assert "images/01.png no objects false alarm lid 0.80 where there is none." in text["detection"]
+    assert "images/01.png no objects, 1 too many false alarm lid 0.80 where there is none." in text["detection"]
     assert "wrong class Called frozen with 70%; fresh, the truth, got 20%." in text["classification"]
     assert "errors of the mask for images/00.png" in page.attributes("alt")
     # Boxes below the model's threshold do not count.
     assert "stirrer 0.20" not in text["detection"]
 
 
-def test_no_more_of_the_worst_are_shown_than_asked_for(run) -> None:
+def test_page_draws_report_worst(run) -> None:
     wrong = [dict(each, probabilities=[0.0, 0.0, 1.0]) for each in RESULTS["classification"]]
     run.write_results("classification", wrong)
     text = Page(run.page(worst=1)).text["classification"]
-    assert "2 of 2 test images have a fault; the 1 worst are shown. wrong class 2 found" in text
+    assert "2 of 2 test images have a mistake; the 1 worst are shown. wrong class 2 found" in text
     assert "browned, the truth" in text and "fresh, the truth" not in text
     run.write_results("classification", RESULTS["classification"][:1])
-    assert "None of 2 test images has a fault." in Page(run.page()).text["classification"]
+    assert "None of 2 test images has a mistake." in Page(run.page()).text["classification"]
 
 
-def test_long_lists_of_faults_are_cut(run) -> None:
-    found = [(*BOX, 0, 0.9 - place / 100, -1, 0.0) for place in range(6)]
+def test_page_cuts_long_lists_of_mistakes(run) -> None:
+    found = [(*BOX, 0, 0.9 - number / 100, -1, 0.0) for number in range(6)]
     run.write_results("detection", [box_image(1, [], found)])
     text = Page(run.page()).text["detection"]
     assert text.count("where there is none") == 4 and "lid 0.87 where there is none. and 2 more" in text
 
 
-def test_results_of_other_pictures_or_another_task_are_refused(run) -> None:
+def test_page_refuses_results_of_other_images(run) -> None:
     run.write_results("detection", [box_image(7, [(*BOX, 1)], [])])
-    with pytest.raises(ReportError, match=r"images/07\.png: in the per-image results, but no test picture; run `dvc"):
+    with pytest.raises(ReportError, match=r"images/07\.png: in the per-image results of detection only; run `dvc"):
         run.page()
     path = run.reports / "results"
     (path / "classification.json").replace(path / "detection.json")
@@ -266,7 +262,7 @@ def test_results_of_other_pictures_or_another_task_are_refused(run) -> None:
         run.page()
 
 
-def test_calibration_is_shown(run) -> None:
+def test_page_shows_calibration(run) -> None:
     page = Page(run.page())
     text = page.text["classification"]
     assert "Accuracy over confidence perfect as shipped ECE 0.120 scaled ECE 0.050" in text
@@ -274,7 +270,7 @@ def test_calibration_is_shown(run) -> None:
     assert "as shipped: 0.75 at confidence 0.9, 4 images" in text and "at confidence 0.55, 1 image " in text
 
 
-def test_pictures_and_plots_say_what_they_are(run) -> None:
+def test_page_describes_images_and_plots(run) -> None:
     page = Page(run.page())
     for tag, attrs in page.tags:
         if tag == "img":
@@ -285,7 +281,7 @@ def test_pictures_and_plots_say_what_they_are(run) -> None:
     assert "Precision over recall at IoU 0.5: stirrer AP 0.765" in page.attributes("aria-label")
 
 
-def test_the_data_section_shows_pictures_of_what_was_found(run) -> None:
+def test_page_shows_images_of_problems(run) -> None:
     page = Page(run.page(worst=0))
     assert page.count("img") == 2 * 6 + 1
     assert "segmentation/masks/00.png" in page.attributes("alt") and page.attributes("loading") == ["lazy"]
@@ -293,17 +289,17 @@ def test_the_data_section_shows_pictures_of_what_was_found(run) -> None:
     assert "segmentation · test segmentation/masks/00.png marks no pan" in page.text["data"]
 
 
-def test_data_without_problems_say_so(run) -> None:
+def test_page_without_problems(run) -> None:
     write_problems(run.problems, [])
     run.change("data", problems={})
     page = Page(run.page())
     assert (
         "No problems were found in the raw data." in page.text["data"]
-        and "Below some pictures" not in page.text["data"]
+        and "Below are some images" not in page.text["data"]
     )
 
 
-def test_an_empty_test_split_is_said(run) -> None:
+def test_page_of_an_empty_test_split(run) -> None:
     run.split_rows = [(*row[:3], "train") for row in run.split_rows]
     run.write_splits()
     for task in SECTIONS[:3]:
@@ -311,10 +307,10 @@ def test_an_empty_test_split_is_said(run) -> None:
     page = Page(run.page(data_images=0))
     assert page.count("img") == 0
     for name in SECTIONS[:3]:
-        assert "No image drawn: the test split of this set holds 0." in page.text[name]
+        assert "No image drawn: the test split of this dataset has 0." in page.text[name]
 
 
-def test_names_are_escaped(run) -> None:
+def test_page_escapes_names(run) -> None:
     file = "<script>alert(1)<\u2215script> \"'&amp;.png"
     run.rename("detection", 1, file)
     name = '"><script>x</script>'
@@ -337,10 +333,10 @@ def test_names_are_escaped(run) -> None:
         assert name in page.text[section], section
 
 
-def test_predictions_hold_to_the_predictors_thresholds(run) -> None:
-    faint = ColourBackend(box_logit=-4.0)  # a score of 0.13
+def test_page_counts_boxes_from_the_shipped_threshold_on(run) -> None:
     assert "1 of 1 found" in Page(run.page()).text["detection"]
-    assert "0 of 1 found" in Page(run.page(faint)).text["detection"]
+    run.predict(score_threshold=0.95)
+    assert "0 of 1 found" in Page(run.page()).text["detection"]
 
 
 @pytest.mark.parametrize(
@@ -359,11 +355,12 @@ def test_predictions_hold_to_the_predictors_thresholds(run) -> None:
         "reports/results/segmentation.json",
         "reports/results/detection.json",
         "reports/results/classification.json",
+        "reports/results/predictions.json",
         "models/config.json",
         "problems.csv",
     ],
 )
-def test_each_input_is_named_when_it_is_missing_or_damaged(run, tmp_path, name) -> None:
+def test_page_names_missing_and_damaged_inputs(run, tmp_path, name) -> None:
     path = tmp_path / name
     path.write_bytes(b"\xff\n")
     with pytest.raises(ReportError, match=rf"{re.escape(name)}: .*`dvc repro"):
@@ -373,7 +370,7 @@ def test_each_input_is_named_when_it_is_missing_or_damaged(run, tmp_path, name) 
         run.page()
 
 
-def test_export_figures_of_any_form_become_tables() -> None:
+def test_export_tables_of_any_values() -> None:
     assert export_tables({}) == []
     assert export_tables(
         {"size_mb": {"onnx": 5.25}, "opset": 18, "int8": {"drop": {"miou": None}, "accepted": True}}
@@ -387,7 +384,7 @@ def test_export_figures_of_any_form_become_tables() -> None:
     ]
 
 
-def test_settings_have_the_names_and_values_of_params_yaml() -> None:
+def test_trained_settings_are_like_params_yaml() -> None:
     assert trained_settings({}) == []
     values = {"tasks": ["detection"], "train": {"phase1": {"lr": 0.001}, "epoch_steps": None}, "export": {"opset": 18}}
     assert trained_settings(values) == [
@@ -396,7 +393,7 @@ def test_settings_have_the_names_and_values_of_params_yaml() -> None:
     ]
 
 
-def test_problems_are_sorted_and_explained() -> None:
+def test_problem_rows_are_sorted() -> None:
     rows = problem_rows({"stranger": 1, "box_clipped": 2, "mask_size": 1})
     assert [(row.code, row.severity, row.count) for row in rows] == [
         ("mask_size", "error", 1),

@@ -2,11 +2,13 @@ import pytest
 
 from panvision.core.files import write_rows
 from panvision.report.charts import RADIUS
+from panvision.report.classification import Bin, Cell, read_confusion, read_reliability
+from panvision.report.detection import read_precision_recall
 from panvision.report.inputs import ReportError
-from panvision.report.plots import Bin, Cell, read_confusion, read_precision_recall, read_reliability, read_training
+from panvision.report.plots import read_training
 
 
-def test_epochs_are_counted_on_over_the_phases(run) -> None:
+def test_read_training_numbers_epochs_over_both_phases(run) -> None:
     training = read_training(run.reports / "curves")
     assert training.epochs == (1, 5)
     titles = ["Total loss", "Segmentation loss", "Detection loss", "Classification loss"]
@@ -17,7 +19,7 @@ def test_epochs_are_counted_on_over_the_phases(run) -> None:
     assert labels[:2] == ["training: 1 at epoch 1", "training: 1 at epoch 2"] and len(labels) == 6
 
 
-def test_each_line_shows_its_column(run) -> None:
+def test_read_training_lines_show_their_column(run) -> None:
     columns = {"train_seg": 1.0, "val_det": 2.0, "train_cls": 3.0, "val_total": 4.0, "miou": 0.5, "lr": 0.25}
     for phase, count in (("phase1", 0), ("phase2", 1)):
         path = run.reports / f"curves/{phase}.csv"
@@ -40,7 +42,7 @@ def test_each_line_shows_its_column(run) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 5), (5, 0), (0, 0)])
-def test_a_phase_without_epochs_has_no_divider(run, first, second) -> None:
+def test_read_training_without_a_phase(run, first, second) -> None:
     run.write_curves("phase1", first)
     run.write_curves("phase2", second)
     training = read_training(run.reports / "curves")
@@ -49,14 +51,14 @@ def test_a_phase_without_epochs_has_no_divider(run, first, second) -> None:
     assert all(chart.empty for chart in training.charts) is (first == second)
 
 
-def test_the_legend_gives_the_last_defined_value(run) -> None:
+def test_read_training_legend_has_the_last_value(run) -> None:
     charts = read_training(run.reports / "curves").charts
     assert [line.note for line in charts[0].lines] == ["0.2", "0.2"]
     run.write_curves("phase2", 1)  # mAP undefined in both phases' only epoch
     assert [line.note for line in read_training(run.reports / "curves").charts[4].lines] == ["0.5", "", "0.75"]
 
 
-def test_precision_over_recall_keeps_the_colour_of_the_class(run) -> None:
+def test_read_precision_recall(run) -> None:
     path = run.reports / "plots/precision_recall.csv"
     chart = read_precision_recall(path, {"stirrer": 0.5}, ["lid", "stirrer"])
     assert [(line.name, line.note, line.color) for line in chart.lines] == [("stirrer", "AP 0.500", 1)]
@@ -68,7 +70,7 @@ def test_precision_over_recall_keeps_the_colour_of_the_class(run) -> None:
         read_precision_recall(path, {}, ["lid"])
 
 
-def test_the_confusion_matrix_counts_pictures(run) -> None:
+def test_read_confusion_counts_images(run) -> None:
     path = run.reports / "plots/confusion.csv"
     run.write_confusion([("b", "b"), ("b", "a"), ("b", "a"), ("b", "stranger")])
     found = read_confusion(path, ["b", "a"])
@@ -77,7 +79,7 @@ def test_the_confusion_matrix_counts_pictures(run) -> None:
     assert found.rows[1] == [Cell(0, 0.0)] * 3
 
 
-def test_reliability_has_a_line_for_each_kind_of_probabilities_and_one_to_compare_with(run) -> None:
+def test_read_reliability(run) -> None:
     path = run.reports / "plots/reliability.csv"
     found = read_reliability(path, {"ece": 0.12, "ece_scaled": None})
     lines = [(line.name, line.note, line.dashed) for line in found.chart.lines]
@@ -88,15 +90,15 @@ def test_reliability_has_a_line_for_each_kind_of_probabilities_and_one_to_compar
         "as shipped: 0.5 at confidence 0.62, 2 images",
         "as shipped: 0.75 at confidence 0.9, 4 images",
     ]
-    # A point's area grows with the pictures behind it.
+    # The area of a point grows with its number of images.
     assert RADIUS < shipped.dots[0].radius < shipped.dots[1].radius
     assert found.chart.described == "Accuracy over confidence: perfect; as shipped ECE 0.120; scaled"
 
 
-def test_reliability_without_points_or_with_damaged_ones(run) -> None:
+def test_read_reliability_empty_or_damaged(run) -> None:
     path, columns = run.reports / "plots/reliability.csv", ("probabilities", "confidence", "accuracy", "images")
     write_rows(path, columns, [])
     assert read_reliability(path, {}).chart.empty
     write_rows(path, columns, [("as shipped", 0.5, None, 3)])
-    with pytest.raises(ReportError, match=r"reliability\.csv: line 2: a figure is missing; run `dvc repro`"):
+    with pytest.raises(ReportError, match=r"reliability\.csv: line 2: a number is missing; run `dvc repro`"):
         read_reliability(path, {})

@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
 
-from panvision.core.tasks import TASKS
-from panvision.model.backbones.backbone import Backbone
-from panvision.model.backbones.resnet import BasicBlock
+from panvision.core.tasks import DATASETS, TASKS
+from panvision.model.backbones import BACKBONES, BackboneSpec
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
@@ -27,7 +25,7 @@ def small_sets(counts=(6, 5, 4), held_out=2):
     """The red rectangles of tests/data at 64 px, the last `held_out` of each set for validation."""
     total = tuple(count + held_out for count in counts)
     sets = packed_sets(total)
-    for task in TASKS:
+    for task in DATASETS:
         shown = [rectangle(seed, SIDE) for seed in range(len(sets[task]))]
         changes = {"images": np.stack([image for image, _, _ in shown])}
         if task == "segmentation":
@@ -42,7 +40,7 @@ def small_sets(counts=(6, 5, 4), held_out=2):
         sets[task] = replace(sets[task], **changes)
     rows = {
         task: {"train": np.arange(count), "val": np.arange(count, count + held_out), "test": np.arange(0)}
-        for task, count in zip(TASKS, counts, strict=True)
+        for task, count in zip(DATASETS, counts, strict=True)
     }
     return Sets(sets, rows)
 
@@ -67,7 +65,7 @@ def two_box_sets():
     sets.packed["detection"] = replace(
         sets.packed["detection"], images=images, boxes=boxes, labels=[np.array([0, 1])] * 4
     )
-    for task in TASKS:
+    for task in DATASETS:
         sets.rows[task]["val"] = sets.rows[task]["train"]
     return sets
 
@@ -117,15 +115,5 @@ def plan(sets, *, epochs=2, lr=1e-3, seed=1, augment=None, loss=None, name="phas
 
 
 def thin_backbones(patch):
-    """Give ResNets eight channels instead of 64: a training checkpoint is then a megabyte."""
-    patch.setattr(Backbone, "__init__", _thin)
-
-
-def _thin(self, name):
-    nn.Module.__init__(self)
-    self.channels = (8, 16, 32, 64)
-    self.conv1, self.bn1 = nn.Conv2d(3, 8, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(8)
-    self.layer1 = BasicBlock(8, 8, 1)
-    for number, width in enumerate((8, 16, 32), 2):
-        setattr(self, f"layer{number}", BasicBlock(width, 2 * width, 2))
-    self._statistics_frozen = False
+    """Give `resnet10` eight channels instead of 64: a training checkpoint is then a megabyte."""
+    patch.setitem(BACKBONES, "resnet10", BackboneSpec("resnet.ResNet", {"blocks": (1, 1, 1, 1), "width": 8}))

@@ -15,15 +15,6 @@ def python_takes_sigint():
     signal.signal(signal.SIGINT, before)
 
 
-def test_second_sigint_acts_as_before(python_takes_sigint):
-    with Stop(Ranks("cpu")) as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.requested() == "SIGINT"
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            signal.sigtimedwait([], 1)  # the handler runs between two instructions
-
-
 def test_second_sigint_to_one_of_several_ranks_is_only_noted(python_takes_sigint):
     """A terminal and the launcher both send one."""
     ranks = Ranks("cpu")
@@ -33,27 +24,6 @@ def test_second_sigint_to_one_of_several_ranks_is_only_noted(python_takes_sigint
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.requested() == "SIGINT"
-
-
-def test_handlers_are_restored():
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with Stop(Ranks("cpu")):
-        assert signal.getsignal(signal.SIGTERM) != before[0]
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
-
-
-def test_ignored_sigint_stays_ignored():
-    """Under nohup, or in the background of a script, Ctrl-C is meant for another process."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with Stop(Ranks("cpu")) as stop:
-            os.kill(os.getpid(), signal.SIGINT)
-            assert stop.requested() == ""
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert stop.requested() == "SIGTERM"
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def test_first_signal_is_reported(python_takes_sigint):

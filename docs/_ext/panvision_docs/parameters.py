@@ -1,7 +1,7 @@
-"""Every key of params.yaml: what it does, what it may be, what it is, and which stages run again when it changes.
+"""Every key of params.yaml: effect, allowed values, present values, and the stages that a change re-runs.
 
-Effects are the settings' own docstrings, ranges their pydantic schema, values params.yaml and the presets, stages
-dvc.yaml's. Nothing is written down twice.
+Effects come from the settings' docstrings, ranges from their pydantic schema, values from params.yaml and the presets,
+stages from dvc.yaml.
 """
 
 import inspect
@@ -21,7 +21,7 @@ NOUNS = {"integer": "whole number", "number": "number", "string": "text", "boole
 
 
 def parameters_text(root: Path) -> str:
-    """All keys of a project's params.yaml, section by section."""
+    """Return all keys of a project's params.yaml, section by section."""
     files = {"params.yaml": root / "params.yaml"} | {name: root / f"presets/{name}.yaml" for name in PRESETS}
     values = {name: dict(leaves(load_params(path))) for name, path in files.items()}
     stages = read_stages(root)
@@ -37,7 +37,7 @@ def parameters_text(root: Path) -> str:
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The keys at which a value stands, `train.phase1.lr`, with their values."""
+    """Yield the dotted key of each value, `train.phase1.lr`, and the value."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
@@ -46,10 +46,10 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def effect(key: str) -> str:
-    """What a key does, in the words of its settings' docstring.
+    """Return the description of a key from its settings' docstring.
 
     Raises:
-        KeyError: the docstring does not say.
+        KeyError: the docstring has none.
     """
     *path, name = key.split(".")
     schema: type[Settings] = Config
@@ -62,7 +62,7 @@ def effect(key: str) -> str:
 
 
 def allowed(key: str) -> str:
-    """Type and range of a key."""
+    """Return type and range of a key."""
     schema = place = _schema()
     for step in key.split("."):
         place = place["properties"][step]
@@ -71,7 +71,7 @@ def allowed(key: str) -> str:
 
 
 def anchor(key: str) -> str:
-    """The name under which a key is linked to, `param-train-phase1-lr`."""
+    """Return the anchor of a key, `param-train-phase1-lr`."""
     return f"param-{re.sub(r'[._]', '-', key)}"
 
 
@@ -92,7 +92,7 @@ def _entry(key: str, values: Mapping[str, Mapping[str, Any]], stages: list[Stage
 
 
 def _introduction(section: str) -> list[str]:
-    """The first words of a section's settings."""
+    """Return the first paragraph of a section's docstring."""
     annotation = Config.model_fields[section].annotation
     if not (isinstance(annotation, type) and issubclass(annotation, Settings)):
         return []
@@ -100,7 +100,7 @@ def _introduction(section: str) -> list[str]:
 
 
 def _attributes(schema: type[Settings]) -> dict[str, str]:
-    """Name → description out of a Google docstring's `Attributes`; `val, test:` describes both."""
+    """Return name → description from a Google docstring's `Attributes`; `val, test:` describes both."""
     text = inspect.cleandoc(schema.__doc__ or "").partition("Attributes:\n")[2]
     found: dict[str, str] = {}
     for names, words in re.findall(r"^    (\w[\w, ]*): (.*?)(?=^    \w|\Z)", text, flags=re.MULTILINE | re.DOTALL):
@@ -109,7 +109,7 @@ def _attributes(schema: type[Settings]) -> dict[str, str]:
 
 
 def _kind(place: Mapping[str, Any]) -> str:
-    """A JSON schema in words."""
+    """Return a JSON schema in words."""
     if "anyOf" in place:
         kinds = ["`null`" if one.get("type") == "null" else _kind(one) for one in place["anyOf"]]
         return (", or " if "," in kinds[0] else " or ").join(kinds)
@@ -143,7 +143,7 @@ def _number(bound: float) -> str:
 
 
 def _values(key: str, values: Mapping[str, Mapping[str, Any]]) -> str:
-    """What the key is in params.yaml and in the presets; equal values once."""
+    """Return the key's values in params.yaml and in the presets; equal values once."""
     where: dict[str, list[str]] = {}
     for name, own in values.items():
         value = own[key] if isinstance(own[key], str) else json.dumps(own[key], ensure_ascii=False)

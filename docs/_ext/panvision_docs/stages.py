@@ -1,4 +1,4 @@
-"""Which params each stage of dvc.yaml reads, and which stages run again after it, as DVC itself understands it."""
+"""The params that each stage of dvc.yaml reads, and the stages after it, according to DVC."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ class Stage:
 
     Attributes:
         name: as in dvc.yaml.
-        params: the keys and sections that it names.
-        downstream: the stages that run again when it gives something new, in the order of the pipeline.
+        params: the keys and sections that it reads.
+        downstream: the stages that run again when its outputs change, in the order of the pipeline.
     """
 
     name: str
@@ -23,15 +23,15 @@ class Stage:
     downstream: tuple[str, ...]
 
     def reads(self, key: str) -> bool:
-        """Whether a key of params.yaml is one that the stage names, or below a section that it names."""
+        """True if the stage reads a key of params.yaml, or a section above it."""
         return any(key == named or key.startswith(f"{named}.") for named in self.params)
 
 
 def read_stages(root: Path) -> list[Stage]:
-    """The stages of a project's dvc.yaml, each after those that it needs.
+    """Return the stages of a project's dvc.yaml, each after those that it needs.
 
     Raises:
-        dvc.exceptions.DvcException: no project, or a dvc.yaml that DVC does not take.
+        dvc.exceptions.DvcException: not a project, or an invalid dvc.yaml.
     """
     with Repo(str(root)) as repo:
         graph = repo.index.graph  # stage → the stages that it needs
@@ -39,7 +39,7 @@ def read_stages(root: Path) -> list[Stage]:
         rank = {_name(node): number for number, node in enumerate(ordered)}
         found: dict[str, Stage] = {}
         for node in ordered:
-            # Of what a person gave to DVC by `dvc add` there is no command.
+            # Stages without a command come from `dvc add`.
             later = {_name(other) for other in networkx.ancestors(graph, node) if other.cmd} - {_name(node)}
             named = {key for dep in node.deps if isinstance(dep, ParamsDependency) for key in dep.params}
             before = found.get(_name(node))

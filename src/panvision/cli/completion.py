@@ -1,34 +1,31 @@
 """`panvision completion`: a script that makes a shell complete commands, options, files and folders."""
 
-import argparse
+from typing import Any
+
+import click
 
 from panvision.cli.exits import Exit
-from panvision.cli.manual import Manual
+from panvision.cli.framework import Args, command
+from panvision.cli.options import argument
 
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish")
 
-MANUAL = Manual(
-    usage="SHELL",
+
+@command(
     about="Prints a script that makes a shell complete commands, options, and files and folders where they are meant.",
     examples={
         "in this shell, or in ~/.bashrc for all": 'eval "$(panvision completion bash)"',
         "zsh, in a folder of its $fpath": "panvision completion zsh > ~/.zsh/completions/_panvision",
-        "tcsh": "panvision completion tcsh > ~/.panvision.csh && source ~/.panvision.csh",
+        "fish": "panvision completion fish > ~/.config/fish/completions/panvision.fish",
     },
+    sections={"arguments": [argument("shell", ", ".join(SHELLS), type=click.Choice(SHELLS), metavar="SHELL")]},
 )
+def run(args: Args) -> int:
+    """Print the script."""
+    from click.shell_completion import get_completion_class
 
+    from panvision.cli.main import cli
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `panvision completion`."""
-    arguments = parser.add_argument_group("arguments")
-    arguments.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print the script; returns 0."""
-    import shtab
-
-    from panvision.cli.parser import full_parser
-
-    print(shtab.complete(full_parser(), args.shell))
+    shell: Any = get_completion_class(args.shell)
+    print(shell(cli, {}, "panvision", "_PANVISION_COMPLETE").source())
     return Exit.DONE

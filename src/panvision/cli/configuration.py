@@ -1,8 +1,10 @@
 """Settings of the commands that run without the pipeline: from a file, changed by options."""
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from panvision.cli.framework import Args
+from panvision.cli.options import data_root_of
 
 if TYPE_CHECKING:
     from panvision.config import Config
@@ -11,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def load_configuration(path: str | Path) -> "Config":
-    """A whole configuration from a params.yaml, or from JSON where the file's name ends so.
+    """Read a whole configuration from a params.yaml, or from JSON where the file's name ends so.
 
     Raises:
-        ParamsError: the file cannot be used; every fault is listed.
+        ParamsError: the file cannot be used; every error in it is listed.
     """
     from panvision.config import Config
 
@@ -22,26 +24,28 @@ def load_configuration(path: str | Path) -> "Config":
     return Config.load(path) if is_json else Config.from_params(path)
 
 
-def read_configuration(args: argparse.Namespace) -> "Config":
-    """The defaults or the file, changed by the options; `data.root` is `args.data_root`.
+def read_configuration(args: Args) -> "Config":
+    """Return the defaults or the file, changed by the options, with the given data root.
 
     Raises:
-        ParamsError: the file or an option cannot be used; every fault is listed.
+        ParamsError: the file or an option cannot be used; every error in it is listed.
+        click.UsageError: the data root is missing, or given twice.
     """
     from panvision.config import Config
     from panvision.core.params import override
 
+    root = data_root_of(args)
     config = load_configuration(args.config) if args.config else Config()
     values = override(config.model_dump(mode="json"), args.set)
     data = values.get("data") or {}
-    return Config.parse({**values, "data": {**data, "root": args.data_root}})
+    return Config.parse({**values, "data": {**data, "root": root}})
 
 
-def pins_of(args: argparse.Namespace, config: "Config") -> "dict[tuple[Dataset, str], Split]":
-    """The pins that the file or the options name; without either there are none.
+def pins_of(args: Args, config: "Config") -> "dict[tuple[Dataset, str], Split]":
+    """Return the pins that the file or the options name; without either there are none.
 
-    A pipeline's own pins belong to its own data, so that its file is not taken unasked. A configuration that
-    `panvision train` saved names every setting, also the pins of a pipeline that may not be there.
+    A pipeline's pins belong to its own data, so they are not taken unasked. A configuration that `panvision train`
+    saved names every setting, also the pins of a pipeline that may not exist here.
 
     Raises:
         IngestError: the pins cannot be used, or a file that is not the default one is missing.

@@ -1,10 +1,10 @@
-"""The exit codes of `panvision`, in one place: commands return them, and help lists them."""
+"""Exit codes of `panvision`: commands return them, and help lists them."""
 
 from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """What the process says to whoever started it. 70 and 75 are those of sysexits.h."""
+    """Exit codes. 70 and 75 are those of sysexits.h."""
 
     DONE = 0
     ERROR = 1
@@ -15,13 +15,13 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-# What each means unless a command says it more exactly. STOPPED and WARNINGS are not every command's.
+# Meanings, unless a command has a more exact one. Not every command returns STOPPED and WARNINGS.
 MEANINGS = {
     Exit.DONE: "done",
-    Exit.ERROR: "an error, told in one line with its remedy",
+    Exit.ERROR: "an error, reported in one line with its remedy",
     Exit.USAGE: "wrong usage",
     Exit.WARNINGS: "done, but with warnings or without some files",
-    Exit.INTERNAL: "a fault in panvision itself; --debug shows where",
+    Exit.INTERNAL: "an error in panvision itself; --debug shows where",
     Exit.STOPPED: "stopped by a signal, the state saved",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
 }

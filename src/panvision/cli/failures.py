@@ -1,4 +1,4 @@
-"""Errors as a line for the user: what cannot be used, and the remedy; tracebacks only where they are asked for."""
+"""Errors as one line for the user, with the remedy; tracebacks only on request."""
 
 import errno
 import re
@@ -8,75 +8,77 @@ import traceback
 from panvision.cli.exits import Exit
 from panvision.cli.problem_text import printable
 
-# Packages that `pip install panvision` does not bring → what to install.
+# Packages that the base installation does not have → the extra that brings them.
 EXTRAS = {
     "cv2": "video",
-    "gradio": "page",
     "openvino": "openvino",
     "wandb": "wandb",
 }
+_OTHER = "change its permissions, or name another"
+_ROOM = "free some space, then call the same command again"
+_MEMORY = "end other programs, then call the same command again"
 REMEDIES = {
     errno.ENOENT: "check its name",
-    errno.EACCES: "change its permissions, or name another",
-    errno.EPERM: "change its permissions, or name another",
-    errno.EROFS: "name a place that can be written",
-    errno.EISDIR: "give a file's name",
-    errno.ENOTDIR: "name a place below a folder",
-    errno.ENOSPC: "make room, then call the same command again",
-    errno.EDQUOT: "make room, then call the same command again",
-    errno.ENOMEM: "end other programs, then call the same command again",
-    errno.EAGAIN: "end other programs, then call the same command again",
-    errno.EADDRINUSE: "name another port, or end what listens there",
+    errno.EACCES: _OTHER,
+    errno.EPERM: _OTHER,
+    errno.EROFS: "name a writable folder",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "name a folder",
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.ENOMEM: _MEMORY,
+    errno.EAGAIN: _MEMORY,
+    errno.EADDRINUSE: "name another port, or end the program that uses it",
 }
-# What panvision.core.files writes to before it stands under its own name.
+# The scratch file of panvision.core.files, which the user does not know.
 PARTIAL = re.compile(r"\.([^/]+)\.\w{8}\.partial(\.\w+)?$")
 
 
 class UsageError(ValueError):
-    """What the arguments name cannot be used; the message says why. Exit code 2."""
+    """The arguments name something unusable; the message says why. Exit code 2."""
 
 
 def report(error: Exception, command: str, *, debug: bool) -> Exit:
-    """Tell an error on standard error, a line each if it lists several.
+    """Print an error on standard error, one line each if it lists several.
 
     Args:
-        error: what a command raised.
-        command: its name.
-        debug: the traceback goes before.
+        error: the error of a command.
+        command: how the command is called, with the program's name.
+        debug: print the traceback first.
 
     Returns:
-        USAGE for a UsageError, ERROR for what the user can mend, INTERNAL for all else.
+        USAGE for a UsageError, ERROR for what the user can fix, INTERNAL for all else.
     """
     if debug:
         traceback.print_exception(error)
-    told = explanation(error)
-    if told is None:
+    message = explanation(error)
+    if message is None:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         again = "" if debug else "; run again with --debug to see where"
-        print(f"panvision {command}: internal error: {printable(words)}{again}", file=sys.stderr)
+        print(f"{command}: internal error: {printable(words)}{again}", file=sys.stderr)
         return Exit.INTERNAL
-    for line in told.splitlines():
-        print(f"panvision {command}: {printable(line)}", file=sys.stderr)
+    for line in message.splitlines():
+        print(f"{command}: {printable(line)}", file=sys.stderr)
     return Exit.USAGE if isinstance(error, UsageError) else Exit.ERROR
 
 
 def explanation(error: Exception) -> str | None:
-    """What the user is told; None for an error that only panvision's developers can mend."""
+    """Return the message for the user; None for an error that only panvision's developers can fix."""
     if type(error).__module__.partition(".")[0] == "panvision":
-        return str(error)  # every class of ours has a message for the user
+        return str(error)  # every error class of panvision has a message for the user
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in ("", "panvision"):
         name = str(error.name).partition(".")[0]
         extra = EXTRAS.get(name, "train")
         return f"needs the package {name}, which is not installed; `pip install 'panvision[{extra}]'`"
-    if _is_for_want_of_memory(error):
+    if _is_out_of_memory(error):
         return "not enough memory; use smaller batches or a smaller model, or end other programs"
     if isinstance(error, OSError):
         return _of_the_system(error)
     return None
 
 
-def _is_for_want_of_memory(error: Exception) -> bool:
-    """Python's error, or PyTorch's: on a GPU it has a class of its own, on a CPU it has not."""
+def _is_out_of_memory(error: Exception) -> bool:
+    # PyTorch has its own class for a GPU's memory, and none for a CPU's.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -85,9 +87,9 @@ def _is_for_want_of_memory(error: Exception) -> bool:
 
 
 def _of_the_system(error: OSError) -> str:
-    """Which file, what is wrong with it, and what to do."""
+    """Return the file, the reason and the remedy."""
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
-    # A file that is put in another's place has the user's name as the second.
+    # Of a file that replaces another, the user knows the second name.
     name = error.filename if error.filename2 is None else error.filename2
     where = "" if name is None else PARTIAL.sub(r"\1", str(name)) + ": "
     remedy = REMEDIES.get(error.errno or 0, "")

@@ -1,4 +1,4 @@
-"""A folder to which one command at a time writes."""
+"""A lock that lets one command at a time write to a folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,28 +10,27 @@ LOCK = ".lock"
 
 
 class FolderBusyError(RuntimeError):
-    """Another process writes to a folder; the message names both and the remedy."""
+    """Another process is writing to a folder; the message names both and the remedy."""
 
 
 @contextmanager
 def only_writer(folder: Path, option: str) -> Iterator[None]:
-    """Keep other commands out of a folder, which is made if missing, until the block or the process ends.
+    """Create a folder if it is missing, and keep other commands out of it until the block or the process ends.
 
     Args:
-        folder: what the command writes to.
-        option: the one that names the folder or one above it, for the message.
+        folder: where the command writes.
+        option: the option that names it or a folder above it; shown in the message.
 
     Raises:
-        FolderBusyError: another process has it.
-        OSError: the folder cannot be made or written.
+        FolderBusyError: another process is writing to it.
+        OSError: the folder cannot be created or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = lock_file(folder / LOCK)
     except BusyError as error:
         raise FolderBusyError(
-            f"{folder}: process {error.process} writes there now; wait until it has ended, or name another folder "
-            f"({option})"
+            f"{folder}: process {error.process} is writing there; wait until it ends, or name another folder ({option})"
         ) from error
     with lock:
         yield

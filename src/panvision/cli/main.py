@@ -1,15 +1,47 @@
-"""The `panvision` command: reads the arguments and hands them to one subcommand's module."""
+"""The `panvision` command."""
 
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 
-from panvision.cli.exits import Exit
-from panvision.cli.failures import report
-from panvision.cli.parser import COMMANDS, build_parser, command_parsers, full_parser
+import click
 
-__all__ = ["COMMANDS", "build_parser", "command_parsers", "full_parser", "main", "underscored"]
+from panvision import __version__
+from panvision.cli.exits import Exit
+from panvision.cli.framework import Commands, debug_option
+
+ABOUT = """One model for a cooking pan: where it is, what is in and over it, what state the onions are in.
+
+`panvision COMMAND --help` has a command's options, examples and exit codes. Dashes and underscores in options mean the
+same. The pipeline itself runs with `dvc repro`."""
+GROUPS = {
+    "data and training": {
+        "validate": "check three labelled datasets, and show how they would be split",
+        "params": "check params.yaml as a whole",
+        "train": "train the model on a folder of labelled images, without DVC",
+    },
+    "results of the pipeline": {
+        "summary": "show the metrics of the last run",
+        "compare": "differences between two revisions, and whether they are noise",
+        "previous": "keep an earlier commit's metrics for the report",
+        "baselines": "compare the shared model with single-task experiments",
+        "folds": "mean and spread of the metrics of k-fold experiments",
+    },
+    "use of a model": {
+        "predict": "predict every image of a folder",
+        "watch": "watch a pan through a camera, a video or a growing folder",
+        "page": "a web page on this machine to try a model on",
+        "benchmark": "speed, size and memory of model files",
+    },
+    "this command line": {
+        "completion": "print a script that makes a shell complete commands and options",
+        "help": "show the help of a command",
+    },
+}
+
+cli = Commands(GROUPS, name="panvision", help=ABOUT, params=[debug_option()], subcommand_metavar="COMMAND [options]")
+cli = click.version_option(__version__, "-V", "--version", message="panvision %(version)s")(cli)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,55 +51,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; by default the process's.
 
     Returns:
-        An exit code of `panvision.cli.exits`. Wrong usage leaves by SystemExit, as help does.
+        An exit code of `panvision.cli.exits`.
     """
-    arguments = underscored(sys.argv[1:] if argv is None else argv)
     try:
         with warnings.catch_warnings():
-            # Of damaged metadata and of large pictures; what a command refuses it says itself, in a line.
+            # Pillow warns of damaged metadata and large images; a command reports what it refuses.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _run(arguments)
+            return int(cli.main(argv, prog_name="panvision", standalone_mode=False) or Exit.DONE)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return Exit.USAGE
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "panvision"
+        print(f"{command}: {error.format_message()} See `{command} --help`.", file=sys.stderr)
+        return Exit.USAGE
     finally:
         _settle_output()
 
 
-def _run(arguments: Sequence[str]) -> int:
-    parser = build_parser(arguments)
-    if not arguments:
-        parser.exit(Exit.USAGE, parser.format_help())
-    args = parser.parse_args(arguments)
-    args.debug = hasattr(args, "debug") or os.environ.get("PANVISION_DEBUG", "0") not in ("", "0")
-    try:
-        code = int(args.run(args))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return Exit.ERROR  # the reader has seen enough (`| head`)
-    except KeyboardInterrupt:
-        print(f"panvision {args.command}: interrupted", file=sys.stderr)
-        return Exit.INTERRUPTED
-    except Exception as error:
-        return report(error, args.command, debug=args.debug)
-    return code
-
-
 def _settle_output() -> None:
-    """Drop what cannot be written: Python would complain of it once more when it closes the stream."""
+    """Drop output that cannot be written, or Python would report it once more when it closes the stream."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def underscored(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `--input-dir` written `--input_dir`; values stay as they are."""
-    written = []
-    for argument in arguments:
-        if argument.startswith("--") and len(argument) > 2:
-            flag, equals, value = argument[2:].partition("=")
-            written.append(f"--{flag.replace('-', '_')}{equals}{value}")
-        else:
-            written.append(argument)
-    return written
 
 
 if __name__ == "__main__":

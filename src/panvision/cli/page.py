@@ -1,62 +1,50 @@
-"""`panvision page`: a web page on this machine, to try a model on pictures, clips and a camera."""
-
-import argparse
-from pathlib import Path
+"""`panvision page`: a web page on this machine, to try a model on images, clips and a camera."""
 
 from panvision.cli.exits import Exit
-from panvision.cli.flags import FOLDER, add_model, completed, whole_number
-from panvision.cli.manual import Manual
+from panvision.cli.framework import Args, command
+from panvision.cli.options import FOLDER, Number, model, option
 from panvision.cli.predict import load_predictor
 
-MANUAL = Manual(
-    usage="--checkpoint FILE",
-    about="Serves a web page on which a picture or a clip can be dropped, or a camera be pointed at a pan: it shows "
-    "mask, boxes and state with sliders for the thresholds, and which model is speaking. It is bound to 127.0.0.1, and "
-    "nothing leaves the machine. Ctrl-C and SIGTERM end it cleanly.",
+
+@command(
+    about="Serves a web page on which you drop an image or a clip, or point a camera at a pan. It shows mask, boxes "
+    "and state with sliders for the thresholds, and facts about the model. It is bound to 127.0.0.1, and nothing "
+    "leaves the machine. Ctrl-C and SIGTERM stop it cleanly.",
     examples={
         "the pipeline's model": "panvision page --checkpoint models/panvision.onnx",
-        "a model elsewhere, with the pipeline's scores of it": "panvision page --checkpoint robot/model.onnx "
+        "a model elsewhere, with the scores that the pipeline measured": "panvision page --checkpoint robot/model.onnx "
         "--metrics metrics",
-        "long clips, on a port of one's own": "panvision page --checkpoint models/panvision.onnx --port 8000 "
+        "long clips, on another port": "panvision page --checkpoint models/panvision.onnx --port 8000 "
         "--max_upload_mb 500",
     },
     exits={Exit.DONE: "a signal has stopped it"},
+    sections={
+        "model": model(),
+        "page": [
+            option("--port", "Port of 127.0.0.1.", type=Number(1, 65535), show_default="7860, or the next free one"),
+            option("--max_upload_mb", "Megabytes of an image or clip.", type=Number(1), default=100),
+            option(
+                "--metrics",
+                "The pipeline's metrics, shown if they belong to this model.",
+                type=FOLDER,
+                show_default="metrics, beside the model's folder",
+            ),
+        ],
+    },
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `panvision page`."""
-    add_model(parser)
-    group = parser.add_argument_group("page")
-    group.add_argument(
-        "--port",
-        type=whole_number(1, 65535),
-        metavar="N",
-        help="port of 127.0.0.1 (default: 7860, or the next that is free)",
-    )
-    group.add_argument(
-        "--max_upload_mb",
-        type=whole_number(1),
-        default=100,
-        metavar="N",
-        help="megabytes of a picture or clip (default: %(default)s)",
-    )
-    text = "the pipeline's metrics, shown if they are this model's (default: metrics, beside the model's folder)"
-    completed(group.add_argument("--metrics", type=Path, metavar="DIR", help=text), FOLDER)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Serve; returns 0 when stopped by Ctrl-C or SIGTERM."""
-    # Here rather than above, so that `--help` answers at once.
+def run(args: Args) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    # Imported here, so that `--help` answers at once.
     from panvision.page.facts import read_facts
     from panvision.page.model import SharedModel
-    from panvision.page.server import PageOptions, serve
+    from panvision.page.server import serve
 
-    predictor = load_predictor(args)
+    shared = SharedModel(load_predictor(args))
     serve(
-        SharedModel(predictor),
-        read_facts(args.checkpoint, predictor.info, args.metrics),
-        PageOptions(args.port, args.max_upload_mb),
+        shared,
+        read_facts(args.checkpoint, shared, args.metrics),
         lambda address: print(f"{address}  (Ctrl-C stops it)", flush=True),
+        port=args.port,
+        max_upload=args.max_upload_mb * 2**20,
     )
     return Exit.DONE

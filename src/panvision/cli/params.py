@@ -1,35 +1,32 @@
-"""`panvision params`: is every setting of params.yaml known, typed and possible?"""
+"""`panvision params`: check that every setting of params.yaml is known, of the right type and possible."""
 
-import argparse
 import json
 
 from panvision.cli.exits import Exit
-from panvision.cli.flags import FILE, add_output, completed
-from panvision.cli.manual import Manual
+from panvision.cli.framework import Args, command
+from panvision.cli.options import FILE, argument, json_flag
 
-MANUAL = Manual(
-    usage="[FILE]",
-    about="Checks that every setting of params.yaml is known, of the right type and possible. Every fault is told in "
-    "one line, with the key and what is allowed.",
+
+@command(
+    about="Checks that every setting of params.yaml is known, of the right type and possible. Each error is reported "
+    "in one line, with the key and what is allowed.",
     examples={
         "check params.yaml in the current folder": "panvision params",
         "check another file": "panvision params presets/resnet50.yaml",
         "for programs": "panvision params --json",
     },
-    exits={Exit.DONE: "all settings are valid", Exit.ERROR: "they are not, or there is no such file"},
+    exits={Exit.DONE: "all settings are valid", Exit.ERROR: "some are invalid, or the file is missing"},
+    sections={
+        "arguments": [
+            argument(
+                "path", "The file to check (default: params.yaml).", default="params.yaml", type=FILE, metavar="[FILE]"
+            )
+        ],
+        "output": [json_flag("file, valid and faults")],
+    },
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `panvision params`."""
-    arguments = parser.add_argument_group("arguments")
-    text = "the file to check (default: %(default)s)"
-    completed(arguments.add_argument("path", nargs="?", default="params.yaml", metavar="FILE", help=text), FILE)
-    add_output(parser, "file, valid and faults")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Check; returns 0, or 1 after telling every fault."""
+def run(args: Args) -> int:
+    """Check the file and report every error."""
     from panvision.config import Config
     from panvision.core.params import ParamsError
 

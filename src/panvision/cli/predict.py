@@ -1,6 +1,5 @@
-"""`panvision predict`: a folder of pictures in, predictions.json, masks and drawn pictures out."""
+"""`panvision predict`: a folder of images in, predictions.json, masks and drawn images out."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from panvision.cli.configuration import load_configuration
 from panvision.cli.exits import Exit
-from panvision.cli.flags import FOLDER, add_batch_size, add_model, add_output, completed, whole_number
-from panvision.cli.manual import Manual
+from panvision.cli.framework import Args, command
+from panvision.cli.options import FOLDER, Number, batch_size, flag, json_flag, model, option, quiet
 from panvision.cli.problem_text import printable
 from panvision.cli.status import StatusLine
 
@@ -19,58 +18,48 @@ if TYPE_CHECKING:
     from panvision.inference.predictor import Predictor
     from panvision.inference.results import Result
 
-BAR = 40  # signs
+BAR = 40  # characters
 
 
-MANUAL = Manual(
-    usage="--checkpoint FILE --input_dir DIR",
-    about="Predicts every picture of a folder: a mask, boxes and the state of the onions, in the picture's own pixels. "
-    "A broken picture is named and costs exit code 3, not the run.",
+@command(
+    about="Predicts every image of a folder: a mask, boxes and the state of the onions, in the image's own pixels. "
+    "A broken image is named and costs exit code 3, not the run.",
     examples={
         "masks, and predictions.json, below outputs/": "panvision predict --checkpoint models/panvision.onnx "
         "--input_dir photos",
-        "with mask, boxes and state drawn on each picture": "panvision predict --checkpoint models/best_model.pth "
+        "with mask, boxes and state drawn on each image": "panvision predict --checkpoint models/best_model.pth "
         "--input_dir photos --output_dir drawn --visualize",
-        "go on with a run that was interrupted": "panvision predict --checkpoint models/panvision.onnx "
-        "--input_dir photos --resume",
+        "continue an interrupted run": "panvision predict --checkpoint models/panvision.onnx --input_dir photos "
+        "--resume",
         "for programs": "panvision predict --checkpoint models/panvision.onnx --input_dir photos --json",
     },
-    exits={Exit.WARNINGS: "done, but some pictures could not be read"},
+    exits={Exit.WARNINGS: "done, but some images could not be read"},
+    sections={
+        "images": [
+            option("--input_dir", "Folder of images.", required=True, type=FOLDER),
+            batch_size(8),
+            option("--workers", "Threads that decode images.", type=Number(1), show_default="one for each core"),
+        ],
+        "model": model(),
+        "output": [
+            json_flag("a line for each image, then one with predicted, before, failed, output_dir and model"),
+            quiet("bar and no line per image"),
+            option(
+                "--output_dir",
+                "Receives predictions.jsonl during the run, predictions.json at its end, a mask per image and the "
+                "drawn images.",
+                default="outputs",
+                type=FOLDER,
+            ),
+            flag("--visualize", "Draw mask, boxes and state on each image."),
+            flag("--coco", "Write boxes and states as predictions.coco.json too."),
+            flag("--resume", "Skip the images that an interrupted run has finished."),
+        ],
+    },
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `panvision predict`."""
-    pictures = parser.add_argument_group("pictures")
-    completed(pictures.add_argument("--input_dir", required=True, metavar="DIR", help="folder of pictures"), FOLDER)
-    add_batch_size(pictures, 8)
-    pictures.add_argument(
-        "--workers",
-        type=whole_number(1),
-        metavar="N",
-        help="threads that decode pictures (default: one for each core)",
-    )
-    add_model(parser)
-    text = (
-        "receives predictions.jsonl while it runs, predictions.json in the end, a mask per picture and the drawn "
-        "pictures (default: %(default)s)"
-    )
-    output = add_output(
-        parser,
-        "a line for each picture, then one with predicted, before, failed, output_dir and model",
-        quiet="bar and no line per picture",
-    )
-    completed(output.add_argument("--output_dir", default="outputs", metavar="DIR", help=text), FOLDER)
-    output.add_argument("--visualize", action="store_true", help="draw mask, boxes and state on each picture")
-    output.add_argument("--coco", action="store_true", help="write boxes and states as predictions.coco.json too")
-    output.add_argument(
-        "--resume", action="store_true", help="leave out the pictures that an interrupted run has finished"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    """Predict; returns 0, or 3 when some pictures could not be read."""
-    # Here rather than above, so that `--help` answers at once.
+def run(args: Args) -> int:
+    """Predict; returns 3 when some images could not be read."""
+    # Imported here, so that `--help` answers at once.
     from panvision.inference.directory import DirectoryOptions, predict_directory
 
     with StatusLine(quiet=args.quiet) as status:
@@ -88,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_summary(args, screen, predictor.info, failures), sort_keys=True))
     before = f", {screen.before} before" if screen.before else ""
-    done = f"{screen.count} {_plural('picture', screen.count)} predicted{before}, written to {args.output_dir}"
+    done = f"{screen.count} {_plural('image', screen.count)} predicted{before}, written to {args.output_dir}"
     # With --json, stdout is for results alone.
     print(done, file=sys.stderr if args.json else sys.stdout)
     if predictor.info.params_sha256 or predictor.info.data_sha256:
@@ -108,17 +97,17 @@ class _Screen:
         self._status, self._json = status, json_lines
         self._silent = quiet and not json_lines
         self.count = 0
-        self.before: int | None = None  # pictures of the run that is resumed
+        self.before: int | None = None  # images of the run that is resumed
 
     def result(self, result: "Result") -> None:
         self.count += 1
         if self._silent:
             return
         self._status.wipe()
-        # The mask is in its file.
-        told = {key: value for key, value in result.items() if key not in ("segmentation", "image_path")}
+        # The mask has its own file.
+        line = {key: value for key, value in result.items() if key not in ("segmentation", "image_path")}
         words = f"{printable(result['image_name'])}: {_in_words(result)}"
-        print(json.dumps(told, sort_keys=True) if self._json else words)
+        print(json.dumps(line, sort_keys=True) if self._json else words)
 
     def progress(self, done: int, total: int) -> None:
         self.before = done if self.before is None else self.before
@@ -126,8 +115,8 @@ class _Screen:
         self._status.show(f"[{filled:.<{BAR}}] {done} of {total}")
 
 
-def load_predictor(args: argparse.Namespace) -> "Predictor":
-    """The model with the thresholds of the options, the configuration or the file, in this order."""
+def load_predictor(args: Args) -> "Predictor":
+    """Load the model with the thresholds of the options, the configuration or the file, in this order."""
     from panvision.config import Config
     from panvision.inference import load_model
 
@@ -137,10 +126,8 @@ def load_predictor(args: argparse.Namespace) -> "Predictor":
     return predictor.with_thresholds(args.score_threshold, args.nms_threshold)
 
 
-def _summary(
-    args: argparse.Namespace, screen: _Screen, info: "ModelInfo", failures: "list[Failure]"
-) -> dict[str, object]:
-    """What the run came to, as the last line for programs."""
+def _summary(args: Args, screen: _Screen, info: "ModelInfo", failures: "list[Failure]") -> dict[str, object]:
+    """Return the counts of the run, as the last line for programs."""
     return {
         "predicted": screen.count,
         "before": screen.before or 0,
@@ -151,7 +138,7 @@ def _summary(
 
 
 def _in_words(result: "Result") -> str:
-    """The state and how many boxes, as far as the model has these tasks; else that there is a mask."""
+    """Return the state and the number of boxes, as far as the model has these tasks, else `mask`."""
     words = []
     if "classification" in result:
         state = result["classification"]
@@ -163,7 +150,7 @@ def _in_words(result: "Result") -> str:
 
 
 def _origin(info: "ModelInfo") -> str:
-    """The hashes of what made the model, as the model card has them in full."""
+    """Return the hashes of the params and data that made the model; the model card has them in full."""
     hashes = {"params": info.params_sha256, "data": info.data_sha256}
     return ", ".join(f"{name} sha256 {value[:16]}" for name, value in hashes.items() if value)
 

@@ -16,23 +16,23 @@ FEW = 5
 
 
 def by_severity(problems: Iterable["Problem"]) -> list["Problem"]:
-    """Errors first, then by code and file."""
+    """Return the errors first, then by code and file."""
     return sorted(problems, key=lambda found: (SEVERITIES.index(found.severity), found))
 
 
 def count_severities(problems: Iterable["Problem"]) -> dict[str, int]:
-    """How many there are of each severity."""
+    """Count the problems of each severity."""
     counts: Counter[str] = Counter(found.severity for found in problems)
     return {severity: counts[severity] for severity in SEVERITIES}
 
 
 def problem_lines(problems: Iterable["Problem"], *, limit: int | None) -> Iterator[str]:
-    """A headline a kind, below it its files with their reasons.
+    """Yield a headline for each kind, and below it its files with their reasons.
 
-    Only a path that is longer than the line leaves `WIDTH` columns: it is never broken, so that it can be copied.
+    Only a path longer than the line exceeds `WIDTH` columns: it is never broken, so that it can be copied.
 
     Args:
-        problems: of all sets.
+        problems: of all datasets.
         limit: files shown of a kind; None: all.
     """
     kinds = itertools.groupby(by_severity(problems), key=lambda found: (found.severity, found.code))
@@ -47,18 +47,18 @@ def problem_lines(problems: Iterable["Problem"], *, limit: int | None) -> Iterat
 
 
 def count_line(problems: Iterable["Problem"]) -> str:
-    """How many problems there are, in words."""
+    """Return the counts in words."""
     counts = count_severities(problems)
     if not any(counts.values()):
         return "no problems"
     words = [f"{counts[noun]} {noun}{'s' * (counts[noun] != 1)}" for noun in ("error", "warning")]
-    mend = "; mend the errors before training" if counts["error"] else ""
-    return f"{', '.join(words)}, {counts['fixed']} fixed{mend}"
+    remedy = "; fix the errors before training" if counts["error"] else ""
+    return f"{', '.join(words)}, {counts['fixed']} fixed{remedy}"
 
 
 def printable(text: str) -> str:
-    """The text without line ends and control characters, which would rewrite the terminal: escaped."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    """Escape line ends and control characters, which would rewrite the terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _file_lines(file: str, reason: str) -> list[str]:

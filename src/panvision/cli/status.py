@@ -1,4 +1,4 @@
-"""What is told while a command works, beside its results on standard output."""
+"""Progress on standard error, beside the results on standard output."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ from typing import Self
 
 
 class StatusLine:
-    """What is being done, on standard error where that is a terminal, in place of what stood there before."""
+    """One line on standard error, where that is a terminal; each text replaces the one before."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.shown = sys.stderr.isatty() and not quiet
 
     def show(self, text: str) -> None:
-        """Put a text on the line."""
+        """Replace the line's text."""
         if self.shown:
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
@@ -32,7 +32,7 @@ class StatusLine:
 
 @contextlib.contextmanager
 def narrated_on_stderr() -> Iterator[None]:
-    """What is printed meanwhile goes to standard error, also from processes that are started meanwhile."""
+    """Send standard output to standard error inside the block, also that of processes started in it."""
     sys.stdout.flush()
     out, err = 1, 2
     kept = os.dup(out)

@@ -1,6 +1,5 @@
-"""`panvision train`: three labelled sets in, best_model.pth and its configuration out, without DVC."""
+"""`panvision train`: three labelled datasets in, best_model.pth and its configuration out, without DVC."""
 
-import argparse
 import contextlib
 import json
 import os
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from panvision.cli.configuration import pins_of, read_configuration
 from panvision.cli.exits import Exit
-from panvision.cli.flags import FOLDER, add_data_root, add_device, add_output, add_settings, completed
+from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
-from panvision.cli.manual import Manual
+from panvision.cli.options import FOLDER, data_root, device, json_flag, option, settings
 from panvision.cli.status import narrated_on_stderr
 
 BEST = "best_model.pth"
@@ -24,38 +23,39 @@ if TYPE_CHECKING:
     from panvision.validate.splits.units import Pins
 
 
-MANUAL = Manual(
-    usage="DATA_ROOT",
+@command(
     about="Does what the pipeline's stages do up to the trained model, without DVC: checks and packs three labelled "
-    "sets, splits them, and trains the network in two phases. Called again after an interruption, it goes on from the "
-    "last saved state.",
+    "datasets, splits them, and trains the network in two phases. After an interruption, the same command resumes from "
+    "the last saved state.",
     examples={
         "ResNet-50 with ImageNet weights, best on a GPU": "panvision train data/demo",
         "a small network, in minutes on two CPU cores": "panvision train data/demo --config presets/laptop.yaml "
         "--checkpoint_dir small",
         "for programs": "panvision train data/demo --json > trained.json",
-        "from random weights, with a task's loss weighed differently": "panvision train data/demo "
+        "from random weights, with another weight of a task's loss": "panvision train data/demo "
         "--set model.weights=none --set loss.cls=4.0",
     },
     exits={
-        Exit.STOPPED: "stopped by Ctrl-C or SIGTERM, the state saved: the same command goes on",
+        Exit.STOPPED: "stopped by Ctrl-C or SIGTERM, the state saved: the same command resumes",
         Exit.INTERRUPTED: "interrupted by a second Ctrl-C, or before the training began",
     },
+    sections={
+        "arguments": data_root(),
+        "settings": [*settings("ResNet-50 with ImageNet weights at 256 px"), device()],
+        "output": [
+            json_flag("checkpoint and config, both files; progress goes to standard error"),
+            option(
+                "--checkpoint_dir",
+                "Receives best_model.pth, config_<time>.json, curves/ and build/.",
+                default="checkpoints",
+                type=FOLDER,
+            ),
+        ],
+    },
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `panvision train`."""
-    add_data_root(parser)
-    add_device(add_settings(parser, "ResNet-50 with ImageNet weights at 256 px"))
-    output = add_output(parser, "checkpoint and config, both files; progress goes to standard error")
-    text = "receives best_model.pth, config_<time>.json, curves/ and build/ (default: %(default)s)"
-    completed(output.add_argument("--checkpoint_dir", default="checkpoints", metavar="DIR", help=text), FOLDER)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Train; returns 0, or 75 after a signal: the same command then goes on."""
-    # Here rather than above, so that `--help` answers at once.
+def run(args: Args) -> int:
+    """Train; returns 75 after a signal: the same command then resumes."""
+    # Imported here, so that `--help` answers at once.
     from panvision.training.guards import TrainingError
     from panvision.training.launch import LAUNCHED, is_rank
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(config: "Config", device_name: str | None) -> None:
-    """Find what would stop the training before any photo is read."""
+    """Find what would stop the training before any image is read."""
     from panvision.model.weights import check_weights
     from panvision.training.devices import pick_device
 
@@ -89,7 +89,7 @@ def _check(config: "Config", device_name: str | None) -> None:
 
 
 def _prepare(config: "Config", pins: "Pins", build: Path) -> None:
-    """The pipeline's stages before training, below one folder."""
+    """Do the pipeline's stages before training, below one folder."""
     from panvision.core.tasks import DATASETS
     from panvision.dataset.problems import IngestError
     from panvision.prepare.pack import prepare
@@ -104,8 +104,8 @@ def _prepare(config: "Config", pins: "Pins", build: Path) -> None:
     print(verdict.table(), flush=True)
 
 
-def _launch(config: "Config", folder: Path, args: argparse.Namespace) -> int:
-    """The exit code of several processes that each do `_train` with this very configuration."""
+def _launch(config: "Config", folder: Path, args: Args) -> int:
+    """Train in several processes, each with this configuration; returns their exit code."""
     from panvision.training.launch import launch
 
     settings = folder / "build" / "training.json"
@@ -115,11 +115,11 @@ def _launch(config: "Config", folder: Path, args: argparse.Namespace) -> int:
     return launch([*command, *(["--device", args.device] if args.device else [])], config.train.devices)
 
 
-def _train(config: "Config", folder: Path, args: argparse.Namespace) -> int:
-    """Both phases, in this process or as one of several → the exit code.
+def _train(config: "Config", folder: Path, args: Args) -> int:
+    """Train both phases, in this process or as one of several; returns the exit code.
 
     Raises:
-        TrainingError: with the message of what has failed, if this process is the one that tells it.
+        TrainingError: the training failed and this process reports it.
     """
     from panvision.core.params import ParamsError
     from panvision.dataset.packed import PackedError

@@ -1,6 +1,5 @@
-"""`panvision validate`: what is wrong with three labelled sets, and how they would be split, without DVC."""
+"""`panvision validate`: what is wrong with three labelled datasets, and their split, without DVC."""
 
-import argparse
 import errno
 import importlib.util
 import json
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from panvision.cli.configuration import pins_of, read_configuration
 from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError
-from panvision.cli.flags import FILE, FOLDER, add_data_root, add_output, add_settings, completed
+from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
-from panvision.cli.manual import Manual
+from panvision.cli.options import FILE, FOLDER, data_root, flag, json_flag, option, quiet, settings
 from panvision.cli.problem_text import FEW, by_severity, count_line, count_severities, printable, problem_lines
 from panvision.cli.status import StatusLine
 
@@ -30,33 +29,15 @@ if TYPE_CHECKING:
     from panvision.validate.splits.units import Pins
     from panvision.validate.verdict import Verdict
 
-MANUAL = Manual(
-    usage="DATA_ROOT",
-    about="Checks three labelled sets, every picture and every label, and shows how they would be split into train, "
-    "validation and test. Needs no DVC and no GPU; nothing is written unless it is asked for.",
-    examples={
-        "look at everything": "panvision validate data/demo",
-        "a page with pictures, and the split as a table to edit and pin": "panvision validate data/demo "
-        "--html data.html --splits splits.csv",
-        "for programs, with another seed of the split": "panvision validate data/demo --json --set split.seed=7",
-    },
-    exits={
-        Exit.DONE: "nothing, or only what was fixed in the packed copy",
-        Exit.ERROR: "errors, over which nothing is trained",
-        Exit.USAGE: "wrong usage, settings or pins",
-        Exit.WARNINGS: "warnings",
-    },
-)
-
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found.
+    """The result of `examine`.
 
     Attributes:
-        images: usable pictures of each set; a set that cannot be used at all is not among them.
-        problems: of all sets; files are `task/file`.
-        verdict: on the sets together; None if one of them cannot be used.
+        images: number of usable images by dataset; an unusable dataset is absent.
+        problems: of all datasets; files are `dataset/file`.
+        verdict: on the datasets together; None if one of them is unusable.
     """
 
     images: "Mapping[Dataset, int]"
@@ -65,25 +46,24 @@ class Examination:
 
     @property
     def exit_code(self) -> Exit:
-        """DONE, ERROR with errors, WARNINGS with warnings."""
+        """ERROR with errors, WARNINGS with warnings, else DONE."""
         counts = count_severities(self.problems)
         return Exit.ERROR if counts["error"] else Exit.WARNINGS if counts["warning"] else Exit.DONE
 
     @property
     def omission(self) -> str:
-        """What was not looked at because a set cannot be used; "" if nothing was left out."""
+        """The checks that an unusable dataset prevents, as text; "" if all were made."""
         from panvision.core.tasks import DATASETS
 
-        lacking = [task for task in DATASETS if task not in self.images]
-        if not lacking:
+        missing = [task for task in DATASETS if task not in self.images]
+        if not missing:
             return ""
         return (
-            f"{' and '.join(lacking)} cannot be used; until then copies, splits and labels worth a second look are "
-            "not examined"
+            f"{' and '.join(missing)} cannot be used; until then copies, splits and suspicious labels are not examined"
         )
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """Return all of it as plain values."""
         return {
             "sets": self._sets(),
             "cross_task_groups": None if self.verdict is None else self.verdict.metrics()["cross_task_groups"],
@@ -94,38 +74,58 @@ class Examination:
 
     def _sets(self) -> dict[str, Any]:
         if self.verdict is not None:
-            figures = self.verdict.metrics()
-            return {task: figures[task] for task in self.images}
+            metrics = self.verdict.metrics()
+            return {task: metrics[task] for task in self.images}
         codes: dict[str, Counter[str]] = defaultdict(Counter)
         for found in self.problems:
             codes[found.file.partition("/")[0]][found.code] += 1
         return {task: {"images": count, "problems": dict(codes[task])} for task, count in self.images.items()}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `panvision validate`."""
-    add_data_root(parser)
-    settings = add_settings(parser, "the settings' own defaults")
-    output = add_output(parser, "sets, cross_task_groups, problems, counts and exit_code", quiet="progress")
-    files = {
-        "--pins": (settings, "table of task, file and split: what it names stays there (default: split.pins where "
-        "--config or --set gives it)"),
-        "--splits": (output, "write the split there as such a table, which can be edited and pinned"),
-        "--html": (output, "write a page with pictures of what was found"),
-    }  # fmt: skip
-    for name, (group, text) in files.items():
-        completed(group.add_argument(name, metavar="FILE", help=text), FILE)
-    output.add_argument("--all", action="store_true", help=f"list every file, not {FEW} of a kind")
-    text = (
-        "keep the packed sets, splits.csv, problems.csv and data.json there (default: in the system's folder for "
-        "temporary files, and removed)"
-    )
-    completed(output.add_argument("--build", metavar="DIR", help=text), FOLDER)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Examine; returns 0, 1 with errors, or 3 with warnings."""
-    # Here rather than above, so that `--help` answers at once.
+@command(
+    about="Checks three labelled datasets, every image and every label, and shows how they would be split into train, "
+    "validation and test. Needs no DVC and no GPU, and writes only what you ask for.",
+    examples={
+        "check everything": "panvision validate data/demo",
+        "a page with images, and the split as a table to edit and pin": "panvision validate data/demo "
+        "--html data.html --splits splits.csv",
+        "for programs, with another seed of the split": "panvision validate data/demo --json --set split.seed=7",
+    },
+    exits={
+        Exit.DONE: "nothing found, or only problems that were fixed in the packed copy",
+        Exit.ERROR: "errors; fix them before training",
+        Exit.USAGE: "wrong usage, settings or pins",
+        Exit.WARNINGS: "warnings",
+    },
+    sections={
+        "arguments": data_root(),
+        "settings": [
+            *settings("the settings' own defaults"),
+            option(
+                "--pins",
+                "Table of task, file and split: what it names stays there.",
+                type=FILE,
+                show_default="split.pins where --config or --set gives it",
+            ),
+        ],
+        "output": [
+            json_flag("sets, cross_task_groups, problems, counts and exit_code"),
+            quiet("progress"),
+            option("--splits", "Write the split there as such a table, which can be edited and pinned.", type=FILE),
+            option("--html", "Write a page with images of what was found.", type=FILE),
+            flag("--all", f"List every file, not {FEW} of a kind."),
+            option(
+                "--build",
+                "Keep the packed sets, splits.csv, problems.csv and data.json there.",
+                type=FOLDER,
+                show_default="a temporary folder, which is removed",
+            ),
+        ],
+    },
+)
+def run(args: Args) -> int:
+    """Examine and print; returns 1 with errors, 3 with warnings."""
+    # Imported here, so that `--help` answers at once.
     from panvision.core.params import ParamsError
     from panvision.core.tasks import DATASETS
     from panvision.dataset.problems import IngestError
@@ -152,33 +152,33 @@ def run(args: argparse.Namespace) -> int:
     return found.exit_code
 
 
-# Said of memory and of processes, which no place has.
+# Errors of memory and processes, which belong to no folder.
 _NO_PLACE = (errno.ENOMEM, errno.EAGAIN)
 
 
 @contextmanager
 def _naming(place: Path) -> Iterator[None]:
-    """A full disk names no file; the folder that the packed sets go to may be another than anybody thinks of."""
+    """Name the folder of the packed datasets in an error that has no file, as that of a full disk."""
     try:
         yield
     except OSError as error:
         if error.errno in (None, *_NO_PLACE) or error.filename is not None:
             raise
-        reason = f"{error.strerror} for the packed sets (--build names another place)"
+        reason = f"{error.strerror} for the packed sets (name another folder with --build)"
         raise OSError(error.errno, reason, str(place)) from error
 
 
 def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> Examination:
-    """Prepare and judge the three sets.
+    """Prepare and check the three datasets.
 
     Args:
-        config: whose `data` and `split` sections hold.
-        pins: where some images stay.
-        build: receives prepared/, and if all sets can be used splits.csv, problems.csv and data.json.
-        status: says what is being done.
+        config: its `data` and `split` sections are used.
+        pins: the split of some images.
+        build: receives prepared/, and if all datasets are usable splits.csv, problems.csv and data.json.
+        status: shows what is being done.
 
     Raises:
-        IngestError: pins that cannot be kept together with `config.split`.
+        IngestError: the pins contradict `config.split`.
         WorkerError: a process that loads images was killed.
         OSError: something cannot be written.
     """
@@ -199,14 +199,14 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
             problems += _unusable(task, config, error)
     if len(images) < len(DATASETS):
         return Examination(images, sorted(set(problems)), None)
-    status.show("comparing the sets …")
+    status.show("comparing the datasets …")
     verdict = judge(build / "prepared", config.split, pins)
     write_verdict(verdict, build / "splits.csv", build / "problems.csv", build / "data.json")
     return Examination(images, verdict.problems, verdict)
 
 
 def _unusable(task: "Dataset", config: "Config", error: Exception) -> "list[Problem]":
-    """A set that cannot be used as problems: prepare says why, and leaves nothing behind that lists the faults."""
+    """Return the problems of an unusable dataset, for which prepare leaves no list behind."""
     from panvision.dataset.problems import problem
     from panvision.prepare.formats.readers import read_set
     from panvision.prepare.workers import load_samples
@@ -222,7 +222,7 @@ def _unusable(task: "Dataset", config: "Config", error: Exception) -> "list[Prob
 
 
 def _problems(_first: int, samples: "Iterable[Loaded]") -> "list[Problem]":
-    """What is kept of samples of which only the faults are told."""
+    """Return the problems of samples."""
     return [found for loaded in samples for found in loaded.problems]
 
 
@@ -232,14 +232,14 @@ def _below(found: "Problem", task: "Dataset") -> "Problem":
     return Problem(found.code, found.severity, f"{task}/{found.file}", found.reason, found.remedy)
 
 
-def _write(args: argparse.Namespace, config: "Config", found: Examination, build: Path, status: StatusLine) -> None:
-    """The files that were asked for."""
+def _write(args: Args, config: "Config", found: Examination, build: Path, status: StatusLine) -> None:
+    """Write the requested files."""
     from panvision.core.files import write_text
 
     if args.splits:
         if found.verdict is None:
             status.wipe()
-            print(f"panvision validate: {args.splits}: not written, for there is no split", file=sys.stderr)
+            print(f"panvision validate: {args.splits}: not written, because no split was made", file=sys.stderr)
         else:
             write_text(args.splits, (build / "splits.csv").read_text(encoding="utf-8"))
     if args.html:
@@ -251,12 +251,12 @@ def _page(config: "Config", found: Examination, build: Path) -> str:
     from panvision.dataset.packed import open_packed
     from panvision.report.data_page import build_data_page
 
-    judged = found.verdict is not None
+    checked = found.verdict is not None
     return build_data_page(
         found.problems,
         [open_packed(build / "prepared" / task, task) for task in found.images],
-        splits=build / "splits.csv" if judged else None,
-        metrics=build / "data.json" if judged else None,
+        splits=build / "splits.csv" if checked else None,
+        metrics=build / "data.json" if checked else None,
         data=config.data,
         limit=config.report.data_images,
         missing=found.omission,
@@ -264,7 +264,7 @@ def _page(config: "Config", found: Examination, build: Path) -> str:
 
 
 def _text(found: Examination, *, every: bool) -> str:
-    """The figures, the problems, and how many there are."""
+    """Return the metrics, the problems, and their counts."""
     if found.verdict is not None:
         lines = [printable(line) for line in found.verdict.table().splitlines()]
     else:
@@ -275,6 +275,6 @@ def _text(found: Examination, *, every: bool) -> str:
 
 
 def _say(text: str) -> None:
-    """Print, whatever the terminal's encoding."""
+    """Print in the terminal's encoding, and escape what it lacks."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))

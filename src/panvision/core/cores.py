@@ -1,4 +1,4 @@
-"""How many cores this process may use, and NumPy's work on blocks of rows shared among them."""
+"""The cores of this process, and NumPy's work distributed among them."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -10,14 +10,14 @@ Result = TypeVar("Result")
 
 
 def count_cores() -> int:
-    """The cores that this process may run on."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """What a function makes of each item, in their order, one thread a core.
+    """Apply a function to each item, one thread per core; returns the results in order.
 
-    Threads need no copies of arrays, and NumPy lets go of Python's lock while it works on larger ones.
+    Threads need no copies of arrays, and NumPy releases Python's lock while it works on larger ones.
     """
     cores = count_cores()
     if cores == 1:

@@ -1,4 +1,4 @@
-"""Ground floor beside params: files written whole or not at all, the same bytes for the same values."""
+"""Files written whole or not at all, the same bytes for the same values."""
 
 import contextlib
 import csv
@@ -14,13 +14,13 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
-    """A scratch path in the target's folder that becomes the target when the block ends without an error.
+    """Yield a scratch path in the target's folder that becomes the target when the block ends without an error.
 
-    The target's folder is made if missing. After an error, or a kill, the target is as it was.
+    The target's folder is created if missing. After an error, or a kill, the target is unchanged.
 
     Args:
         path: the target.
-        durable: wait until the disk has it, so that a loss of power leaves the old file or the whole new one.
+        durable: wait until it is on the disk, so that a power loss leaves the old file or the whole new one.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     scratch = Path(name)
     try:
         yield scratch
-        # mkstemp makes private files; what the pipeline ships is readable as any other file.
+        # mkstemp makes private files; the pipeline's outputs are readable by all.
         scratch.chmod(0o644)
         if durable:
             _wait_for_disk(scratch)
@@ -37,7 +37,7 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             _wait_for_disk(target.parent)
     except OSError as error:
-        # Python does not say to which file a write failed, as on a full disk.
+        # Python does not name the file of a failed write, as on a full disk.
         if error.errno is not None and error.filename is None:
             error.filename = str(target)
         raise
@@ -46,7 +46,7 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def remove_partials(path: str | Path) -> None:
-    """Remove what killed writers of a target left beside it; nobody may be writing it now."""
+    """Remove the scratch files of killed writers of a target; no process may be writing it now."""
     target = Path(path)
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
         left.unlink(missing_ok=True)
@@ -64,7 +64,7 @@ def _wait_for_disk(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str, *, durable: bool = False) -> None:
-    """Write UTF-8 text with Unix line ends, whole or not at all; `durable` as for `replacing`."""
+    """Write UTF-8 text with Unix line ends, whole or not at all; `durable` as in `replacing`."""
     with replacing(path, durable=durable) as scratch:
         scratch.write_text(text, encoding="utf-8", newline="\n")
 
@@ -73,7 +73,7 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write JSON with sorted keys and a final newline.
 
     Raises:
-        ValueError: a NaN or an infinity; undefined figures are `None`.
+        ValueError: a NaN or an infinity; undefined metrics are `None`.
     """
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
 
@@ -83,7 +83,7 @@ def write_rows(
 ) -> None:
     """Write a CSV file: strings quoted where needed, floats in their shortest exact form, None as empty.
 
-    `durable` as for `replacing`.
+    `durable` as in `replacing`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Ground floor: files that one process at a time holds."""
+"""Files that one process at a time holds."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # Windows: what is locked is written whole as well, so two writers cannot mix one file's bytes
+except ImportError:  # Windows: locked files are written whole as well, so two writers cannot mix their bytes
     fcntl = None  # type: ignore[assignment]
 
 
@@ -14,7 +14,7 @@ class BusyError(RuntimeError):
     """Another process holds a file.
 
     Attributes:
-        process: its number, `unknown` where it has not written it yet.
+        process: its number, `unknown` if not written yet.
     """
 
     def __init__(self, path: Path, process: str) -> None:
@@ -23,13 +23,13 @@ class BusyError(RuntimeError):
 
 
 def lock_file(path: Path) -> IO[str]:
-    """Lock a file, which is made if missing, until it is closed or the process ends, however it ends.
+    """Create a file if it is missing, and lock it until it is closed or the process ends.
 
-    The lock is POSIX's, which forked processes do not inherit: they may outlive a killed parent for seconds. File
-    systems and systems without locks let everybody in.
+    Forked processes do not inherit a POSIX lock: they may outlive a killed parent for seconds. Systems and file systems
+    without locks lock nothing.
 
     Raises:
-        BusyError: another process has it.
+        BusyError: another process holds it.
         OSError: the file cannot be opened.
     """
     stream = path.open("a+", encoding="utf-8")

@@ -19,15 +19,19 @@ class Metric(NamedTuple):
     Attributes:
         key: its key in the task's metrics file.
         name: its name in tables.
+        smaller: True if smaller values are better.
+        limits_int8: True if the INT8 model is not accepted when it loses more of it than `export.max_drop`.
     """
 
     key: str
     name: str
+    smaller: bool = False
+    limits_int8: bool = False
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What all rooms know of a task.
+    """The facts of a task that all rooms share.
 
     Attributes:
         dataset: the dataset whose images and labels it learns from.
@@ -48,19 +52,19 @@ TASKS: dict[Task, TaskSpec] = {
         dataset="segmentation",
         loss="seg",
         outputs=("mask_logits",),
-        metrics=(Metric("miou", "mIoU"), Metric("dice", "Dice")),
+        metrics=(Metric("miou", "mIoU", limits_int8=True), Metric("dice", "Dice")),
     ),
     "detection": TaskSpec(
         dataset="detection",
         loss="det",
         outputs=("class_logits", "ltrb", "centerness"),
-        metrics=(Metric("map50", "mAP@0.5"), Metric("map50_95", "mAP@[.5:.95]")),
+        metrics=(Metric("map50", "mAP@0.5", limits_int8=True), Metric("map50_95", "mAP@[.5:.95]", limits_int8=True)),
     ),
     "classification": TaskSpec(
         dataset="classification",
         loss="cls",
         outputs=("state_logits",),
-        metrics=(Metric("accuracy", "accuracy"), Metric("balanced_accuracy", "balanced accuracy")),
+        metrics=(Metric("accuracy", "accuracy", limits_int8=True), Metric("balanced_accuracy", "balanced accuracy")),
     ),
 }
 

@@ -1,17 +1,20 @@
-"""The packed arrays that `prepare` writes and every later stage reads. NumPy and the standard library only."""
+"""The packed arrays and tables that `prepare` and `validate` write and every later stage reads."""
 
-import csv
+import itertools
 import json
-from array import array
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from panvision.core.tasks import Dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Split = Literal["train", "val", "test"]
 
@@ -19,8 +22,9 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 BOX_COLUMNS = ("row", "x1", "y1", "x2", "y2", "label")
 SPLIT_COLUMNS = ("task", "file", "group", "split")
-# Columns of index.csv that hold a task's labels, as far as they are not in files of their own.
-_LABEL_COLUMN: dict[Dataset, tuple[str, ...]] = {"segmentation": ("mask", "drawn"), "classification": ("label",)}
+# Columns of index.csv that every dataset needs here, and those with the labels of one.
+_COLUMNS = ("file", "width", "height")
+_LABEL_COLUMNS: dict[Dataset, tuple[str, ...]] = {"segmentation": ("mask", "drawn"), "classification": ("label",)}
 
 
 class PackedError(ValueError):
@@ -29,20 +33,20 @@ class PackedError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class PackedSet:
-    """One task's images and labels, N samples, rows sorted by file.
+    """The images and labels of one dataset, N samples, rows sorted by file.
 
     Attributes:
         task: `segmentation`, `detection` or `classification`.
-        folder: where the arrays lie.
+        folder: the folder with the arrays.
         files: path of each image below `<data.root>/<task>`, with forward slashes.
         sizes: (N, 2) int32, width and height of the original images after EXIF orientation.
         classes: class names in the order of their indexes.
         images: (N, S, S, 3) uint8 RGB, memory-mapped.
         masks: (N, S, S) uint8 0 or 1, memory-mapped; segmentation only.
-        looks: (N, 64, 64) uint8 grey levels of the whole picture, memory-mapped; copies are recognised by them.
-        mask_files: path of each mask below `<data.root>/segmentation`, "" where there is none because the mask was
-            drawn from annotated outlines; segmentation only.
-        drawn_files: path below `folder` of each mask that was drawn, at the picture's own size; "" elsewhere.
+        looks: (N, 64, 64) uint8 grey thumbnails, memory-mapped; copies are recognised by them.
+        mask_files: path of each mask below `<data.root>/segmentation`, "" if the mask was drawn from annotated
+            outlines; segmentation only.
+        drawn_files: path below `folder` of each mask that was drawn, at the image's own size; else "".
         boxes: per image (M, 4) float32 x1, y1, x2, y2 in ORIGINAL pixels; detection only.
         labels: per image (M,) int64 class indexes; detection only.
         states: (N,) int64 class indexes; classification only.
@@ -71,7 +75,7 @@ class PackedSet:
         return int(self.images.shape[1])
 
     def packed_boxes(self, row: int) -> npt.NDArray[np.float32]:
-        """The boxes of one image, (M, 4) float32, in pixels of the packed square."""
+        """Return the boxes of one image, (M, 4) float32, in pixels of the packed square."""
         if self.boxes is None:
             raise PackedError(f"{self.folder}: {self.task} has no boxes")
         width, height = (float(side) for side in self.sizes[row])
@@ -79,21 +83,27 @@ class PackedSet:
         return (self.boxes[row] * scale).astype(np.float32)
 
 
-def open_packed(folder: str | Path, task: Dataset) -> PackedSet:
-    """Open what `prepare` wrote for one task; the pixels stay on disk until they are read.
+def open_packed(folder: str | Path, task: Dataset, index: "pd.DataFrame | None" = None) -> PackedSet:
+    """Open what `prepare` wrote for one dataset; the pixels stay on disk until they are read.
+
+    Args:
+        folder: the folder with the arrays.
+        task: the dataset.
+        index: the table of `read_index`, if it was read already.
 
     Raises:
         PackedError: the folder is missing, incomplete or inconsistent.
     """
     folder = Path(folder)
+    if index is None:
+        index = read_index(folder, task, (*_COLUMNS, *_LABEL_COLUMNS.get(task, ())))
     try:
-        index = _read_columns(folder, ("file", "width", "height", *_LABEL_COLUMN.get(task, ())))
         classes = [str(name) for name in json.loads((folder / "classes.json").read_text(encoding="utf-8"))["classes"]]
         packed = PackedSet(
             task=task,
             folder=folder,
-            files=index["file"],
-            sizes=np.array([index["width"], index["height"]], np.int64).T.astype(np.int32, order="C"),
+            files=index["file"].tolist(),
+            sizes=index[["width", "height"]].to_numpy().astype(np.int64).astype(np.int32),
             classes=classes,
             images=np.load(folder / "images.npy", mmap_mode="r"),
             looks=np.load(folder / "looks.npy", mmap_mode="r"),
@@ -109,57 +119,91 @@ def open_packed(folder: str | Path, task: Dataset) -> PackedSet:
     return packed
 
 
-def read_index(folder: str | Path) -> Iterator[dict[str, str]]:
-    """The rows of a packed set's index.csv one by one, as text by column name: all of them together are large.
+def read_index(folder: str | Path, task: Dataset, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+    """Read index.csv of a packed dataset, every cell as text.
+
+    Args:
+        folder: the folder with the table.
+        task: the dataset, for messages.
+        columns: the columns that are needed; None: all.
+
+    Raises:
+        PackedError: the table is missing, damaged, or lacks a column.
+    """
+    path = Path(folder) / "index.csv"
+    try:
+        return read_table(path, columns)
+    except FileNotFoundError as error:
+        raise PackedError(f"{path}: missing; run `python stages/prepare.py {task}`") from error
+    except (KeyError, ValueError) as error:
+        raise PackedError(f"{folder}: damaged ({error}); run `python stages/prepare.py {task}` again") from error
+
+
+def read_table(
+    path: Path, columns: Sequence[str] | None = None, types: Mapping[str, type] | None = None
+) -> "pd.DataFrame":
+    """Read a CSV table of the pipeline; cells are text, empty ones "", if `types` does not say otherwise.
+
+    Args:
+        path: the table.
+        columns: the columns that are needed; None: all.
+        types: the types of columns with numbers.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: a row has too few columns.
+        KeyError: it lacks a column.
+        ValueError: it is damaged, for example cut within a line.
     """
-    return _rows(Path(folder) / "index.csv")
+    # Imported here, because it takes as long as all the rest of a command that reads no table.
+    import pandas as pd
+
+    if _ends_within_line(path):
+        raise ValueError(f"{path.name} ends within a line")
+    table = pd.read_csv(
+        path,
+        dtype=defaultdict(lambda: object, types or {}),
+        usecols=None if columns is None else lambda name: name in columns,
+        index_col=False,
+        na_filter=False,
+        low_memory=False,
+        encoding="utf-8",
+    )
+    for name in columns or ():
+        if name not in table:
+            raise KeyError(f"{path.name} has no column {name!r}")
+    return table if columns is None else table[list(columns)]
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        for row in reader:
-            if None in row.values():
-                raise ValueError(f"{path.name}: line {reader.line_num} is incomplete")
-            yield row
-
-
-def _read_columns(folder: Path, names: tuple[str, ...]) -> dict[str, list[str]]:
-    """Some of index.csv's columns."""
-    columns: dict[str, list[str]] = {name: [] for name in names}
-    for row in read_index(folder):
-        for name, values in columns.items():
-            values.append(row[name])
-    return columns
+def _ends_within_line(path: Path) -> bool:
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(size - 1, 0))
+        return size > 0 and stream.read() != b"\n"
 
 
 def read_splits(path: str | Path, task: Dataset, files: list[str]) -> dict[str, npt.NDArray[np.int64]]:
-    """Which rows of a packed set belong to `train`, `val` and `test`.
+    """Return the rows of a packed dataset that belong to `train`, `val` and `test`.
 
     Args:
         path: the splits.csv that `validate` wrote.
-        task: whose rows.
+        task: the dataset.
         files: `PackedSet.files`; the splits must name exactly these.
 
     Returns:
-        Split name → rising row numbers, int64; all three names are there.
+        Split name → rising row numbers, int64, for all three splits.
 
     Raises:
-        PackedError: no such file, a damaged one, an unknown split, or splits made from other images.
+        PackedError: the table is missing or damaged, names an unknown split, or was made from other images.
     """
     remedy = "run `python stages/validate.py`"
     try:
-        given = {row["file"]: row["split"] for row in _rows(Path(path)) if row["task"] == task}
+        table = read_table(Path(path), ("task", "file", "split"))
     except FileNotFoundError as error:
         raise PackedError(f"{path}: missing; {remedy}") from error
-    except KeyError as error:
-        raise PackedError(f"{path}: has no column {error}; {remedy} again") from error
-    except ValueError as error:
+    except (KeyError, ValueError) as error:
         raise PackedError(f"{path}: damaged ({error}); {remedy} again") from error
+    own = table[table["task"] == task]
+    given = dict(zip(own["file"].tolist(), own["split"].tolist(), strict=True))
     unknown = sorted(set(given.values()) - set(SPLITS))
     if unknown:
         raise PackedError(f"{path}: unknown split {unknown[0]!r}; allowed: {', '.join(SPLITS)}")
@@ -168,19 +212,18 @@ def read_splits(path: str | Path, task: Dataset, files: list[str]) -> dict[str, 
         raise PackedError(
             f"{path}: {len(differing)} {task} images differ from the packed ones, for example {differing[0]}; {remedy}"
         )
-    return {
-        split: np.array([row for row, file in enumerate(files) if given[file] == split], np.int64) for split in SPLITS
-    }
+    sides = np.array([given[file] for file in files], dtype=object)
+    return {split: np.flatnonzero(sides == split) for split in SPLITS}
 
 
-def _with_labels(packed: PackedSet, index: dict[str, list[str]]) -> PackedSet:
-    """The set with the fields that only its task has, from the columns of index.csv."""
+def _with_labels(packed: PackedSet, index: "pd.DataFrame") -> PackedSet:
+    """Add the fields that only the dataset's own labels fill."""
     if packed.task == "segmentation":
         masks = np.load(packed.folder / "masks.npy", mmap_mode="r")
-        return replace(packed, masks=masks, mask_files=index["mask"], drawn_files=index["drawn"])
+        return replace(packed, masks=masks, mask_files=index["mask"].tolist(), drawn_files=index["drawn"].tolist())
     if packed.task == "classification":
         numbers = {name: number for number, name in enumerate(packed.classes)}
-        return replace(packed, states=np.array([numbers[label] for label in index["label"]], np.int64))
+        return replace(packed, states=np.array([numbers[label] for label in index["label"].tolist()], np.int64))
     boxes, labels = _read_boxes(packed.folder / "boxes.csv", len(packed), len(packed.classes))
     return replace(packed, boxes=boxes, labels=labels)
 
@@ -188,16 +231,17 @@ def _with_labels(packed: PackedSet, index: dict[str, list[str]]) -> PackedSet:
 def _read_boxes(
     path: Path, images: int, classes: int
 ) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.int64]]]:
-    """boxes.csv by image: coordinates (M, 4) and labels (M,) for each of `images` rows, views of one array each."""
-    rows, labels, edges = array("q"), array("q"), array("d")
-    for line in _rows(path):
-        row, label = int(line["row"]), int(line["label"])
-        if not (0 <= row < images and 0 <= label < classes):
-            raise ValueError(f"{path.name}: row {row}, label {label} out of range")
-        rows.append(row)
-        labels.append(label)
-        edges.extend(float(line[edge]) for edge in ("x1", "y1", "x2", "y2"))
+    """Read boxes.csv: coordinates (M, 4) and labels (M,) for each of `images` rows, views of one array each."""
+    edges = ["x1", "y1", "x2", "y2"]
+    table = read_table(path, BOX_COLUMNS, {"row": np.int64, "label": np.int64, **dict.fromkeys(edges, np.float64)})
+    rows, labels = table["row"].to_numpy(), table["label"].to_numpy()
+    outside = (rows < 0) | (rows >= images) | (labels < 0) | (labels >= classes)
+    if outside.any():
+        first = int(outside.argmax())
+        raise ValueError(f"{path.name}: row {rows[first]}, label {labels[first]} out of range")
     order = np.argsort(rows, kind="stable")
-    starts = np.searchsorted(np.array(rows, np.int64)[order], np.arange(1, images))
-    xyxy = np.array(edges, np.float64).reshape(-1, 4).astype(np.float32)[order]
-    return np.split(xyxy, starts)[:images], np.split(np.array(labels, np.int64)[order], starts)[:images]
+    starts = np.searchsorted(rows[order], np.arange(images + 1)).tolist()
+    xyxy = table[edges].to_numpy(np.float32)[order]
+    labels = labels[order]
+    spans = list(itertools.pairwise(starts))
+    return [xyxy[start:stop] for start, stop in spans], [labels[start:stop] for start, stop in spans]

@@ -1,12 +1,12 @@
-"""What can be wrong with raw data: every code with its severity and what to do about it."""
+"""Problems of raw data: the table of codes with severity and remedy, and the file that lists what was found."""
 
-import csv
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
-from panvision.core.files import write_rows
+from panvision.dataset.packed import read_table
+from panvision.dataset.tables import write_table
 
 Severity = Literal["error", "warning", "fixed"]
 
@@ -16,29 +16,29 @@ COLUMNS = ("code", "severity", "file", "reason", "remedy")
 CATALOGUE: dict[str, tuple[Severity, str]] = {
     # files
     "name_unreadable": ("error", "use plain characters in the name"),
-    "names_clash": ("warning", "rename one of them: other systems take the two names for one"),
-    "hidden_file": ("warning", "remove the file, or rename it if it belongs to the set"),
+    "names_clash": ("warning", "rename one of them: other file systems treat the two names as one"),
+    "hidden_file": ("warning", "remove the file, or rename it if it belongs to the dataset"),
     "foreign_file": ("warning", "remove the file, or convert it to JPEG or PNG"),
     "nested_folder": ("warning", "move its images one level up, or remove the folder"),
-    "set_unusable": ("error", "bring the set into one of these forms"),
+    "set_unusable": ("error", "arrange the dataset in one of these layouts"),
     "layout_mixed": (
         "warning",
-        "keep one layout: what lies beside split folders is not read; these are called train, valid (or val) and test",
+        "keep one layout: nothing beside the split folders (train, valid or val, test) is read",
     ),
-    "link_escapes": ("error", "put the file itself in the set: what lies outside it is not versioned with it"),
+    "link_escapes": ("error", "put the file itself into the dataset: files outside it are not versioned with it"),
     "link_broken": ("error", "remove the link, or put the file itself in its place"),
-    "not_permitted": ("error", "give yourself the right to read it (chmod u+r, for a folder u+rx)"),
+    "not_permitted": ("error", "make it readable (chmod u+r, for a folder u+rx)"),
     # images
     "image_missing": ("error", "add the image, or remove it from the annotations"),
     "image_empty": ("error", "copy the image again, or remove it with its labels"),
     "image_truncated": ("error", "copy the image again, or remove it with its labels"),
     "image_undecodable": ("error", "export the image again, or remove it with its labels"),
     "image_too_large": ("error", "shrink the image, or raise data.max_pixels if the size is meant"),
-    "image_tiny": ("warning", "use the original picture, or remove it; data.min_side is the limit"),
-    "image_blank": ("warning", "remove the picture if the camera was covered or failed"),
-    "image_animated": ("warning", "save the frame that is meant as a picture of its own: the first one is used"),
+    "image_tiny": ("warning", "use the original image, or remove it; data.min_side is the limit"),
+    "image_blank": ("warning", "remove the image if the camera was covered or failed"),
+    "image_animated": ("warning", "save the intended frame as a separate image: the first one is used"),
     "extension_wrong": ("warning", "name the file by its format"),
-    "exif_rotated": ("fixed", "nothing, if the labels were drawn on the upright picture"),
+    "exif_rotated": ("fixed", "nothing, if the labels were drawn on the upright image"),
     "mode_converted": ("fixed", "nothing; the packed copy is 8-bit RGB"),
     # segmentation
     "stem_twice": ("error", "rename one of the images and its labels"),
@@ -46,13 +46,13 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "mask_twice": ("error", "keep one mask per image"),
     "mask_undecodable": ("error", "export the mask again"),
     "mask_size": ("error", "export the mask at the size of its image"),
-    "mask_rotated": ("fixed", "nothing; the mask was drawn on the picture before its EXIF rotation"),
+    "mask_rotated": ("fixed", "nothing; the mask was drawn on the image before its EXIF rotation"),
     "mask_orphaned": ("warning", "add the image, or remove the mask"),
-    "mask_name_differs": ("fixed", "nothing; the names of image and mask differ in case or in Unicode form only"),
+    "mask_name_differs": ("fixed", "nothing; the names of image and mask differ only in case or in Unicode form"),
     "mask_empty": ("warning", "nothing, if the picture shows no pan"),
-    "mask_full": ("warning", "check the mask: everything in the picture is pan"),
+    "mask_full": ("warning", "check the mask: it marks the whole image as pan"),
     "mask_not_binary": ("warning", "export masks as PNG with two values"),
-    "mask_inverted": ("warning", "check the mask: it marks the border and leaves out what lies in the middle"),
+    "mask_inverted": ("warning", "check the mask: it marks the border and leaves out the middle"),
     "masks_drawn": ("fixed", "nothing; masks were drawn from the annotated outlines"),
     # annotation files
     "annotations_missing": (
@@ -61,22 +61,22 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     ),
     "annotations_twice": ("error", "keep one annotations file, in one format"),
     "annotations_broken": ("error", "export the annotations again"),
-    "annotations_incomplete": ("error", "export the annotations again: something that every entry needs is missing"),
+    "annotations_incomplete": ("error", "export the annotations again: required values are missing"),
     "annotation_file_orphaned": ("warning", "add the image, or remove its annotations"),
     "class_names_missing": ("error", "add the file that names the classes (YOLO: data.yaml or classes.txt)"),
-    "category_id_twice": ("error", "give each category an id of its own, the same in all files"),
-    "category_name_twice": ("error", "give each category a name of its own, the same in all files"),
-    "class_names_alike": ("warning", "give the class one name, unless two are meant"),
+    "category_id_twice": ("error", "give each category its own id, the same in all files"),
+    "category_name_twice": ("error", "give each category its own name, the same in all files"),
+    "class_names_alike": ("warning", "use one name for the class, unless two classes are meant"),
     "root_category_dropped": ("fixed", "nothing; Roboflow writes an empty category above the real ones"),
     "class_unused": ("warning", "label some, or remove the category"),
     "path_escapes": ("error", "write the image's name relative to the images' folder, without `..`"),
-    "image_id_twice": ("error", "give each image an id of its own"),
+    "image_id_twice": ("error", "give each image its own id"),
     "image_listed_twice": ("error", "keep one entry per image"),
     "image_unlisted": ("warning", "list the image (without boxes if it shows nothing), or remove it"),
     "image_size": ("error", "export images and annotations together: they are of different versions"),
-    "image_size_swapped": ("error", "correct width and height: they stand in each other's place"),
-    "boxes_scaled": ("warning", "check the labels: they were drawn on a picture of another size"),
-    "boxes_rotated": ("fixed", "nothing; the boxes were drawn on the picture before its EXIF rotation"),
+    "image_size_swapped": ("error", "swap width and height in the annotations"),
+    "boxes_scaled": ("warning", "check the labels: they were drawn on an image of another size"),
+    "boxes_rotated": ("fixed", "nothing; the boxes were drawn on the image before its EXIF rotation"),
     "annotation_broken": ("error", "correct the annotation, or remove it"),
     "annotation_id_twice": ("warning", "give each annotation its own id"),
     "annotation_unknown_image": ("error", "add the image's entry, or remove the annotation"),
@@ -88,40 +88,40 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "box_negative": ("error", "correct the box: width and height must not be negative"),
     "box_zero_area": ("warning", "draw the box again, or remove it"),
     "box_outside": ("warning", "draw the box again, or remove it"),
-    "box_clipped": ("fixed", "nothing; the part of the box outside the picture was cut off"),
+    "box_clipped": ("fixed", "nothing; the part of the box outside the image was cut off"),
     # classification
-    "class_empty": ("warning", "add images, or remove the folder: it is no class"),
-    "class_single_image": ("warning", "add images: one cannot be both learned and tested"),
+    "class_empty": ("warning", "add images, or remove the folder"),
+    "class_single_image": ("warning", "add images: one image cannot be both in train and in test"),
     "image_without_class": ("warning", "move the image into a class folder"),
-    "label_conflict": ("error", "keep the picture in one class"),
-    "label_conflict_near": ("warning", "look at both: copies of one photo bear different classes"),
+    "label_conflict": ("error", "keep the image in one class"),
+    "label_conflict_near": ("warning", "check both: copies of one photo have different classes"),
     # copies and splits
     "copies_in_set": ("fixed", "nothing; copies of one photo, or photos of one burst, were kept in one split"),
-    "copies_across_sets": ("fixed", "nothing; what belongs together was kept in one split in all sets"),
+    "copies_across_sets": ("fixed", "nothing; related images were kept in one split in all datasets"),
     "split_leak": ("warning", "move the copies into one split"),
     "split_empty": (
         "error",
         "add images of other scenes, pin some there (split.pins), change split.seed, split.val or split.test, or lower "
-        "split.folds, or where one burst holds them split.burst_seconds",
+        "split.folds or split.burst_seconds",
     ),
     "split_uneven": (
         "warning",
         "pin the large group to train (split.pins), try another split.seed or split.method: balanced, or lower "
-        "split.burst_seconds if other photos were taken for one burst",
+        "split.burst_seconds if separate photos were joined as one burst",
     ),
     "split_topped_up": ("fixed", "nothing; pin the split (split.pins) to keep it when images are added"),
     "class_absent": ("warning", "add images of the class from other photo sessions"),
     "group_moved": (
         "warning",
-        "nothing, if a new link made its images one group; else correct the pin, or move the image",
+        "nothing, if a new link joined its images into one group; else correct the pin, or move the image",
     ),
     "pin_unknown": ("warning", "remove the line from the pins, or add the image again"),
-    "own_split_pooled": ("warning", "nothing; with split.folds the sets' own train, valid and test are dealt out anew"),
-    # labels worth a second look
-    "box_unusual_size": ("warning", "look at the box: the others of its class are of another size"),
-    "box_unusual_place": ("warning", "look at the box: the others of its class lie elsewhere"),
-    "boxes_duplicated": ("warning", "remove one of the boxes, if they mark one object"),
-    "neighbours_disagree": ("warning", "look at the picture: those that look most like it bear another class"),
+    "own_split_pooled": ("warning", "nothing; with split.folds the datasets' own train, valid and test are pooled"),
+    # suspicious labels
+    "box_unusual_size": ("warning", "check the box: the other boxes of its class have another size"),
+    "box_unusual_place": ("warning", "check the box: the other boxes of its class are elsewhere"),
+    "boxes_duplicated": ("warning", "remove one of the boxes if they mark one object"),
+    "neighbours_disagree": ("warning", "check the label: the most similar images have another class"),
 }
 
 
@@ -131,7 +131,7 @@ class IngestError(ValueError):
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong: `file` is a path below the task's folder (or the folder itself)."""
+    """One finding about raw data; `file` is a path below the dataset's folder, or the folder itself."""
 
     code: str
     severity: Severity
@@ -144,37 +144,32 @@ class Problem:
 
 
 def problem(code: str, file: str, reason: str, severity: Severity | None = None) -> Problem:
-    """A problem of the catalogue; `severity` only where a param decides it."""
+    """Make a problem of the catalogue; give `severity` only if a param decides it."""
     usual, remedy = CATALOGUE[code]
-    # Python 3.11's csv.writer leaves a carriage return unquoted, and its reader takes that for the end of a line.
+    # Python 3.11's csv.writer, which pandas uses, leaves a carriage return unquoted; readers take it for a line's end.
     file, reason = (text.replace("\r", "\\r") for text in (file, reason))
     return Problem(code, severity or usual, file, reason, remedy)
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     """Write problems.csv, sorted."""
-    write_rows(path, COLUMNS, [astuple(found) for found in sorted(set(problems))])
+    write_table(path, COLUMNS, [astuple(found) for found in sorted(set(problems))])
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """Read what `write_problems` wrote."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [
-            Problem(row["code"], _severity(row["severity"]), row["file"], row["reason"], row["remedy"])
-            for row in csv.DictReader(stream)
-        ]
+    """Read what `write_problems` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        KeyError, ValueError: it is damaged.
+    """
+    return [Problem(*row) for row in read_table(path, COLUMNS).itertuples(index=False, name=None)]
 
 
 def describe(problems: Iterable[Problem], *, limit: int = 50, more: str = "") -> str:
-    """One line a problem, the first `limit` of them; `more` says where the rest can be read."""
+    """Return one line for each of the first `limit` problems; `more` says where to find the rest."""
     ordered = sorted(set(problems))
     lines = [str(found) for found in ordered[:limit]]
     if len(ordered) > limit:
         lines.append(f"and {len(ordered) - limit} more{more}")
     return "\n".join(lines)
-
-
-def _severity(text: str) -> Severity:
-    if text == "error":
-        return "error"
-    return "fixed" if text == "fixed" else "warning"

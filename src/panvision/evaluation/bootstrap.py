@@ -1,33 +1,30 @@
-"""The percentile bootstrap over groups of pictures (Efron 1979; Davison and Hinkley 1997 on resampling of clusters)."""
+"""The percentile bootstrap over groups of images (Efron 1979; Davison and Hinkley 1997 on resampling of clusters)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-Weights = npt.NDArray[np.int32]
+from panvision.scoring.scorer import FloatArray, Tally, Weights
+
 Interval = dict[str, float]
-# Weights (R, N) → figures by name, each (R,), NaN where undefined.
-Figures = Callable[[Weights], Mapping[str, FloatArray]]
 
-# Sets drawn at a time: the sums over boxes of so many fit a processor's cache.
+# Sets drawn at a time: the sums over their boxes fit a processor's cache.
 BLOCK = 50
-# A figure that more of the sets leave undefined rests on a single group (one of G is missing in 37 % of them, one of
-# two in 14 %), and says nothing of its spread.
+# A metric that is undefined in a larger fraction of the sets depends on a single group (one of G is missing in 37 % of
+# the sets, one of two in 14 %), so its spread is unknown.
 MOST_UNDEFINED = 0.2
 
 
 def drawn(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Weights]:
-    """Draw as many groups as there are, with repetitions, again and again.
+    """Draw R sets, each of as many groups as there are, with repetition.
 
     Args:
-        groups: the group of each of N pictures.
+        groups: the group of each of N images.
         resamples: R.
-        seed: of the draws; the same groups and seed give the same sets, whatever the order of the pictures.
+        seed: the same groups and seed give the same sets, in any order of the images.
 
     Yields:
-        (≤ BLOCK, N) int32, how often each set has each picture; R rows in all.
+        (≤ BLOCK, N) int32, how many times each set contains each image; R rows in total.
     """
     names, number = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
     # RandomState's stream is frozen; Generator's may change from one NumPy to the next.
@@ -39,25 +36,25 @@ def drawn(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Weights]
         yield counts[:, number]
 
 
-def resampled(figures: Figures, groups: Sequence[str], *, resamples: int, seed: int) -> dict[str, FloatArray]:
-    """Every figure in every set that `drawn` gives, (R,); empty with less than two groups, or without a resample.
+def resampled(metrics: Tally, groups: Sequence[str], *, resamples: int, seed: int) -> dict[str, FloatArray]:
+    """Return every metric in every set of `drawn`, (R,); empty with fewer than two groups or without a resample.
 
-    Every set that is drawn from a single group is that group, which says nothing of a figure's spread.
+    With a single group all sets are equal, so the spread of a metric is unknown.
     """
     if len(set(groups)) < 2:
         return {}
-    blocks = [figures(weights) for weights in drawn(groups, resamples, seed)]
+    blocks = [metrics(weights) for weights in drawn(groups, resamples, seed)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in (blocks[0] if blocks else ())}
 
 
 def percentile_interval(values: FloatArray | None) -> Interval | None:
-    """The middle 95 % of a figure's values, `{"low", "high"}`.
+    """Return the middle 95 % of a metric's values, `{"low", "high"}`.
 
     Args:
         values: (R,), NaN where undefined.
 
     Returns:
-        None without a value, or where more than a fifth is undefined.
+        None without a value, or if more than a fifth is undefined.
     """
     if values is None or not len(values):
         return None

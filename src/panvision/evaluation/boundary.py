@@ -1,4 +1,4 @@
-"""How far a predicted mask's boundary lies from the true one."""
+"""Distance between the boundaries of a predicted and a true mask."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ import numpy.typing as npt
 def boundary_distances(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> tuple[float, float] | None:
     """Mean and 95th percentile of the distances between two boundaries (the average symmetric surface distance, HD95).
 
-    A boundary is the pixels of a mask that have one of their four neighbours, inside the picture, outside the mask:
-    the picture's own edge is none. From each pixel of either boundary the nearest one of the other is taken, and all
-    these distances are looked at together.
+    A boundary consists of the pixels of a mask with one of their four neighbours inside the image and outside the
+    mask: the edge of the image is not a boundary. The distances are those from each pixel of either boundary to the
+    nearest pixel of the other, pooled.
 
     Args:
-        truth: (H, W); every value but 0 is the pan.
-        predicted: (H, W), likewise.
+        truth: (H, W), not 0 on the pan.
+        predicted: (H, W), not 0 on the pan.
 
     Returns:
-        Mean and 95th percentile in pixels; None where either mask has no boundary.
+        Mean and 95th percentile in pixels; None if either mask has no boundary.
     """
     actual, found = boundary_pixels(truth != 0), boundary_pixels(predicted != 0)
     if not (actual.any() and found.any()):
@@ -28,7 +28,7 @@ def boundary_distances(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> 
 
 
 def boundary_pixels(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The boundary of a mask, (H, W) as it is."""
+    """Boundary of a mask, (H, W) like the mask."""
     padded = np.pad(mask, 1, mode="edge")
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inner
@@ -37,8 +37,8 @@ def boundary_pixels(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 def _to_nearest(boundary: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Euclidean distance of every pixel to the nearest boundary pixel.
 
-    OpenCV's float32 differs in the last bits from run to run. The square of a distance between pixels is a whole
-    number, and rounding to it gives the same distance always, and the exact one up to some 1,400 pixels.
+    OpenCV's float32 differs in the last bits from run to run. The square of a distance between pixels is an integer;
+    rounding to it always gives the same distance, the exact one up to about 1,400 pixels.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""Are probabilities what they say? Expected calibration error and temperature scaling (Guo et al. 2017)."""
+"""Calibration of probabilities: expected calibration error and temperature scaling (Guo et al. 2017)."""
 
 import math
 
@@ -8,36 +8,36 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 BINS = 15
-# Temperatures looked at. A validation split without a mistake would have it as near 0 as it may go.
+# Range of the search. On a validation split without a mistake the best temperature is the lowest one.
 LOWEST, HIGHEST = 0.2, 5.0
-# The least normal float32: the probability of what softmax rounded to 0.
+# The smallest normal float32 replaces probabilities that softmax rounded to 0.
 _LEAST = float(np.finfo(np.float32).tiny)
 
 
 def confidence_bins(confidence: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """The bin of each confidence, 0 to BINS - 1: equal widths, the upper limit belongs to the bin."""
+    """Bin of each confidence, 0 to BINS - 1: equal widths, the upper limit belongs to the bin."""
     values = np.asarray(confidence, np.float64)
     return np.clip(np.ceil(values * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
 def scale(probabilities: npt.ArrayLike, temperature: float) -> FloatArray:
-    """Probabilities (N, C) with their logarithms divided by a temperature: what scaled logits would have given."""
+    """Divide the logarithms of probabilities (N, C) by a temperature, which equals scaling the logits."""
     scaled = np.log(np.maximum(np.asarray(probabilities, np.float64), _LEAST)) / temperature
     powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def negative_log_likelihood(probabilities: npt.ArrayLike, truth: npt.ArrayLike) -> FloatArray:
-    """-log of the true class's probability, (N,), from (N, C) and class indexes (N,)."""
+    """-log of the probability of the true class, (N,), from (N, C) and class indexes (N,)."""
     values = np.asarray(probabilities, np.float64)
     own = np.take_along_axis(values, np.asarray(truth, np.int64)[:, None], axis=1)[:, 0]
     return -np.log(np.maximum(own, _LEAST))
 
 
 def fit_temperature(probabilities: npt.ArrayLike, truth: npt.ArrayLike) -> float | None:
-    """The temperature from LOWEST to HIGHEST with the least mean negative log-likelihood.
+    """Find the temperature from LOWEST to HIGHEST with the least mean negative log-likelihood.
 
-    The likelihood is log-concave in 1 / temperature, so a golden-section search over its logarithm finds the one
+    The likelihood is log-concave in 1 / temperature, so a golden-section search over its logarithm finds the only
     minimum.
 
     Args:
@@ -45,7 +45,7 @@ def fit_temperature(probabilities: npt.ArrayLike, truth: npt.ArrayLike) -> float
         truth: (N,) class indexes.
 
     Returns:
-        None without a picture, or with fewer than two classes.
+        None without an image, or with fewer than two classes.
     """
     values, labels = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
     if not labels.size or values.shape[1] < 2:
@@ -65,5 +65,5 @@ def fit_temperature(probabilities: npt.ArrayLike, truth: npt.ArrayLike) -> float
         else:
             low, inner, losses = inner[0], [inner[1], inner[0] + ratio * (high - inner[0])], [losses[1], 0.0]
             losses[1] = loss(inner[1])
-    # Six digits: what remains is the search's own noise.
+    # Six digits: the rest is noise of the search.
     return round(math.exp((low + high) / 2.0), 6)

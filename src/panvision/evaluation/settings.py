@@ -8,13 +8,13 @@ from panvision.core.params import Settings
 
 
 class EvaluationSettings(Settings):
-    """How the test split is scored.
+    """Scoring of the test split.
 
     Attributes:
-        min_score: boxes down to this score enter mAP (the ranking matters, not the reporting threshold).
+        min_score: boxes down to this score enter mAP, which depends on the ranking, not on the reporting threshold.
         batch_size: images per forward pass.
-        resamples: how often the test images are drawn anew for the confidence intervals; 0: no intervals.
-        seed: decides these draws.
+        resamples: bootstrap resamples for the 95 % confidence intervals; 0: no intervals.
+        seed: of the bootstrap.
     """
 
     min_score: Annotated[float, Field(ge=0.0, le=1.0)] = 0.001
@@ -24,10 +24,10 @@ class EvaluationSettings(Settings):
 
 
 class ClassificationSettings(Settings):
-    """What is known of the states.
+    """Properties of the class labels.
 
     Attributes:
-        order: every state once, from the first to the last, where they follow each other; None: they do not.
+        order: every class label once, from the first to the last; None if they have no order.
     """
 
     order: tuple[str, ...] | None = None
@@ -37,5 +37,5 @@ class ClassificationSettings(Settings):
     def _each_once(cls, order: tuple[str, ...] | None) -> tuple[str, ...] | None:
         twice = [name for name in order or () if (order or ()).count(name) > 1]
         if twice:
-            raise ValueError(f"{twice[0]!r} stands there twice; name every state once")
+            raise ValueError(f"duplicate state {twice[0]!r}; name every state once")
         return order

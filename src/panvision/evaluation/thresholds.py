@@ -5,16 +5,16 @@ import numpy.typing as npt
 
 
 def best_threshold(scores: npt.ArrayLike, hits: npt.ArrayLike, positives: int) -> float | None:
-    """The score from which on to say yes, so that F1 is largest.
+    """Find the score threshold with the largest F1.
 
     Args:
-        scores: (D,) of what was found.
-        hits: (D,), whether each is right.
-        positives: how many there are to be found.
+        scores: (D,) of the predictions.
+        hits: (D,), True for a right prediction.
+        positives: number of true objects or images.
 
     Returns:
-        Half way between the lowest score that is kept and the next lower one, or 0; of several best the highest.
-        None where nothing right was found.
+        The middle between the lowest score that is kept and the next lower one, or 0; the highest of equally good
+        thresholds. None without a right prediction.
     """
     score, right = np.asarray(scores, np.float64).reshape(-1), np.asarray(hits, bool).reshape(-1)
     order = np.argsort(-score, kind="stable")
@@ -23,7 +23,7 @@ def best_threshold(scores: npt.ArrayLike, hits: npt.ArrayLike, positives: int) -
         return None
     found = np.cumsum(right)
     f1 = 2.0 * found / (np.arange(1, len(score) + 1) + positives)
-    # Equal scores are kept or left together.
+    # Equal scores are kept or dropped together.
     lower = np.append(score[1:], 0.0)
     last = lower < score
     last[-1] = True

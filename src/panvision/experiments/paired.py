@@ -1,6 +1,6 @@
-"""Two models' results on the same pictures: each figure's difference, and whether it is more than noise.
+"""Two models' results on the same images: the difference of each metric, and whether it is more than noise.
 
-Both are scored on the same bootstrap sets, so what the sets have in common (hard pictures, rare classes) cancels out.
+Both are scored on the same bootstrap samples, so that what they have in common (hard images, rare classes) cancels out.
 """
 
 from collections.abc import Mapping
@@ -9,26 +9,27 @@ from typing import Any, Literal
 
 import numpy as np
 
-from panvision.evaluation.bootstrap import Weights, percentile_interval, resampled
-from panvision.evaluation.figures import SMALLER_IS_BETTER, FiguresBySet, tally
+from panvision.evaluation.bootstrap import percentile_interval, resampled
+from panvision.evaluation.metrics import SMALLER_IS_BETTER, tally
 from panvision.evaluation.results import Results
+from panvision.scoring.scorer import MetricsBySet, Weights
 
 Verdict = Literal["better", "worse", "within noise", "undefined"]
 
-# Far below what a figure is shown with, and above what other versions of the libraries may change in it.
+# Far below the digits shown, and above the differences between versions of the libraries.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of both, on the pictures that both have.
+    """One metric of both, on the images that both have.
 
     Attributes:
-        name: as in the metrics file, a class's after a dot.
-        one, other: the figure; None is undefined.
-        difference: other less one.
+        name: as in the metrics file, with a class after a dot.
+        one, other: the metric; None is undefined.
+        difference: other minus one.
         low, high: its 95 % interval, None where undefined.
-        verdict: of the other; `within noise` where the interval holds 0, or comes nearer to it than ROUNDING.
+        verdict: of the other; `within noise` where the interval contains 0, or is closer to it than ROUNDING.
     """
 
     name: str
@@ -45,14 +46,14 @@ class Comparison:
     """Two results of one task.
 
     Attributes:
-        task: which.
-        images: pictures that both have: the same file with the same content.
-        groups: groups of these, which are drawn together.
-        only_one, only_other: pictures that one of them has not, or has with another content.
-        relabelled: common pictures whose true labels differ.
-        differences: by figure; none where there is nothing to compare.
+        task: its name.
+        images: number of images that both have: the same file with the same content.
+        groups: number of their groups, which are drawn together.
+        only_one, only_other: images that the other one lacks, or has with another content.
+        relabelled: common images whose true labels differ.
+        differences: by metric; empty where there is nothing to compare.
         remark: why there are none, or "".
-        trained: whether both models have the task.
+        trained: True if both models have the task.
     """
 
     task: str
@@ -66,8 +67,8 @@ class Comparison:
     trained: bool = True
 
     @property
-    def same_pictures(self) -> bool:
-        """Whether both were scored on the same pictures with the same labels."""
+    def same_images(self) -> bool:
+        """True if both were scored on the same images with the same labels."""
         return not (self.only_one or self.only_other or self.relabelled)
 
 
@@ -76,9 +77,9 @@ def compare_results(one: Results, other: Results, *, resamples: int, seed: int) 
 
     Args:
         one: the base.
-        other: what is judged; its groups are drawn.
-        resamples: bootstrap sets.
-        seed: of their draws.
+        other: compared with the base; its groups are drawn.
+        resamples: number of bootstrap samples.
+        seed: of the sampling.
     """
     first, second = _common(one, other)
     groups = [image["group"] for image in second.images]
@@ -92,16 +93,16 @@ def compare_results(one: Results, other: Results, *, resamples: int, seed: int) 
         differences=[],
         trained=one.trained and other.trained,
     )
-    remark = _obstacle(one, other) or ("" if groups else "no picture in common")
+    remark = _obstacle(one, other) or ("" if groups else "no image in common")
     if remark:
         return replace(result, remark=remark)
     tallies = tally(first), tally(second)
 
-    def differences(weights: Weights) -> FiguresBySet:
-        before, after = (each.figures(weights) for each in tallies)
+    def differences(weights: Weights) -> MetricsBySet:
+        before, after = (each(weights) for each in tallies)
         return {name: after[name] - before[name] for name in after}
 
-    points = [each.figures(np.ones((1, len(groups)), np.int32)) for each in tallies]
+    points = [each(np.ones((1, len(groups)), np.int32)) for each in tallies]
     spread = resampled(differences, groups, resamples=resamples, seed=seed)
     found = [
         _difference(name, _value(points[0][name]), _value(points[1][name]), percentile_interval(spread.get(name)))
@@ -111,7 +112,7 @@ def compare_results(one: Results, other: Results, *, resamples: int, seed: int) 
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as plain values."""
+    """Return a comparison as plain values."""
     counts = ("images", "groups", "only_one", "only_other", "relabelled", "remark")
     figures = {
         each.name: {key: value for key, value in vars(each).items() if key != "name"} for each in comparison.differences
@@ -120,7 +121,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _common(one: Results, other: Results) -> tuple[Results, Results]:
-    """Both with the pictures that both have, in one order."""
+    """Return both with their common images, in one order."""
 
     def by_content(results: Results) -> dict[tuple[str, str], Mapping[str, Any]]:
         return {(image["file"], image["sha256"]): image for image in results.images}
@@ -131,7 +132,7 @@ def _common(one: Results, other: Results) -> tuple[Results, Results]:
 
 
 def _obstacle(one: Results, other: Results) -> str:
-    """Why two results cannot be compared at all, or ""."""
+    """Return why two results cannot be compared at all, or ""."""
     if not (one.trained and other.trained):
         both = not one.trained and not other.trained
         return "trained in neither" if both else f"trained in {'the second' if other.trained else 'the first'} only"
@@ -141,7 +142,7 @@ def _obstacle(one: Results, other: Results) -> str:
 
 
 def _truth(image: Mapping[str, Any]) -> Any:
-    """What the labels say of a picture; of a mask the number of its pixels."""
+    """Return the true label of an image; of a mask the number of its pixels."""
     if "pixels" in image:
         tp, _, fn, _ = image["pixels"]
         return tp + fn

@@ -1,1 +1,1 @@
-"""The trained model as an ONNX file with proven parity."""
+"""The trained model as ONNX files with proven parity."""

@@ -1,7 +1,7 @@
-"""What can go wrong in this room."""
+"""Errors of export."""
 
 INT8_REMEDY = "set export.int8: false in params.yaml to ship without INT8"
 
 
 class ExportError(ValueError):
-    """A model that cannot be shipped; the message names the file, the reason and the remedy."""
+    """Raised for a model that cannot be shipped; the message names the file, the reason and the remedy."""

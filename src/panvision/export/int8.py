@@ -1,9 +1,10 @@
 """An ONNX file in eight bits: static quantisation as QuantizeLinear and DequantizeLinear pairs, by ONNX Runtime.
 
-What becomes INT8 are the convolutions, and what lies between them and only passes values on: residual sums, ReLU, max
-pooling, nearest upsampling. What stays in float: the cast and the normalisation of the input, GroupNorm, transposed
-convolutions, for which ONNX Runtime has no INT8 code, and the last layer before each output, whose rounding nothing
-behind it could even out (leaving such layers out: Wu et al. 2020, Integer Quantization for Deep Learning Inference).
+Convolutions become INT8, and so do the operations between them that only pass values on: residual sums, ReLU, ReLU6,
+max pooling, nearest upsampling. These stay in float: the cast and the normalisation of the input, GroupNorm, LayerNorm,
+GELU and matrix products, transposed convolutions, for which ONNX Runtime has no INT8 code, and the last layer before
+each output with all that follows it, because no later layer could even out its rounding (leaving such layers out: Wu et
+al. 2020, Integer Quantization for Deep Learning Inference).
 Weights are rounded per output channel, and to seven bits: the sum of two products of eight-bit numbers overflows in
 x86 processors without VNNI, and a file should answer alike everywhere.
 """
@@ -25,7 +26,8 @@ from panvision.export.graph import finish
 # Pictures per pass of the calibration, which keeps every layer's values in memory.
 _BATCH = 2
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_QUANTISED = ("Conv", "Add", "Relu", "MaxPool", "Resize")
+# Clip is ReLU6.
+_QUANTISED = ("Conv", "Add", "Relu", "Clip", "MaxPool", "Resize")
 
 
 def write_int8(path: str | Path, exported: str | Path, images: npt.NDArray[np.uint8]) -> None:
@@ -94,7 +96,7 @@ def _tidy(proto: onnx.ModelProto) -> None:
 
 
 def quantised_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that become INT8, in the graph's order.
+    """Return the names of the nodes that become INT8, in the graph's order.
 
     Raises:
         ValueError: there is none.
@@ -114,20 +116,18 @@ def quantised_nodes(graph: onnx.GraphProto) -> list[str]:
 
 
 def _last_layers(graph: onnx.GraphProto) -> set[str]:
-    """Names of the layers with weights from which an output is reached without passing another."""
+    """Return the names of the last layers with weights before each output, and of all nodes behind them."""
     makers = {name: node for node in graph.node for name in node.output}
-    found, seen = set(), set()
+    seen: set[str] = set()
     ahead = [output.name for output in graph.output]
     while ahead:
         node = makers.get(ahead.pop())
         if node is None or node.name in seen:
             continue
         seen.add(node.name)
-        if node.op_type in _WEIGHTED:
-            found.add(node.name)
-        else:
+        if node.op_type not in _WEIGHTED:
             ahead.extend(node.input)
-    return found
+    return seen
 
 
 class _Calibration:

@@ -1,4 +1,4 @@
-"""A model as one ONNX file: the same weights give the same bytes, wherever and whenever they are written."""
+"""A model as one ONNX file: the same weights give the same bytes on every machine."""
 
 import contextlib
 import copy
@@ -19,7 +19,7 @@ from panvision.model.flat import INPUT_NAME, FlatModel
 from panvision.model.heads import HEADS
 from panvision.model.multitask import MultiTaskModel
 
-# Loggers through which the exporter talks; its faults arrive as exceptions.
+# Loggers of the exporter; its errors are exceptions.
 _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
@@ -30,9 +30,9 @@ def write_onnx(path: str | Path, model: MultiTaskModel, info: ModelInfo, *, opse
     N ≥ 1.
 
     Args:
-        path: where to.
-        model: on the CPU; it is put into evaluation mode.
-        info: names, sizes and thresholds that the file carries under the key `panvision`.
+        path: of the file.
+        model: on the CPU; it is set to evaluation mode.
+        info: description that the file contains under the key `panvision`.
         opset: ONNX operator set.
 
     Raises:
@@ -49,7 +49,7 @@ def write_onnx(path: str | Path, model: MultiTaskModel, info: ModelInfo, *, opse
 
 
 def for_runtimes(model: MultiTaskModel) -> MultiTaskModel:
-    """Return a copy that computes the same, its heads in the form that runtimes execute fastest."""
+    """Return an equivalent copy whose heads have the form that is fastest in runtimes."""
     model = copy.deepcopy(model)
     for task in model.tasks:
         if (convert := HEADS[task].for_runtimes) is not None:
@@ -58,8 +58,8 @@ def for_runtimes(model: MultiTaskModel) -> MultiTaskModel:
 
 
 def _to_proto(model: FlatModel, image_size: int, opset: int) -> onnx.ModelProto:
-    """The model as PyTorch's exporter translates it, weights inside."""
-    # Two pictures: an example of one would be taken for a model of one.
+    """Convert the model with PyTorch's exporter, weights included."""
+    # Two images: with an example of one, the exporter would fix the batch size at 1.
     example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     try:
         with _quiet():
@@ -76,16 +76,16 @@ def _to_proto(model: FlatModel, image_size: int, opset: int) -> onnx.ModelProto:
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"the model cannot be exported: {_remedy(error, opset)}") from error
-    # None is what the TorchScript exporter gives.
+    # Only the TorchScript exporter returns None.
     proto = cast("torch.onnx.ONNXProgram", program).model_proto
     found = {entry.domain: entry.version for entry in proto.opset_import}
-    # Where a conversion between operator sets fails, the exporter only warns and keeps its own.
+    # If a conversion between operator sets fails, the exporter only warns and keeps its own set.
     if found.get("") != opset:
         raise ExportError(f"the model cannot be exported: {_remedy(f'the exporter kept opset {found}', opset)}")
-    # Nor does it fail where the model's code turns the number of pictures into a constant.
+    # Nor does it fail if the model's code turns the batch size into a constant.
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise ExportError(
-            "the model cannot be exported: its code fixes the number of pictures in a batch; "
+            "the model cannot be exported: its code fixes the batch size; "
             "take sizes from `tensor.shape`, not from `len(tensor)` or `int(…)`"
         )
     return proto
@@ -93,7 +93,7 @@ def _to_proto(model: FlatModel, image_size: int, opset: int) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings and no log of the exporter; the loggers are as they were afterwards."""
+    """Silence warnings and log of the exporter, and restore the loggers."""
     loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in loggers]
     try:

@@ -8,16 +8,16 @@ from panvision.core.params import Settings
 
 
 class ExportSettings(Settings):
-    """The ONNX files, how close the float one must be to the checkpoint, and what INT8 may cost.
+    """The ONNX files, the limits of parity with the checkpoint, and the largest loss of INT8.
 
     Attributes:
         opset: ONNX operator set.
-        parity_images: test images that both models must agree on.
+        parity_images: test images on which both models must agree.
         max_probability_error: largest allowed difference of any probability (mask, box score, state).
         max_box_error: largest allowed difference of any decoded box edge, in packed pixels.
-        int8: make the INT8 file, too.
+        int8: also write the INT8 file.
         calibration_images: training images on which the ranges of INT8 are measured.
-        max_drop: INT8 is not accepted where a headline metric (mIoU, mAP@0.5, mAP@[.5:.95], accuracy) loses more.
+        max_drop: INT8 is not accepted if mIoU, mAP@0.5, mAP@[.5:.95] or accuracy loses more.
     """
 
     opset: Annotated[int, Field(ge=18, le=23)] = 18

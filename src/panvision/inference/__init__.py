@@ -1,4 +1,4 @@
-"""The shipped model at work: one picture, or a folder of them, over PyTorch or ONNX Runtime."""
+"""The shipped model on one image or on a folder of images, with PyTorch or ONNX Runtime."""
 
 from panvision.inference.api import infer_image, load_model, run_inference
 from panvision.inference.predictor import Predictor

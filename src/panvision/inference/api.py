@@ -1,4 +1,4 @@
-"""The functions that users call: load a model, infer one picture, infer a folder."""
+"""The public functions: load a model, infer one image, infer a folder."""
 
 import logging
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypedDict
 
 from panvision.inference.backend import PredictorError
 from panvision.inference.directory import predict_directory
-from panvision.inference.pictures import Picture
+from panvision.inference.images import AnyImage
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
 
@@ -24,7 +24,7 @@ class _Detection(Protocol):
 
 
 class ConfigLike(Protocol):
-    """What inference reads of a `panvision.config.Config`."""
+    """The part of a `panvision.config.Config` that inference reads."""
 
     @property
     def detection(self) -> _Detection:
@@ -33,9 +33,9 @@ class ConfigLike(Protocol):
 
 
 class CheckpointInfo(TypedDict):
-    """What a model file knows: its tasks, counts and names of its classes (none for a task that it has not).
+    """Description of a model file: its tasks, and counts and names of its classes (none for a task that it lacks).
 
-    The hashes are those of `panvision.inference.origin`, of what made the model; None where the file does not know.
+    The hashes are those of `panvision.inference.origin`; None if the file does not have them.
     """
 
     tasks: list[str]
@@ -54,15 +54,15 @@ def load_model(
 
     Args:
         checkpoint_path: the file.
-        config: its `detection` thresholds become the model's; without it, the file's own hold. The network's
-            shape and the image size always come from the file.
+        config: its `detection` thresholds replace those of the file. The network and the image size always come
+            from the file.
         device: for example `config.DEVICE`; by default the GPU if there is one.
 
     Returns:
-        The model, and what it knows of its classes.
+        The model, and its description.
 
     Raises:
-        PredictorError: no such file, not a model of panvision, or damaged.
+        PredictorError: the file is missing, damaged, or not a model of panvision.
     """
     model = _configured(Predictor.load(checkpoint_path, device), None, config)
     return model, {
@@ -78,7 +78,7 @@ def load_model(
 
 def infer_image(
     model: Predictor,
-    image: Picture,
+    image: AnyImage,
     checkpoint_info: Mapping[str, Any] | None = None,
     config: ConfigLike | None = None,
     *,
@@ -86,21 +86,21 @@ def infer_image(
     nms_threshold: float | None = None,
     bgr: bool = False,
 ) -> Result:
-    """Mask, boxes and state of one picture, in its own pixels; what the model was not trained for is absent.
+    """Return mask, boxes and state of one image, in its own pixels; tasks that the model lacks are absent.
 
     Args:
-        model: what `load_model` gave.
-        image: a path, a file's bytes, a Pillow image, or an RGB array (H, W, 3) uint8; in full:
-            `panvision.inference.pictures.to_rgb`.
-        checkpoint_info: the classes are called as it says; by default as the model does.
-        config: its `detection` thresholds hold unless one is given here; its `data.max_pixels` is the largest picture.
-        score_threshold: boxes scoring lower are not reported.
-        nms_threshold: of two boxes of one class overlapping by more than this IoU, the lower-scored goes.
-        bgr: the array's channels are blue, green, red, as in a frame of OpenCV.
+        model: from `load_model`.
+        image: a path, the bytes of a file, a Pillow image, or an RGB array (H, W, 3) uint8;
+            `panvision.inference.images.to_rgb` has the details.
+        checkpoint_info: names of the classes; by default the model's own.
+        config: its `detection` thresholds, unless given here; its `data.max_pixels` is the largest image.
+        score_threshold: boxes with a lower score are not reported.
+        nms_threshold: of two boxes of one class with a larger IoU, the one with the lower score is dropped.
+        bgr: True if the channels of the array are blue, green, red, like in a frame of OpenCV.
 
     Raises:
-        ImageError: the picture cannot be used.
-        PredictorError: a threshold outside 0 to 1, or the checkpoint_info of another model.
+        ImageError: the image cannot be used.
+        PredictorError: a threshold is outside 0 to 1, or checkpoint_info is of another model.
     """
     return _configured(model, checkpoint_info, config).predict(image, score_threshold, nms_threshold, bgr=bgr)
 
@@ -116,49 +116,49 @@ def run_inference(  # noqa: PLR0913 -- the arguments that users of the system kn
     score_threshold: float | None = None,
     nms_threshold: float | None = None,
 ) -> list[Result]:
-    """All pictures of a folder, by name; one that cannot be read is named in a warning and left out.
+    """Infer all images of a folder, by name; images that cannot be read are named in a warning and left out.
 
-    The result holds every mask; for a folder too large for that, use `panvision predict`.
+    The return value has every mask; for a folder too large for that, use `panvision predict`.
 
     Args:
-        model: what `load_model` gave.
+        model: from `load_model`.
         image_dir: the folder; its subfolders are not read.
         checkpoint_info: as for `infer_image`.
         config: as for `infer_image`.
-        output_dir: where to write predictions.json and a mask per picture; by default nothing is written.
-        visualize: write drawn pictures there too.
+        output_dir: folder for predictions.json and a mask per image; by default nothing is written.
+        visualize: also write drawn images there.
         score_threshold: as for `infer_image`.
         nms_threshold: as for `infer_image`.
 
     Returns:
-        One result per readable picture, with `image_name` and `image_path` besides what `infer_image` gives.
+        One result per readable image, like that of `infer_image` with `image_name` and `image_path` added.
 
     Raises:
-        PredictorError: no such folder, nothing in it, or arguments that do not fit.
+        PredictorError: the folder is missing or has no image, or the arguments do not fit.
     """
     configured = _configured(model, checkpoint_info, config).with_thresholds(score_threshold, nms_threshold)
     results: list[Result] = []
     failures = predict_directory(configured, image_dir, output_dir, visualize=visualize, on_result=results.append)
     if failures:
         listed = "; ".join(f"{failure.name}: {failure.reason}" for failure in failures)
-        logger.warning("%d of %d pictures left out: %s", len(failures), len(failures) + len(results), listed)
+        logger.warning("%d of %d images left out: %s", len(failures), len(failures) + len(results), listed)
     return results
 
 
 def _configured(model: Predictor, checkpoint_info: Mapping[str, Any] | None, config: ConfigLike | None) -> Predictor:
-    """The model with the thresholds of a configuration and the names of a checkpoint_info."""
+    """Return the model with the thresholds of a configuration and the names of a checkpoint_info."""
     if config is not None:
         wanted = config.detection
         model = model.with_thresholds(wanted.score_threshold, wanted.nms_threshold, wanted.max_detections)
-        # A configuration of another make need not have it.
+        # Other configuration objects may lack it.
         if most := getattr(getattr(config, "data", None), "max_pixels", None):
             model = model.with_max_pixels(most)
     if checkpoint_info is None:
         return model
-    boxes, states = checkpoint_info["det_class_names"], checkpoint_info["cls_idx_to_class"]
-    if len(boxes) != len(model.det_class_names) or sorted(states) != list(range(len(model.cls_class_names))):
+    boxes, labels = checkpoint_info["det_class_names"], checkpoint_info["cls_idx_to_class"]
+    if len(boxes) != len(model.det_class_names) or sorted(labels) != list(range(len(model.cls_class_names))):
         raise PredictorError(
-            f"checkpoint_info names {len(boxes)} box classes and {len(states)} states, the model has "
-            f"{len(model.det_class_names)} and {len(model.cls_class_names)}; pass what load_model gave with it"
+            f"checkpoint_info names {len(boxes)} box classes and {len(labels)} states, the model has "
+            f"{len(model.det_class_names)} and {len(model.cls_class_names)}; pass that of its load_model"
         )
-    return model.with_names(boxes, [states[index] for index in range(len(states))])
+    return model.with_names(boxes, [labels[index] for index in range(len(labels))])

@@ -1,4 +1,4 @@
-"""A folder of pictures through the predictor, batch by batch, so that its size does not matter."""
+"""A folder of images through the predictor, batch by batch, so that memory does not grow with the folder."""
 
 import contextlib
 from collections import Counter, deque
@@ -25,7 +25,7 @@ from panvision.photos.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_i
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture that could not be read.
+    """An image that could not be read.
 
     Attributes:
         name: its file name.
@@ -37,19 +37,19 @@ class Failure:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """As the lines have it."""
+        """Return its line."""
         return {"image_name": self.name, "failed": self.reason}
 
 
 @dataclass(frozen=True)
 class DirectoryOptions:
-    """How a folder is gone through.
+    """Options of `predict_directory`.
 
     Attributes:
-        batch_size: pictures in one pass through the network, at least 1.
-        workers: threads that decode pictures and write masks; 0: one for each core.
-        resume: leave out what an interrupted run has finished.
-        coco: write predictions.coco.json too.
+        batch_size: images in one pass through the network, at least 1.
+        workers: threads that decode images and write masks; 0: one per core.
+        resume: skip the images that an interrupted run has finished.
+        coco: also write predictions.coco.json.
     """
 
     batch_size: int = 8
@@ -60,13 +60,13 @@ class DirectoryOptions:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A picture on its way: what the network sees, its own size, and its pixels if they are to be drawn on."""
+    """A decoded image: the network's input, the original size, and the pixels if they are to be drawn on."""
 
     path: Path
     name: str
     square: RgbArray
     size: tuple[int, int]
-    image: RgbArray | None
+    pixels: RgbArray | None
 
 
 def predict_directory(
@@ -79,29 +79,28 @@ def predict_directory(
     on_result: Callable[[Result], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Failure]:
-    """Predict every picture of a folder and write what was found.
+    """Predict every image of a folder and write the results.
 
-    Pictures are decoded by several threads and predicted in batches; however many there are, only some batches are in
-    memory. `output_dir` receives predictions.jsonl, a line per picture as it is finished; predictions.json in the end
-    (boxes, states, names of the masks, failed files); `<stem>_mask.png` per picture (if the model makes masks) and,
-    with `visualize`, `<stem>_pred.png`. Of pictures that share a stem (a.jpg, a.png) the whole name stands in its
-    place (a.jpg_mask.png).
+    Images are decoded by several threads and predicted in batches; only a few batches are in memory. `output_dir`
+    receives predictions.jsonl, a line per finished image; predictions.json at the end (boxes, states, names of the
+    masks, failed files); `<stem>_mask.png` per image (if the model predicts masks) and, with `visualize`,
+    `<stem>_pred.png`. For images with the same stem (a.jpg, a.png) the whole name is used (a.jpg_mask.png).
 
     Args:
         predictor: the model with its thresholds.
         image_dir: the folder; its subfolders are not read.
-        output_dir: where to write to; None writes nothing.
-        visualize: write the drawn pictures too.
-        options: batches, threads, what is done about an interrupted run.
+        output_dir: folder to write to; None writes nothing.
+        visualize: also write drawn images.
+        options: batches, threads, resuming.
         on_result: called with each result of this run, in the order of the names.
-        on_progress: called with how many pictures are done, and how many there are; first with those of before.
+        on_progress: called with the number of finished images and of all images; first with those of an earlier run.
 
     Returns:
-        The pictures that could not be read.
+        The images that could not be read.
 
     Raises:
-        PredictorError: no such folder, no picture in it, an output folder that does not fit, or one to be resumed
-            that was made by another model or with other settings.
+        PredictorError: the folder is missing or has no image, the output folder does not fit, or the run to resume used
+            another model or other settings.
     """
     options = options or DirectoryOptions()
     paths = list_images(image_dir)
@@ -134,7 +133,7 @@ def predict_directory(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is done with every picture."""
+    """The steps for every image."""
 
     predictor: Predictor
     folder: Path | None
@@ -142,13 +141,13 @@ class _Plan:
     options: DirectoryOptions
 
     def records(self) -> Records:
-        """The lines in the output folder."""
+        """Open the lines in the output folder."""
         if self.folder is None:
             raise PredictorError("records need an output folder")
         return Records(self.folder, self.predictor, visualize=self.visualize, resume=self.options.resume)
 
     def read(self, path: Path, name: str) -> "_Decoded | Failure":
-        """Decode a picture, and shrink it as the network wants it."""
+        """Decode an image and resize it for the network."""
         try:
             image = read_image(path, max_pixels=self.predictor.max_pixels)
         except ImageError as error:
@@ -158,37 +157,37 @@ class _Plan:
         return _Decoded(path, name, square, size, image if self.visualize else None)
 
     def predict(self, decoded: Sequence[_Decoded]) -> list[Result]:
-        """The results of some pictures in one pass through the network."""
+        """Predict some images in one pass through the network."""
         if not decoded:
             return []
-        squares = np.stack([picture.square for picture in decoded])
-        results = self.predictor.predict_squares(squares, [picture.size for picture in decoded])
-        for picture, result in zip(decoded, results, strict=True):
-            result["image_name"], result["image_path"] = picture.path.name, str(picture.path)
+        squares = np.stack([image.square for image in decoded])
+        results = self.predictor.predict_squares(squares, [image.size for image in decoded])
+        for image, result in zip(decoded, results, strict=True):
+            result["image_name"], result["image_path"] = image.path.name, str(image.path)
         return results
 
-    def write(self, picture: _Decoded, result: Result) -> None:
-        """Write a picture's mask and drawing."""
+    def write(self, image: _Decoded, result: Result) -> None:
+        """Write the mask and the drawing of an image."""
         if self.folder is None:
             return
         if "segmentation" in result:
-            _write_png(self.folder / f"{picture.name}_mask.png", result["segmentation"]["mask"])
-        if picture.image is not None:
-            _write_png(self.folder / f"{picture.name}_pred.png", draw_result(picture.image, result))
+            _write_png(self.folder / f"{image.name}_mask.png", result["segmentation"]["mask"])
+        if image.pixels is not None:
+            _write_png(self.folder / f"{image.name}_pred.png", draw_result(image.pixels, result))
 
 
 @dataclass(frozen=True)
 class _Finished:
-    """A picture of which everything but its line is written."""
+    """A finished image whose line is not yet written."""
 
     result: Result
     entry: dict[str, Any]
 
 
 def _batches(plan: _Plan, todo: Sequence[tuple[Path, str]]) -> Iterator[list[_Finished | Failure]]:
-    """Batch after batch, in order. While one is predicted, the next is decoded and the last one written."""
+    """Yield batches in order. While one is predicted, the next is decoded and the last one written."""
     workers, size = plan.options.workers or count_cores(), plan.options.batch_size
-    with ThreadPoolExecutor(workers, thread_name_prefix="panvision-picture") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="panvision-image") as pool:
         try:
             waiting: deque[Future[_Decoded | Failure]] = deque()
             left = iter(todo)
@@ -200,37 +199,38 @@ def _batches(plan: _Plan, todo: Sequence[tuple[Path, str]]) -> Iterator[list[_Fi
                 if not waiting:
                     break
                 batch = [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
-                results = iter(plan.predict([picture for picture in batch if isinstance(picture, _Decoded)]))
-                yield _waited_for(*written)
+                results = iter(plan.predict([image for image in batch if isinstance(image, _Decoded)]))
+                yield _after(*written)
                 written = [], []
-                for picture in batch:
-                    if isinstance(picture, Failure):
-                        written[0].append(picture)
+                for image in batch:
+                    if isinstance(image, Failure):
+                        written[0].append(image)
                         continue
                     result = next(results)
-                    written[1].append(pool.submit(plan.write, picture, result))
-                    written[0].append(_Finished(result, entry_of(result, *picture.size, f"{picture.name}_mask.png")))
-            yield _waited_for(*written)
+                    written[1].append(pool.submit(plan.write, image, result))
+                    written[0].append(_Finished(result, entry_of(result, *image.size, f"{image.name}_mask.png")))
+            yield _after(*written)
         finally:
-            # After an error, or when the caller has had enough, what has not begun is not done.
+            # After an error, or when the caller stops, waiting jobs are cancelled.
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _waited_for(found: list[_Finished | Failure], jobs: list[Future[None]]) -> list[_Finished | Failure]:
+def _after(found: list[_Finished | Failure], jobs: list[Future[None]]) -> list[_Finished | Failure]:
+    """Wait for the jobs and return the images."""
     for job in jobs:
         job.result()
     return found
 
 
 def list_images(image_dir: str | Path) -> list[Path]:
-    """The pictures directly in a folder, by name, and links that lead nowhere; hidden files are no pictures.
+    """List the images directly in a folder, by name, broken links included and hidden files excluded.
 
     Raises:
-        PredictorError: no such folder, or no picture in it.
+        PredictorError: the folder is missing or has no image.
     """
     folder = Path(image_dir)
     if not folder.is_dir():
-        raise PredictorError(f"{folder}: no such folder of pictures")
+        raise PredictorError(f"{folder}: no such folder of images")
     paths = sorted(
         path
         for path in folder.iterdir()
@@ -239,14 +239,14 @@ def list_images(image_dir: str | Path) -> list[Path]:
         and (path.is_file() or (path.is_symlink() and not path.exists()))
     )
     if not paths:
-        raise PredictorError(f"{folder}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise PredictorError(f"{folder}: has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return paths
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
-    """A name for what belongs to each picture: its stem, or its whole name where the stem is not its alone.
+    """Name the outputs of each image: its stem, or its whole name if another image has the same stem.
 
-    Names that differ in case only count as the same, for some file systems keep only one of them.
+    Names that differ only in case count as the same, because some file systems keep only one of them.
     """
     stems = Counter(path.stem.casefold() for path in paths)
     names: list[str] = []
@@ -270,10 +270,10 @@ def _check_output(
     if output_dir is None:
         asked = {"visualize": visualize, "resume": options.resume, "coco": options.coco}
         if any(asked.values()):
-            raise PredictorError(f"{' and '.join(key for key in asked if asked[key])} needs output_dir, to write to")
+            raise PredictorError(f"{' and '.join(key for key in asked if asked[key])} needs output_dir")
         return
     if Path(output_dir).resolve() == image_dir.resolve():
-        raise PredictorError(f"{output_dir}: the output folder must not be the folder of the pictures")
+        raise PredictorError(f"{output_dir}: the output folder must not be the folder of the images")
     if Path(output_dir).exists() and not Path(output_dir).is_dir():
         raise PredictorError(f"{output_dir}: is a file; give a folder to write to")
 

@@ -1,4 +1,4 @@
-"""An exported model on ONNX Runtime: NumPy, Pillow and onnxruntime are all it needs."""
+"""An exported model on ONNX Runtime, with NumPy, Pillow and onnxruntime only."""
 
 import contextlib
 import functools
@@ -15,14 +15,13 @@ from panvision.decoding.decoder import RawOutputs
 from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, output_shapes
 from panvision.inference.onnx_file import OnnxFileError, read_metadata
 
-# Since 1.29 ONNX Runtime reports to its makers what it runs, unless it is told not to before it is imported. What a
-# camera's computer does stays there. A setting of the user's own is left alone.
+# Since 1.29 ONNX Runtime sends telemetry unless this is set before its import. A setting of the user is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-# They share no base class of their own.
+# They have no common base class.
 ORT_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -31,33 +30,31 @@ ORT_ERRORS = (
     ort_errors.NoModel,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
-    # Its message quotes the file, whose names need not be text.
+    # Its message quotes names in the file, which may be no text.
     UnicodeDecodeError,
 )
 
-# Bytes that all graphs of this process may ask for while they run: a small file can describe tensors of any size.
+# Bytes that all graphs of this process may allocate together: a small file can describe tensors of any size.
 MOST_MEMORY = 8 * 2**30
-_LONGEST_REASON = 500  # signs
+_LONGEST_REASON = 500  # characters
 
 
 class OnnxBackend:
-    """One ONNX file with the metadata of panvision.
+    """One ONNX file with panvision's metadata.
 
     Args:
         path: the file.
-        device: `cpu`, the default, or `cuda`, `cuda:1` …, which run on the CPU where this onnxruntime has no CUDA.
-        threads: of the CPU; 0: as many as it has cores.
+        device: `cpu`, the default, or `cuda`, `cuda:1` …, which run on the CPU if this onnxruntime has no CUDA.
+        threads: CPU threads; 0: one per core.
 
     Raises:
-        PredictorError: not ONNX, not exported by panvision, or with more in it than an exported model has; a device of
-            another name.
+        PredictorError: the file is not ONNX, not exported by panvision, or has parts that an exported model does not
+            have; or the device is unknown.
     """
 
     def __init__(self, path: Path, device: str | None = None, *, threads: int = 0) -> None:
         if path.stat().st_size == 0:
-            raise PredictorError(
-                f"{path}: is empty; the pipeline leaves it so where export.int8 in params.yaml is false"
-            )
+            raise PredictorError(f"{path}: is empty, because export.int8 in params.yaml is false")
         try:
             metadata = read_metadata(path)
         except OnnxFileError as error:
@@ -70,14 +67,14 @@ class OnnxBackend:
             )
         self.info = ModelInfo.from_metadata(metadata[METADATA_KEY], path)
         if not re.fullmatch(r"cpu|cuda(:\d+)?", device or "cpu"):
-            raise PredictorError(f"{device}: no device for an ONNX file; `cpu`, `cuda`, `cuda:1` … are")
+            raise PredictorError(f"{device}: no device for an ONNX file; use `cpu`, `cuda`, `cuda:1` …")
         providers = ["CPUExecutionProvider"]
         if str(device).startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, "CUDAExecutionProvider")
         try:
-            # A name that is not UTF-8 is none to ONNX Runtime.
+            # ONNX Runtime only opens names in UTF-8.
             source = str(path) if _is_utf8(str(path)) else path.read_bytes()
-            # With one provider there is nothing to fall back to, and ONNX Runtime would print that it tries.
+            # With one provider there is no fallback, and ONNX Runtime would print that it tries.
             self._session = onnxruntime.InferenceSession(
                 source, session_options(threads), providers=providers, enable_fallback=len(providers) > 1
             )
@@ -87,7 +84,7 @@ class OnnxBackend:
         self._path = path
 
     def _check_ends(self, path: Path) -> None:
-        """Refuse a graph whose input and outputs are not what the metadata say."""
+        """Refuse a graph whose input and outputs differ from the metadata."""
         size = self.info.image_size
         inputs, outputs = self._session.get_inputs(), {one.name: one for one in self._session.get_outputs()}
         needed = output_shapes(self.info)
@@ -103,29 +100,29 @@ class OnnxBackend:
                 )
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
-        """Run pictures (N, S, S, 3) uint8 RGB, N ≥ 1, through the network.
+        """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network.
 
         Raises:
-            PredictorError: the file's graph cannot take them.
+            PredictorError: the graph of the file cannot run them.
         """
         try:
             outputs = self._session.run(list(self.info.output_names), {"images": images})
         except ORT_ERRORS as error:
             raise PredictorError(
-                f"{self._path}: ONNX Runtime cannot run {len(images)} pictures: {_one_line(error)}"
+                f"{self._path}: ONNX Runtime cannot run {len(images)} images: {_one_line(error)}"
             ) from error
         arrays = (np.asarray(output, dtype=np.float32) for output in outputs)
         return dict(zip(self.info.output_names, arrays, strict=True))
 
 
 def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
-    """How every session of panvision runs, on so many threads (0: as many as there are cores)."""
+    """Return the options of every session, with this number of threads (0: one per core)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Between two pictures the threads sleep, instead of taking the cores from what else a robot computes.
+    # Between two images the threads sleep, which leaves the cores to other programs of the device.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.use_env_allocators", "1")
-    # Its faults arrive as exceptions; beside their one line it would print more.
+    # Its errors are exceptions; it would print further lines.
     options.log_severity_level = 4
     _limit_memory()
     return options
@@ -133,13 +130,13 @@ def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
 
 @functools.cache
 def _limit_memory() -> None:
-    """Have this process's sessions take what they compute with from one allocator, which gives out MOST_MEMORY."""
-    place = onnxruntime.OrtMemoryInfo(
+    """Let the sessions of this process allocate from one allocator with MOST_MEMORY."""
+    memory = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
-    # The program that panvision is part of may have an allocator of its own already; then that one's limit holds.
+    # If the program already has its own allocator, that one's limit applies.
     with contextlib.suppress(*ORT_ERRORS):
-        onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY}))
+        onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"max_mem": MOST_MEMORY}))
 
 
 def _is_utf8(name: str) -> bool:
@@ -151,13 +148,13 @@ def _is_utf8(name: str) -> bool:
 
 
 def _fits(found: Sequence[object], expected: tuple[int, ...]) -> bool:
-    """Whether a declared shape is (any, *expected), as far as it is declared in numbers."""
+    """True if a declared shape is (any, *expected); symbolic sides fit any number."""
     return len(found) == len(expected) + 1 and all(
         side == wanted or not isinstance(side, int) for side, wanted in zip(found[1:], expected, strict=True)
     )
 
 
 def _one_line(error: Exception) -> str:
-    """The runtime's words, in which there may be names of the file's own."""
+    """Return the message on one line, with unprintable characters of names in the file escaped."""
     words = " ".join(str(error).split())
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words[:_LONGEST_REASON])
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in words[:_LONGEST_REASON])

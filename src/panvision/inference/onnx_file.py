@@ -1,8 +1,8 @@
-"""An ONNX file looked over before ONNX Runtime opens it: one graph of standard operators, with everything inside.
+"""Check of an ONNX file before ONNX Runtime opens it: one graph of standard operators in a single file.
 
 ONNX is a protocol buffer (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto; the wire format:
-https://protobuf.dev/programming-guides/encoding/). Its outline is walked here, weights skipped, so that a device needs
-no package more, and ONNX Runtime never sees a file that could make it open other files, or loop.
+https://protobuf.dev/programming-guides/encoding/). This module walks its structure and skips the weights, so that a
+device needs no further package, and ONNX Runtime never gets a file that makes it open other files, or loop.
 """
 
 import math
@@ -15,7 +15,7 @@ _MOST_PARTS = 50_000  # nodes, weights and attributes; ResNet-101 as INT8 has 40
 _MOST_METADATA = 2**20  # bytes
 _STANDARD = frozenset({b"", b"ai.onnx"})
 
-# Numbers of fields, as onnx.proto gives them.
+# Field numbers of onnx.proto.
 _GRAPH, _METADATA, _TRAINING, _FUNCTIONS = 7, 14, 20, 25
 _NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15
 _OP_TYPE, _ATTRIBUTE, _DOMAIN = 4, 5, 7
@@ -27,26 +27,26 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
 class OnnxFileError(ValueError):
-    """A file that is not such an ONNX file; the message is the reason in one line."""
+    """Raised for a file that does not pass the check; the message is the reason in one line."""
 
 
 class _Field(NamedTuple):
     number: int
-    value: int  # of a varint; 0 of others
-    content: memoryview  # of what has a length; empty of others
+    value: int  # of a varint, otherwise 0
+    content: memoryview  # of a field with a length, otherwise empty
     has_length: bool
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of an ONNX file that holds one plain graph.
+    """Return the metadata of an ONNX file with one plain graph.
 
     Raises:
         OSError: the file cannot be read.
-        OnnxFileError: it is no ONNX file, refers to other files, or holds subgraphs, functions, operators of other
-            domains than ONNX's own, or tensors that claim more numbers than the file has.
+        OnnxFileError: the file is not ONNX, refers to other files, or has subgraphs, functions, operators of other
+            domains, or tensors that claim more numbers than the file has.
     """
     with Path(path).open("rb") as stream:
-        # Mapped rather than read: the weights, nearly all of the file, are skipped.
+        # Mapped, not read, because most of the file is weights, which are skipped.
         return _check_model(memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
@@ -58,14 +58,14 @@ def _check_model(model: memoryview) -> dict[str, str]:
             graphs += 1
             _check_graph(field.content)
         elif field.number in (_TRAINING, _FUNCTIONS):
-            raise OnnxFileError("holds functions or training, which an exported model does not")
+            raise OnnxFileError("has functions or training, unlike an exported model")
         elif field.number == _METADATA:
             key, value = _entry(field.content)
             if key in metadata:
-                raise OnnxFileError(f"its metadata hold {key[:80]!r} twice")
+                raise OnnxFileError(f"duplicate metadata key {key[:80]!r}")
             metadata[key] = value
     if graphs != 1:
-        raise OnnxFileError("is no ONNX model" if graphs == 0 else "holds several graphs")
+        raise OnnxFileError("not an ONNX model" if graphs == 0 else "has several graphs")
     return metadata
 
 
@@ -78,13 +78,13 @@ def _check_graph(graph: memoryview) -> None:
             parts += 1
             _check_tensor(field.content)
         elif field.number == _SPARSE_INITIALIZER:
-            raise OnnxFileError("holds sparse weights, which an exported model does not")
+            raise OnnxFileError("has sparse weights, unlike an exported model")
         if parts > _MOST_PARTS:
-            raise OnnxFileError(f"holds more than {_MOST_PARTS} nodes and weights")
+            raise OnnxFileError(f"has more than {_MOST_PARTS} nodes and weights")
 
 
 def _check_node(node: memoryview) -> int:
-    """Check a node; gives how many parts it counts for."""
+    """Check a node; return the number of its parts."""
     parts, operator, domain = 1, b"", b""
     for field in _fields(node):
         if field.number == _ATTRIBUTE:
@@ -95,16 +95,16 @@ def _check_node(node: memoryview) -> int:
         elif field.number == _DOMAIN:
             domain = bytes(field.content[:80])
     if domain not in _STANDARD:
-        raise OnnxFileError(f"holds the operator {_text(operator)!r} of {_text(domain)!r}, which is not ONNX's own")
+        raise OnnxFileError(f"has the operator {_text(operator)!r} of {_text(domain)!r}, which is not a standard one")
     return parts
 
 
 def _check_attribute(attribute: memoryview) -> None:
     for field in _fields(attribute):
         if field.number in (_SUBGRAPH, _SUBGRAPHS):
-            raise OnnxFileError("holds a loop or a condition, which an exported model does not")
+            raise OnnxFileError("has a loop or a condition, unlike an exported model")
         if field.number in (_SPARSE, _SPARSES):
-            raise OnnxFileError("holds sparse weights, which an exported model does not")
+            raise OnnxFileError("has sparse weights, unlike an exported model")
         if field.number in (_TENSOR, _TENSORS):
             _check_tensor(field.content)
 
@@ -113,19 +113,19 @@ def _check_tensor(tensor: memoryview) -> None:
     sides: list[int] = []
     for field in _fields(tensor):
         if field.number == _EXTERNAL_DATA or (field.number == _DATA_LOCATION and field.value):
-            raise OnnxFileError("keeps weights in another file; export it as one file")
+            raise OnnxFileError("has weights in another file; export it as one file")
         if field.number == _DIMS:
             # One number, or several packed ones.
             sides += _varints(field.content) if field.has_length else [field.value]
         if len(sides) > 64:
             break
-    # The smallest kinds have 4 bits a number; a text counts as one.
+    # The smallest types have 4 bits per number; a text counts as one number.
     if len(sides) > 64 or math.prod(sides) > 2 * len(tensor):
-        raise OnnxFileError("holds weights that claim more numbers than the file has")
+        raise OnnxFileError("has weights that claim more numbers than the file has")
 
 
 def _entry(message: memoryview) -> tuple[str, str]:
-    """Key and value of an entry of the metadata."""
+    """Return key and value of a metadata entry."""
     if len(message) > _MOST_METADATA:
         raise OnnxFileError("its metadata are too large")
     found = {field.number: field.content for field in _fields(message)}
@@ -137,45 +137,45 @@ def _text(content: bytes | memoryview) -> str:
 
 
 def _fields(message: memoryview) -> Iterator[_Field]:
-    """The fields of a message, one after the other.
+    """Yield the fields of a message.
 
     Raises:
-        OnnxFileError: it is no such message.
+        OnnxFileError: the message is damaged.
     """
-    place, nothing = 0, message[:0]
-    while place < len(message):
-        tag, place = _varint(message, place)
+    offset, nothing = 0, message[:0]
+    while offset < len(message):
+        tag, offset = _varint(message, offset)
         number, kind = tag >> 3, tag & 7
         value, content = 0, nothing
         if kind == _VARINT:
-            value, place = _varint(message, place)
+            value, offset = _varint(message, offset)
         elif kind == _LENGTH:
-            length, place = _varint(message, place)
-            content = message[place : place + length]
-            place += length
+            length, offset = _varint(message, offset)
+            content = message[offset : offset + length]
+            offset += length
         elif kind in (_FIXED64, _FIXED32):
-            place += 8 if kind == _FIXED64 else 4
+            offset += 8 if kind == _FIXED64 else 4
         else:
-            raise OnnxFileError("is no ONNX file, or damaged")
-        if number == 0 or place > len(message):
-            raise OnnxFileError("is no ONNX file, or its end is missing")
+            raise OnnxFileError("not an ONNX file, or damaged")
+        if number == 0 or offset > len(message):
+            raise OnnxFileError("not an ONNX file, or its end is missing")
         yield _Field(number, value, content, kind == _LENGTH)
 
 
 def _varints(message: memoryview) -> list[int]:
     values: list[int] = []
-    place = 0
-    while place < len(message) and len(values) <= 64:
-        value, place = _varint(message, place)
+    offset = 0
+    while offset < len(message) and len(values) <= 64:
+        value, offset = _varint(message, offset)
         values.append(value)
     return values
 
 
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """A whole number of 64 bits, seven in each byte, low ones first; and the place behind it."""
+def _varint(message: memoryview, offset: int) -> tuple[int, int]:
+    """Return an integer of 64 bits, stored with seven bits per byte, low ones first; and the offset after it."""
     value = 0
-    for step, byte in enumerate(message[place : place + 10]):
+    for step, byte in enumerate(message[offset : offset + 10]):
         value |= (byte & 127) << (7 * step)
         if byte < 128:
-            return value & (2**64 - 1), place + step + 1
-    raise OnnxFileError("is no ONNX file, or its end is missing")
+            return value & (2**64 - 1), offset + step + 1
+    raise OnnxFileError("not an ONNX file, or its end is missing")

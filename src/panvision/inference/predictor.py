@@ -1,4 +1,4 @@
-"""The shipped model: a picture in, mask, boxes and state in that picture's pixels out."""
+"""The shipped model: image in; mask, boxes and state in the image's own pixels out."""
 
 import stat
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ import numpy.typing as npt
 
 from panvision.decoding.decoder import RawOutputs, Thresholds
 from panvision.inference.backend import Backend, ModelInfo, PredictorError, checked, output_shapes
-from panvision.inference.pictures import Picture, to_rgb
+from panvision.inference.images import AnyImage, to_rgb
 from panvision.inference.results import Result, decode
 from panvision.photos.pixels import MAX_PIXELS, resize_rgb
 
 
 class Predictor:
-    """One loaded model file and the names and thresholds it answers with.
+    """One loaded model file with class names and thresholds.
 
     Args:
         backend: runs the network.
         info: names and thresholds; by default the model file's own.
-        max_pixels: larger pictures are refused.
+        max_pixels: larger images are refused.
     """
 
     def __init__(self, backend: Backend, info: ModelInfo | None = None, *, max_pixels: int = MAX_PIXELS) -> None:
@@ -39,11 +39,11 @@ class Predictor:
             device: `cpu`, `cuda`, `cuda:1` …; by default the GPU for a checkpoint if there is one, else the CPU.
 
         Raises:
-            PredictorError: no such file, not a model of panvision, or damaged.
+            PredictorError: the file is missing, damaged, or not a model of panvision.
         """
         path = Path(path)
         if path.suffix.lower() not in (".pth", ".pt", ".onnx"):
-            raise PredictorError(f"{path}: not a model file by its name; expected .pth, .pt or .onnx")
+            raise PredictorError(f"{path}: not the name of a model file; expected .pth, .pt or .onnx")
         _check_file(path)
         backend = _open_backend(path, device)
         try:
@@ -59,32 +59,32 @@ class Predictor:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """What the model answers, of segmentation, detection and classification in this order."""
+        """Tasks of the model, in the order of TASKS."""
         return self.info.tasks
 
     @property
     def det_class_names(self) -> list[str]:
-        """What boxes are called, by class index."""
+        """Names of the box classes, by class index."""
         return list(self.info.det_class_names)
 
     @property
     def cls_class_names(self) -> list[str]:
-        """What states are called, by class index."""
+        """Names of the class labels, by class index."""
         return list(self.info.cls_class_names)
 
     @property
     def score_threshold(self) -> float:
-        """Boxes scoring lower are not reported."""
+        """Boxes with a lower score are not reported."""
         return self.info.thresholds.score
 
     @property
     def nms_threshold(self) -> float:
-        """Of two boxes of one class overlapping by more than this IoU, the lower-scored is not reported."""
+        """Of two boxes of one class with a larger IoU, the one with the lower score is not reported."""
         return self.info.thresholds.nms
 
     @property
     def max_detections(self) -> int:
-        """Boxes reported per picture, best first."""
+        """Boxes reported per image, best first."""
         return self.info.thresholds.max_detections
 
     def with_thresholds(
@@ -93,15 +93,15 @@ class Predictor:
         nms_threshold: float | None = None,
         max_detections: int | None = None,
     ) -> "Predictor":
-        """The same model with other thresholds; None keeps one as it is.
+        """Return the same model with other thresholds; None keeps a threshold.
 
         Args:
-            score_threshold: boxes scoring lower are not reported.
-            nms_threshold: of two boxes of one class overlapping by more than this IoU, the lower-scored goes.
-            max_detections: boxes reported per picture, best first.
+            score_threshold: boxes with a lower score are not reported.
+            nms_threshold: of two boxes of one class with a larger IoU, the one with the lower score is dropped.
+            max_detections: boxes reported per image, best first.
 
         Raises:
-            PredictorError: a threshold outside 0 to 1, or fewer than one detection.
+            PredictorError: a threshold is outside 0 to 1, or max_detections is below 1.
         """
         new = Thresholds(
             score=self.score_threshold if score_threshold is None else score_threshold,
@@ -110,36 +110,36 @@ class Predictor:
         )
         for name, value in (("score_threshold", new.score), ("nms_threshold", new.nms)):
             if not 0.0 <= value <= 1.0:
-                raise PredictorError(f"{name} must lie in 0 to 1, found {value!r}")
+                raise PredictorError(f"{name} must be 0 to 1, found {value!r}")
         if new.max_detections < 1:
             raise PredictorError(f"max_detections must be at least 1, found {new.max_detections!r}")
         return self if new == self.info.thresholds else self._with(replace(self.info, thresholds=new))
 
     def with_names(self, det_class_names: Sequence[str], cls_class_names: Sequence[str]) -> "Predictor":
-        """The same model calling its classes otherwise; as many names as it has."""
+        """Return the same model with other class names, equally many."""
         return self._with(
             replace(self.info, det_class_names=tuple(det_class_names), cls_class_names=tuple(cls_class_names))
         )
 
     def with_max_pixels(self, max_pixels: int) -> "Predictor":
-        """The same model with another limit to the size of pictures, width times height."""
+        """Return the same model with another largest image size, width times height."""
         return self if max_pixels == self.max_pixels else Predictor(self.backend, self.info, max_pixels=max_pixels)
 
     def _with(self, info: ModelInfo) -> "Predictor":
         return Predictor(self.backend, info, max_pixels=self.max_pixels)
 
     def raw(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
-        """Run pictures that already have the model's size; nothing is decoded.
+        """Run images that already have the model's size, without decoding.
 
         Args:
             images: (N, S, S, 3) uint8 RGB, N ≥ 1.
 
         Raises:
-            PredictorError: another shape or type, or a model file whose outputs do not fit its metadata.
+            PredictorError: the images have another shape or type, or the outputs do not fit the model's metadata.
         """
         size = self.image_size
         if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or images.shape[1:] != (size, size, 3):
-            raise PredictorError(f"expected (N, {size}, {size}, 3) uint8 pictures, found {images.shape} {images.dtype}")
+            raise PredictorError(f"expected (N, {size}, {size}, 3) uint8 images, found {images.shape} {images.dtype}")
         outputs = self.backend.run(images)
         expected = {name: (len(images), *shape) for name, shape in output_shapes(self.info).items()}
         shapes = {name: output.shape for name, output in outputs.items()}
@@ -151,57 +151,58 @@ class Predictor:
 
     def predict(
         self,
-        image: Picture,
+        image: AnyImage,
         score_threshold: float | None = None,
         nms_threshold: float | None = None,
         *,
         bgr: bool = False,
     ) -> Result:
-        """Mask, boxes and state of one picture, in that picture's own pixels.
+        """Return mask, boxes and state of one image, in its own pixels.
 
         Args:
-            image: a path, a file's bytes, a Pillow image, or an array: `panvision.inference.pictures.to_rgb` lists
-                what is taken.
-            score_threshold: boxes scoring lower are not reported; by default the predictor's own.
-            nms_threshold: likewise for overlapping boxes of one class.
-            bgr: the array's channels are blue, green, red, as in a frame of OpenCV.
+            image: a path, the bytes of a file, a Pillow image, or an array; `panvision.inference.images.to_rgb` has
+                the details.
+            score_threshold: boxes with a lower score are not reported; by default the predictor's own.
+            nms_threshold: of two boxes of one class with a larger IoU, the one with the lower score is dropped; by
+                default the predictor's own.
+            bgr: True if the channels of the array are blue, green, red, like in a frame of OpenCV.
 
         Returns:
             ``{"segmentation": {"mask"}, "detection": {"boxes", "labels", "scores", "class_names"},``
-            ``"classification": {"class_idx", "class_name", "probabilities"}}``, without the keys of tasks that the
-            model was not trained for (`tasks`).
+            ``"classification": {"class_idx", "class_name", "probabilities"}}``, with the keys of the model's
+            `tasks`.
 
         Raises:
-            ImageError: the picture cannot be read, or has no pixels.
-            PredictorError: a threshold outside 0 to 1.
+            ImageError: the image cannot be read, or has no pixels.
+            PredictorError: a threshold is outside 0 to 1.
         """
         return self.predict_batch([image], score_threshold, nms_threshold, bgr=bgr)[0]
 
     def predict_batch(
         self,
-        images: Sequence[Picture],
+        images: Sequence[AnyImage],
         score_threshold: float | None = None,
         nms_threshold: float | None = None,
         *,
         bgr: bool = False,
     ) -> list[Result]:
-        """Several pictures of any sizes in one pass through the network; otherwise as `predict`."""
+        """Predict several images of any sizes in one pass through the network; otherwise as `predict`."""
         configured = self.with_thresholds(score_threshold, nms_threshold)
-        pictures = [to_rgb(image, bgr=bgr, max_pixels=self.max_pixels) for image in images]
-        if not pictures:
+        arrays = [to_rgb(image, bgr=bgr, max_pixels=self.max_pixels) for image in images]
+        if not arrays:
             return []
-        squares = np.stack([resize_rgb(picture, self.image_size) for picture in pictures])
-        return configured.predict_squares(squares, [(picture.shape[1], picture.shape[0]) for picture in pictures])
+        squares = np.stack([resize_rgb(array, self.image_size) for array in arrays])
+        return configured.predict_squares(squares, [(array.shape[1], array.shape[0]) for array in arrays])
 
     def predict_squares(self, squares: npt.NDArray[np.uint8], sizes: Sequence[tuple[int, int]]) -> list[Result]:
-        """As `predict_batch`, of pictures that already have the model's size (`panvision.photos.pixels.resize_rgb`).
+        """Predict images that already have the model's size (`panvision.photos.pixels.resize_rgb`).
 
         Args:
             squares: (N, S, S, 3) uint8 RGB, N ≥ 1.
-            sizes: width and height of each picture in its own pixels, in which the results are.
+            sizes: original width and height of each image, in whose pixels the results are.
 
         Raises:
-            PredictorError: as `raw`, or outputs that are no numbers, which would be decoded to anything.
+            PredictorError: as `raw`, or the outputs are not finite.
         """
         outputs = self.raw(squares)
         if not all(np.isfinite(output).all() for output in outputs.values()):
@@ -212,23 +213,23 @@ class Predictor:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what cannot be read as a file; reading a pipe or a device may never end."""
+    """Refuse what is not a regular file; reading a pipe or a device may never end."""
     try:
         plain = stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError as error:
         raise PredictorError(
-            f"{path}: no such model file; `dvc repro` or `dvc pull` makes models/best_model.pth"
+            f"{path}: no such model file; `dvc repro` or `dvc pull` creates models/best_model.pth"
         ) from error
     except OSError as error:
         raise PredictorError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise PredictorError(f"{str(path)!r}: not a file's name: {error}") from error
+        raise PredictorError(f"{str(path)!r}: not a file name: {error}") from error
     if not plain:
         raise PredictorError(f"{path}: is a folder, a pipe or a device, not a model file")
 
 
 def _open_backend(path: Path, device: str | None) -> Backend:
-    """The backend for a file, its runtime imported only now: a device with one of them needs no other."""
+    """Open the backend of a file. Its runtime is imported here, so that a device needs only one of them."""
     try:
         if path.suffix.lower() == ".onnx":
             from panvision.inference.onnx_backend import OnnxBackend

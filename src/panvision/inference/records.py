@@ -1,4 +1,4 @@
-"""What was found on a folder's pictures, on disk: a line each as it comes, and from the lines the finished files."""
+"""Results of a folder's images on disk: a line per finished image, and the final files, made from the lines."""
 
 import json
 import os
@@ -9,27 +9,28 @@ from typing import Any, Self
 import numpy as np
 
 from panvision.core.files import replacing, write_json
+from panvision.core.tasks import TASKS
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
 
 LINES, WHOLE, COCO = "predictions.jsonl", "predictions.json", "predictions.coco.json"
-SETTINGS = ".predictions.settings.json"  # what the lines were made with
+SETTINGS = ".predictions.settings.json"  # model and settings of the lines
 
 
 class Records:
-    """The lines of a folder's pictures: one JSON object each, readable while the run goes on.
+    """The lines of a folder's images: one JSON object each, readable during the run.
 
-    A line stands there only when everything else of its picture is written. Use it as a context.
+    A line is written after all other files of its image. Use it as a context.
 
     Args:
         folder: receives the file.
-        predictor: what predicts.
-        visualize: whether pictures are drawn too.
-        resume: keep the lines that are there, if they were made alike; else start anew.
+        predictor: the model.
+        visualize: True if images are drawn too.
+        resume: keep existing lines of the same model and settings; otherwise start over.
 
     Raises:
-        PredictorError: `resume`, and the lines were made by another model or with other settings.
+        PredictorError: `resume`, and the lines are of another model or other settings.
     """
 
     def __init__(self, folder: Path, predictor: Predictor, *, visualize: bool, resume: bool) -> None:
@@ -42,16 +43,16 @@ class Records:
         write_json(folder / SETTINGS, made)
         with replacing(self._path) as scratch, scratch.open("wb") as file:
             file.writelines(kept)
-        self._places: dict[str, int] = {}
-        place = 0
+        self._offsets: dict[str, int] = {}
+        offset = 0
         for line in kept:
-            self._places[json.loads(line)["image_name"]] = place
-            place += len(line)
+            self._offsets[json.loads(line)["image_name"]] = offset
+            offset += len(line)
         self._file = self._path.open("r+b")
         self._file.seek(0, os.SEEK_END)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._offsets
 
     def __enter__(self) -> Self:
         return self
@@ -60,22 +61,22 @@ class Records:
         self._file.close()
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Append the lines of some pictures; they are on their way to the disk when this returns."""
+        """Append the lines of some images and flush them."""
         for entry in entries:
-            self._places[entry["image_name"]] = self._file.tell()
+            self._offsets[entry["image_name"]] = self._file.tell()
             self._file.write(_line(entry))
         self._file.flush()
 
     def read(self, names: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """The entries of these pictures, as far as there are any; one at a time in memory."""
+        """Yield the entries of these images, if present; one at a time in memory."""
         with self._path.open("rb") as file:
             for name in names:
-                if name in self._places:
-                    file.seek(self._places[name])
+                if name in self._offsets:
+                    file.seek(self._offsets[name])
                     yield json.loads(file.readline())
 
     def _kept(self) -> list[bytes]:
-        """Whole lines of pictures that could be read; those that could not are tried again."""
+        """Return whole lines of images that could be read; the others are tried again."""
         if not self._path.is_file():
             return []
         kept: dict[str, bytes] = {}
@@ -86,12 +87,12 @@ class Records:
                     if line.endswith(b"\n") and "failed" not in entry:
                         kept[entry["image_name"]] = line
                 except (ValueError, KeyError, TypeError):
-                    continue  # the run was killed while it wrote
+                    continue  # the run was killed during the write
         return list(kept.values())
 
 
 def _line(entry: dict[str, Any]) -> bytes:
-    # A file's name need not be UTF-8; what is not becomes an escape, which JSON knows too.
+    # File names may not be UTF-8; other bytes become escapes that JSON also has.
     return (_dump(entry) + "\n").encode("utf-8", "backslashreplace")
 
 
@@ -100,7 +101,7 @@ def _dump(entry: dict[str, Any], indent: int | None = None) -> str:
 
 
 def _probe(predictor: Predictor) -> list[float]:
-    """How the model answers to one fixed picture, which tells its weights from others: a few numbers."""
+    """Return a few numbers of the raw outputs on one fixed image, which identify the weights."""
     size = predictor.image_size
     ramp = np.linspace(0, 255, size * size * 3).reshape(1, size, size, 3).astype(np.uint8)
     outputs = predictor.raw(ramp).values()
@@ -118,25 +119,20 @@ def _check_alike(path: Path, made: dict[str, Any]) -> None:
     same = len(probe) == len(made["probe"]) and np.allclose(probe, made["probe"], rtol=1e-3, atol=1e-4)
     if not same or before != {key: value for key, value in made.items() if key != "probe"}:
         raise PredictorError(
-            f"{path.parent}: what is there was made by another model or with other settings; call it with those again, "
-            "or without resume, which starts anew"
+            f"{path.parent}: its results are of another model or other settings; use those again, "
+            "or run without resume, which starts over"
         )
 
 
 def entry_of(result: Result, width: int, height: int, mask_name: str) -> dict[str, Any]:
-    """A result as the files have it: the mask by its file's name."""
+    """Convert a result to an entry: the mask is given by its file name."""
     entry: dict[str, Any] = {"image_name": result["image_name"], "width": width, "height": height}
-    if "segmentation" in result:
-        entry["segmentation"] = {"mask": mask_name}
-    if "detection" in result:
-        entry["detection"] = result["detection"]
-    if "classification" in result:
-        entry["classification"] = result["classification"]
-    return entry
+    parts = {task: part for task, part in result.items() if task in TASKS}
+    return entry | parts | ({"segmentation": {"mask": mask_name}} if "segmentation" in parts else {})
 
 
 def write_whole(folder: Path, records: Records, names: Sequence[str]) -> None:
-    """Write predictions.json: the pictures by name and the failed ones; one entry at a time in memory."""
+    """Write predictions.json: the images by name and the failed ones; one entry at a time in memory."""
     failed = (
         {"image_name": entry["image_name"], "reason": entry["failed"]}
         for entry in records.read(names)
@@ -147,7 +143,7 @@ def write_whole(folder: Path, records: Records, names: Sequence[str]) -> None:
 
 
 def write_coco(folder: Path, records: Records, names: Sequence[str], classes: Sequence[str]) -> None:
-    """Write the boxes as COCO JSON with scores, ids from 1, and each picture's state beside its size."""
+    """Write the boxes as COCO JSON with scores, ids from 1, and the state of each image next to its size."""
     categories = ({"id": number, "name": name} for number, name in enumerate(classes, start=1))
     _write_lists(
         folder / COCO,
@@ -159,8 +155,8 @@ def _images(records: Records, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     entries = (entry for entry in records.read(names) if "failed" not in entry)
     for number, entry in enumerate(entries, start=1):
         image = {"id": number, "file_name": entry["image_name"], "width": entry["width"], "height": entry["height"]}
-        state = entry.get("classification")
-        yield image | ({"state": state["class_name"]} if state else {})
+        label = entry.get("classification")
+        yield image | ({"state": label["class_name"]} if label else {})
 
 
 def _annotations(records: Records, names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -183,14 +179,14 @@ def _annotations(records: Records, names: Sequence[str]) -> Iterator[dict[str, A
 
 
 def _write_lists(path: Path, lists: dict[str, Iterator[dict[str, Any]]]) -> None:
-    """Write an object of lists as `files.write_json` does, without ever holding one of them."""
+    """Write an object of lists like `files.write_json`, with one entry at a time in memory."""
     with replacing(path) as scratch, scratch.open("wb") as file:
         for row, (key, entries) in enumerate(lists.items()):
             file.write(f'{"," if row else "{"}\n  "{key}": ['.encode())
-            some = False
+            any_entry = False
             for entry in entries:
                 text = _dump(entry, indent=2).replace("\n", "\n    ")
-                file.write(f"{',' if some else ''}\n    {text}".encode("utf-8", "backslashreplace"))
-                some = True
-            file.write(b"\n  ]" if some else b"]")
+                file.write(f"{',' if any_entry else ''}\n    {text}".encode("utf-8", "backslashreplace"))
+                any_entry = True
+            file.write(b"\n  ]" if any_entry else b"]")
         file.write(b"\n}\n")

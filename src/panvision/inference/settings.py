@@ -1,4 +1,4 @@
-"""The `detection` section of params.yaml: which boxes the shipped model reports."""
+"""The `detection` section of params.yaml: the boxes that the shipped model reports."""
 
 from typing import Annotated
 
@@ -8,11 +8,11 @@ from panvision.core.params import Settings
 
 
 class DetectionSettings(Settings):
-    """Thresholds of inference; training and mAP do not read the score threshold.
+    """Thresholds of inference; training and mAP do not use the score threshold.
 
     Attributes:
-        score_threshold: boxes scoring lower are not reported.
-        nms_threshold: of two boxes of one class overlapping by more than this IoU, the lower-scored goes.
+        score_threshold: boxes with a lower score are not reported.
+        nms_threshold: of two boxes of one class with a larger IoU, the one with the lower score is dropped.
         max_detections: boxes kept per image, best first.
     """
 

@@ -1,4 +1,4 @@
-"""A checkpoint on PyTorch; the only module of this room that imports it, and only when a checkpoint is loaded."""
+"""A checkpoint on PyTorch: the only module of this room that imports it, when a checkpoint is loaded."""
 
 from pathlib import Path
 
@@ -19,16 +19,16 @@ class TorchBackend:
 
     Args:
         path: the file.
-        device: PyTorch's name of a device; by default the GPU if there is one.
+        device: name of a PyTorch device; by default the GPU if there is one.
 
     Raises:
-        PredictorError: not a checkpoint of panvision, or no such device.
+        PredictorError: the file is not a checkpoint of panvision, or the device does not exist.
     """
 
     def __init__(self, path: Path, device: str | None = None) -> None:
         try:
             self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            # Reserves nothing, but fails here and clearly where the device is not there.
+            # Allocates nothing, but fails here if the device does not exist.
             torch.empty(0, device=self._device)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
@@ -38,7 +38,7 @@ class TorchBackend:
         except CheckpointError as error:
             raise PredictorError(str(error)) from error
         self._flat = FlatModel(model).eval()
-        # Thresholds are no part of training, so a checkpoint carries none: these are the system's own.
+        # A checkpoint has no thresholds, because training does not use them: these are the defaults.
         settings = DetectionSettings()
         self.info = ModelInfo(
             image_size=model.image_size,
@@ -47,13 +47,13 @@ class TorchBackend:
             cls_class_names=tuple(model.cls_classes),
             thresholds=Thresholds(settings.score_threshold, settings.nms_threshold, settings.max_detections),
             tasks=model.tasks,
-            # Not those of the data: a checkpoint does not know which they were.
+            # Without a hash of the data, which a checkpoint does not know.
             params_sha256=params_hash(metadata),
         )
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
-        """Run pictures (N, S, S, 3) uint8 RGB, N ≥ 1, through the network."""
-        # On a GPU: full float32 and repeatable kernels, so that scores do not depend on where they were made.
+        """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network."""
+        # On a GPU: full float32 and deterministic kernels, so that scores do not depend on the machine.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
             # A copy: PyTorch does not take read-only arrays.

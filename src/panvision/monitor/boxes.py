@@ -1,10 +1,11 @@
-"""Boxes followed from frame to frame and steadied."""
+"""Boxes tracked from frame to frame and smoothed."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from panvision.core.boxes import box_iou
 from panvision.inference.results import BoxResult
 from panvision.monitor.smoothing import weight_of
 
@@ -12,21 +13,21 @@ Floats = npt.NDArray[np.float64]
 
 MIN_IOU = 0.2
 APPEARS, DISAPPEARS, FORGOTTEN = 0.5, 0.3, 0.05
-# More can be followed only on a stream of false boxes; the least seen are dropped.
+# More tracks come only from a stream of false boxes; the least seen are dropped.
 MAX_TRACKS = 256
 
 
 @dataclass
 class _Track:
-    """One thing.
+    """One tracked object.
 
     Attributes:
         label, name: its class.
-        seen: (4,) its box where it was last found; new boxes are matched with this one.
-        box: (4,) steadied.
-        score: steadied.
-        presence: smoothed share of frames in which it was found, 0 to 1.
-        shown: whether it is reported.
+        seen: (4,) its last detected box, with which new boxes are matched.
+        box: (4,) smoothed.
+        score: smoothed.
+        presence: smoothed fraction of frames in which it was detected, 0 to 1.
+        shown: True if it is reported.
     """
 
     label: int
@@ -39,13 +40,13 @@ class _Track:
 
 
 class BoxSmoother:
-    """Tracks by overlap: in each class the pair of greatest IoU first, as in SORT (Bewley et al. 2016) without motion.
+    """Tracks by overlap: in each class the pair with the largest IoU first.
 
-    A thing is reported once it has been found about half of the time of late, and no longer when that falls below a
-    third. Its box is averaged exponentially; the less it overlaps its old place, the more the new one counts.
+    An object is reported once it was detected in about half of the recent frames, until that falls below a third. Its
+    box is averaged exponentially; the less it overlaps its previous box, the more the new one counts.
 
     Args:
-        half_life: seconds; 0 reports every frame's boxes as they are.
+        half_life: seconds; 0 reports every frame's boxes unchanged.
     """
 
     def __init__(self, half_life: float) -> None:
@@ -54,11 +55,11 @@ class BoxSmoother:
         self._time: float | None = None
 
     def __len__(self) -> int:
-        """How many things are followed, reported or not."""
+        """Return the number of tracks, reported or not."""
         return len(self._tracks)
 
     def update(self, found: BoxResult, time: float) -> BoxResult:
-        """The steadied boxes after a frame's were found at `time`, best first."""
+        """Take in a frame's boxes; returns the smoothed boxes, best first."""
         weight = 1.0 if self._time is None else weight_of(time - self._time, self._half_life)
         self._time = time
         boxes = np.array(found["boxes"], dtype=np.float64).reshape(-1, 4)
@@ -80,27 +81,18 @@ class BoxSmoother:
         return _as_result(sorted((track for track in self._tracks if track.shown), key=lambda track: -track.score))
 
     def _match(self, boxes: Floats, labels: list[int]) -> dict[int, tuple[int, float]]:
-        """For tracks that were found again: the number of their box, and its IoU with where they were."""
+        """Return the box number and the IoU for each track that was detected again."""
         if not self._tracks or not len(boxes):
             return {}
-        overlap = iou(np.stack([track.seen for track in self._tracks]), boxes)  # (T, B)
+        overlap = box_iou(np.stack([track.seen for track in self._tracks]), boxes)  # (T, B)
         same = np.array([track.label for track in self._tracks])[:, None] == np.array(labels)[None]
         overlap = np.where(same, overlap, 0.0)
         matches: dict[int, tuple[int, float]] = {}
         while overlap.max() >= MIN_IOU:
-            row, column = (int(place) for place in np.unravel_index(overlap.argmax(), overlap.shape))
+            row, column = (int(index) for index in np.unravel_index(overlap.argmax(), overlap.shape))
             matches[row] = (column, float(overlap[row, column]))
             overlap[row], overlap[:, column] = 0.0, 0.0
         return matches
-
-
-def iou(one: Floats, other: Floats) -> Floats:
-    """Intersection over union of boxes x1, y1, x2, y2: (T, 4) and (B, 4) give (T, B)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0.0, None), axis=2)  # (T, B)
-    areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None), axis=1) for boxes in (one, other)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
 
 
 def _as_result(tracks: list[_Track]) -> BoxResult:

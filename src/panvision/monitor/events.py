@@ -1,4 +1,4 @@
-"""What a monitor reports when it happens."""
+"""Events that a monitor reports."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +12,15 @@ SOURCE_RETURNED = "source returned"
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened.
+    """An event.
 
     Attributes:
-        event: `state changed`, `pan removed`, `source lost`, `<class> missing`, and for each of the last three its end:
+        event: `state changed`, `pan removed`, `source lost`, `<class> missing`, and the ends of the last three:
             `pan returned`, `source returned`, `<class> returned`.
         time: seconds, on the clock of the frames.
-        confidence: 0 to 1: the smoothed probability of the new state, or of the thing's being there or away; 1 for the
-            source.
-        before: the state that was left, of `state changed`; None for the first.
-        after: the state that is now, likewise.
+        confidence: 0 to 1: the smoothed probability of the new state, or of the presence or absence; 1 for the source.
+        before: the previous state of `state changed`; None for the first.
+        after: the new state of `state changed`.
     """
 
     event: str
@@ -31,7 +30,7 @@ class Event:
     after: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As one line of JSON has it: `event`, `time`, `confidence`, and `from` and `to` of a change of state."""
+        """Return `event`, `time`, `confidence`, and `from` and `to` of a change of state."""
         line: dict[str, Any] = {
             "event": self.event,
             "time": round(self.time, 3),
@@ -40,6 +39,6 @@ class Event:
         return line | ({"from": self.before, "to": self.after} if self.event == STATE_CHANGED else {})
 
     def in_words(self) -> str:
-        """As a person reads it."""
+        """Return the event as text."""
         change = f" from {self.before or 'nothing'} to {self.after}" if self.event == STATE_CHANGED else ""
         return f"{self.event}{change} ({self.confidence:.0%})"

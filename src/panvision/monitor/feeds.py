@@ -1,41 +1,15 @@
-"""From a source to the monitor: every frame of a recording, the newest frame of what is live."""
+"""Feeds from a source to the monitor: every frame of a recording, the newest frame of a live source."""
 
 import threading
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from panvision.monitor.sources import BACK_OFF_SECONDS, Capture, Clock, Shot, Source, SourceError
-
-
-class Feed(Protocol):
-    """Frames with times that rise."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether no more will come."""
-        ...
-
-    @property
-    def dropped(self) -> int:
-        """Frames so far that were passed over because newer ones were there."""
-        ...
-
-    @property
-    def missing(self) -> int:
-        """At a recording's end: frames that it should have had."""
-        ...
-
-    def next(self, timeout: float) -> Shot | None:
-        """The next frame, or None if there is none within so many seconds."""
-        ...
-
-    def now(self) -> float:
-        """The present time on the clock of the frames, in seconds."""
-        ...
+from panvision.monitor.errors import SourceError
+from panvision.monitor.sources import BACK_OFF_SECONDS, Capture, Shot, Source, SystemClock
 
 
 class RecordingFeed:
-    """Every frame of a recording, at the pace of whoever takes them.
+    """Every frame of a recording, at the pace of the consumer.
 
     Args:
         capture: the opened recording; the feed closes it.
@@ -50,7 +24,7 @@ class RecordingFeed:
         self._time = 0.0
 
     def next(self, timeout: float) -> Shot | None:
-        """The next frame with its time in the recording; None at the end."""
+        """Return the next frame with its time in the recording; None at the end."""
         found = self._capture.read()
         if found is None:
             self.ended, self.missing = True, self._capture.missing
@@ -59,7 +33,7 @@ class RecordingFeed:
         return Shot(*found)
 
     def now(self) -> float:
-        """The last frame's time."""
+        """Return the last frame's time."""
         return self._time
 
     def __enter__(self) -> Self:
@@ -72,15 +46,15 @@ class RecordingFeed:
 
 
 class LiveFeed:
-    """The newest frame of a live source. A thread reads it and keeps one frame, so that nothing piles up.
+    """The newest frame of a live source. A thread reads it and keeps one frame, so that memory stays constant.
 
-    A source that is lost is opened again and again, after waits that double from half a second to half a minute.
+    A lost source is reopened, after waits that double from half a second to half a minute.
 
     Args:
         source: what to watch; opened at once.
         clock: gives frames their times.
         stop: ends the thread.
-        reopen: False: a source that gives no more has ended, as a recording played at its own pace.
+        reopen: False: a source without further frames has ended, like a recording played at its own pace.
         own_time: frames keep the source's times; else they get the clock's.
 
     Raises:
@@ -88,7 +62,7 @@ class LiveFeed:
     """
 
     def __init__(
-        self, source: Source, clock: Clock, stop: threading.Event, *, reopen: bool = True, own_time: bool = False
+        self, source: Source, clock: SystemClock, stop: threading.Event, *, reopen: bool = True, own_time: bool = False
     ) -> None:
         self._source, self._clock, self._stop = source, clock, stop
         self._reopen, self._own_time = reopen, own_time
@@ -106,21 +80,21 @@ class LiveFeed:
 
     @property
     def ended(self) -> bool:
-        """Whether the source has ended and its last frame is taken."""
+        """True if the source has ended and its last frame is taken."""
         with self._fresh:
             return self._over and self._shot is None
 
     @property
     def dropped(self) -> int:
-        """Frames that nobody took before a newer one came."""
+        """Frames that were replaced by newer ones before they were taken."""
         with self._fresh:
             return self._passed
 
     def next(self, timeout: float) -> Shot | None:
-        """The newest frame that has not been taken.
+        """Return the newest frame that has not been taken.
 
         Raises:
-            Exception: whatever went wrong in the thread that reads the source.
+            Exception: the error of the thread that reads the source.
         """
         with self._fresh:
             self._fresh.wait_for(lambda: self._shot is not None or self._over, timeout)
@@ -130,11 +104,11 @@ class LiveFeed:
             return shot
 
     def now(self) -> float:
-        """The clock's time, or where the frames keep their own, what that has come to."""
+        """Return the present time on the clock of the frames."""
         return self._clock.time() - self._offset
 
     def step(self) -> None:
-        """Read one frame, or make one attempt to get the source back. What the thread does over and over."""
+        """Read one frame, or try once to reopen the source. The thread repeats this."""
         if self._capture is None:
             self._clock.wait(self._wait)
             self._wait = min(2 * self._wait, BACK_OFF_SECONDS[1])
@@ -161,7 +135,7 @@ class LiveFeed:
         now = self._clock.time()
         if self._own_time:
             self._offset = now - own
-        # Whatever the clock's grain, times rise.
+        # Times rise even where the clock is too coarse.
         self._last = max(own if self._own_time else now, self._last + 1e-6)
         with self._fresh:
             self._passed_before += self._shot is not None
@@ -180,11 +154,11 @@ class LiveFeed:
                 self.step()
             self._finish(None)
         except Exception as error:
-            # Handed on to the thread that waits in `next`.
+            # Raised in the thread that waits in `next`.
             self._finish(error)
 
     def start(self) -> Self:
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
         return self
 
@@ -195,7 +169,11 @@ class LiveFeed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        # A camera that has died may hold its reader for as long as its driver likes; do not wait for that.
+        # The driver of a dead camera may block its reader for long.
         self._thread.join(timeout=2.0)
         if not self._thread.is_alive() and self._capture is not None:
             self._capture.close()
+
+
+# Both give frames with rising times.
+Feed = RecordingFeed | LiveFeed

@@ -7,10 +7,10 @@ from panvision.monitor.smoothing import weight_of
 
 
 class MaskSmoother:
-    """Exponential average of the binary mask, cut at one half; a picture of another size starts anew.
+    """Exponential average of the binary mask, thresholded at one half; another image size restarts it.
 
     Args:
-        half_life: seconds; 0 reports every frame's mask as it is.
+        half_life: seconds; 0 reports every frame's mask unchanged.
     """
 
     def __init__(self, half_life: float) -> None:
@@ -19,7 +19,7 @@ class MaskSmoother:
         self._time = 0.0
 
     def update(self, mask: npt.NDArray[np.uint8], time: float) -> npt.NDArray[np.uint8]:
-        """The steadied mask (H, W) uint8, 0 or 255, after a frame's mask, likewise, at `time`."""
+        """Take in a frame's mask (H, W) uint8, 0 or 255; returns the smoothed mask of the same form."""
         weight = np.float32(weight_of(time - self._time, self._half_life))
         self._time = time
         if self._average is None or self._average.shape != mask.shape:

@@ -1,4 +1,4 @@
-"""Frame after frame in, steadied results and events out. It knows nothing of cameras and never looks at a clock."""
+"""Frames in, smoothed results and events out, without cameras and clocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from panvision.inference.pictures import to_rgb
+from panvision.inference.images import to_rgb
 from panvision.inference.results import Result
 from panvision.monitor.boxes import BoxSmoother
+from panvision.monitor.errors import MonitorError
 from panvision.monitor.events import (
     PAN_REMOVED,
     PAN_RETURNED,
@@ -19,38 +20,38 @@ from panvision.monitor.events import (
     Event,
 )
 from panvision.monitor.masks import MaskSmoother
-from panvision.monitor.options import MonitorError, MonitorOptions, check_names
+from panvision.monitor.options import MonitorOptions, check_names
 from panvision.monitor.smoothing import Presence, StateSmoother
 
 
 class FramePredictor(Protocol):
-    """What a monitor needs of `panvision.inference.Predictor`."""
+    """The part of `panvision.inference.Predictor` that a monitor needs."""
 
     @property
     def det_class_names(self) -> Sequence[str]:
-        """What boxes are called, by class index."""
+        """Names of the box classes, by index."""
         ...
 
     @property
     def cls_class_names(self) -> Sequence[str]:
-        """What states are called, by class index."""
+        """Names of the states, by index."""
         ...
 
     def predict(self, image: npt.NDArray[np.uint8]) -> Result:
-        """Mask, boxes and state of one picture."""
+        """Return mask, boxes and state of one image."""
         ...
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One frame as the monitor sees it.
+    """One frame after smoothing.
 
     Attributes:
         time: seconds, on the clock of the frames.
-        result: steadied mask, boxes and state, in the form of `Predictor.predict`.
-        raw: what the model said of this frame alone.
-        state: the present state; None before there is one, and where the model has no states.
-        events: what has just happened, in the order of its happening.
+        result: smoothed mask, boxes and state, in the form of `Predictor.predict`.
+        raw: the model's result of this frame alone.
+        state: the present state; None before the first one, and for a model without states.
+        events: the new events, in their order.
     """
 
     time: float
@@ -65,10 +66,10 @@ class Monitor:
 
     Args:
         predictor: the model; anything with `predict`, `det_class_names` and `cls_class_names`.
-        options: how to steady, and when to speak.
+        options: smoothing and thresholds of events.
 
     Raises:
-        MonitorError: options that name classes which the model has not.
+        MonitorError: options that name classes the model does not have.
     """
 
     def __init__(self, predictor: FramePredictor, options: MonitorOptions | None = None) -> None:
@@ -81,7 +82,7 @@ class Monitor:
         )
         self._boxes, self._mask = BoxSmoother(options.box_half_life), MaskSmoother(options.mask_half_life)
         self._pan = self._presence()
-        self._things = {name: self._presence() for name in options.expected if name in boxes}
+        self._objects = {name: self._presence() for name in options.expected if name in boxes}
         self._pan_by_box = options.pan in boxes
         self._time: float | None = None
         self._waiting: float | None = None
@@ -94,18 +95,18 @@ class Monitor:
         """Predict a frame and take it in.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or what else `panvision.inference.pictures.to_rgb` takes.
-            time: when it was taken, in seconds on any clock; later than the frame before.
+            image: (H, W, 3) uint8 RGB, or another input of `panvision.inference.images.to_rgb`.
+            time: capture time in seconds on any clock; later than the previous frame.
             bgr: the channels are blue, green, red, as in a frame of OpenCV.
 
         Raises:
             MonitorError: a time that does not rise.
-            ImageError: no picture.
+            ImageError: not an image.
         """
         return self.take(self.predictor.predict(to_rgb(image, bgr=True) if bgr else image), time)
 
     def take(self, raw: Result, time: float) -> Reading:
-        """Take in what the model said of a frame at `time`; as `see`."""
+        """Take in the model's result of a frame at `time`; like `see`."""
         if self._time is not None and not time > self._time:
             raise MonitorError(f"the times of frames must rise, found {time!r} after {self._time!r}")
         self._time = time
@@ -124,8 +125,8 @@ class Monitor:
         return Reading(time, result, raw, self._states.state, tuple(events))
 
     def idle(self, time: float) -> tuple[Event, ...]:
-        """Say that no frame has come until `time`; gives `source lost` once when that has lasted too long."""
-        # Before the first frame: since one was waited for. The frame's own time may be earlier.
+        """Report that no frame came until `time`; returns `source lost` once after `lost_after` seconds."""
+        # Before the first frame, the wait counts. The frame's own time may be earlier.
         self._waiting = time if self._waiting is None else self._waiting
         since = self._waiting if self._time is None else self._time
         if self._lost or time - since < self.options.lost_after:
@@ -134,7 +135,7 @@ class Monitor:
         return (Event(SOURCE_LOST, time, 1.0),)
 
     def _take_presence(self, raw: Result, time: float, events: list[Event]) -> bool:
-        """Look for the pan and the expected things; says whether the frame shows the pan."""
+        """Update the pan and the expected objects; returns True if the frame shows the pan."""
         found = set(raw["detection"]["class_names"]) if "detection" in raw else set()
         pan_seen = True
         if self._pan_by_box:
@@ -143,18 +144,18 @@ class Monitor:
             pan_seen = bool(np.count_nonzero(mask := raw["segmentation"]["mask"]) >= self.options.pan_area * mask.size)
         if self._pan.update(seen=pan_seen, time=time):
             if self._pan.there:
-                # Who knows what is in it now.
+                # Its content may have changed.
                 self._states.restart()
             events.append(Event(PAN_RETURNED if self._pan.there else PAN_REMOVED, time, self._pan.confidence))
-        for name, thing in self._things.items():
-            if name != self.options.pan and thing.update(seen=name in found, time=time):
-                events.append(Event(f"{name} {'returned' if thing.there else 'missing'}", time, thing.confidence))
+        for name, item in self._objects.items():
+            if name != self.options.pan and item.update(seen=name in found, time=time):
+                events.append(Event(f"{name} {'returned' if item.there else 'missing'}", time, item.confidence))
         return pan_seen
 
     def _take_state(self, raw: Result, result: Result, time: float, events: list[Event], *, pan_seen: bool) -> None:
-        """Take in the frame's state, unless there is no pan to have one, and set the result's."""
+        """Take in the frame's state, if there is a pan, and set the result's."""
         before = self._states.state
-        # What the model says of a worktop is no evidence; nor is a pan that may be on its way.
+        # A state seen on the worktop, or in a pan that is being moved, does not count.
         changed = pan_seen and self._pan.there and self._states.update(raw["classification"]["probabilities"], time)
         probabilities, name = self._states.probabilities, self._states.likeliest
         if name is None:

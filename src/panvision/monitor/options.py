@@ -1,15 +1,12 @@
-"""How a monitor steadies what it sees, and when it speaks."""
+"""Settings of a monitor: smoothing, and thresholds of events."""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
+from panvision.monitor.errors import MonitorError
 
-class MonitorError(ValueError):
-    """Options or times that a monitor cannot work with; the message names them and the allowed range."""
-
-
-# The allowed range of every number, ends included.
+# The allowed range of each number, ends included.
 RANGES = {
     "half_life": (0.01, 3600.0),
     "margin": (0.0, 0.9),
@@ -28,23 +25,23 @@ class MonitorOptions:
 
     Attributes:
         half_life: seconds after which evidence for a state counts half, 0.01 to 3600. Longer is calmer and later.
-        margin: by how much smoothed probability the new state must exceed the old one before it is taken, 0 to 0.9.
-        strong: with an order, the smoothed probability of a state further away at which it is taken at once, 0.5 to
-            1 (never).
-        order: names of the states in the order in which they follow each other; empty: they have none.
-        box_half_life: likewise in seconds for boxes, 0 to 3600; 0 reports them as they come. A box that has moved far
-            is followed at once.
-        mask_half_life: likewise for the mask.
-        missing_after: seconds for which an expected thing must be away before `missing` or `pan removed` is reported,
-            and there before `returned` is, 0 to 86400.
+        margin: smoothed probability by which a new state must exceed the old one, 0 to 0.9.
+        strong: with an order, the smoothed probability at which a state further away is taken at once, 0.5 to 1
+            (never).
+        order: names of the states in their order; empty: they have none.
+        box_half_life: the same for boxes, 0 to 3600; 0 reports them unchanged. A box that has moved far is followed at
+            once.
+        mask_half_life: the same for the mask.
+        missing_after: seconds of absence before `missing` or `pan removed` is reported, and of presence before
+            `returned` is, 0 to 86400.
         lost_after: seconds without a frame after which `source lost` is reported, 0.1 to 86400.
-        expected: names of box classes whose absence is an event of its own.
+        expected: names of box classes whose absence is an event.
         pan: name of the box class that is the pan.
-        pan_area: share of the picture that the mask must cover for the pan to be there, 0 to 1; used by a model that
-            has no boxes of the pan.
+        pan_area: fraction of the image that the mask must cover if there is a pan, 0 to 1; used for a model without
+            boxes of the pan.
 
     Raises:
-        MonitorError: all that is out of range, at once.
+        MonitorError: options out of range, all at once.
     """
 
     half_life: float = 0.5
@@ -79,7 +76,7 @@ class MonitorOptions:
 def check_names(options: MonitorOptions, det_class_names: Sequence[str], cls_class_names: Sequence[str]) -> None:
     """Raise MonitorError unless the names in the options are those of the model.
 
-    `expected` may name classes that the model has not as long as they are the default ones.
+    The default names of `expected` may be missing in the model.
     """
     if options.order and sorted(options.order) != sorted(cls_class_names):
         raise MonitorError(

@@ -1,4 +1,4 @@
-"""Exponential smoothing over uneven times, and decisions on it that do not flicker."""
+"""Exponential smoothing over uneven times, and decisions without flicker."""
 
 from collections.abc import Sequence
 
@@ -7,25 +7,25 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# However long the gap before it, one frame alone decides nothing.
+# One frame alone must not decide, however long the gap before it.
 MAX_WEIGHT = 0.5
 
 
 def weight_of(elapsed: float, half_life: float) -> float:
-    """Share of a new value in an exponential average: 1 - 2^(-elapsed / half_life), at most `MAX_WEIGHT`.
+    """Return the weight of a new value in an exponential average: 1 - 2^(-elapsed / half_life), at most `MAX_WEIGHT`.
 
-    Both in seconds, elapsed ≥ 0; with half_life 0 the new value counts alone: 1.
+    Both in seconds, elapsed ≥ 0; with half_life 0 the weight is 1.
     """
     return min(1.0 - 2.0 ** (-elapsed / half_life), MAX_WEIGHT) if half_life > 0 else 1.0
 
 
 class StateSmoother:
-    """The state of what is in the pan, by smoothed probabilities with hysteresis.
+    """The state of the food, by smoothed probabilities with hysteresis.
 
-    Without an order, another state is taken when its smoothed probability exceeds the present one's by `margin`. With
-    one, the states up to the present one are weighed against those beyond it, as in ordinal regression: one step is
-    taken when the smoothed probability beyond exceeds the rest by `margin`, and at most one in `half_life` seconds. A
-    state further away is taken at once only if its own smoothed probability reaches `strong`.
+    Without an order, a state is taken when its smoothed probability exceeds the present one's by `margin`. With an
+    order, the states up to the present one are compared with those beyond it, as in ordinal regression: the state moves
+    one step when the smoothed probability beyond exceeds the rest by `margin`, at most once in `half_life` seconds. A
+    state further away is taken at once only if its smoothed probability reaches `strong`.
 
     Args:
         names: of the C states.
@@ -44,30 +44,30 @@ class StateSmoother:
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything: what comes is something new."""
+        """Forget everything."""
         self._smoothed: Floats | None = None  # (C,)
         self._state: int | None = None
         self._began = self._time = self._moved = 0.0
 
     @property
     def state(self) -> str | None:
-        """The present state; None until evidence has come in for `half_life` seconds."""
+        """The present state; None for the first `half_life` seconds."""
         return None if self._state is None else self.names[self._state]
 
     @property
     def likeliest(self) -> str | None:
-        """The present state, or before there is one, the likeliest so far; None before the first frame."""
+        """The present state, before that the most likely one; None before the first frame."""
         if self._state is None and self._smoothed is not None:
             return self.names[int(np.argmax(self._smoothed))]
         return self.state
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Smoothed, of every state; empty before the first frame."""
+        """Smoothed probability of each state; empty before the first frame."""
         return {} if self._smoothed is None else dict(zip(self.names, self._smoothed.tolist(), strict=True))
 
     def update(self, probabilities: dict[str, float], time: float) -> bool:
-        """Take in a frame's probabilities; True if the state changes."""
+        """Take in a frame's probabilities; returns True if the state changes."""
         new = np.array([probabilities[name] for name in self.names])  # (C,)
         if self._smoothed is None:
             self._smoothed, self._began = new, time
@@ -97,28 +97,28 @@ class StateSmoother:
 
 
 class Presence:
-    """Whether a thing is there: smoothed sightings, and a change only after it has held for some seconds.
+    """Presence of an object: smoothed detections, with a change only after it has lasted.
 
     Args:
         half_life: of the smoothing, seconds.
-        hold: seconds for which the contrary must hold.
+        hold: seconds that a change must last.
     """
 
     def __init__(self, *, half_life: float, hold: float) -> None:
         self._half_life, self._hold = half_life, hold
-        self.there = True  # until found missing: a thing that is away from the start is reported
+        self.there = True  # so that an object missing from the start is reported
         self._smoothed: float | None = None
         self._time = 0.0
         self._since: float | None = None
 
     @property
     def confidence(self) -> float:
-        """That the thing is as `there` says, 0 to 1."""
+        """Confidence in `there`, 0 to 1."""
         smoothed = 1.0 if self._smoothed is None else self._smoothed
         return smoothed if self.there else 1.0 - smoothed
 
     def update(self, *, seen: bool, time: float) -> bool:
-        """Take in whether a frame shows the thing; True if `there` changes."""
+        """Take in a frame; returns True if `there` changes."""
         if self._smoothed is None:
             self._smoothed = float(seen)
         else:

@@ -1,4 +1,4 @@
-"""Where frames come from: a growing folder here, cameras and videos in `video`; and what to do when they are late."""
+"""Sources of frames: a growing folder here, cameras and videos in `video`."""
 
 import os
 import re
@@ -10,35 +10,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
+from panvision.monitor.errors import SourceError
 from panvision.photos.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
 
 POLL_SECONDS = 0.2
-BACK_OFF_SECONDS = (0.5, 30.0)  # the first and the longest wait before a lost source is opened again
-
-
-TRIES = 5  # of reading a new picture: a file system's clock is too coarse to show that the last bytes have come
+BACK_OFF_SECONDS = (0.5, 30.0)  # the first and the longest wait before a lost source is reopened
+TRIES = 5  # of reading a new image: a file system's clock is too coarse to show that the last bytes have come
 
 _Key = tuple[int, str]  # time of change in nanoseconds, and name
 
 
-class SourceError(ValueError):
-    """A source that cannot be opened; the message names it, the reason and the remedy."""
-
-
-class Clock(Protocol):
-    """Tells the time and waits; tests have one that does not sleep."""
-
-    def time(self) -> float:
-        """Seconds since 1970; never goes back."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Wait so long, or until the watching is to stop."""
-        ...
-
-
 class SystemClock:
-    """The machine's clock as it was at the start, gone on with steadily: corrections of the clock do not touch it.
+    """The machine's clock at the start, continued monotonically: later corrections of the clock do not affect it.
 
     Args:
         stop: ends a wait when it is set.
@@ -49,17 +32,17 @@ class SystemClock:
         self._offset = time.time() - time.monotonic()
 
     def time(self) -> float:
-        """Seconds since 1970."""
+        """Return the seconds since 1970."""
         return self._offset + time.monotonic()
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until `stop` is set."""
+        """Wait until the time is over or `stop` is set."""
         self._stop.wait(seconds)
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A frame (H, W, 3) uint8 RGB, and when it was taken, in seconds."""
+    """A frame (H, W, 3) uint8 RGB, and its time in seconds."""
 
     image: RgbArray
     time: float
@@ -69,39 +52,39 @@ class Capture(Protocol):
     """An opened source.
 
     Attributes:
-        fps: its frames per second; 0 where it has no even pace.
+        fps: its frames per second; 0 if they are not even.
     """
 
     fps: float
 
     @property
     def skipped(self) -> int:
-        """Frames passed over so far because newer ones were there."""
+        """Frames skipped so far because newer ones had come."""
         ...
 
     @property
     def missing(self) -> int:
-        """Frames that a recording should have and that were not read so far; 0 where nobody knows."""
+        """Frames that a recording should have and that were not read so far; 0 where this is unknown."""
         ...
 
     def read(self) -> tuple[RgbArray, float] | None:
-        """Wait for the next frame (H, W, 3) uint8 RGB and its time in the source; None: it has ended or is lost."""
+        """Wait for the next frame (H, W, 3) uint8 RGB and its time; None: the source has ended or is lost."""
         ...
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the source."""
         ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """What can be watched.
+    """A source that can be watched.
 
     Attributes:
         name: for messages.
-        live: frames come whether or not anybody takes them.
+        live: frames come whether or not they are taken.
         open: opens it; raises SourceError.
-        recorded: it has an end, and its frames have their own times; else it is opened again when it is lost.
+        recorded: it has an end, and its frames have their own times; else it is reopened when it is lost.
     """
 
     name: str
@@ -110,21 +93,21 @@ class Source:
     recorded: bool = False
 
 
-def find_source(text: str, clock: Clock, stop: threading.Event, *, realtime: bool = False) -> Source:
-    """What the user means: a camera's number, a folder, a video file or the address of a stream.
+def find_source(text: str, clock: SystemClock, stop: threading.Event, *, realtime: bool = False) -> Source:
+    """Find the source that a text names: a camera's number, a folder, a video file or the address of a stream.
 
     Args:
-        text: what the user wrote.
+        text: the user's text.
         clock: of live sources.
-        stop: ends the wait for a new picture in a folder.
+        stop: ends the wait for a new image in a folder.
         realtime: play a video file at its own pace, as if it were a camera.
 
     Raises:
-        SourceError: none of these.
+        SourceError: it is none of these.
     """
     if Path(text).is_dir():
         return Source(text, live=True, open=lambda: DirectoryCapture(text, clock, stop))
-    # The package for videos is imported only for them.
+    # OpenCV is imported only for cameras and videos.
     if text.isdecimal():
         return Source(f"camera {int(text)}", live=True, open=lambda: video_module().open_camera(int(text)))
     if "://" in text:
@@ -141,7 +124,7 @@ def find_source(text: str, clock: Clock, stop: threading.Event, *, realtime: boo
 
 
 def video_module() -> ModuleType:
-    """`panvision.monitor.video`, which needs OpenCV.
+    """Import `panvision.monitor.video`, which needs OpenCV.
 
     Raises:
         SourceError: OpenCV is not installed.
@@ -151,28 +134,28 @@ def video_module() -> ModuleType:
     except ModuleNotFoundError as error:
         raise SourceError(
             f"cameras and videos need the package {error.name}, which is not installed; "
-            "`pip install 'panvision[video]'` (a folder of pictures is watched without it)"
+            "`pip install 'panvision[video]'` (a folder of images is watched without it)"
         ) from error
     return video
 
 
 class DirectoryCapture:
-    """A folder into which somebody writes pictures: always the newest that has not been seen.
+    """A folder into which images are written: always the newest one that has not been read.
 
-    Newest by the time of the file's last change of any kind, so that a picture counts as new when it is moved or
-    copied here with an old date. A picture that is still being written cannot be decoded yet; it is looked at again
-    when it changes. What is kept does not grow with the folder.
+    The newest by inode change time, so that an image that is moved or copied here with an old date counts as new. An
+    image that is still being written cannot be decoded; it is read again when it changes. Memory does not grow with
+    the folder.
 
     Args:
         path: the folder; its subfolders and hidden files are not read.
-        clock: waits between two looks at the folder.
-        stop: ends the wait for a picture.
+        clock: waits between two scans of the folder.
+        stop: ends the wait for an image.
 
     Raises:
         SourceError: no such folder.
     """
 
-    def __init__(self, path: str | Path, clock: Clock, stop: threading.Event) -> None:
+    def __init__(self, path: str | Path, clock: SystemClock, stop: threading.Event) -> None:
         self._path, self._clock, self._stop = Path(path), clock, stop
         if not self._path.is_dir():
             raise SourceError(f"{path}: no such folder")
@@ -182,13 +165,13 @@ class DirectoryCapture:
         self.fps = 0.0
 
     def read(self) -> tuple[RgbArray, float] | None:
-        """The newest picture; None when the folder has gone, or the watching is to stop."""
+        """Return the newest image; None when the folder is gone or `stop` is set."""
         while not self._stop.is_set():
             try:
                 fresh = self._fresh()
             except OSError:
                 return None
-            # At the start the newest alone counts; the folder may hold years of pictures.
+            # At the start only the newest counts; the folder may hold years of images.
             passed = len(fresh) - 1 if self._last is not None else 0
             for number, (key, path) in enumerate(fresh):
                 try:
@@ -204,14 +187,14 @@ class DirectoryCapture:
         return None
 
     def _give_up_some_time(self, newest: _Key) -> None:
-        """None of the new pictures can be read as it is; after some tries they are passed over."""
+        """Count a failed attempt to read the new images; after some they are skipped."""
         tries = self._unreadable[1] + 1 if self._unreadable and self._unreadable[0] == newest else 1
         self._unreadable = (newest, tries)
         if tries >= TRIES:
             self._last = newest
 
     def _fresh(self) -> list[tuple[_Key, Path]]:
-        """Pictures changed since the last one was taken, the newest first."""
+        """Return the images changed since the last one was read, the newest first."""
         found = []
         with os.scandir(self._path) as entries:
             for entry in entries:
@@ -226,7 +209,7 @@ class DirectoryCapture:
         return sorted(found, reverse=True)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is held open."""
 
 
 class PacedCapture:
@@ -239,18 +222,18 @@ class PacedCapture:
 
     skipped = 0
 
-    def __init__(self, recording: Capture, clock: Clock) -> None:
+    def __init__(self, recording: Capture, clock: SystemClock) -> None:
         self._recording, self._clock = recording, clock
         self.fps = recording.fps
         self._start: float | None = None
 
     @property
     def missing(self) -> int:
-        """As the recording's."""
+        """Frames that the recording lacks."""
         return self._recording.missing
 
     def read(self) -> tuple[RgbArray, float] | None:
-        """The next frame, when its time has come."""
+        """Return the next frame at its time."""
         found = self._recording.read()
         if found is None:
             return None

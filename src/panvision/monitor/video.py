@@ -1,4 +1,4 @@
-"""Cameras, streams and video files through OpenCV, which is imported with this module and nowhere else in the room."""
+"""Cameras, streams and video files through OpenCV, which only this module of the room imports."""
 
 import contextlib
 import math
@@ -11,17 +11,17 @@ from typing import Any, Self
 
 import cv2
 
-from panvision.monitor.sources import SourceError
+from panvision.monitor.errors import SourceError
 from panvision.photos.pixels import RgbArray
 
-# FFmpeg's complaints would stand beside the one error that is raised here; who wants them sets another level.
+# FFmpeg would print messages beside the one error that is raised here; set another level to see them.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-# FFmpeg would wait half a minute on a stream that has fallen silent.
+# FFmpeg would wait half a minute for a silent stream.
 TIMEOUT_MS = 5000
 LIVE_FPS = 10.0
 MAX_FPS = 240.0
-# Encoder of each container. Of them, browsers play .webm alone.
+# Encoder of each container. Browsers play only .webm of these.
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v", ".webm": "VP80"}
 
 
@@ -32,8 +32,8 @@ class VideoCapture:
         capture: OpenCV's.
 
     Attributes:
-        fps: frames per second; 0 where it has no even pace.
-        skipped: 0: every frame is given.
+        fps: frames per second; 0 if they are not even.
+        skipped: 0: every frame is read.
     """
 
     skipped = 0
@@ -49,21 +49,21 @@ class VideoCapture:
 
     @property
     def missing(self) -> int:
-        """Frames that the head of its file names and that were not read so far; 0 where nobody knows.
+        """Frames that the file's header declares and that were not read so far; 0 where this is unknown.
 
-        Some containers name their length alone, from which the number follows but for a few: up to a hundredth of them
-        is not told as missing.
+        Some containers only have their length, which gives the number of frames within about 1 %: fewer are not
+        reported as missing.
         """
         missing = self._named - self._read
         return missing if missing > 1 + self._named // 100 else 0
 
     @property
     def seconds(self) -> float:
-        """Its length by the head of its file; 0 where nobody knows."""
+        """Length according to the file's header; 0 where this is unknown."""
         return self._named / self.fps if self.fps else 0.0
 
     def read(self) -> tuple[RgbArray, float] | None:
-        """The next frame and its time from the start in seconds; times rise even where the file's do not."""
+        """Return the next frame and its time from the start in seconds; times rise even where the file's do not."""
         got, frame = self._capture.read()
         if not got or frame is None:
             return None
@@ -75,12 +75,12 @@ class VideoCapture:
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), time
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the capture."""
         self._capture.release()
 
 
 def open_camera(number: int) -> VideoCapture:
-    """The machine's camera of this number, from 0.
+    """Open the machine's camera of this number, from 0.
 
     Raises:
         SourceError: it cannot be opened.
@@ -89,7 +89,7 @@ def open_camera(number: int) -> VideoCapture:
 
 
 def open_stream(address: str, name: str) -> VideoCapture:
-    """A stream by its address; `name` stands for it in messages.
+    """Open a stream by its address; messages call it `name`.
 
     Raises:
         SourceError: it cannot be opened.
@@ -99,16 +99,16 @@ def open_stream(address: str, name: str) -> VideoCapture:
 
 
 def open_file(path: str | Path) -> VideoCapture:
-    """A video file.
+    """Open a video file.
 
     Raises:
-        SourceError: it is not a video that this OpenCV can decode.
+        SourceError: this OpenCV cannot decode it.
     """
-    return _open(str(path), "is it a whole video file? `ffmpeg -i` tells what it holds", str(path))
+    return _open(str(path), "is it a complete video file? `ffmpeg -i` shows its content", str(path))
 
 
 def _open(name: str, question: str, *arguments: object) -> VideoCapture:
-    # OpenCV's own complaints, likewise.
+    # OpenCV prints its own messages, too.
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
@@ -121,8 +121,8 @@ def _open(name: str, question: str, *arguments: object) -> VideoCapture:
 
 
 @contextlib.contextmanager
-def _without_words() -> Iterator[None]:
-    """For a moment nothing reaches stderr: OpenCV prints there that WebM has no tags for codecs, and cannot be told."""
+def _silent_stderr() -> Iterator[None]:
+    """Discard standard error inside the block: OpenCV always prints there that WebM has no codec tags."""
     try:
         kept = os.dup(2)
     except OSError:  # there is none
@@ -139,10 +139,10 @@ def _without_words() -> Iterator[None]:
 
 
 class VideoFile:
-    """Writes frames with their times as a video of even pace, which appears under its name when it is whole.
+    """Writes frames with their times as a video of constant rate, which appears under its name when it is complete.
 
-    A frame is repeated until the next one's time, and left out if that comes within the same slot; over a gap longer
-    than `longest_gap` seconds the video does not wait. Use it as a context: after an error nothing is left behind.
+    A frame is repeated until the next one's time, and left out if the next one has the same slot; a gap longer than
+    `longest_gap` seconds is cut. Use it as a context: after an error nothing is left behind.
 
     Args:
         path: .mp4, .avi, .mkv or .webm.
@@ -150,13 +150,13 @@ class VideoFile:
         longest_gap: seconds.
 
     Raises:
-        SourceError: another suffix, or a video that cannot be written here.
+        SourceError: another suffix, or a video that this OpenCV cannot write.
     """
 
     def __init__(self, path: str | Path, fps: float, *, longest_gap: float = 5.0) -> None:
         self._path = Path(path)
         if self._path.suffix.lower() not in CODECS:
-            raise SourceError(f"{path}: not a video's name that can be written; end it in {', '.join(CODECS)}")
+            raise SourceError(f"{path}: not a supported video name; end it in {', '.join(CODECS)}")
         self._fps, self._most = fps, max(1, round(longest_gap * fps))
         self._writer: Any = None
         self._start = 0.0
@@ -167,7 +167,7 @@ class VideoFile:
         """Add a frame (H, W, 3) uint8 RGB of this time in seconds; all get the size of the first."""
         if self._writer is None:
             self._begin(image, time)
-        # Half a slot of leave: times come rounded to milliseconds.
+        # Half a slot of tolerance: times are rounded to milliseconds.
         due = math.floor((time - self._start) * self._fps + 0.5) + 1 - self._written
         if due > self._most:
             self._start += (due - 1) / self._fps
@@ -183,12 +183,12 @@ class VideoFile:
 
     def _begin(self, image: RgbArray, time: float) -> None:
         codec = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix.lower()])
-        # Encoders want even sides.
+        # Encoders need even sides.
         self._size = (max(2, image.shape[1] // 2 * 2), max(2, image.shape[0] // 2 * 2))
-        with _without_words():
+        with _silent_stderr():
             self._writer = cv2.VideoWriter(str(self._scratch), codec, self._fps, self._size)
         if not self._writer.isOpened():
-            raise SourceError(f"{self._path}: this OpenCV cannot write such a video; try a name that ends in .avi")
+            raise SourceError(f"{self._path}: this OpenCV cannot write such a video; use a name that ends in .avi")
         self._start = time
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The loop: frames from a feed through a monitor, until the source ends or the watching is to stop."""
+"""The loop: frames from a feed through a monitor, until the source ends or `stop` is set."""
 
 import threading
 from collections.abc import Callable
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from panvision.monitor.events import Event
 from panvision.monitor.feeds import Feed, LiveFeed, RecordingFeed
 from panvision.monitor.monitor import Monitor, Reading
-from panvision.monitor.sources import Clock, Shot, Source
+from panvision.monitor.sources import Shot, Source, SystemClock
 
-# How soon a stop or a lost source is noticed.
+# Delay until a stop or a lost source is noticed.
 WAIT_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What a watching came to.
+    """The counts of a run.
 
     Attributes:
-        frames: how many were looked at.
-        dropped: how many were passed over because newer ones were there.
-        missing: how many a recording should have had besides, if it was watched to its end.
+        frames: watched.
+        dropped: skipped because newer ones had come.
+        missing: absent from a recording that was watched to its end.
     """
 
     frames: int
@@ -28,8 +28,8 @@ class Watched:
     missing: int
 
 
-def open_feed(source: Source, clock: Clock, stop: threading.Event) -> LiveFeed | RecordingFeed:
-    """The feed that suits a source; use it as a context.
+def open_feed(source: Source, clock: SystemClock, stop: threading.Event) -> Feed:
+    """Open the feed for a source; use it as a context.
 
     Raises:
         SourceError: the source cannot be opened.
@@ -48,13 +48,13 @@ def watch(
     on_event: Callable[[Event], None] | None = None,
     max_frames: int | None = None,
 ) -> Watched:
-    """Watch until the feed ends, `stop` is set, or so many frames are seen. Keeps nothing of what it has seen.
+    """Watch until the feed ends, `stop` is set, or `max_frames` frames are watched. Memory stays constant.
 
     Args:
         feed: an opened feed.
         monitor: takes the frames.
-        stop: set by whoever wants an end, from another thread or a signal's handler.
-        on_reading: called with each frame and what the monitor made of it.
+        stop: ends the loop; set from another thread or a signal handler.
+        on_reading: called with each frame and its reading.
         on_event: called with each event, before `on_reading`.
         max_frames: None: no limit.
     """

@@ -1,1 +1,1 @@
-"""A local web page on which a model can be tried: a picture, a clip or a camera in; mask, boxes and state out."""
+"""A local web page to try a model on an image, a clip or a camera."""

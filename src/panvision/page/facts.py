@@ -1,35 +1,30 @@
-"""Which model is speaking."""
+"""Facts about the model, for the page."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from panvision.inference.backend import ModelInfo
-from panvision.page.scores import Scores, find_scores
+from panvision.page.model import RANGES, SharedModel
+from panvision.page.scores import find_scores
+
+# The task that gives each slider its use.
+SLIDERS = {"score": "detection", "nms": "detection", "half_life": "classification", "margin": "classification"}
+OWN = ("tasks", "image_size", "det_class_names", "cls_class_names", "state_order", "params_sha256", "data_sha256")
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the page says of its model.
+def read_facts(path: str | Path, model: SharedModel, metrics: str | Path | None = None) -> dict[str, Any]:
+    """Return the facts of a model file as JSON values; `metrics` as for `find_scores`.
 
-    Attributes:
-        name: the file's, without its folder.
-        size: bytes.
-        sha256: of the file, 64 hex digits.
-        info: what the file says about itself.
-        scores: what is known of its quality.
+    They are its name, `size` in bytes and hash, what the file says about itself, its scores, and for each slider that
+    the model has a use for the lowest, the highest and the first value.
     """
-
-    name: str
-    size: int
-    sha256: str
-    info: ModelInfo
-    scores: Scores
-
-
-def read_facts(path: str | Path, info: ModelInfo, metrics: str | Path | None = None) -> Facts:
-    """The facts of a model file; `metrics` as for `find_scores`."""
     path = Path(path)
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Facts(path.name, path.stat().st_size, digest, info, find_scores(path, info.tasks, metrics))
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    used = [name for name, task in SLIDERS.items() if task in model.info.tasks]
+    return {
+        **{name: getattr(model.info, name) for name in OWN},
+        **{"name": path.name, "size": path.stat().st_size, "sha256": sha256},
+        "scores": find_scores(path, model.info.tasks, metrics),
+        "sliders": {name: [*RANGES[name], getattr(model.start, name)] for name in used},
+    }

@@ -1,13 +1,12 @@
-"""What a model file scores on its test split, if the pipeline's records say that the figures are this very file's.
+"""The scores of a model file on its test split, if the pipeline's records prove that they belong to this very file.
 
-dvc.lock holds a hash of the checkpoint that `evaluate` scored, of the files that `export` made from it, and of the
-metrics that came out. Only where all of them fit are figures shown: another model's would be worse than none.
+dvc.lock holds the hashes of the checkpoint that `evaluate` scored, of the files that `export` made from it, and of the
+metrics files. Scores are shown only if all of them match, because another model's scores would be worse than none.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,66 +14,45 @@ import yaml
 
 from panvision.core.tasks import headline_metrics
 
-CHECKPOINT, ONNX, INT8, CONFIG = "best_model.pth", "panvision.onnx", "panvision.int8.onnx", "config.json"
-# What the figures of each file are.
+CHECKPOINT, ONNX, INT8 = "best_model.pth", "panvision.onnx", "panvision.int8.onnx"
+_MEASURED = "Measured on the test split by the pipeline, on this very file"
 ABOUT = {
-    CHECKPOINT: "Measured on the test split by the pipeline, on this very file.",
-    ONNX: "Measured on the test split by the pipeline, on this very file; the intervals are those of the checkpoint, "
-    "to which it was held picture by picture.",
-    INT8: "Measured on the test split by the pipeline, on this very file. Intervals were taken of the checkpoint only.",
+    CHECKPOINT: f"{_MEASURED}.",
+    ONNX: f"{_MEASURED}; the intervals are those of the checkpoint, with which it was compared image by image.",
+    INT8: f"{_MEASURED}. Intervals were computed for the checkpoint only.",
 }
 
 
 class _UnknownError(Exception):
-    """No figures, and why."""
+    """There are no scores; the message gives the reason."""
 
 
-@dataclass(frozen=True)
-class Score:
-    """One figure: its name, its value (None: undefined), and the ends of its 95 % interval if it has one."""
-
-    name: str
-    value: float | None
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What is known of a model file's quality.
-
-    Attributes:
-        rows: the figures; empty where none belong to the file.
-        about: what was measured, or why there is nothing.
-        backbone: of the network, where the records know it.
-    """
-
-    rows: tuple[Score, ...]
-    about: str
-    backbone: str | None = None
-
-
-def find_scores(model: str | Path, tasks: Sequence[str], metrics: str | Path | None = None) -> Scores:
-    """The figures of a model file.
+def find_scores(model: str | Path, tasks: Sequence[str], metrics: str | Path | None = None) -> dict[str, Any]:
+    """Return the scores of a model file as JSON values.
 
     Args:
         model: the file.
         tasks: its own.
-        metrics: the pipeline's folder of metrics, beside which dvc.lock lies; by default `metrics` beside the
-            folder of the model.
+        metrics: the pipeline's folder of metrics, with dvc.lock beside it; by default `metrics` beside the folder of
+            the model.
+
+    Returns:
+        `rows`, each with `name`, `value` (None: undefined) and `interval` (the ends of the 95 % interval, or None);
+        empty if none belong to the file. `about` says what was measured, or why there is nothing.
     """
     model = Path(model)
     folder = Path(metrics) if metrics is not None else model.resolve().parent.parent / "metrics"
     try:
         return _read_scores(model, tasks, folder)
-    except _UnknownError as why:
-        return Scores((), f"No metrics found for this file: {why}.")
+    except _UnknownError as reason:
+        return {"rows": [], "about": f"No metrics found for this file: {reason}."}
 
 
-def _read_scores(model: Path, tasks: Sequence[str], folder: Path) -> Scores:
+def _read_scores(model: Path, tasks: Sequence[str], folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise _UnknownError("there is no folder of metrics beside its own, and --metrics names none")
-    made = _recorded(folder.parent / "dvc.lock")
-    evaluated, exported = made.get("evaluate", {}), made.get("export", {})
+    recorded = _read_lock(folder.parent / "dvc.lock")
+    evaluated, exported = recorded.get("evaluate", {}), recorded.get("export", {})
     found = _md5(model)
     kind = next((name for name in (ONNX, INT8) if exported.get(name) == found), None)
     if evaluated.get(CHECKPOINT) == found:
@@ -83,28 +61,25 @@ def _read_scores(model: Path, tasks: Sequence[str], folder: Path) -> Scores:
         raise _UnknownError(f"those of {folder} were measured on another model")
     elif exported.get(CHECKPOINT) != evaluated.get(CHECKPOINT):
         raise _UnknownError(f"those of {folder} were measured on another checkpoint than it was exported from")
-    measured = {task: _checked(folder / f"{task}.json", evaluated) for task in tasks}
+    measured = {task: _read_metrics(folder / f"{task}.json", evaluated) for task in tasks}
     own = None
     if kind != CHECKPOINT:
-        scores = _checked(folder / "export.json", exported).get("scores") or {}
+        scores = _read_metrics(folder / "export.json", exported).get("scores") or {}
         own = scores.get("onnx" if kind == ONNX else "int8") or {}
-    return Scores(tuple(_rows(measured, own, intervals=kind != INT8)), ABOUT[kind], _backbone(model, exported))
+    return {"rows": list(_rows(measured, own, intervals=kind != INT8)), "about": ABOUT[kind]}
 
 
-def _rows(measured: Mapping[str, Any], own: Mapping[str, Any] | None, *, intervals: bool) -> list[Score]:
-    """The figures; `own` are those that an export was scored by itself, if it is one."""
-    rows = []
+def _rows(measured: Mapping[str, Any], own: Mapping[str, Any] | None, *, intervals: bool) -> Iterator[dict[str, Any]]:
+    """Yield the metrics; `own` are those of an export, which was scored separately."""
     for task, key, name in headline_metrics():
         if task in measured and (own is None or key in own):
             value = measured[task].get(key) if own is None else own[key]
             ends = (measured[task].get("ci95") or {}).get(key) if intervals else None
-            low, high = (ends or {}).get("low"), (ends or {}).get("high")
-            rows.append(Score(name, value, None if low is None or high is None else (low, high)))
-    return rows
+            yield {"name": name, "value": value, "interval": [ends["low"], ends["high"]] if ends else None}
 
 
-def _recorded(lock: Path) -> dict[str, dict[str, str]]:
-    """For each stage the MD5 of the files that it read and wrote, by their names."""
+def _read_lock(lock: Path) -> dict[str, dict[str, str]]:
+    """Return for each stage the MD5 of the files that it read and wrote, by their names."""
     try:
         stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
         return {
@@ -116,33 +91,22 @@ def _recorded(lock: Path) -> dict[str, dict[str, str]]:
             for name, stage in stages.items()
         }
     except FileNotFoundError as error:
-        raise _UnknownError(f"there is no {lock} to say whose those beside it are") from error
+        raise _UnknownError(f"there is no {lock} that says which model those beside it belong to") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise _UnknownError(f"{lock} is damaged") from error
 
 
-def _checked(path: Path, made: Mapping[str, str]) -> dict[str, Any]:
-    """A metrics file that is as a stage left it."""
+def _read_metrics(path: Path, recorded: Mapping[str, str]) -> dict[str, Any]:
+    """Return the content of a metrics file that is unchanged since its stage wrote it."""
     try:
-        if _md5(path) == made.get(path.name):
+        if _md5(path) == recorded.get(path.name):
             return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise _UnknownError(f"{path} cannot be read") from error
     raise _UnknownError(f"{path} is not what the pipeline's last run wrote")
 
 
-def _backbone(model: Path, exported: Mapping[str, str]) -> str | None:
-    """The network's backbone, by the configuration that was shipped with the model."""
-    path = model.parent / CONFIG
-    try:
-        if _md5(path) == exported.get(CONFIG):
-            return str(json.loads(path.read_text(encoding="utf-8"))["model"]["backbone"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None
-
-
 def _md5(path: Path) -> str:
-    """A file's hash as DVC has it."""
+    """Return a file's hash as DVC records it."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

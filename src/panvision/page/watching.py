@@ -1,195 +1,201 @@
-"""A clip or a camera through a monitor: what happened, and frames to look at."""
+"""Clips and cameras through a monitor: steadied results, states in time, events."""
 
+import base64
 import math
 import re
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
 from panvision.monitor.events import Event
 from panvision.monitor.monitor import Monitor, Reading
 from panvision.monitor.options import MonitorOptions
 from panvision.monitor.sources import SourceError, video_module
 from panvision.page.model import Controls, PageError, SharedModel
-from panvision.page.view import show
+from panvision.page.view import data_url, describe, draw
 from panvision.photos.pixels import RgbArray
 
 if TYPE_CHECKING:
     from panvision.monitor.video import VideoCapture
 
-CLIP_SECONDS = 60.0  # of a clip are watched; the rest is not
-CLIP_FPS = 10.0  # frames of a clip that are watched in a second
+CLIP_SECONDS = 60.0  # the part of a clip that is watched, from its start
+CLIP_FPS = 10.0  # frames that are watched per second of a clip
 VIDEO_SIDE = 640  # pixels of the longer side of a drawn video
-PREVIEW_SECONDS = 0.4  # between two looks at the work in progress
-PAUSE_SECONDS = 5.0  # without a frame, after which a camera's watching starts anew
-EVENTS = 50  # that are kept
+PREVIEW_SECONDS = 0.4  # between two reports of the work in progress
+CAMERA_SIDE = 960  # pixels of the longer side of a camera's drawn frame
+PAUSE_SECONDS = 5.0  # without a frame, after which a camera's monitor is dropped
+CAMERAS = 8  # watched at a time
+EVENTS = 50  # kept, the newest
 
-# How the containers that are read begin: MP4 and MOV, AVI, Matroska and WebM. FFmpeg would also open play lists, which
-# name other files and addresses.
+# The first bytes of the containers that are read: MP4 and MOV, AVI, Matroska and WebM. FFmpeg would also open
+# playlists, which name other files and addresses.
 _CONTAINERS = re.compile(rb".{4}(ftyp|moov|mdat|wide|free|skip)|RIFF.{4}AVI |\x1a\x45\xdf\xa3", re.DOTALL)
 
 
 class Watcher:
-    """One pan of one visitor: a monitor, and what it has reported.
+    """A monitor of one pan with the half-life and margin of `controls`.
 
-    Args:
-        model: predicts the frames.
-        controls: half-life and margin of the monitor.
+    Attributes:
+        events: the newest events.
+        steadying: half-life in seconds, and margin.
+        time: of the newest frame, in seconds.
+        last: when the newest frame was done; infinite while there is none, because a frame in work is not a pause.
+        lock: held for each frame of a camera.
     """
 
     def __init__(self, model: SharedModel, controls: Controls) -> None:
-        self._model = model
-        self.controls = controls
-        options = MonitorOptions(
-            half_life=controls.half_life, margin=controls.margin, order=tuple(model.info.state_order)
-        )
-        self._monitor = Monitor(model.predictor, options)
-        self.events: deque[Event] = deque(maxlen=EVENTS)
-        self.last: float | None = None
+        self.steadying = half_life, margin = controls.half_life, controls.margin
+        options = MonitorOptions(half_life=half_life, margin=margin, order=model.info.state_order)
+        self._model, self._monitor = model, Monitor(model.predictor, options)
+        self._events: deque[Event] = deque(maxlen=EVENTS)
+        self.time, self.last = -math.inf, math.inf
+        self.lock = threading.Lock()
 
-    def see(self, image: RgbArray, time: float, controls: Controls | None = None) -> Reading:
-        """Predict a frame (H, W, 3) uint8 RGB and take it in; thresholds of `controls` hold from here on."""
-        raw = self._model.predict(image, controls or self.controls)
-        reading = self._monitor.take(raw, time)
-        self.events.extend(reading.events)
-        self.last = time
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The newest events as JSON values, in their order."""
+        return [event.to_json() for event in self._events]
+
+    def see(self, image: RgbArray, time: float, controls: Controls) -> Reading:
+        """Predict a frame (H, W, 3) uint8 RGB of `time` seconds with the thresholds of `controls`, and steady it."""
+        self.time = time
+        reading = self._monitor.take(self._model.predict(image, controls), time)
+        self._events.extend(reading.events)
         return reading
 
 
-def watch_camera(
-    model: SharedModel, watcher: Watcher | None, image: RgbArray, controls: Controls, now: float
-) -> tuple[Watcher, Reading]:
-    """One frame of a camera; a visitor's watching starts anew with other steadying, and after a pause.
+class Cameras:
+    """The cameras of all visitors, each with its own monitor, which starts again after a pause or other steadying.
 
     Args:
-        model: predicts.
-        watcher: of the frame before; None at the start.
-        image: (H, W, 3) uint8 RGB.
-        controls: what the sliders say now.
-        now: seconds on a clock that never goes back.
-    """
-    steady = (controls.half_life, controls.margin)
-    if (
-        watcher is None
-        or watcher.last is None
-        or now - watcher.last > PAUSE_SECONDS
-        or steady != (watcher.controls.half_life, watcher.controls.margin)
-    ):
-        watcher = Watcher(model, controls)
-    elif now <= watcher.last:
-        now = watcher.last + 1e-6  # a clock may be coarse
-    return watcher, watcher.see(image, now, controls)
-
-
-@dataclass(frozen=True)
-class ClipSeen:
-    """A clip as far as it has been watched.
-
-    Attributes:
-        seconds: how much of it.
-        share: of what will be watched, 0 to 1.
-        frame: the last one, drawn; (h, w, 3) uint8 RGB.
-        events: what happened.
-        states: time of each frame and its state.
-        video: the drawn video, once it is whole.
-        cut: whether the clip goes on after what is watched.
-        missing: frames that the clip's head names and that could not be read.
+        model: predicts the frames.
+        clock: gives seconds.
     """
 
-    seconds: float = 0.0
-    share: float = 0.0
-    frame: RgbArray | None = None
-    events: tuple[Event, ...] = ()
-    states: tuple[tuple[float, str | None], ...] = ()
-    video: Path | None = None
-    cut: bool = False
-    missing: int = 0
+    def __init__(self, model: SharedModel, clock: Callable[[], float] = time.monotonic) -> None:
+        self._model, self._clock = model, clock
+        self._watchers: dict[str, Watcher] = {}
+        self._lock = threading.Lock()
 
-    def gone_on(self, reading: Reading, frame: RgbArray, length: float, events: tuple[Event, ...]) -> Self:
-        """The same with one more frame; `length` is the clip's in seconds, 0 if nobody knows."""
-        return replace(
-            self,
-            seconds=reading.time,
-            share=min(1.0, reading.time / min(length or CLIP_SECONDS, CLIP_SECONDS)),
-            frame=frame,
-            events=events,
-            states=(*self.states, (reading.time, reading.state)),
-            cut=length > CLIP_SECONDS,
-        )
+    def see(self, visitor: str, image: RgbArray, controls: Controls) -> dict[str, Any]:
+        """Return what is known of a visitor's pan after a new frame (H, W, 3) uint8 RGB, as JSON values.
+
+        They are those of `describe` for the steadied result, `decided` (the state, None before there is one), `events`,
+        and `now`: the time on their clock.
+
+        Raises:
+            PageError: too many cameras are watched, or the model cannot process the frame.
+        """
+        watcher = self._watcher(visitor, controls)
+        with watcher.lock:
+            watcher.last = math.inf
+            try:
+                # The times of a monitor must rise, also if a clock is coarse.
+                reading = watcher.see(image, max(self._clock(), watcher.time + 1e-6), controls)
+            finally:
+                watcher.last = self._clock()
+            more = {"decided": reading.state, "events": watcher.events, "now": reading.time}
+        return describe(image, reading.result, CAMERA_SIDE) | more
+
+    def _watcher(self, visitor: str, controls: Controls) -> Watcher:
+        with self._lock:
+            now = self._clock()
+            self._watchers = {name: one for name, one in self._watchers.items() if now - one.last <= PAUSE_SECONDS}
+            found = self._watchers.get(visitor)
+            if found is None and len(self._watchers) >= CAMERAS:
+                raise PageError(f"{CAMERAS} cameras are watched already; stop another one first")
+            if found is None or found.steadying != (controls.half_life, controls.margin):
+                found = self._watchers[visitor] = Watcher(self._model, controls)
+            return found
 
 
-def watch_clip(
-    model: SharedModel, path: str | Path, name: str, controls: Controls, folder: str | Path
-) -> Iterator[ClipSeen]:
-    """Watch a video file; gives what is known now and then, and in the end all with the drawn video.
+def watch_clip(model: SharedModel, path: Path, name: str, controls: Controls, folder: Path) -> Iterator[dict[str, Any]]:
+    """Watch a video file and yield what is known now and then, as JSON values.
 
     Args:
         model: predicts the frames.
         path: the file.
-        name: what the visitor calls it.
-        controls: thresholds and steadying.
+        name: its name in messages.
+        controls: values of the sliders.
         folder: receives the drawn video.
 
+    Yields:
+        `seconds` watched, `fraction` of the work that is done, `drawn` (the last frame as a data: URL), `states` as
+        (start, end, name) in seconds, `events`. The last item has `video` (WebM in base64) and `note`, but not `drawn`.
+
     Raises:
-        PageError: it is no video that can be read, or OpenCV is not installed.
+        PageError: it is not a video that can be read, or OpenCV is not installed.
     """
-    _check_container(Path(path), name)
+    video, capture = _open(path, name)
+    watcher, states, shown = Watcher(model, controls), [], time.monotonic()
+    length = min(capture.seconds or CLIP_SECONDS, CLIP_SECONDS)
     try:
-        video = video_module()
-    except SourceError as error:
-        raise PageError(str(error)) from error
-    try:
-        capture = video.open_file(path)
-    except SourceError as error:
-        raise PageError(f"{name}: is no video that can be read; is it whole?") from error
-    watcher = Watcher(model, controls)
-    drawn = Path(folder) / f"{uuid4().hex}.webm"
-    seen, shown = ClipSeen(), time.monotonic()
-    try:
-        with video.VideoFile(drawn, min(capture.fps or CLIP_FPS, CLIP_FPS)) as out:
+        with video.VideoFile(folder / "drawn.webm", min(capture.fps or CLIP_FPS, CLIP_FPS)) as out:
             for image, moment in _frames(capture):
-                reading = watcher.see(image, moment)
-                frame = show(image, reading.result, VIDEO_SIDE)
+                reading = watcher.see(image, moment, controls)
+                frame = draw(image, reading.result, VIDEO_SIDE)
                 out.write(frame, moment)
-                seen = seen.gone_on(reading, frame, capture.seconds, tuple(watcher.events))
+                states.append((moment, reading.state))
                 if time.monotonic() - shown >= PREVIEW_SECONDS:
-                    yield seen
+                    yield {**_story(watcher, states), "fraction": min(1.0, moment / length), "drawn": data_url(frame)}
                     shown = time.monotonic()
     finally:
         capture.close()
-    if seen.frame is None:
-        raise PageError(f"{name}: has no frame that can be read")
-    yield replace(seen, share=1.0, video=drawn, missing=0 if seen.cut else capture.missing)
+    if not states:
+        raise PageError(f"{name}: has no frame that can be read; is it a whole video?")
+    drawn = base64.b64encode((folder / "drawn.webm").read_bytes()).decode()
+    yield {**_story(watcher, states), "fraction": 1.0, "note": _note(capture), "video": drawn}
+
+
+def _open(path: Path, name: str) -> tuple[Any, "VideoCapture"]:
+    """Return the module that reads videos, and the opened file."""
+    with path.open("rb") as stream:
+        if not _CONTAINERS.match(stream.read(12)):
+            raise PageError(f"{name}: is not a video that can be read here; use MP4, MOV, MKV, WebM or AVI")
+    if missing := missing_package():
+        raise PageError(missing)
+    try:
+        return video_module(), video_module().open_file(path)
+    except SourceError as error:
+        raise PageError(f"{name}: is not a video that can be read; is it whole?") from error
 
 
 def _frames(capture: "VideoCapture") -> Iterator[tuple[RgbArray, float]]:
-    """At most CLIP_FPS frames of each second with their times, for CLIP_SECONDS."""
+    """Yield at most CLIP_FPS frames per second with their times, for CLIP_SECONDS."""
     last = -1
     while (found := capture.read()) is not None and found[1] < CLIP_SECONDS:
-        # A quarter of a slot of leave: times come rounded to milliseconds.
+        # A quarter of a slot of tolerance, because times are rounded to milliseconds.
         slot = math.floor(found[1] * CLIP_FPS + 0.25)
         if slot > last:
             last = slot
             yield found
 
 
-def _check_container(path: Path, name: str) -> None:
-    """Raise PageError unless a file begins like a video."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(12)
-    except OSError as error:
-        raise PageError(f"{name}: is no longer here; drop it again") from error
-    if not _CONTAINERS.match(start):
-        raise PageError(f"{name}: is no video that is read here; MP4, MOV, MKV, WebM and AVI are")
+def _story(watcher: Watcher, states: Sequence[tuple[float, str | None]]) -> dict[str, Any]:
+    """Return what happened so far: frames in a row with one state become one span of time."""
+    step = states[1][0] - states[0][0] if len(states) > 1 else 1 / CLIP_FPS
+    ends = [*(moment for moment, _ in states[1:]), states[-1][0] + step]
+    spans: list[tuple[float, float, str | None]] = []
+    for (moment, state), end in zip(states, ends, strict=True):
+        start = spans.pop()[0] if spans and spans[-1][2] == state else moment
+        spans.append((start, end, state))
+    return {"seconds": states[-1][0], "states": spans, "events": watcher.events}
 
 
-def can_read_clips() -> str:
-    """Empty, or why video files cannot be read, and what helps."""
+def _note(capture: "VideoCapture") -> str:
+    """Return a remark on what was left out; empty if nothing was."""
+    if capture.seconds > CLIP_SECONDS:
+        return f"The clip is longer: its first {CLIP_SECONDS:.0f} seconds were watched."
+    if capture.missing:
+        return f"{capture.missing} frames of the clip could not be read: it is cut off or damaged."
+    return ""
+
+
+def missing_package() -> str:
+    """Return why clips cannot be read, with the remedy; empty if they can."""
     try:
         video_module()
     except SourceError as error:

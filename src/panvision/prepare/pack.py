@@ -1,13 +1,11 @@
-"""Raw images and labels in, packed arrays out: the work of the prepare stage."""
+"""The work of the prepare stage: raw images and labels in, packed arrays and tables out."""
 
-import csv
 import io
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 from PIL import Image
 
@@ -16,6 +14,7 @@ from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import SIDE
 from panvision.dataset.packed import BOX_COLUMNS
 from panvision.dataset.problems import IngestError, Problem, describe, write_problems
+from panvision.dataset.tables import GrowingTable
 from panvision.photos.settings import DataSettings
 from panvision.prepare.arrays import ArrayFile
 from panvision.prepare.formats.layout import ACCEPTED, Reading
@@ -26,24 +25,24 @@ from panvision.prepare.workers import load_samples
 
 @dataclass(frozen=True)
 class PackResult:
-    """How many images were packed, and every problem that was found."""
+    """The number of packed images, and every problem that was found."""
 
     images: int
     problems: list[Problem]
 
 
 def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResult:
-    """Read one task's raw set, check it, and write its packed arrays as a whole folder or not at all.
+    """Read one raw dataset, check it, and write its packed arrays as a whole folder or not at all.
 
     Images with an error are left out of the arrays and listed in problems.csv; validate stops on them.
 
     Args:
-        task: which set below `settings.root`.
+        task: the dataset below `settings.root`.
         settings: the `data` section.
-        out: folder to write; what was there is replaced.
+        out: folder to write; an earlier one is replaced.
 
     Raises:
-        IngestError: the set is missing, or nothing in it can be used.
+        IngestError: the dataset is missing, or nothing in it can be used.
         WorkerError: a process that loads images was killed.
         OSError: the arrays cannot be written.
     """
@@ -51,7 +50,7 @@ def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResul
     if not root.is_dir():
         raise IngestError(f"{root}: no such folder; {_expected(task)}")
     reading = read_set(task, root)
-    # Named the same each time, so that what a killed run left is cleared by the next one.
+    # The names are fixed, so that the next run removes what a killed one left.
     scratch, old = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.old"
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
@@ -60,7 +59,7 @@ def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResul
         result = _pack(task, reading, root, settings, scratch)
         if not result.images:
             raise IngestError(f"{root}: nothing usable found; {_expected(task)}\n{describe(result.problems)}".rstrip())
-        # Whole folders change their names, so that one that is half written or half removed never bears the good name.
+        # Swap folders by rename, so that the final name is never partial.
         if out.exists():
             out.rename(old)
         scratch.rename(out)
@@ -78,14 +77,15 @@ def _expected(task: Dataset) -> str:
 
 
 def _pack(task: Dataset, reading: Reading, root: Path, settings: DataSettings, folder: Path) -> PackResult:
-    """Decode every sample once, and stream the arrays and tables into `folder`."""
+    """Decode every sample once, and write the arrays and tables into `folder`."""
     problems = list(reading.problems)
     arrays = _Arrays(task, settings.image_size, folder)
-    with _Tables(task, folder) as tables:
-        for number, packed in enumerate(load_samples(reading.samples, root, settings, arrays)):
-            problems += packed.problems
-            if packed.index:
-                tables.append(number, packed)
+    tables = _Tables(task, folder)
+    for number, packed in enumerate(load_samples(reading.samples, root, settings, arrays)):
+        problems += packed.problems
+        if packed.index:
+            tables.append(number, packed)
+    tables.flush()
     arrays.finish(tables.rows)
     write_json(folder / "classes.json", {"classes": reading.classes})
     write_problems(folder / "problems.csv", problems)
@@ -94,12 +94,12 @@ def _pack(task: Dataset, reading: Reading, root: Path, settings: DataSettings, f
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """What is left of a sample once its pixels are in the arrays; without `index` it cannot be used.
+    """The rest of a sample once its pixels are in the arrays; without `index` it cannot be used.
 
     Attributes:
-        problems, index: as `Loaded` has them.
+        problems, index: like those of `Loaded`.
         boxes: x1, y1, x2, y2 and the label of each box.
-        drawn: the PNG file of a mask that was drawn from outlines, at the picture's own size.
+        drawn: the PNG file of a mask that was drawn from outlines, at the image's own size.
     """
 
     problems: list[Problem]
@@ -110,7 +110,7 @@ class _Packed:
 
 @dataclass(frozen=True)
 class _Arrays:
-    """The arrays of a packed set. Called with some samples, it writes their pixels: each at its number's place."""
+    """The arrays of a packed dataset. A call with some samples writes their pixels, each at its number's place."""
 
     task: Dataset
     side: int
@@ -128,7 +128,7 @@ class _Arrays:
         return packed
 
     def finish(self, rows: Sequence[int]) -> None:
-        """Keep these of the samples, in their order, and complete the files."""
+        """Keep these samples, in their order, and complete the files."""
         for file in self._files():
             with file:
                 file.finish(rows)
@@ -155,47 +155,40 @@ def _without_pixels(loaded: Loaded) -> _Packed:
     return _Packed(loaded.problems, loaded.index, boxes, drawn.getvalue())
 
 
-@dataclass
 class _Tables:
-    """The open tables of a packed set; lines go out as they come, so that memory does not grow with them.
+    """The open tables of a packed dataset.
 
     Attributes:
         rows: the numbers of the samples that were written.
     """
 
-    task: Dataset
-    folder: Path
-    rows: list[int] = field(default_factory=list)
-    _stack: ExitStack = field(default_factory=ExitStack)
-
-    def __enter__(self) -> Self:
-        self._index = self._table("index.csv", (*INDEX_COLUMNS, *LABEL_COLUMNS[self.task]))
-        if self.task == "detection":
-            self._boxes = self._table("boxes.csv", BOX_COLUMNS)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+    def __init__(self, task: Dataset, folder: Path) -> None:
+        self.rows: list[int] = []
+        self._folder = folder
+        self._index = GrowingTable(folder / "index.csv", (*INDEX_COLUMNS, *LABEL_COLUMNS[task]))
+        self._boxes = GrowingTable(folder / "boxes.csv", BOX_COLUMNS) if task == "detection" else None
+        self._task = task
 
     def append(self, number: int, packed: _Packed) -> None:
-        """Write one sample that can be used."""
+        """Write one usable sample."""
         mask_file = self._save_drawn(packed)
-        self._index.writerow((*packed.index, *((mask_file,) if self.task == "segmentation" else ())))
-        if self.task == "detection":
-            self._boxes.writerows((len(self.rows), *box) for box in packed.boxes)
+        self._index.append((*packed.index, *((mask_file,) if self._task == "segmentation" else ())))
+        if self._boxes:
+            for box in packed.boxes:
+                self._boxes.append((len(self.rows), *box))
         self.rows.append(number)
 
+    def flush(self) -> None:
+        """Write what is still held in memory."""
+        self._index.flush()
+        if self._boxes:
+            self._boxes.flush()
+
     def _save_drawn(self, packed: _Packed) -> str:
-        """Keep a mask that was drawn from outlines at the picture's own size, for it has no file to be read again."""
+        """Save a mask that was drawn from outlines at the image's own size; there is no other file of it."""
         if not packed.drawn:
             return ""
-        path = self.folder / "drawn" / f"{len(self.rows):06}.png"
+        path = self._folder / "drawn" / f"{len(self.rows):06}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(packed.drawn)
-        return path.relative_to(self.folder).as_posix()
-
-    def _table(self, name: str, columns: tuple[str, ...]) -> Any:
-        stream = self._stack.enter_context((self.folder / name).open("w", encoding="utf-8", newline=""))
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        return writer
+        return path.relative_to(self._folder).as_posix()

@@ -1,4 +1,4 @@
-"""The pictures of all three sets by name, packed or raw, with their labels, as thumbnails."""
+"""The images of all datasets by name, packed or raw, with their labels, as thumbnails."""
 
 import stat
 import warnings
@@ -27,53 +27,53 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture with what stands below it.
+    """One image with its caption.
 
     Attributes:
-        name: `task/file`.
-        note: its set, split and class, as far as they are known.
-        picture: a JPEG as data URI; "" if it cannot be shown.
+        name: `dataset/file`.
+        note: its dataset, split and class, as far as known.
+        uri: a JPEG as data URI; "" if it cannot be shown.
         width, height: of the JPEG in pixels.
     """
 
     name: str
     note: str
-    picture: str = ""
+    uri: str = ""
     width: int = 0
     height: int = 0
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What is known of the pictures.
+    """An index of the images.
 
     Attributes:
-        data: where the raw files lie and how large a picture may be.
-        places: set and row of each packed image, by its `task/file` and by that of its mask.
-        groups: group of each packed image by `task/file`; empty before the split.
-        splits: split of each, likewise.
-        members: `task/file` of each group's images, sorted.
+        data: location of the raw files and largest size of an image.
+        rows: dataset and row of each packed image, by its `dataset/file` and by that of its mask.
+        groups: group of each packed image by `dataset/file`; empty before the split.
+        splits: split of each packed image by `dataset/file`; empty before the split.
+        members: `dataset/file` of each group's images, sorted.
     """
 
     data: DataSettings
-    places: dict[str, tuple[PackedSet, int]] = field(default_factory=dict)
+    rows: dict[str, tuple[PackedSet, int]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     members: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, packed: Sequence[PackedSet], splits: Path | None, data: DataSettings) -> Self:
-        """Index packed sets and a split table (None: there is none yet).
+        """Index packed datasets and a split table (None before the split).
 
         Raises:
             ReportError: the table is missing or damaged.
         """
-        places: dict[str, tuple[PackedSet, int]] = {}
+        rows: dict[str, tuple[PackedSet, int]] = {}
         for own in packed:
             for row, file in enumerate(own.mask_files or []):
                 if file:
-                    places[f"{own.task}/{file}"] = own, row
-            places.update({f"{own.task}/{file}": (own, row) for row, file in enumerate(own.files)})
+                    rows[f"{own.task}/{file}"] = own, row
+            rows.update({f"{own.task}/{file}": (own, row) for row, file in enumerate(own.files)})
         table = [] if splits is None else read_table(splits, SPLIT_COLUMNS)
         named = [(f"{line['task']}/{line['file']}", line) for line in table]
         members: dict[str, list[str]] = defaultdict(list)
@@ -81,31 +81,31 @@ class Archive:
             members[line["group"]].append(name)
         return cls(
             data=data,
-            places=places,
+            rows=rows,
             groups={name: line["group"] for name, line in named},
             splits={name: line["split"] for name, line in named},
             members=dict(members),
         )
 
-    def is_picture(self, name: str) -> bool:
-        """Whether a problem's file is a picture, readable or not, rather than a folder or annotations."""
-        task, _, file = name.partition("/")
-        return name in self.places or (task in DATASETS and PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES)
+    def is_image(self, name: str) -> bool:
+        """True if the file of a problem is an image, readable or not, and not a folder or annotations."""
+        dataset, _, file = name.partition("/")
+        return name in self.rows or (dataset in DATASETS and PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES)
 
     def tile(self, name: str, side: int, *, labelled: bool = False, boxes: Sequence[Box] = ()) -> Tile:
-        """A picture, its longer side `side` pixels.
+        """Return a thumbnail.
 
         Args:
-            name: `task/file` of an image or of a mask.
-            side: of the thumbnail in pixels.
+            name: `dataset/file` of an image or of a mask.
+            side: longer side of the thumbnail in pixels.
             labelled: draw its mask or its boxes.
-            boxes: of its boxes, draw only those nearest to these; original pixels.
+            boxes: draw only the boxes nearest to these, in original pixels.
         """
-        if name not in self.places:
+        if name not in self.rows:
             pixels = self._read_raw(name)
             note = name.partition("/")[0]
             return Tile(name, note) if pixels is None else _tile(name, note, _resized(pixels, pixels.shape, side))
-        packed, row = self.places[name]
+        packed, row = self.rows[name]
         width, height = (int(length) for length in packed.sizes[row])
         shown = _resized(np.asarray(packed.images[row]), (height, width), side)
         if labelled:
@@ -116,18 +116,18 @@ class Archive:
         return _tile(name, " · ".join(note for note in notes if note), shown)
 
     def _read_raw(self, name: str) -> RgbArray | None:
-        """A picture that was not packed; None if it cannot or must not be read."""
-        task, _, file = name.partition("/")
-        if task not in DATASETS:
+        """Read an image that was not packed; None if it cannot or must not be read."""
+        dataset, _, file = name.partition("/")
+        if dataset not in DATASETS:
             return None
-        root = Path(self.data.root) / task
+        root = Path(self.data.root) / dataset
         path = root / file
         try:
             # Reading a pipe or a device may never end.
             if leaves_root(path, root) or not stat.S_ISREG(path.stat().st_mode):
                 return None
             with warnings.catch_warnings():
-                # Pillow's warnings of damaged metadata; what is wrong with the file is said already.
+                # Pillow warns of damaged metadata, which is already reported as a problem.
                 warnings.simplefilter("ignore")
                 return read_image(path, max_pixels=self.data.max_pixels)
         except (ImageError, OSError, ValueError):
@@ -135,7 +135,7 @@ class Archive:
 
 
 def _resized(pixels: RgbArray, size: Sequence[int], side: int) -> RgbArray:
-    """Pixels in the proportion of `size` (height, width), the longer side `side`."""
+    """Resize to the proportion of `size` (height, width), the longer side `side`."""
     return np.asarray(Image.fromarray(pixels).resize(fit((size[1], size[0]), side), Image.Resampling.LANCZOS))
 
 
@@ -144,7 +144,7 @@ def _tile(name: str, note: str, shown: RgbArray) -> Tile:
 
 
 def _labels(packed: PackedSet, row: int, shown: RgbArray, chosen: Sequence[Box]) -> Mapping[str, Any]:
-    """The labels of a packed image in the pixels of its thumbnail, as `draw_result` takes them."""
+    """Return the labels of a packed image in the pixels of its thumbnail, for `draw_result`."""
     height, width = shown.shape[:2]
     if packed.masks is not None:
         mask = Image.fromarray(np.asarray(packed.masks[row])).resize((width, height), Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""The raw data and what is wrong with them: a section of the report, or a page of its own."""
+"""The problems of the raw data as a separate page."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -26,16 +26,16 @@ def build_data_page(
     limit: int,
     missing: str = "",
 ) -> str:
-    """The page as HTML, the same for the same inputs.
+    """Build the page as HTML, the same for the same inputs.
 
     Args:
-        problems: of all sets; files are `task/file`.
-        packed: the sets that could be packed.
-        splits: splits.csv; None if the sets could not be split.
-        metrics: data.json, likewise.
-        data: where the raw pictures lie and how large they may be.
-        limit: pictures shown of each kind of problem.
-        missing: what stands in place of the figures if there are none.
+        problems: of all datasets; files are `dataset/file`.
+        packed: the datasets that could be packed.
+        splits: splits.csv; None if the datasets could not be split.
+        metrics: data.json; None if the datasets could not be split.
+        data: location of the raw images and largest size of an image.
+        limit: images shown of each kind of problem.
+        missing: text that replaces missing metrics.
 
     Raises:
         ReportError: `splits` or `metrics` is missing or damaged.
@@ -53,10 +53,10 @@ def build_data_page(
 
 
 def read_problem_table(path: Path) -> list[Problem]:
-    """The problems.csv that validate wrote.
+    """Read the problems.csv that validate wrote.
 
     Raises:
-        ReportError: it is missing or damaged.
+        ReportError: the file is missing or damaged.
     """
     return [
         # A severity of another version counts as a warning.

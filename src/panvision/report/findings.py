@@ -1,4 +1,4 @@
-"""The problems of the raw data by kind, each kind with some of its pictures: copies and rivals stand side by side."""
+"""The problems of the raw data by kind, each with some of its images; copies and conflicts are shown side by side."""
 
 import re
 from collections import defaultdict
@@ -15,20 +15,20 @@ from panvision.report.thumbnails import spread
 Found = TypeVar("Found")
 
 SEVERITIES = ("error", "warning", "fixed")
-# Longer sides of thumbnails in pixels: of a picture, and of one among its copies.
+# Longer sides of thumbnails in pixels: of a single image, and of one among its copies.
 SIDE, COPY_SIDE = 240, 160
-# Members shown of a group, reasons shown of a picture, and files listed by name.
+# Shown members of a group, shown reasons of an image, and files listed by name.
 MOST_MEMBERS, MOST_REASONS, MOST_LISTED = 6, 3, 100
-# Columns of the page; a picture alone takes one, a group three.
+# Columns of the page; a single image takes one, a group three.
 COLUMNS = 6
 
 _COPIES = ("split_leak", "copies_across_sets", "copies_in_set")
 _COMPARED = ("label_conflict", "label_conflict_near", "neighbours_disagree")
 _SINGLE_BOXES = ("box_unusual_size", "box_unusual_place", "boxes_duplicated")
-# These name a picture, but are about numbers of pictures.
+# These name an image, but concern numbers of images.
 _COUNTED = ("split_topped_up", "group_moved", "pin_unknown", "class_single_image")
 
-# How validate says why a group is one, and how it writes a box.
+# How validate writes the reason of a group, and a box.
 _LINKS = re.compile(r"\(by ([a-z ]+)\)$")
 _NUMBER = r"(-?\d[\d.]*(?:e[+-]?\d+)?)"
 _BOX = re.compile(rf"\({_NUMBER}, {_NUMBER}, {_NUMBER}, {_NUMBER}\)")
@@ -36,7 +36,7 @@ _BOX = re.compile(rf"\({_NUMBER}, {_NUMBER}, {_NUMBER}, {_NUMBER}\)")
 
 @dataclass(frozen=True)
 class ProblemRow:
-    """How often a problem was met, and what to do about it."""
+    """Number of a problem, and its remedy."""
 
     code: str
     severity: str
@@ -46,12 +46,12 @@ class ProblemRow:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A picture, or pictures to be compared, and what is said of them.
+    """An image, or images to be compared, and the reasons of their problems.
 
     Attributes:
-        tiles: the pictures.
-        reasons: what is said.
-        more: reasons of the one picture, or pictures of the group, that are not shown.
+        tiles: the images.
+        reasons: the reasons.
+        more: number of reasons of the image, or of images of the group, that are not shown.
     """
 
     tiles: list[Tile]
@@ -65,8 +65,8 @@ class Finding:
 
     Attributes:
         code, severity, remedy: as in the catalogue.
-        count: how many there are.
-        exhibits: some of the pictures.
+        count: number of problems.
+        exhibits: some of the images.
         listed: the first of the problems.
     """
 
@@ -79,25 +79,25 @@ class Finding:
 
     @property
     def compared(self) -> bool:
-        """Whether an exhibit has more than one picture."""
+        """True if an exhibit has more than one image."""
         return any(len(exhibit.tiles) > 1 for exhibit in self.exhibits)
 
     @property
     def complete(self) -> bool:
-        """Whether the exhibits say all that there is to say."""
-        said = sum(len(exhibit.reasons) for exhibit in self.exhibits if not exhibit.more)
-        return self.code not in _COPIES and said == self.count
+        """True if the exhibits show every problem."""
+        shown = sum(len(exhibit.reasons) for exhibit in self.exhibits if not exhibit.more)
+        return self.code not in _COPIES and shown == self.count
 
     @property
     def columns(self) -> int:
-        """How many of the page's `COLUMNS` columns it needs."""
+        """Number of the page's `COLUMNS` columns that it needs."""
         if not self.exhibits:
             return COLUMNS
         return min(COLUMNS, len(self.exhibits) * 3 if self.compared else max(2, len(self.exhibits)))
 
 
 def problem_rows(problems: Mapping[str, int]) -> list[ProblemRow]:
-    """Counts by code, errors first; a code of another version has no severity and no remedy."""
+    """Return the counts by code, errors first; a code of another version has no severity and no remedy."""
     rows = []
     for code, count in problems.items():
         severity, remedy = CATALOGUE.get(code, ("", ""))
@@ -106,12 +106,12 @@ def problem_rows(problems: Mapping[str, int]) -> list[ProblemRow]:
 
 
 def severity_rank(severity: str) -> int:
-    """Errors first, what is no severity last."""
+    """Return the rank of a severity: errors first, unknown ones last."""
     return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 
 
 def group_problems(problems: Iterable[Problem]) -> list[list[Problem]]:
-    """Problems of one severity and code together, errors first, each sorted by file."""
+    """Group problems by severity and code, errors first, each group sorted by file."""
     kinds: dict[tuple[int, str], list[Problem]] = defaultdict(list)
     for found in problems:
         kinds[severity_rank(found.severity), found.code].append(found)
@@ -119,12 +119,12 @@ def group_problems(problems: Iterable[Problem]) -> list[list[Problem]]:
 
 
 def draw_findings(problems: Iterable[Problem], archive: Archive, limit: int) -> list[Finding]:
-    """All problems by kind, errors first, with some pictures of each.
+    """Return all problems by kind, errors first, with some images of each.
 
     Args:
-        problems: files are `task/file`, as validate has them.
-        archive: the pictures.
-        limit: pictures of a kind; of copies, groups of at most `MOST_MEMBERS` pictures each.
+        problems: files are `dataset/file`, as in problems.csv.
+        archive: the images.
+        limit: images of a kind; of copies, groups of at most `MOST_MEMBERS` images each.
     """
     shown: set[str] = set()
     findings = []
@@ -136,7 +136,7 @@ def draw_findings(problems: Iterable[Problem], archive: Archive, limit: int) -> 
 
 
 def _exhibits(code: str, own: list[Problem], archive: Archive, limit: int, shown: set[str]) -> Iterator[Exhibit]:
-    """The pictures of one kind; `shown` are the groups that stand on the page already."""
+    """Yield the images of one kind; `shown` are the groups that are already on the page."""
     if code in _COPIES:
         yield from _groups(own, archive, limit, shown)
     elif code in _COMPARED:
@@ -146,7 +146,7 @@ def _exhibits(code: str, own: list[Problem], archive: Archive, limit: int, shown
     elif code not in _COUNTED:
         by_file: dict[str, list[str]] = defaultdict(list)
         for found in own:
-            if archive.is_picture(found.file):
+            if archive.is_image(found.file):
                 by_file[found.file].append(found.reason)
         for file in _spread(list(by_file), limit):
             reasons = by_file[file]
@@ -156,50 +156,50 @@ def _exhibits(code: str, own: list[Problem], archive: Archive, limit: int, shown
 
 
 def _groups(own: list[Problem], archive: Archive, limit: int, shown: set[str]) -> Iterator[Exhibit]:
-    """Groups of copies: those over several sets first, then those known by their look, bursts last."""
-    said: dict[str, list[str]] = defaultdict(list)
+    """Yield groups of copies: those over several datasets first, then those found by content, bursts last."""
+    reasons_of: dict[str, list[str]] = defaultdict(list)
     for found in own:
         group = archive.groups.get(found.file, "")
         if group and group not in shown:
-            said[group].append(found.reason)
-    links = {group: {link for reason in reasons for link in _links(reason)} for group, reasons in said.items()}
+            reasons_of[group].append(found.reason)
+    links = {group: {link for reason in reasons for link in _links(reason)} for group, reasons in reasons_of.items()}
 
     def rank(group: str) -> tuple[bool, int, bool, int, str]:
         members = archive.members[group]
-        sets = {name.partition("/")[0] for name in members}
-        return links[group] == {"burst"}, -len(sets), "look" not in links[group], -len(members), group
+        datasets = {name.partition("/")[0] for name in members}
+        return links[group] == {"burst"}, -len(datasets), "look" not in links[group], -len(members), group
 
-    for group in sorted(said, key=rank)[:limit]:
+    for group in sorted(reasons_of, key=rank)[:limit]:
         shown.add(group)
         members = archive.members[group]
         names = _representatives(members, archive)
         why = f", joined by {' and '.join(sorted(links[group]))}" if links[group] else ""
-        reasons = said[group] if not why else [f"{len(members)} pictures{why}"]
+        reasons = reasons_of[group] if not why else [f"{len(members)} images{why}"]
         tiles = [archive.tile(name, COPY_SIDE) for name in names]
         yield Exhibit(tiles, reasons, more=len(members) - len(names))
 
 
 def _representatives(members: Sequence[str], archive: Archive) -> list[str]:
-    """Some members, of every set and split in turn."""
+    """Return some members, alternately from every dataset and split."""
     sides: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in members:
         sides[name.partition("/")[0], archive.splits[name]].append(name)
-    ranked = [(place, name) for names in sides.values() for place, name in enumerate(names)]
+    ranked = [(number, name) for names in sides.values() for number, name in enumerate(names)]
     chosen = {name for _, name in sorted(ranked)[:MOST_MEMBERS]}
     return [name for name in members if name in chosen]
 
 
 def _named(found: Problem, archive: Archive) -> list[str]:
-    """The other pictures of its set that a reason names, with or without the set."""
-    task = found.file.partition("/")[0]
+    """Return the other images of its dataset that a reason names, with or without the dataset."""
+    dataset = found.file.partition("/")[0]
     words = _without_commas(f" {found.reason} ")
-    names = [name for name in archive.splits if name.startswith(f"{task}/") and name != found.file]
-    forms = {name: (name, name.removeprefix(f"{task}/")) for name in names}
+    names = [name for name in archive.splits if name.startswith(f"{dataset}/") and name != found.file]
+    forms = {name: (name, name.removeprefix(f"{dataset}/")) for name in names}
     return [name for name in names if any(f" {_without_commas(form)} " in words for form in forms[name])]
 
 
 def _without_commas(text: str) -> str:
-    """Text without the commas of lists, which names may hold, too."""
+    """Remove the commas of lists, which names may also contain."""
     return text.replace(", ", " ")
 
 
@@ -209,7 +209,7 @@ def _links(reason: str) -> list[str]:
 
 
 def _boxes(reasons: Iterable[str]) -> list[Box]:
-    """The boxes that reasons name."""
+    """Return the boxes that reasons name."""
     return [
         (float(left), float(top), float(right), float(bottom))
         for reason in reasons
@@ -218,5 +218,5 @@ def _boxes(reasons: Iterable[str]) -> list[Box]:
 
 
 def _spread(found: list[Found], limit: int) -> list[Found]:
-    """At most `limit` of them at even distances."""
+    """Return at most `limit` of them at even distances."""
     return [found[row] for row in spread(np.arange(len(found)), limit)]

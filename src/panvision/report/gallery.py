@@ -1,4 +1,4 @@
-"""Test pictures with what the model says beside what is true: some spread over the split, and the worst."""
+"""Test images with predictions next to the truth: some spread over the split, and the worst."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,48 +6,47 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from panvision.core.tasks import Dataset
-from panvision.dataset.packed import PackedSet, Split, open_packed, read_splits
-from panvision.inference.predictor import Predictor
-from panvision.inference.results import Result
+from panvision.core.tasks import TASKS, Task
+from panvision.dataset.packed import PackedSet
+from panvision.evaluation.results import Predictions, Results, decode_mask
 from panvision.photos.drawing import draw_result
 from panvision.photos.pixels import RgbArray
-from panvision.photos.raw import read_raw_image, read_raw_mask
+from panvision.photos.raw import read_raw_image
 from panvision.photos.settings import DataSettings
-from panvision.report.faults import Fault, Faulty
-from panvision.report.faults import Kind as FaultKind
+from panvision.photos.truth import read_truth
 from panvision.report.inputs import ReportError
+from panvision.report.mistakes import Kind, Mistake, Mistakes, Verdict, rank_images
+from panvision.report.table import SECTIONS
 from panvision.report.thumbnails import jpeg_uri, spread
-from panvision.report.verdicts import Verdict, judge
 
-SPLIT: Split = "test"
 JPEG_QUALITY = 85
-# A picture is shown at most so many times as high as wide.
+# Largest ratio of height to width of a shown image.
 TALLEST = 2.0
-# On the picture of a mask's errors, which page.css names alike: pan that the mask lacks, and mask that is not pan.
+# Colours of a mask's errors, as in page.css: pan without mask, and mask without pan.
 LACKING, SURPLUS = (226, 64, 52), (250, 200, 40)
-# A caption lists at most so many faults.
-MOST_FAULTS = 4
+# A caption lists at most this number of mistakes.
+MOST_MISTAKES = 4
+
+# Task → its part of a result; the truth has the same form.
+Parts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture of a gallery.
+    """One image of a gallery.
 
     Attributes:
-        file: its path below `<data.root>/<task>`.
-        truth: the picture with the truth of its task, a JPEG as data URI.
-        prediction: the picture with all that the model says, of one of the worst with what it says of its task,
-            likewise.
-        errors: the picture in grey with where its mask is wrong, likewise; "" where that was not asked for.
+        file: its path below `<data.root>/<dataset>`.
+        truth: the image with its labels, a JPEG as data URI.
+        prediction: the image with the whole result, or for one of the worst images with the part that has a truth.
+        errors: the image in grey with the pixels where its mask is wrong; "" without.
         width, height: of all of them in pixels.
-        verdict: how they compare.
-        kinds: the kinds of its faults.
-        faults: the gravest of them.
-        more: faults that are not listed.
+        verdict: caption.
+        kinds: kinds of its mistakes.
+        mistakes: the most important mistakes.
+        more: number of further mistakes.
     """
 
     file: str
@@ -57,111 +56,127 @@ class Shot:
     width: int
     height: int
     verdict: Verdict
-    kinds: Sequence[FaultKind] = ()
-    faults: Sequence[Fault] = ()
+    kinds: Sequence[Kind] = ()
+    mistakes: Sequence[Mistake] = ()
     more: int = 0
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Some pictures of one task's test split; `available` is how many that split has."""
+    """Images of one task's test split; `available` is the number of images of that split."""
 
     available: int
     shots: list[Shot]
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """One task's test pictures and the model that answers them.
+class Worst:
+    """The worst test images of a task.
 
     Attributes:
-        predictor: the model.
-        packed: the packed set.
-        rows: of the test split.
-        data: where the raw pictures lie and how large they may be.
+        mistaken: the images with mistakes, the worst first.
+        shots: the first of them.
     """
 
-    predictor: Predictor
-    packed: PackedSet
-    rows: npt.NDArray[np.int64]
-    data: DataSettings
+    mistaken: list[Mistakes]
+    shots: list[Shot]
 
-    @classmethod
-    def open(
-        cls, predictor: Predictor, task: Dataset, *, prepared: Path, splits: Path, data: DataSettings
-    ) -> "HeldOut":
-        """Find a task's test pictures.
 
-        Raises:
-            PackedError: the packed set or the splits cannot be used.
-        """
-        packed = open_packed(prepared / task, task)
-        return cls(predictor, packed, read_splits(splits, task, packed.files)[SPLIT], data)
+class GallerySource:
+    """The test images of one task.
+
+    Args:
+        task: which.
+        results: its per-image results.
+        predictions: the whole result of each image.
+        packed: the task's dataset.
+        data: location of the raw images and largest size of an image.
+
+    Raises:
+        ReportError: the results are of images that the dataset does not have, or without a prediction.
+    """
+
+    def __init__(
+        self, task: Task, results: Results, predictions: Predictions, packed: PackedSet, data: DataSettings
+    ) -> None:
+        self._section, self._results, self._packed, self._data = SECTIONS[task], results, packed, data
+        self._threshold = float(predictions.model["score_threshold"])
+        dataset = TASKS[task].dataset
+        self._parts: dict[str, Parts] = {
+            each["file"]: each["result"] for each in predictions.images if each["dataset"] == dataset
+        }
+        self._rows = {file: row for row, file in enumerate(packed.files)}
+        for image in results.images:
+            if image["file"] not in self._rows or image["file"] not in self._parts:
+                raise ReportError(f"{image['file']}: in the per-image results of {task} only; run `dvc repro` again")
 
     def spread(self, count: int, width: int) -> Gallery:
-        """At most `count` pictures, evenly over the split, `width` pixels wide.
+        """Draw at most `count` images, evenly spread over the split, `width` pixels wide.
 
         Raises:
             PackedError: the raw data are no longer those that were packed.
-            ImageError: a raw picture or mask cannot be read.
+            ImageError: a raw image or mask cannot be read.
         """
-        return Gallery(len(self.rows), [self._shot(row, width) for row in spread(self.rows, count)])
+        images = self._results.images
+        return Gallery(len(images), [self._draw(images[row], width) for row in spread(np.arange(len(images)), count)])
 
-    def worst(self, faulty: Sequence[Faulty], count: int, width: int) -> list[Shot]:
-        """The first `count` of pictures with faults.
+    def worst(self, count: int, width: int) -> Worst:
+        """Draw the `count` worst images.
 
         Raises:
-            ReportError: the test split has no such picture.
             PackedError, ImageError: as `spread`.
         """
-        rows = {self.packed.files[row]: row for row in self.rows.tolist()}
-        strange = [each.file for each in faulty if each.file not in rows]
-        if strange:
-            raise ReportError(f"{strange[0]}: in the per-image results, but no test picture; run `dvc repro` again")
-        return [self._shot(rows[each.file], width, each) for each in faulty[:count]]
+        images = self._results.images
+        mistaken = rank_images([self._section.mistakes(image, self._results, self._threshold) for image in images])
+        by_file = {image["file"]: image for image in images}
+        return Worst(mistaken, [self._draw(by_file[each.file], width, each) for each in mistaken[:count]])
 
-    def _shot(self, row: int, width: int, faulty: Faulty | None = None) -> Shot:
-        folder = Path(self.data.root) / self.packed.task
-        image = read_raw_image(self.packed, row, folder, max_pixels=self.data.max_pixels)
-        truth, result = _truth(folder, self.packed, row), self.predictor.predict(image)
+    def _draw(self, record: Mapping[str, Any], width: int, mistakes: Mistakes | None = None) -> Shot:
+        row, file = self._rows[record["file"]], record["file"]
+        folder = Path(self._data.root) / self._packed.task
+        image = read_raw_image(self._packed, row, folder, max_pixels=self._data.max_pixels)
+        truth, found = _truth_parts(self._packed, row, folder), _decoded(self._parts[file])
         size = _shown_size(image, width)
-        # Shrunk before drawing, so that lines and letters stay sharp.
+        # Resized before drawing, so that lines and letters stay sharp.
         shown = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-        true, found = _scaled(truth, size, image), _scaled(result, size, image)
-        if faulty is not None:
-            # Answers to other questions would hide what is wrong with this one.
-            found = {part: found[part] for part in true}
-        errors = faulty is not None and "segmentation" in truth
-        faults = faulty.faults if faulty else []
+        true, found = _scaled(truth, size, image), _scaled(found, size, image)
+        if mistakes is not None:
+            # Other parts would hide the mistake.
+            found = {task: found[task] for task in true if task in found}
+        errors = mistakes is not None and self._section.errors
+        listed = mistakes.mistakes if mistakes else []
         return Shot(
-            file=self.packed.files[row],
+            file=file,
             truth=jpeg_uri(draw_result(shown, true), JPEG_QUALITY),
             prediction=jpeg_uri(draw_result(shown, found), JPEG_QUALITY),
             errors=jpeg_uri(_errors(shown, true, found), JPEG_QUALITY) if errors else "",
             width=size[0],
             height=size[1],
-            verdict=judge(truth, result),
-            kinds=faulty.kinds if faulty else (),
-            faults=faults[:MOST_FAULTS],
-            more=max(0, len(faults) - MOST_FAULTS),
+            verdict=self._section.verdict(record, self._results, self._threshold),
+            kinds=mistakes.kinds if mistakes else (),
+            mistakes=listed[:MOST_MISTAKES],
+            more=max(0, len(listed) - MOST_MISTAKES),
         )
 
 
-def _truth(folder: Path, packed: PackedSet, row: int) -> dict[str, Any]:
-    """The part of a result that the set's task has, from its labels."""
-    truth: dict[str, Any] = {}
-    if packed.mask_files is not None:
-        truth["segmentation"] = {"mask": read_raw_mask(packed, row, folder) * np.uint8(255)}
-    if packed.boxes is not None and packed.labels is not None:
-        labels: list[int] = packed.labels[row].tolist()
-        truth["detection"] = {
-            "boxes": packed.boxes[row].tolist(),
-            "labels": labels,
-            "class_names": [packed.classes[label] for label in labels],
-        }
-    if packed.states is not None:
-        truth["classification"] = {"class_name": packed.classes[int(packed.states[row])]}
-    return truth
+def _truth_parts(packed: PackedSet, row: int, folder: Path) -> dict[str, Any]:
+    """The labels of an image as the part of a result that `draw_result` draws."""
+    truth = read_truth(packed, row, folder)
+    if packed.task == "detection":
+        labels: list[int] = truth["labels"].tolist()
+        names = [packed.classes[label] for label in labels]
+        truth = {"boxes": truth["boxes"].tolist(), "labels": labels, "class_names": names}
+    elif packed.task == "classification":
+        truth = {"class_name": packed.classes[truth["class_idx"]]}
+    return {packed.task: truth}
+
+
+def _decoded(parts: Parts) -> dict[str, Any]:
+    """Restore the masks of a stored result."""
+    decoded = dict(parts)
+    if "segmentation" in parts:
+        decoded["segmentation"] = {"mask": decode_mask(parts["segmentation"]["mask"])}
+    return decoded
 
 
 def _shown_size(image: RgbArray, width: int) -> tuple[int, int]:
@@ -170,25 +185,25 @@ def _shown_size(image: RgbArray, width: int) -> tuple[int, int]:
     return max(1, round(wide * scale)), max(1, round(height * scale))
 
 
-def _errors(shown: RgbArray, true: Mapping[str, Any], found: Mapping[str, Any]) -> RgbArray:
-    """A picture in grey with the pixels in which both masks differ in colour."""
-    truth, mask = (part["segmentation"]["mask"] != 0 for part in (true, found))
+def _errors(shown: RgbArray, true: Parts, found: Parts) -> RgbArray:
+    """Colour the pixels in which both masks differ in a grey image."""
+    truth, mask = (parts["segmentation"]["mask"] != 0 for parts in (true, found))
     grey = np.asarray(Image.fromarray(shown).convert("L").convert("RGB")).copy()
     grey[truth & ~mask] = LACKING
     grey[mask & ~truth] = SURPLUS
     return grey
 
 
-def _scaled(result: Mapping[str, Any] | Result, size: tuple[int, int], image: RgbArray) -> dict[str, Any]:
-    """A result or truth of `image` for a copy of (width, height) `size`."""
-    scaled = dict(result)
-    if "segmentation" in result:
-        mask = Image.fromarray(result["segmentation"]["mask"]).resize(size, Image.Resampling.NEAREST)
+def _scaled(parts: Parts, size: tuple[int, int], image: RgbArray) -> dict[str, Any]:
+    """Scale a result or truth of `image` to a copy of (width, height) `size`."""
+    scaled = dict(parts)
+    if "segmentation" in parts:
+        mask = Image.fromarray(parts["segmentation"]["mask"]).resize(size, Image.Resampling.NEAREST)
         scaled["segmentation"] = {"mask": np.asarray(mask)}
-    if "detection" in result:
+    if "detection" in parts:
         factors = (size[0] / image.shape[1], size[1] / image.shape[0]) * 2
         boxes = [
-            [edge * factor for edge, factor in zip(box, factors, strict=True)] for box in result["detection"]["boxes"]
+            [edge * factor for edge, factor in zip(box, factors, strict=True)] for box in parts["detection"]["boxes"]
         ]
-        scaled["detection"] = {**result["detection"], "boxes": boxes}
+        scaled["detection"] = {**parts["detection"], "boxes": boxes}
     return scaled

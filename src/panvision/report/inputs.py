@@ -1,44 +1,50 @@
-"""What earlier stages wrote, read and checked: metrics as typed figures, tables as rows."""
+"""Files of earlier stages, read and checked: typed metrics, tables as rows."""
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, ValidationError
+
+from panvision.core.tasks import TASKS, Task
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)] | None
 Count = Annotated[int, Field(ge=0)]
 # Column name → value; None is undefined.
 Numbers = dict[str, float | None]
 
-LOSSES = tuple(f"{part}_{task}" for part in ("train", "val") for task in ("seg", "det", "cls", "total"))
-CURVE_COLUMNS = ("epoch", "lr", *LOSSES, "miou", "map50", "accuracy")
+_LOSSES = (*(spec.loss for spec in TASKS.values()), "total")
+CURVE_COLUMNS = (
+    "epoch",
+    "lr",
+    *(f"{part}_{loss}" for part in ("train", "val") for loss in _LOSSES),
+    *(spec.metrics[0].key for spec in TASKS.values()),
+)
 
 
 class ReportError(ValueError):
-    """Something the report shows is missing or damaged; the message names the file and the remedy."""
+    """Raised if an input of the report is missing or damaged; the message names the file and the remedy."""
 
 
-class _Figures(BaseModel):
-    """Figures of a file; keys that the report does not show are passed over."""
+class _Values(BaseModel):
+    """Values of a file; keys that the report does not show are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
-class Interval(_Figures):
+class Interval(_Values):
     """A confidence interval."""
 
     low: float
     high: float
 
 
-class Scores(_Figures):
-    """What the three tasks' metrics have in common: test images, and intervals of figures by dotted key.
+class Scores(_Values):
+    """metrics/<task>.json: number of test images, intervals by dotted key, and any metrics.
 
-    Of a task that the model has not been trained for, the number of images is None, as every other figure is. Further
-    figures are read as they stand; `figures.py` knows which are shown.
+    If the model does not have the task, the number of images is None, like every metric.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
@@ -47,20 +53,15 @@ class Scores(_Figures):
     ci95: dict[str, Interval | None] = {}
 
     def flat(self) -> dict[str, float | None]:
-        """Every figure by its dotted key, `ap50.stirrer`."""
+        """Return every metric by its dotted key, `ap50.stirrer`."""
         values = self.model_dump(exclude={"ci95"})
         return {
             ".".join(path): value for path, value in leaves(values) if value is None or isinstance(value, (int, float))
         }
 
-    def by_class(self, key: str) -> dict[str, float | None]:
-        """A figure of each class."""
-        values: dict[str, float | None] = self.model_dump()[key]
-        return values
-
 
 def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The keys that lead to each value of nested ones, ("loss", "cls"), and the value."""
+    """Yield the keys that lead to each nested value, ("loss", "cls"), and the value."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, (*above, name))
@@ -68,31 +69,7 @@ def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
             yield (*above, name), value
 
 
-class SegmentationMetrics(Scores):
-    """metrics/segmentation.json; None is undefined."""
-
-    miou: Fraction
-    iou: dict[str, Fraction]
-    dice: Fraction
-
-
-class DetectionMetrics(Scores):
-    """metrics/detection.json, likewise."""
-
-    map50: Fraction
-    map50_95: Fraction
-    ap50: dict[str, Fraction]
-
-
-class ClassificationMetrics(Scores):
-    """metrics/classification.json, likewise."""
-
-    accuracy: Fraction
-    balanced_accuracy: Fraction
-    recall: dict[str, Fraction]
-
-
-class SplitCounts(_Figures):
+class SplitCounts(_Values):
     """Images of each split."""
 
     train: Count
@@ -101,15 +78,15 @@ class SplitCounts(_Figures):
 
 
 class SetCounts(SplitCounts):
-    """One task's images, the groups they fall into, and images of each class by split."""
+    """One dataset's images, its groups, and images of each class by split."""
 
     images: Count
     groups: Count
     classes: dict[str, SplitCounts]
 
 
-class DataMetrics(_Figures):
-    """metrics/data.json; `problems` counts them by code."""
+class DataMetrics(_Values):
+    """metrics/data.json; `problems` counts the problems by code."""
 
     segmentation: SetCounts
     detection: SetCounts
@@ -118,40 +95,40 @@ class DataMetrics(_Figures):
     cross_task_groups: Count
 
 
-class JsonFigures(RootModel[dict[str, JsonValue]]):
-    """metrics/export.json and models/config.json: whatever is in them, by name."""
+class JsonValues(RootModel[dict[str, JsonValue]]):
+    """metrics/export.json and models/config.json: any values by name."""
 
 
-class Comparison(_Figures):
-    """One figure of the shared model and of the single-task one; `difference` is shared less alone."""
+class Comparison(_Values):
+    """One metric of the shared model and of the single-task model; `difference` is shared less alone."""
 
     shared: Fraction
     alone: Fraction
     difference: float | None
 
 
-class Baseline(_Figures):
-    """One task's single-task model: its experiment, its figures by key, and params and deps that differ too."""
+class Baseline(_Values):
+    """One task's single-task model: its experiment, its metrics by key, and params and deps that differ too."""
 
     experiment: str
     also_differs: list[str]
     figures: dict[str, Comparison]
 
 
-class BaselineMetrics(_Figures):
-    """metrics/baselines.json: the run of the shared model, and the baselines by task; `{}` where there is none."""
+class BaselineMetrics(_Values):
+    """metrics/baselines.json: the run of the shared model, and the baselines by task; `{}` without any."""
 
     shared: str = ""
     tasks: dict[str, Baseline] = {}
 
 
-class Earlier(_Figures):
-    """A figure of an earlier commit.
+class Earlier(_Values):
+    """A metric of an earlier commit.
 
     Attributes:
-        value: what it was.
-        present: what it was compared with.
-        difference: 95 % interval of `present` less `value` over the same pictures; None where it is not known.
+        value: its value there.
+        present: the value that it was compared with.
+        difference: 95 % interval of `present` less `value` on the same images; None if unknown.
     """
 
     value: float | None
@@ -159,42 +136,58 @@ class Earlier(_Figures):
     difference: Interval | None
 
 
-class PreviousMetrics(_Figures):
-    """metrics/previous.json: which commit, and its figures by task and dotted key; `{}` where there is none."""
+class PreviousMetrics(_Values):
+    """metrics/previous.json: the commit, and its metrics by task and dotted key; `{}` without one."""
 
     commit: str = ""
     tasks: dict[str, dict[str, Earlier]] = {}
 
 
-FiguresT = TypeVar("FiguresT", bound=BaseModel)
+SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 
-def read_metrics(path: Path, schema: type[FiguresT], *, maker: str = "dvc repro") -> FiguresT:
+def read_metrics(path: Path, schema: type[SchemaT], *, maker: str = "dvc repro") -> SchemaT:
     """Read a metrics file.
 
     Args:
         path: the file.
-        schema: what it must hold.
+        schema: its required content.
         maker: the command that writes it.
 
     Raises:
-        ReportError: it cannot be read, is not JSON, or has not these figures.
+        ReportError: the file cannot be read, is not JSON, or lacks required values.
     """
     try:
         return schema.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ReportError(f"{path}: cannot be read: {error.strerror}; run `{maker}`") from error
     except ValidationError as error:
-        fault = error.errors()[0]
-        place = "".join(f"{step}: " for step in fault["loc"])
-        raise ReportError(f"{path}: {place}{fault['msg']}; run `{maker}` again") from error
+        first = error.errors()[0]
+        where = "".join(f"{step}: " for step in first["loc"])
+        raise ReportError(f"{path}: {where}{first['msg']}; run `{maker}` again") from error
+
+
+def read_scores(path: Path, task: Task) -> Scores:
+    """Read a task's metrics file.
+
+    Raises:
+        ReportError: as `read_metrics`, or a headline metric is missing or not a number.
+    """
+    scores = read_metrics(path, Scores)
+    values = scores.model_dump()
+    for key in (metric.key for metric in TASKS[task].metrics):
+        value = values.get(key, "")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            found = f"found {value!r}" if key in values else "is missing"
+            raise ReportError(f"{path}: {key}: must be a number or null, {found}; run `dvc repro` again")
+    return scores
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read a CSV file with a header that has at least `columns`.
+    """Read a CSV file with at least these columns.
 
     Raises:
-        ReportError: it cannot be read, a column is missing, or a row has more or fewer cells than the header.
+        ReportError: the file cannot be read, lacks a column, or a row has more or fewer cells than the header.
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
@@ -203,25 +196,25 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     except OSError as error:
         raise ReportError(f"{path}: cannot be read: {error.strerror}; run `dvc repro`") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ReportError(f"{path}: no CSV file ({error}); run `dvc repro` again") from error
+        raise ReportError(f"{path}: not a CSV file ({error}); run `dvc repro` again") from error
     missing = [column for column in columns if column not in header]
     if missing:
         raise ReportError(f"{path}: has no column {', '.join(missing)}; run `dvc repro` again")
     for number, row in enumerate(rows, start=2):
-        # DictReader files cells beyond the header under None, and None as the value of cells that are not there.
+        # DictReader stores cells beyond the header under None, and None as the value of missing cells.
         if None in row or None in row.values():
             raise ReportError(f"{path}: line {number} does not fit the header; run `dvc repro` again")
     return rows
 
 
 def read_numbers(path: Path, columns: tuple[str, ...]) -> list[Numbers]:
-    """Read the columns of a CSV file as numbers; other columns are passed over.
+    """Read columns of a CSV file as numbers; other columns are ignored.
 
     Returns:
         One dict per row; an empty cell, NaN or infinity is None.
 
     Raises:
-        ReportError: as `read_table`, or a cell is no number.
+        ReportError: as `read_table`, or a cell is not a number.
     """
     return [
         {column: _number(row[column], f"{path}: line {number}: {column}") for column in columns}
@@ -229,9 +222,14 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> list[Numbers]:
     ]
 
 
-def _number(cell: str, place: str) -> float | None:
+def ordered(names: Sequence[str], seen: Iterable[str]) -> list[str]:
+    """Return the names, then the other seen ones, sorted."""
+    return [*names, *sorted(set(seen) - set(names))]
+
+
+def _number(cell: str, where: str) -> float | None:
     try:
         value = float(cell) if cell else math.nan
     except ValueError as error:
-        raise ReportError(f"{place}: expected a number, found {cell!r}; run `dvc repro` again") from error
+        raise ReportError(f"{where}: expected a number, found {cell!r}; run `dvc repro` again") from error
     return value if math.isfinite(value) else None

@@ -1,61 +1,55 @@
-"""The report: what the pipeline made, as one HTML page that needs nothing else."""
+"""The report: the results of the pipeline as one HTML page without other files."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
-from panvision.core.tasks import DATASETS
-from panvision.dataset.packed import open_packed
-from panvision.evaluation.results import Results, ResultsError, read_results
-from panvision.inference.predictor import Predictor
+from panvision.core.tasks import DATASETS, TASKS, Task
+from panvision.dataset.packed import PackedSet, open_packed
+from panvision.evaluation.results import Predictions, Results, ResultsError, read_predictions, read_results
 from panvision.photos.settings import DataSettings
 from panvision.report.archive import Archive
 from panvision.report.data_page import read_problem_table
-from panvision.report.faults import Kind as FaultKind
-from panvision.report.faults import count_kinds, find_faults
-from panvision.report.figures import read_previous, task_figures
-from panvision.report.findings import Finding, draw_findings, problem_rows
-from panvision.report.gallery import Gallery, HeldOut, Shot
+from panvision.report.findings import draw_findings, problem_rows
+from panvision.report.gallery import Gallery, GallerySource, Worst
 from panvision.report.inputs import (
-    ClassificationMetrics,
     DataMetrics,
-    DetectionMetrics,
-    JsonFigures,
+    JsonValues,
     ReportError,
     Scores,
-    SegmentationMetrics,
     leaves,
     read_metrics,
+    read_scores,
 )
-from panvision.report.plots import read_confusion, read_precision_recall, read_reliability, read_training
+from panvision.report.metrics import MetricTables, metric_tables, read_previous
+from panvision.report.mistakes import count_kinds
+from panvision.report.plots import read_training
 from panvision.report.rendering import render
+from panvision.report.section import Section
 from panvision.report.settings import ReportSettings
 from panvision.report.sharing import read_baselines, read_sharing
+from panvision.report.table import SECTIONS
 
 TEMPLATE = "page.html.jinja"
-SCORES: dict[str, type[Scores]] = {
-    "segmentation": SegmentationMetrics,
-    "detection": DetectionMetrics,
-    "classification": ClassificationMetrics,
-}
-# Sections of config.json that say what was trained.
+# Sections of config.json that describe what was trained.
 TRAINED = ("seed", "tasks", "data", "model", "loss", "train", "augment")
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What the other stages wrote.
+    """Files of the other stages.
 
     Attributes:
-        prepared: folder of `prepare`'s outputs, one subfolder per task.
+        prepared: folder of `prepare`'s outputs, one subfolder per dataset.
         splits, problems: the splits.csv and problems.csv that `validate` wrote.
         config: the config.json that `export` wrote.
         metrics: folder of data.json, <task>.json, export.json, baselines.json and previous.json.
-        reports: folder of curves/phase{1,2}.csv, plots/{precision_recall,confusion,reliability}.csv and
-            results/<task>.json.
+        reports: folder of curves/phase{1,2}.csv, the tables of plots/, results/<task>.json and
+            results/predictions.json.
     """
 
     prepared: Path
@@ -67,79 +61,149 @@ class RunFiles:
 
 
 @dataclass(frozen=True)
-class Worst:
-    """The worst test pictures of a task.
+class _Evaluated:
+    """Outputs of `evaluate`.
 
     Attributes:
-        faulty: how many pictures have a fault.
-        kinds: how many have one of each kind.
-        shots: the worst of them.
+        scores: metrics of each task.
+        results: per-image results of each task.
+        predictions: the whole result of each image.
     """
 
-    faulty: int
-    kinds: list[tuple[FaultKind, int]]
-    shots: list[Shot]
+    scores: dict[Task, Scores]
+    results: dict[Task, Results]
+    predictions: Predictions
+
+    @classmethod
+    def read(cls, files: RunFiles) -> "_Evaluated":
+        """Read the files, which must be of one model."""
+        scores = {task: read_scores(files.metrics / f"{task}.json", task) for task in TASKS}
+        results: dict[Task, Results] = {}
+        try:
+            for task, own in scores.items():
+                path = files.reports / f"results/{task}.json"
+                results[task] = read_results(path)
+                if results[task].task != task:
+                    raise ReportError(f"{path}: results of {results[task].task}; run `dvc repro evaluate` again")
+                if (own.images is not None) != results[task].trained:
+                    raise ReportError(f"{path}: results of a model with other tasks; run `dvc repro` again")
+            predictions = read_predictions(files.reports / "results/predictions.json")
+        except ResultsError as error:
+            raise ReportError(str(error)) from error
+        return cls(scores, results, predictions)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Return the tasks of the model."""
+        return [task for task, own in self.results.items() if own.trained]
 
 
-def build_report(predictor: Predictor, *, files: RunFiles, data: DataSettings, settings: ReportSettings) -> str:
-    """The report as HTML, the same for the same inputs.
+@dataclass(frozen=True)
+class TaskPage:
+    """The section of one task, filled in.
+
+    Attributes:
+        task: key of TASKS.
+        section: its row of SECTIONS.
+        trained: True if the model has the task.
+        images: number of test images.
+        classes: class names of its dataset.
+        tables: its metrics.
+        plots: variables of the section's template.
+        gallery, worst: images; None if the model does not have the task.
+    """
+
+    task: Task
+    section: Section
+    trained: bool
+    images: int | None
+    classes: list[str]
+    tables: MetricTables
+    plots: dict[str, Any]
+    gallery: Gallery | None = None
+    worst: Worst | None = None
+
+    @property
+    def intro(self) -> str:
+        """Return the introduction with the number of test images."""
+        return self.section.intro.format(images=f"{self.images} test image{'' if self.images == 1 else 's'}")
+
+    @property
+    def kinds(self) -> list[tuple[Any, int]]:
+        """Return the kinds of mistakes with the number of their images."""
+        return count_kinds(self.worst.mistaken) if self.worst else []
+
+
+def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSettings) -> str:
+    """Build the report as HTML, the same for the same inputs.
 
     Args:
-        predictor: the shipped model with the thresholds it ships with.
-        files: what the other stages wrote.
-        data: where the raw pictures lie and how large they may be.
-        settings: how many pictures are drawn, and how wide.
+        files: files of the other stages.
+        data: location of the raw images and largest size of an image.
+        settings: number and width of the drawn images.
 
     Raises:
-        ReportError: metrics, results, curves, plots or problems are missing or damaged, metrics are those of a model
-            with other tasks, or raw data changed since they were prepared.
-        PackedError: the packed sets or the splits cannot be used.
-        ImageError: a raw picture or mask cannot be read.
+        ReportError: metrics, results, curves, plots or problems are missing or damaged, metrics and results are of
+            models with different tasks, or of other images than the datasets.
+        PackedError: the packed datasets or the splits cannot be used, or the raw data are no longer those packed.
+        ImageError: a raw image or mask cannot be read.
     """
-    metrics, reports = files.metrics, files.reports
-    scores = _read_scores(metrics, predictor.tasks)
-    flat = {task: own.flat() for task, own in scores.items()}
-    counts = read_metrics(metrics / "data.json", DataMetrics)
-    previous = read_previous(metrics / "previous.json")
+    evaluated = _Evaluated.read(files)
+    flat = {task: own.flat() for task, own in evaluated.scores.items()}
+    counts = read_metrics(files.metrics / "data.json", DataMetrics)
+    previous = read_previous(files.metrics / "previous.json")
+    pages = [
+        TaskPage(
+            task=task,
+            section=section,
+            trained=task in evaluated.tasks,
+            images=evaluated.scores[task].images,
+            classes=evaluated.results[task].classes,
+            tables=metric_tables(task, flat[task], evaluated.scores[task].ci95, previous.tasks.get(task, {})),
+            plots=section.plots(files.reports / "plots", flat[task], evaluated.results[task]),
+        )
+        for task, section in SECTIONS.items()
+    ]
     context = {
-        "predictor": predictor,
-        "counts": {task: own.images for task, own in scores.items()},
-        "figures": {
-            task: task_figures(task, flat[task], own.ci95, previous.tasks.get(task, {})) for task, own in scores.items()
-        },
+        "model": evaluated.predictions.model,
+        "tasks": evaluated.tasks,
         "previous": previous.commit,
         "data": counts,
         "problems": problem_rows(counts.problems),
-        "export": export_tables(read_metrics(metrics / "export.json", JsonFigures).root),
-        "trained": trained_settings(read_metrics(files.config, JsonFigures).root),
-        "training": read_training(reports / "curves", predictor.tasks),
-        "sharing": read_sharing(read_baselines(metrics / "baselines.json"), flat),
-        "precision_recall": read_precision_recall(
-            reports / "plots/precision_recall.csv", scores["detection"].by_class("ap50"), predictor.det_class_names
-        ),
-        "confusion": read_confusion(reports / "plots/confusion.csv", predictor.cls_class_names),
-        "reliability": read_reliability(reports / "plots/reliability.csv", flat["classification"]),
-        # Drawn last: it takes longest, and what is missing above shows at once.
-        "findings": _findings(files, data, settings),
-        **_galleries(predictor, files, data, settings),
+        "export": export_tables(read_metrics(files.metrics / "export.json", JsonValues).root),
+        "settings": trained_settings(read_metrics(files.config, JsonValues).root),
+        "training": read_training(files.reports / "curves", evaluated.tasks),
+        "sharing": read_sharing(read_baselines(files.metrics / "baselines.json"), flat),
     }
+    # Images are drawn last: that takes longest, and a missing file is reported before.
+    packed = {name: open_packed(files.prepared / name, name) for name in DATASETS}
+    problems, archive = read_problem_table(files.problems), Archive.open(list(packed.values()), files.splits, data)
+    context["findings"] = draw_findings(problems, archive, settings.data_images)
+    context["pages"] = [
+        _with_images(page, evaluated, packed[TASKS[page.task].dataset], data, settings) for page in pages
+    ]
     return render(TEMPLATE, context)
 
 
-def _read_scores(metrics: Path, tasks: Sequence[str]) -> dict[str, Scores]:
-    """The three tasks' metrics, held to be those of a model of these tasks."""
-    scores = {task: read_metrics(metrics / f"{task}.json", schema) for task, schema in SCORES.items()}
-    for task, own in scores.items():
-        if (own.images is not None) != (task in tasks):
-            raise ReportError(f"{metrics / task}.json: scores of a model with other tasks; run `dvc repro` again")
-    return scores
+def _with_images(
+    page: TaskPage, evaluated: _Evaluated, packed: PackedSet, data: DataSettings, settings: ReportSettings
+) -> TaskPage:
+    """Draw the images of a task that the model has."""
+    if not page.trained:
+        return page
+    source = GallerySource(page.task, evaluated.results[page.task], evaluated.predictions, packed, data)
+    return replace(
+        page,
+        gallery=source.spread(settings.images, settings.width),
+        worst=source.worst(settings.worst, settings.width),
+    )
 
 
 def trained_settings(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What decided what was trained, a table per section, by the names and values that params.yaml has.
+    """Lay out the settings of the training, a table per section, with names and values as in params.yaml.
 
     Args:
-        values: of config.json; sections that it has not are left out.
+        values: of config.json; missing sections are left out.
     """
     sections = {name: values[name] for name in TRAINED if name in values}
     alone = [(name, _setting(value)) for name, value in sections.items() if not isinstance(value, dict)]
@@ -155,44 +219,11 @@ def _setting(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _galleries(
-    predictor: Predictor, files: RunFiles, data: DataSettings, settings: ReportSettings
-) -> dict[str, Mapping[str, object]]:
-    """By task pictures spread over the split, and the worst with what is wrong in how many."""
-    galleries: dict[str, Gallery] = {}
-    worst: dict[str, Worst] = {}
-    for task in DATASETS:
-        if task in predictor.tasks:
-            held_out = HeldOut.open(predictor, task, prepared=files.prepared, splits=files.splits, data=data)
-            galleries[task] = held_out.spread(settings.images, settings.width)
-            faulty = find_faults(_results(files.reports / f"results/{task}.json", task), predictor.score_threshold)
-            shots = held_out.worst(faulty, settings.worst, settings.width)
-            worst[task] = Worst(len(faulty), count_kinds(faulty), shots)
-    return {"galleries": galleries, "worst": worst}
-
-
-def _results(path: Path, task: str) -> Results:
-    try:
-        results = read_results(path)
-    except ResultsError as error:
-        raise ReportError(str(error)) from error
-    if results.task != task:
-        raise ReportError(f"{path}: results of {results.task}; run `dvc repro evaluate` again")
-    return results
-
-
-def _findings(files: RunFiles, data: DataSettings, settings: ReportSettings) -> list[Finding]:
-    """The problems of the raw data with their pictures."""
-    problems = read_problem_table(files.problems)
-    packed = [open_packed(files.prepared / task, task) for task in DATASETS]
-    return draw_findings(problems, Archive.open(packed, files.splits, data), settings.data_images)
-
-
 def export_tables(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """A table (title, rows of name and value) per entry of export.json, whatever is in it.
+    """Lay out export.json, a table (title, rows of name and value) per nested entry.
 
-    `{"size_mb": {"onnx": 5.25}}` gives `[("size MB", [("onnx", "5.25")])]`; what is nested deeper gets its path as
-    name, what is not nested at all a table without title, the first.
+    `{"size_mb": {"onnx": 5.25}}` gives `[("size MB", [("onnx", "5.25")])]`; the name of a deeper value is its path;
+    values that are not nested form the first table, without a title.
     """
     tables = [
         ("", [(_words(key), _value(value)) for key, value in sorted(values.items()) if not isinstance(value, dict)])

@@ -1,4 +1,4 @@
-"""Templates filled: everything is escaped, and a name that is not there is an error."""
+"""Rendering of templates: everything is escaped, and an unknown name is an error."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 STYLE = "page.css"
-MACROS = "data.macros.jinja"
+MACROS = "macros.jinja"
 
 
 def render(template: str, context: Mapping[str, object]) -> str:
-    """A template of this folder as HTML.
+    """Render a template of this folder as HTML.
 
-    It also gets `style`, the style sheet, `parts`, the shared macros, and the filter `visible`.
+    It also has `style`, the style sheet, `parts`, the shared macros, and the filter `visible`.
     """
     folder = Path(__file__).parent
     environment = Environment(
@@ -30,5 +30,5 @@ def render(template: str, context: Mapping[str, object]) -> str:
 
 
 def visible(text: str) -> str:
-    """A name with line ends, and other signs that show nothing or turn the direction of writing, escaped."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    """Escape characters of a name that are invisible or change the direction of writing."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -8,13 +8,13 @@ from panvision.core.params import Settings
 
 
 class ReportSettings(Settings):
-    """What the HTML report shows.
+    """Content of the HTML report.
 
     Attributes:
         images: test images drawn per task, spread over the split.
         worst: test images drawn per task, the worst first.
         width: width of a drawn image in pixels.
-        data_images: pictures shown of each kind of problem in the raw data; of copies, groups of pictures.
+        data_images: images shown of each kind of problem in the raw data; of copies, groups of images.
     """
 
     images: Annotated[int, Field(ge=0, le=200)] = 8

@@ -1,4 +1,4 @@
-"""What sharing a backbone costs or gains: the shared model's figures beside those of single-task baselines."""
+"""The cost or gain of a shared backbone: metrics of the shared model next to those of single-task baselines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from panvision.report.inputs import BaselineMetrics, read_metrics
 
 @dataclass(frozen=True)
 class SharingRow:
-    """One figure of both models, fractions; None is undefined.
+    """One metric of both models, fractions; None is undefined.
 
     Attributes:
-        task: whose figure it is.
-        name: what it is called.
-        shared: of the model of several tasks.
-        alone: of the model of this task alone.
+        task: task of the metric.
+        name: name of the metric.
+        shared: value of the model of several tasks.
+        alone: value of the model of this task alone.
         difference: shared less alone: above 0, sharing helps.
     """
 
@@ -29,11 +29,11 @@ class SharingRow:
 
 @dataclass(frozen=True)
 class Sharing:
-    """The comparison as it is shown.
+    """The comparison.
 
     Attributes:
-        rows: one per figure of the tasks that have a baseline.
-        remarks: what a reader must know beside the figures.
+        rows: one per metric of the tasks with a baseline.
+        remarks: further differences between the models.
     """
 
     rows: list[SharingRow]
@@ -41,7 +41,7 @@ class Sharing:
 
 
 def read_baselines(path: Path) -> BaselineMetrics:
-    """metrics/baselines.json; a missing file is an empty one.
+    """Read metrics/baselines.json; a missing file counts as an empty one.
 
     Raises:
         ReportError: it is damaged.
@@ -50,11 +50,11 @@ def read_baselines(path: Path) -> BaselineMetrics:
 
 
 def read_sharing(baselines: BaselineMetrics, current: Mapping[str, Mapping[str, float | None]]) -> Sharing | None:
-    """The comparison for a table; None where no baseline was measured.
+    """Compare for a table; None if no baseline was measured.
 
     Args:
-        baselines: what `panvision baselines` wrote.
-        current: figures of the run that the comparison is shown with, by metrics file and key.
+        baselines: output of `panvision baselines`.
+        current: metrics of the run that the comparison is shown with, by task and key.
     """
     rows = []
     for task, key, name in headline_metrics():
@@ -70,5 +70,5 @@ def read_sharing(baselines: BaselineMetrics, current: Mapping[str, Mapping[str, 
     ]
     shared = {(task, key): found.shared for task, own in baselines.tasks.items() for key, found in own.figures.items()}
     if any(value != current.get(task, {}).get(key) for (task, key), value in shared.items()):
-        remarks.append(f"The shared figures are those of {baselines.shared}, not of the present run.")
+        remarks.append(f"The shared metrics are those of {baselines.shared}, not of the present run.")
     return Sharing(rows, remarks)

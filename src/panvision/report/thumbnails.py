@@ -1,4 +1,4 @@
-"""Pictures for a page: which of many are shown, how large, and as data URIs."""
+"""Images of a page: selection, size and data URIs."""
 
 import base64
 import io
@@ -11,21 +11,21 @@ from panvision.photos.pixels import RgbArray
 
 
 def spread(rows: npt.NDArray[np.int64], count: int) -> list[int]:
-    """At most `count` of the rows at even distances, in their order."""
+    """Return at most `count` of the rows at even distances, in their order."""
     count = min(count, len(rows))
     return [int(rows[(2 * number + 1) * len(rows) // (2 * count)]) for number in range(count)]
 
 
 def fit(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Width and height in the same proportion, the longer one `side`, both at least 1."""
+    """Scale width and height so that the longer one is `side`, both at least 1."""
     scale = side / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def jpeg_uri(pixels: RgbArray, quality: int) -> str:
-    """A picture as data URI; full colour resolution, for thin coloured lines suffer without.
+    """Encode an image as a JPEG data URI with full colour resolution, which thin coloured lines need.
 
-    Pillow's `optimize` is left off: it fails on a picture whose JPEG has more bytes than the picture has pixels.
+    Pillow's `optimize` is off: it fails on an image whose JPEG has more bytes than the image has pixels.
     """
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="JPEG", quality=quality, subsampling=0)

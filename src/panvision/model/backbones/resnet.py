@@ -1,25 +1,49 @@
-"""Residual blocks of ResNet (He et al. 2016, https://arxiv.org/abs/1512.03385), parameters named as torchvision's.
+"""ResNets (He et al. 2016, https://arxiv.org/abs/1512.03385); parameters have torchvision's names.
 
-Its own, since importing torchvision takes seconds, and since frozen BatchNorm can become part of its convolution.
+They are written here because importing torchvision takes a second, and because frozen BatchNorm is folded.
 """
+
+from collections.abc import Sequence
 
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor, nn
 
+from panvision.model.backbones.base import Backbone, convolve
 
-def convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """BatchNorm of a convolution's output, (N, D, h, w) → (N, E, h', w').
 
-    Where BatchNorm is frozen, in evaluation mode and without gradients, it is an affine map per channel. Then it is
-    multiplied into the convolution's weights: one pass over the output less in either direction, and its input need not
-    be kept for the backward pass. The convolution's own weights get their gradient through the product.
+class ResNet(Backbone):
+    """The convolutional part of a ResNet.
+
+    Args:
+        blocks: number of residual blocks in each of the four stages.
+        bottleneck: blocks of three convolutions (ResNet-50 and larger) instead of two.
+        width: channels of the first convolution; published weights have 64.
     """
-    if norm.training or norm.weight.requires_grad or norm.running_mean is None or norm.running_var is None:
-        return norm(conv(x))
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # (E,)
-    shift = norm.bias - norm.running_mean * scale
-    weight = conv.weight * scale[:, None, None, None]
-    return F.conv2d(x, weight, shift, stride=conv.stride, padding=conv.padding)
+
+    ignored = ("fc.",)
+
+    def __init__(self, blocks: Sequence[int], *, bottleneck: bool = False, width: int = 64) -> None:
+        super().__init__()
+        block = Bottleneck if bottleneck else BasicBlock
+        two, three, four, five = blocks
+        self.channels = tuple(width * block.expansion * 2**stage for stage in range(4))
+        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = make_stage(block, width, width, two, stride=1)
+        self.layer2 = make_stage(block, self.channels[0], 2 * width, three, stride=2)
+        self.layer3 = make_stage(block, self.channels[1], 4 * width, four, stride=2)
+        self.layer4 = make_stage(block, self.channels[2], 8 * width, five, stride=2)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, S, S) normalised → [C2 (N, ·, S/4, S/4), C3 (S/8), C4 (S/16), C5 (S/32)]."""
+        x = convolve(x, self.conv1, self.bn1)  # (N, width, S/2, S/2)
+        # ReLU last: the same values and gradients as before the pooling, on a quarter of the values.
+        x = F.relu(F.max_pool2d(x, kernel_size=3, stride=2, padding=1), inplace=True)  # (N, width, S/4, S/4)
+        c2 = self.layer1(x)
+        c3 = self.layer2(c2)
+        c4 = self.layer3(c3)
+        return [c2, c3, c4, self.layer4(c4)]
 
 
 class BasicBlock(nn.Module):
@@ -51,7 +75,7 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """A 1×1 convolution down, a 3×3, and a 1×1 up to four times as many channels, beside a shortcut (figure 5).
 
-    The 3×3 convolution bears the stride, as in torchvision ("ResNet v1.5").
+    The 3×3 convolution has the stride, as in torchvision ("ResNet v1.5").
     """
 
     expansion = 4
@@ -78,13 +102,13 @@ Block = type[BasicBlock] | type[Bottleneck]
 
 
 def make_stage(block: Block, in_channels: int, channels: int, blocks: int, *, stride: int) -> nn.Sequential:
-    """The blocks of one stage, the first of which bears the stride.
+    """Return the blocks of one stage, the first of which has the stride.
 
     Args:
-        block: its kind.
-        in_channels: of the stage's input.
-        channels: of the 3×3 convolutions; the output has `block.expansion` times as many.
-        blocks: how many.
+        block: kind of block.
+        in_channels: channels of the stage's input.
+        channels: channels of the 3×3 convolutions; the output has `block.expansion` times as many.
+        blocks: number of blocks.
         stride: 1 or 2.
     """
     widths = [in_channels] + [block.expansion * channels] * (blocks - 1)
@@ -92,14 +116,14 @@ def make_stage(block: Block, in_channels: int, channels: int, blocks: int, *, st
 
 
 def initialise(network: nn.Module) -> None:
-    """Random first weights as torchvision has them: He et al. 2015 by the outputs; BatchNorm starts as it was made."""
+    """Draw random first weights like torchvision: He et al. 2015 by the outputs; BatchNorm keeps its 1 and 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def _downsample(in_channels: int, channels: int, stride: int) -> nn.Sequential | None:
-    """The shortcut's projection, where its input is not of the output's shape."""
+    """Return the shortcut's projection, where its input does not have the output's shape."""
     if stride == 1 and in_channels == channels:
         return None
     conv = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
@@ -107,7 +131,7 @@ def _downsample(in_channels: int, channels: int, stride: int) -> nn.Sequential |
 
 
 def _joined(out: Tensor, x: Tensor, downsample: nn.Sequential | None) -> Tensor:
-    """ReLU of a block's convolutions and its shortcut together; writes into `out`."""
+    """ReLU of the sum of a block's convolutions and its shortcut; writes into `out`."""
     if downsample is not None:
         conv, norm = downsample
         x = convolve(x, conv, norm)  # type: ignore[arg-type]

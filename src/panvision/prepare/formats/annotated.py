@@ -1,25 +1,27 @@
-"""What every reader of annotations gives, and how it becomes the samples of a task.
+"""The common form of all label formats, and its translation into the samples of a dataset.
 
-For detection each shape is a box: as annotated, or the one around its outline. For segmentation all outlines of a
-picture together are pan, whatever their class. A box is no outline there, unless it was drawn as one: the corners
-of a box around a round pan are not pan, and a pan left out would be taught as background, so a shape with a box
-only is an error. Pictures that are listed without shapes are negatives; those that are not listed are left out with
-a warning, since nobody knows whether they show nothing or were forgotten, and a forgotten pan taught as background
-costs more than a picture less.
+For detection each shape is a box: as annotated, or the one around its outline. For segmentation all outlines of an
+image together are pan, whatever their class. A box is not an outline there, unless it was drawn as one: the corners of
+a box around a round pan are not pan, and a pan left out would be trained as background. So a shape with only a box is
+an error. Images that are listed without shapes are negatives. Images that are not listed are left out with a warning:
+they may show nothing, or may have been forgotten, and a forgotten pan trained as background costs more than one image.
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from panvision.core.tasks import Dataset
 from panvision.dataset.paths import fold_name, relative
 from panvision.dataset.problems import Problem, problem
-from panvision.prepare.formats.documents import Claim, Document
+from panvision.prepare.formats.documents import Claim, Document, Scan
 from panvision.prepare.formats.folders import SEGMENTATION_CLASSES
 from panvision.prepare.formats.layout import BoxLabels, OutlineLabels, Reading, RunLengths, Sample
 from panvision.prepare.formats.outlines import Box, Polygon, outline_box
+
+Size = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Shape:
 
     Attributes:
         name: its class.
-        id: what messages call it after the word annotation: its number, or `in line 3`.
+        id: its name in messages after the word annotation: its number, or `in line 3`.
         xywh: its box as annotated: left, top, width, height; not checked.
         polygons: its outline, in one part or more.
         run_lengths: its outline as a mask.
@@ -44,8 +46,27 @@ class Shape:
 
     @property
     def has_outline(self) -> bool:
-        """Whether its outline can be used."""
+        """True if its outline can be used."""
         return bool(self.polygons) or self.run_lengths is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The contents of one annotation file of one image.
+
+    Attributes:
+        shapes: the objects.
+        size: width and height that the file states.
+        problems: the faults that were found.
+        relative: coordinates are fractions of the image's sides.
+        usable: the image can be used.
+    """
+
+    shapes: list[Shape] = field(default_factory=list)
+    size: Size | None = None
+    problems: list[Problem] = field(default_factory=list)
+    relative: bool = False
+    usable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +74,14 @@ class Annotated:
     """One image with its shapes.
 
     Attributes:
-        file: path below the task's folder.
+        file: path below the dataset's folder.
         split: the user's own, or "".
-        name: file name that tells the photo.
+        name: file name that identifies the photo.
         source: the annotation file.
-        group: the file or folder for which repairs are counted together: the source, or the folder it lies in.
+        group: the file or folder for which repairs are counted together: the source, or its folder.
         shapes: the objects.
         size: width and height that the annotations state.
-        relative: coordinates are fractions of the picture's sides.
+        relative: coordinates are fractions of the image's sides.
     """
 
     file: str
@@ -69,20 +90,39 @@ class Annotated:
     source: str
     group: str
     shapes: tuple[Shape, ...] = ()
-    size: tuple[float, float] | None = None
+    size: Size | None = None
     relative: bool = False
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a reader found: class names in order, images, and problems."""
+    """The result of a reader: class names in order, images, and problems."""
 
     classes: list[str] = field(default_factory=list)
     images: list[Annotated] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
-Contents = tuple[list[Shape], tuple[float, float] | None, list[Problem]]
+def annotate(path: Path, scan: Scan, document: Document, contents: Contents, *, subset: str = "") -> Annotated:
+    """Join an image with the contents of an annotation file of many images.
+
+    Args:
+        path: the image.
+        scan: its part.
+        document: the annotation file.
+        contents: its shapes.
+        subset: a name in the file that may mean a split.
+    """
+    return Annotated(
+        file=relative(path, scan.root),
+        split=scan.split_of(path, subset),
+        name=path.name,
+        source=document.file,
+        group=document.file,
+        shapes=tuple(contents.shapes),
+        size=contents.size,
+        relative=contents.relative,
+    )
 
 
 def read_paired(
@@ -92,12 +132,12 @@ def read_paired(
     *,
     by_name: bool,
 ) -> Found:
-    """Read formats that have an annotation file for each image; classes in the order of their names.
+    """Read a format with an annotation file for each image; classes are in the order of their names.
 
     Args:
         claims: every part with its files.
-        image_name: the image's name that a file states, or "".
-        contents: a file's shapes, the size that it states, and what is wrong with it.
+        image_name: returns the image's name that a file states, or "".
+        contents: reads a file.
         by_name: the stated name decides which image it is, not the file's own (`Claim.pair`).
     """
     found = Found()
@@ -105,24 +145,17 @@ def read_paired(
         pairs, problems = claim.pair(image_name, by_name=by_name)
         found.problems.extend(problems)
         for document, path in pairs:
-            shapes, size, faults = contents(document)
-            found.problems.extend(faults)
-            annotated = Annotated(
-                file=relative(path, claim.scan.root),
-                split=claim.scan.split_of(path),
-                name=path.name,
-                source=document.file,
-                group=relative(document.path.parent, claim.scan.root),
-                shapes=tuple(shapes),
-                size=size,
-            )
-            found.images.append(annotated)
+            read = contents(document)
+            found.problems.extend(read.problems)
+            if read.usable:
+                folder = relative(document.path.parent, claim.scan.root)
+                found.images.append(replace(annotate(path, claim.scan, document, read), group=folder))
     found.classes.extend(sorted({shape.name for image in found.images for shape in image.shapes}))
     return found
 
 
 def to_reading(task: Dataset, found: Iterable[Found]) -> Reading:
-    """Join what the readers found; classes of several formats are joined by name, in order of appearance."""
+    """Join the results of the readers; classes of several formats are joined by name, in order of appearance."""
     found = list(found)
     classes = list(dict.fromkeys(name for part in found for name in part.classes))
     images, problems = _listed_once([image for part in found for image in part.images])
@@ -138,7 +171,7 @@ def to_reading(task: Dataset, found: Iterable[Found]) -> Reading:
 
 
 def unused_classes(names: Iterable[str], used: Iterable[str], file: str) -> list[Problem]:
-    """A warning for each declared class without annotations."""
+    """Warn of each declared class without annotations."""
     known = set(used)
     return [
         problem("class_unused", file, f"the class {name!r} has no annotation") for name in names if name not in known
@@ -146,7 +179,7 @@ def unused_classes(names: Iterable[str], used: Iterable[str], file: str) -> list
 
 
 def _names_alike(classes: Iterable[str], images: Sequence[Annotated]) -> list[Problem]:
-    """Classes that somebody may have meant for one: their names differ in case, spaces, hyphens or underscores only."""
+    """Find classes that may be meant as one: their names differ only in case, spaces, hyphens or underscores."""
     first: dict[str, str] = {}
     pairs = {name: first.setdefault(" ".join(re.split(r"[\s_-]+", fold_name(name))).strip(), name) for name in classes}
     problems: list[Problem] = []
@@ -159,7 +192,7 @@ def _names_alike(classes: Iterable[str], images: Sequence[Annotated]) -> list[Pr
 
 
 def _listed_once(images: list[Annotated]) -> tuple[list[Annotated], list[Problem]]:
-    """Images with one entry only; which of two entries holds is the user's to say."""
+    """Keep images with one entry; of two entries the user must choose."""
     counts = Counter(image.file for image in images)
     sources: dict[str, set[str]] = defaultdict(set)
     for image in images:
@@ -226,11 +259,11 @@ def _with_outlines(images: list[Annotated]) -> tuple[list[Sample], list[Problem]
 
 
 def _outline_faults(group: str, images: list[Annotated]) -> Iterator[Problem]:
-    """What is to be said of one annotation file's outlines, or one folder's."""
+    """Report the outlines of one annotation file, or of one folder."""
     shapes = [(image.source, shape) for image in images for shape in image.shapes]
     drawn = sum(shape.has_outline for _, shape in shapes)
     if shapes and not any(shape.has_outline or shape.fault for _, shape in shapes):
-        # The whole file is of another task: one line says so.
+        # The whole file is meant for another task: report it once.
         yield problem("outline_broken", group, f"none of its {len(shapes)} annotations has an outline, only boxes")
         return
     for source, shape in shapes:

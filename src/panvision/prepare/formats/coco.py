@@ -1,4 +1,4 @@
-"""Reader of COCO annotations as Roboflow, CVAT, Label Studio and others export them.
+"""COCO annotations as Roboflow, CVAT, Label Studio and others export them.
 
 Format: https://cocodataset.org/#format-data. Boxes are x, y, width, height in pixels, outlines lists of polygons
 x1, y1, x2, y2, … or run-length masks. Classes are contiguous in the order of the category ids.
@@ -6,7 +6,7 @@ x1, y1, x2, y2, … or run-length masks. Classes are contiguous in the order of 
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 from panvision.core.tasks import Dataset
 from panvision.dataset.paths import relative
 from panvision.dataset.problems import Problem, problem
-from panvision.prepare.formats.annotated import Annotated, Found, Shape, unused_classes
-from panvision.prepare.formats.documents import Claim, Document, Scan, split_name
+from panvision.prepare.formats.annotated import Annotated, Contents, Found, Shape, annotate, unused_classes
+from panvision.prepare.formats.documents import Claim, Document, Format, Scan, split_name
 from panvision.prepare.formats.layout import RunLengths
 from panvision.prepare.formats.outlines import Box, Polygon, check_polygon
 from panvision.prepare.formats.parsing import is_name, is_text, stated_size, to_float
@@ -34,37 +34,41 @@ class _Dataset:
 
     Attributes:
         scan: the part it belongs to.
-        file: its path below the task's folder.
-        subset: what `instances_<subset>.json` says.
-        image_ids: of all images, those with faults among them.
+        document: the file.
+        image_ids: of all images, also of those with faults.
         categories: usable entries.
         images: usable entries.
         annotations: entries that name an image and a category.
     """
 
     scan: Scan
-    file: str
-    subset: str
+    document: Document
     image_ids: set[int | str] = field(default_factory=set)
     categories: list[Entry] = field(default_factory=list)
     images: list[Entry] = field(default_factory=list)
     annotations: list[Entry] = field(default_factory=list)
 
+    @property
+    def file(self) -> str:
+        """Its path below the dataset's folder."""
+        return self.document.file
 
-def find_coco(scan: Scan) -> list[Document]:
-    """COCO's files in a part: `_annotations.coco.json`, else `instances_*.json`, else any JSON with its lists."""
-    named = [document for document in scan.jsons if document.path.name == ANNOTATIONS]
-    instances = [document for document in scan.jsons if document.path.name.startswith(_INSTANCES)]
-    return named or instances or [document for document in scan.jsons if _may_be_coco(document, scan)]
+
+def _find(scan: Scan) -> list[Document]:
+    """Pick `_annotations.coco.json`, else `instances_*.json`, else any JSON with COCO's lists."""
+    documents = scan.documents[".json"]
+    named = [document for document in documents if document.path.name == ANNOTATIONS]
+    instances = [document for document in documents if document.path.name.startswith(_INSTANCES)]
+    return named or instances or [document for document in documents if _may_be_coco(document, scan)]
 
 
 def are_subsets(documents: list[Document]) -> bool:
-    """Whether several files are the splits of one set: `instances_train.json`, `instances_val.json`."""
+    """True if several files are the splits of one dataset: `instances_train.json`, `instances_val.json`."""
     splits = [split_name(_subset(document)) for document in documents]
     return all(splits) and len(set(splits)) == len(splits)
 
 
-def read_coco(claims: Iterable[Claim], task: Dataset) -> Found:
+def _read(claims: list[Claim], task: Dataset) -> Found:
     """Read every part's annotations.
 
     Roboflow's category 0 is often an empty root. A category is dropped if another one names it as its
@@ -74,7 +78,6 @@ def read_coco(claims: Iterable[Claim], task: Dataset) -> Found:
     datasets: list[_Dataset] = []
     problems: list[Problem] = []
     whole: dict[int, bool] = {}
-    claims = list(claims)
     for number, claim in enumerate(claims):
         opened = [_open(document, claim.scan) for document in claim.documents]
         datasets += [dataset for dataset, _ in opened if dataset]
@@ -90,7 +93,7 @@ def read_coco(claims: Iterable[Claim], task: Dataset) -> Found:
         listed |= files
         problems += faults
     for number, claim in enumerate(claims):
-        # An unreadable file may well list the images.
+        # An unreadable file may list the images.
         if whole[number]:
             where = " or ".join(document.file for document in claim.documents)
             problems += claim.scan.unlisted(listed, f"is not listed in {where}")
@@ -99,7 +102,7 @@ def read_coco(claims: Iterable[Claim], task: Dataset) -> Found:
 
 def _may_be_coco(document: Document, scan: Scan) -> bool:
     if document.fault:
-        # The file of one image is another format's.
+        # A file with the name of an image has another format.
         return not scan.own_images(document)
     return isinstance(document.content, dict) and sum(key in document.content for key in _LISTS) > 1
 
@@ -123,7 +126,7 @@ def _open(document: Document, scan: Scan) -> tuple[_Dataset | None, list[Problem
     if missing:
         return None, missing
     ids = {entry["id"] for entry in content["images"] if isinstance(entry, dict) and _is_key(entry.get("id"))}
-    dataset = _Dataset(scan, file, _subset(document), ids)
+    dataset = _Dataset(scan, document, ids)
     problems: list[Problem] = []
     expected: tuple[tuple[str, list[Entry], dict[str, Callable[[object], bool]]], ...] = (
         ("categories", dataset.categories, {"id": _is_int, "name": is_name}),
@@ -148,7 +151,7 @@ def _wrong_keys(entry: object, checks: dict[str, Callable[[object], bool]]) -> s
 
 
 def _is_int(value: object) -> bool:
-    """Whether it is a whole number; 3.0 is what a table makes of 3 once a row of it is empty, and is the same key."""
+    """True for whole numbers, also 3.0: tables turn 3 into it if another row is empty."""
     return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
 
 
@@ -157,7 +160,7 @@ def _is_key(value: object) -> bool:
 
 
 def _categories(datasets: Iterable[_Dataset], task: Dataset) -> tuple[dict[int, str], list[Problem]]:
-    """Category id → name over all files; for detection without empty root categories."""
+    """Return category id → name over all files; for detection without empty root categories."""
     names: dict[int, str] = {}
     parents: dict[str, set[int]] = defaultdict(set)
     used: set[int] = set()
@@ -189,39 +192,32 @@ def _categories(datasets: Iterable[_Dataset], task: Dataset) -> tuple[dict[int, 
 def _read_images(
     dataset: _Dataset, names: dict[int, str], task: Dataset
 ) -> tuple[list[Annotated], set[str], list[Problem]]:
-    """The file's images with their shapes, the files that it lists, and the problems."""
+    """Return the file's images with their shapes, the files that it lists, and the problems."""
     shapes, problems = _shapes(dataset, names, task)
     images: list[Annotated] = []
     listed: set[str] = set()
     ids = Counter(image["id"] for image in dataset.images)
+    subset = _subset(dataset.document)
     for identity, count in ids.items():
         if count > 1:
             problems.append(problem("image_id_twice", dataset.file, f"{count} images have the id {identity}"))
     for image in dataset.images:
-        path = dataset.scan.locate(image["file_name"], dataset.file, dataset.subset)
+        path = dataset.scan.locate(image["file_name"], dataset.file, subset)
         if not isinstance(path, Path):
             problems.append(path)
             continue
-        file = relative(path, dataset.scan.root)
-        listed.add(file)
+        listed.add(relative(path, dataset.scan.root))
         if ids[image["id"]] == 1:
-            annotated = Annotated(
-                file=file,
-                split=dataset.scan.split_of(path, dataset.subset),
-                name=_original_name(image),
-                source=dataset.file,
-                group=dataset.file,
-                shapes=tuple(shapes[image["id"]]),
-                size=stated_size(image.get("width"), image.get("height")),
-            )
-            images.append(annotated)
+            contents = Contents(shapes[image["id"]], stated_size(image.get("width"), image.get("height")))
+            annotated = annotate(path, dataset.scan, dataset.document, contents, subset=subset)
+            images.append(replace(annotated, name=_original_name(image)))
     return images, listed, problems
 
 
 def _shapes(
     dataset: _Dataset, names: dict[int, str], task: Dataset
 ) -> tuple[dict[int | str, list[Shape]], list[Problem]]:
-    """The usable annotations by image id."""
+    """Return the usable annotations by image id."""
     ids = Counter(annotation["id"] for annotation in dataset.annotations if _is_key(annotation.get("id")))
     grouped: dict[int | str, list[Shape]] = defaultdict(list)
     problems = [
@@ -262,7 +258,7 @@ def _shape(annotation: Entry, name: str, call: str) -> Shape:
 
 
 def _outline(segmentation: object) -> tuple[tuple[Polygon, ...], RunLengths | None]:
-    """The polygons or the run lengths of an annotation, if it has any.
+    """Return the polygons or the run lengths of an annotation, if it has any.
 
     Raises:
         OutlineError: it has some that cannot be used.
@@ -277,7 +273,7 @@ def _outline(segmentation: object) -> tuple[tuple[Polygon, ...], RunLengths | No
 
 
 def _numbers(box: list[Any]) -> Box:
-    """Four numbers; what is none becomes NaN, which the check of the boxes reports."""
+    """Return four numbers; anything else becomes NaN, which the check of the boxes reports."""
     sane = len(box) == 4 and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in box)
     if not sane:
         return (float("nan"),) * 4
@@ -286,8 +282,11 @@ def _numbers(box: list[Any]) -> Box:
 
 
 def _original_name(image: Entry) -> str:
-    """The name that tells the photo: the file's, or Roboflow's own where a later tool renamed the file."""
+    """Return the name that identifies the photo: the file's, or Roboflow's own if a later tool renamed the file."""
     name = PurePosixPath(image["file_name"].replace("\\", "/")).name
     extra = image.get("extra")
     kept = extra.get("name") if isinstance(extra, dict) else None
     return kept if ".rf." not in name and is_text(kept) and ".rf." in kept else name
+
+
+COCO = Format("COCO JSON", (".json",), per_image=False, find=_find, read=_read)

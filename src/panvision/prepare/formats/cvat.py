@@ -1,12 +1,11 @@
-"""Reader of CVAT's XML, "CVAT for images 1.1": one file for all images.
+"""CVAT's XML, "CVAT for images 1.1": one file for all images.
 
 Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. A mask's `rle` counts pixels row by row within
 `left`, `top`, `width`, `height`, background first. A box or an ellipse may have a `rotation` in degrees, clockwise,
-about its centre. A shape with `outside="1"`, as the format for videos has it, is of an object that is not in the
-picture, and is passed over. Points, lines, cuboids and skeletons are neither boxes nor outlines, and are reported.
+about its centre. A shape with `outside="1"` (from the format for videos) marks an object that is not in the image, and
+is skipped. Points, lines, cuboids and skeletons are neither boxes nor outlines, and are reported.
 """
 
-from collections.abc import Iterable
 from math import isfinite
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -16,8 +15,8 @@ import numpy as np
 from panvision.core.tasks import Dataset
 from panvision.dataset.paths import relative
 from panvision.dataset.problems import Problem, problem
-from panvision.prepare.formats.annotated import Annotated, Found, Shape, unused_classes
-from panvision.prepare.formats.documents import Claim, Document, Scan, split_name
+from panvision.prepare.formats.annotated import Annotated, Contents, Found, Shape, Size, annotate, unused_classes
+from panvision.prepare.formats.documents import Claim, Document, Format, Scan, split_name
 from panvision.prepare.formats.layout import RunLengths
 from panvision.prepare.formats.outlines import Polygon, check_polygon, ellipse_polygon, rectangle_polygon
 from panvision.prepare.formats.parsing import is_name, stated_size, to_float
@@ -25,22 +24,22 @@ from panvision.prepare.formats.runlengths import OutlineError, encode_run_length
 
 _SHAPES = frozenset({"box", "polygon", "ellipse", "mask"})
 _LABEL_TYPES = frozenset({"", "any", "rectangle", "bbox", "polygon", "ellipse", "mask"})
-# A mask of more pixels is none of a picture's; its size is only a claim in the file.
+# A larger mask is not that of an image; its size is only a claim in the file.
 _MOST_PIXELS = 100_000_000
 
 
-def find_cvat(scan: Scan) -> list[Document]:
-    """The XML files of a part whose root is `annotations`, and an unreadable `annotations.xml`."""
+def _find(scan: Scan) -> list[Document]:
+    """Pick XML files whose root is `annotations`, and an unreadable `annotations.xml`."""
     return [
         document
-        for document in scan.xmls
+        for document in scan.documents[".xml"]
         if (isinstance(document.content, Element) and document.content.tag == "annotations")
         or (document.fault and document.path.name == "annotations.xml")
     ]
 
 
-def read_cvat(claims: Iterable[Claim], task: Dataset) -> Found:
-    """Read every part's file; classes in the order of their names."""
+def _read(claims: list[Claim], task: Dataset) -> Found:
+    """Read every part's file; classes are in the order of their names."""
     found = Found()
     declared: dict[str, str] = {}
     used: set[str] = set()
@@ -70,14 +69,14 @@ def read_cvat(claims: Iterable[Claim], task: Dataset) -> Found:
 
 
 def _declared(root: Element) -> set[str]:
-    """The names of the labels that mark boxes or outlines, where the export states them."""
+    """Return the names of the labels that mark boxes or outlines, if the export states them."""
     labels = [label for meta in root.iterfind("meta") for label in meta.iter("label")]
     names = {label.findtext("name") or "" for label in labels if (label.findtext("type") or "") in _LABEL_TYPES}
     return {name for name in names if is_name(name)}
 
 
 def _images(document: Document, scan: Scan, names: set[str]) -> tuple[list[Annotated], set[str], list[Problem]]:
-    """The file's images with their shapes, the files that it lists, and the problems."""
+    """Return the file's images with their shapes, the files that it lists, and the problems."""
     images: list[Annotated] = []
     listed: set[str] = set()
     problems: list[Problem] = []
@@ -94,28 +93,15 @@ def _images(document: Document, scan: Scan, names: set[str]) -> tuple[list[Annot
         if not isinstance(path, Path):
             problems.append(path)
             continue
-        file = relative(path, scan.root)
-        listed.add(file)
+        listed.add(relative(path, scan.root))
         size = stated_size(entry.get("width"), entry.get("height"))
         shapes, faults = _shapes(entry, document.file, names, size)
         problems += faults
-        images.append(
-            Annotated(
-                file=file,
-                split=scan.split_of(path, subset if are_splits else ""),
-                name=path.name,
-                source=document.file,
-                group=document.file,
-                shapes=tuple(shapes),
-                size=size,
-            )
-        )
+        images.append(annotate(path, scan, document, Contents(shapes, size), subset=subset if are_splits else ""))
     return images, listed, problems
 
 
-def _shapes(
-    image: Element, file: str, names: set[str], size: tuple[float, float] | None
-) -> tuple[list[Shape], list[Problem]]:
+def _shapes(image: Element, file: str, names: set[str], size: Size | None) -> tuple[list[Shape], list[Problem]]:
     shapes: list[Shape] = []
     problems: list[Problem] = []
     for number, item in enumerate((child for child in image if child.tag != "tag"), start=1):
@@ -133,7 +119,7 @@ def _shapes(
     return shapes, problems
 
 
-def _shape(item: Element, name: str, call: str, size: tuple[float, float] | None) -> Shape:
+def _shape(item: Element, name: str, call: str, size: Size | None) -> Shape:
     xywh = None
     try:
         if item.tag == "mask":
@@ -165,8 +151,8 @@ def _finite(item: Element, *keys: str) -> list[float]:
     return values
 
 
-def _mask(item: Element, size: tuple[float, float] | None) -> RunLengths:
-    """A mask's pixels as run lengths of the whole picture.
+def _mask(item: Element, size: Size | None) -> RunLengths:
+    """Return a mask's pixels as run lengths of the whole image.
 
     Raises:
         OutlineError: it cannot be used.
@@ -174,10 +160,13 @@ def _mask(item: Element, size: tuple[float, float] | None) -> RunLengths:
     left, top, width, height = (int(value) for value in _finite(item, "left", "top", "width", "height"))
     counts = [to_float(count) for count in item.get("rle", "").split(",")]
     if size is None:
-        raise OutlineError("its mask needs the picture's width and height")
+        raise OutlineError("its mask needs the image's width and height")
     if not 0 < width * height <= _MOST_PIXELS or not all(count.is_integer() and count >= 0 for count in counts):
         raise OutlineError("its mask has no usable size and counts")
     if width < 0 or sum(counts) != width * height:
         raise OutlineError(f"its run lengths do not make {width}x{height} pixels")
     crop = np.repeat(np.arange(len(counts)) % 2 == 1, np.array(counts, np.int64)).reshape(height, width)
     return encode_run_lengths(crop, left, top, (int(size[1]), int(size[0])))
+
+
+CVAT = Format("CVAT XML", (".xml",), per_image=False, find=_find, read=_read)

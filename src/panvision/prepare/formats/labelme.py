@@ -1,55 +1,52 @@
-"""Reader of LabelMe's JSON, one file per image.
+"""LabelMe's JSON, one file per image.
 
-Format: https://github.com/wkentaro/labelme, `labelme/utils/shape.py` for what the shapes mean. The file lies beside
-its image or in `annotations/`; it belongs to the image that its `imagePath` names, or else to the one that bears its
-name. Shapes of one class with one `group_id` are parts of one object. Lines and points are neither boxes nor
-outlines, and are reported.
+Format: https://github.com/wkentaro/labelme; `labelme/utils/shape.py` defines the shapes. The file is beside its image
+or in `annotations/`. It belongs to the image that its `imagePath` names, or else to the one with its name. Shapes of
+one class with one `group_id` are parts of one object. Lines and points are neither boxes nor outlines, and are
+reported.
 """
 
 import base64
 import binascii
 import io
 from collections import defaultdict
-from collections.abc import Iterable
 from math import floor, hypot
 from typing import Any
 
 from PIL import Image
 
+from panvision.core.tasks import Dataset
 from panvision.dataset.problems import Problem, problem
 from panvision.photos.pixels import ImageError, decode_errors, image_to_rgb
-from panvision.prepare.formats.annotated import Contents, Found, Shape, read_paired
-from panvision.prepare.formats.documents import Claim, Document, Scan
+from panvision.prepare.formats.annotated import Contents, Found, Shape, Size, read_paired
+from panvision.prepare.formats.documents import Claim, Document, Format, Scan
 from panvision.prepare.formats.layout import RunLengths
 from panvision.prepare.formats.outlines import Polygon, check_polygon, ellipse_polygon, outline_box, rectangle_polygon
 from panvision.prepare.formats.parsing import is_name, stated_size
 from panvision.prepare.formats.runlengths import OutlineError, encode_run_lengths
 
-# Rotated rectangles have four corners, as other tools of this format write plain ones too.
+# Rotated rectangles have four corners; other tools of this format write plain ones that way, too.
 _POLYGONS = frozenset({"polygon", "rotation", "oriented_rectangle"})
 
-Size = tuple[float, float]
 
-
-def find_labelme(scan: Scan) -> list[Document]:
-    """The JSON files of a part that hold `shapes`, and unreadable ones that bear an image's name."""
+def _find(scan: Scan) -> list[Document]:
+    """Pick JSON files with `shapes`, and unreadable ones with an image's name."""
     return [
         document
-        for document in scan.jsons
+        for document in scan.documents[".json"]
         if (isinstance(document.content, dict) and "shapes" in document.content)
         or (document.fault and scan.own_images(document))
     ]
 
 
-def read_labelme(claims: Iterable[Claim]) -> Found:
-    """Read every part's files; classes in the order of their names."""
+def _read(claims: list[Claim], _task: Dataset) -> Found:
     return read_paired(claims, _image_name, _contents, by_name=True)
 
 
 def _contents(document: Document) -> Contents:
     size = stated_size(document.content.get("imageWidth"), document.content.get("imageHeight"))
     shapes, faults = _shapes(document, size)
-    return shapes, size, faults
+    return Contents(shapes, size, faults)
 
 
 def _image_name(document: Document) -> str:
@@ -90,7 +87,7 @@ def _shape(entry: dict[str, Any], kind: str, call: str, size: Size | None) -> Sh
         if kind == "rectangle":
             corners = rectangle_polygon((left, top, left + width, top + height))
             return Shape(name, call, (left, top, width, height), (corners,))
-        # A mask's points are its first and its last pixel.
+        # The points of a mask are its first and its last pixel.
         box = (float(floor(left)), float(floor(top)), floor(width) + 1.0, floor(height) + 1.0)
         try:
             return Shape(name, call, box, run_lengths=_mask(entry.get("mask"), floor(left), floor(top), size))
@@ -101,7 +98,7 @@ def _shape(entry: dict[str, Any], kind: str, call: str, size: Size | None) -> Sh
 
 
 def _points(points: object, kind: str) -> Polygon:
-    """The points of a shape as x1, y1, x2, y2, …; two, or those of a polygon.
+    """Return the points of a shape as x1, y1, x2, y2, …: two points, or those of a polygon.
 
     Raises:
         OutlineError: too few, too many, or not finite.
@@ -112,12 +109,12 @@ def _points(points: object, kind: str) -> Polygon:
         return check_polygon(values)
     if len(pairs) != 2:
         raise OutlineError(f"a {kind} has two points, not {len(pairs)}")
-    # With one of them once more it is the least that a polygon may be.
+    # Repeat one of them: a polygon has at least three points.
     return check_polygon([*values, *values[:2]])[:4]
 
 
 def _mask(text: object, left: int, top: int, size: Size | None) -> RunLengths:
-    """The mask that LabelMe's AI draws: a PNG of the part of the picture that begins at (left, top).
+    """Read the mask that LabelMe's AI draws: a PNG of the part of the image that begins at (left, top).
 
     Raises:
         OutlineError: it cannot be used.
@@ -134,7 +131,7 @@ def _mask(text: object, left: int, top: int, size: Size | None) -> RunLengths:
 
 
 def _joined(shapes: list[tuple[Shape, object]]) -> list[Shape]:
-    """Shapes, those with polygons joined by class and group."""
+    """Join shapes with polygons by class and group."""
     objects: dict[tuple[object, ...], list[Shape]] = defaultdict(list)
     for number, (shape, group) in enumerate(shapes):
         is_part = shape.polygons and isinstance(group, (int, str))
@@ -145,3 +142,6 @@ def _joined(shapes: list[tuple[Shape, object]]) -> list[Shape]:
         else Shape(parts[0].name, parts[0].id, polygons=tuple(polygon for part in parts for polygon in part.polygons))
         for parts in objects.values()
     ]
+
+
+LABELME = Format("LabelMe JSON", (".json",), per_image=True, find=_find, read=_read)

@@ -1,34 +1,33 @@
-"""Reader of Pascal VOC's XML, one file per image, as labelImg, CVAT and Roboflow write it.
+"""Pascal VOC's XML, one file per image, as labelImg, CVAT and Roboflow write it.
 
-Format: The PASCAL Visual Object Classes Challenge 2012 Development Kit, section 6. The file lies beside its image, or
-in `Annotations/` with the images in `JPEGImages/`; it belongs to the image that bears its name, or else to the one
-that its `filename` names. Coordinates are taken as pixels from 0, as the tools write them; VOC's own pictures count
-from 1, which puts their boxes one pixel to the right and down.
+Format: The PASCAL Visual Object Classes Challenge 2012 Development Kit, section 6. The file is beside its image, or in
+`Annotations/` with the images in `JPEGImages/`. It belongs to the image with its name, or else to the one that its
+`filename` names. Coordinates count from 0, as the tools write them; VOC's own annotations count from 1, which puts
+their boxes one pixel to the right and down.
 """
 
-from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
+from panvision.core.tasks import Dataset
 from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.annotated import Contents, Found, Shape, read_paired
-from panvision.prepare.formats.documents import Claim, Document, Scan
+from panvision.prepare.formats.documents import Claim, Document, Format, Scan
 from panvision.prepare.formats.outlines import Polygon, check_polygon
 from panvision.prepare.formats.parsing import is_name, stated_size, to_float
 from panvision.prepare.formats.runlengths import OutlineError
 
 
-def find_voc(scan: Scan) -> list[Document]:
-    """The XML files of a part whose root is `annotation`, and unreadable ones that bear an image's name."""
+def _find(scan: Scan) -> list[Document]:
+    """Pick XML files whose root is `annotation`, and unreadable ones."""
     return [
         document
-        for document in scan.xmls
+        for document in scan.documents[".xml"]
         if (isinstance(document.content, Element) and document.content.tag == "annotation")
         or (document.fault and document.path.name != "annotations.xml")
     ]
 
 
-def read_voc(claims: Iterable[Claim]) -> Found:
-    """Read every part's annotations; classes in the order of their names."""
+def _read(claims: list[Claim], _task: Dataset) -> Found:
     return read_paired(claims, _file_name, _contents, by_name=False)
 
 
@@ -36,7 +35,7 @@ def _contents(document: Document) -> Contents:
     shapes, faults = _shapes(document)
     size = document.content.find("size")
     stated = None if size is None else stated_size(size.findtext("width"), size.findtext("height"))
-    return shapes, stated, faults
+    return Contents(shapes, stated, faults)
 
 
 def _file_name(document: Document) -> str:
@@ -62,7 +61,7 @@ def _shapes(document: Document) -> tuple[list[Shape], list[Problem]]:
 
 
 def _polygons(item: Element) -> tuple[Polygon, ...]:
-    """The outline that Roboflow writes beside the box, in the elements x1, y1, x2, y2 and so on of a `polygon`.
+    """Read the outline that Roboflow writes beside the box: elements x1, y1, x2, y2 and so on of a `polygon`.
 
     Raises:
         OutlineError: it cannot be used.
@@ -73,3 +72,6 @@ def _polygons(item: Element) -> tuple[Polygon, ...]:
     points = {child.tag: to_float(child.text) for child in outline}
     values = [points.get(f"{axis}{number}", float("nan")) for number in range(1, len(points) // 2 + 1) for axis in "xy"]
     return (check_polygon(values),)
+
+
+VOC = Format("Pascal VOC XML", (".xml",), per_image=True, find=_find, read=_read)

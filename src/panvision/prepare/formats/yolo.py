@@ -1,16 +1,16 @@
-"""Reader of YOLO's text labels, one file per image, one object per line, as Ultralytics and Roboflow write them.
+"""YOLO's text labels, one file per image, one object per line, as Ultralytics and Roboflow write them.
 
 Format: https://docs.ultralytics.com/datasets/detect/ and /segment/. A line is `class x y width height` (the box's
-centre first) or `class x1 y1 x2 y2 x3 y3 …` (an outline), in fractions of the picture's sides. A file lies in
-`labels/` as its image lies in `images/`, or beside it. The names of the classes stand in `data.yaml`, `classes.txt`
-or Darknet's `obj.names`, beside the part or above it.
+centre first) or `class x1 y1 x2 y2 x3 y3 …` (an outline), in fractions of the image's sides. A file is in `labels/`,
+under the path of its image in `images/`, or beside its image. `data.yaml`, `classes.txt` or Darknet's `obj.names`,
+beside the part or above it, names the classes.
 
-An empty file says that the picture shows nothing. Ultralytics takes a missing file for the same; here it is
-reported and its picture left out: a forgotten label taught, and tested, as background costs more than a picture.
+An empty file says that the image shows nothing. Ultralytics treats a missing file the same way; here it is reported
+and its image is left out: a forgotten label, trained and tested as background, costs more than one image.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -21,15 +21,15 @@ import yaml
 from panvision.core.tasks import Dataset
 from panvision.dataset.paths import relative
 from panvision.dataset.problems import Problem, problem
-from panvision.prepare.formats.annotated import Annotated, Found, Shape, unused_classes
-from panvision.prepare.formats.documents import Claim, Document, Scan
+from panvision.prepare.formats.annotated import Contents, Found, Shape, read_paired, unused_classes
+from panvision.prepare.formats.documents import Claim, Document, Format, Scan
 from panvision.prepare.formats.layout import list_folder
 from panvision.prepare.formats.parsing import is_name, read_text, to_float
 
 _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
-# Text files that list classes or images, or tell about the set.
+# Text files that list classes or images, or describe the dataset.
 _NO_LABELS = frozenset({"classes", "labels", "names", "train", "valid", "val", "test", "requirements", "license"})
-# No fraction of a picture's side is larger, however far a box reaches out; pixels nearly always are.
+# Fractions of an image's side are never larger, even if a box reaches out of it; pixels nearly always are.
 _LARGEST_FRACTION = 2.0
 
 
@@ -38,10 +38,10 @@ class _Names:
     """The classes of one part.
 
     Attributes:
-        file: where they stand.
+        file: the file that names them.
         names: class number → name.
-        key_points: numbers after each box, where the labels are for poses.
-        problems: found on the way.
+        key_points: numbers after each box, if the labels are for poses.
+        problems: the faults that were found.
     """
 
     file: str
@@ -50,29 +50,31 @@ class _Names:
     problems: list[Problem] = field(default_factory=list)
 
 
-def find_yolo(scan: Scan) -> list[Document]:
-    """The label files of a part; those beside the images only if they bear an image's name or hold a label."""
-    return [document for document in scan.texts if scan.own_images(document) or _may_be_label(document, scan)]
+def _find(scan: Scan) -> list[Document]:
+    """Pick label files; those beside the images only if they have an image's name or hold a label."""
+    return [
+        document for document in scan.documents[".txt"] if scan.own_images(document) or _may_be_label(document, scan)
+    ]
 
 
-def read_yolo(claims: Iterable[Claim], task: Dataset) -> Found:
-    """Read every part's labels; classes in the order of their numbers, joined by name."""
+def _read(claims: list[Claim], task: Dataset) -> Found:
+    """Read every part's labels; classes are in the order of their numbers, joined by name."""
     found = Found()
     used: set[str] = set()
     names_files: dict[str, list[str]] = {}
     for claim in claims:
         names = _find_names(claim.scan)
-        # A mask's class is of no matter, so its name need not be known.
+        # The class of a mask does not matter, so its name need not be known.
         found.problems.extend(fault for fault in names.problems if task == "detection" or names.names)
         if task == "detection" and not names.names:
             continue
         ordered = [names.names[number] for number in sorted(names.names)]
         found.classes.extend(name for name in ordered if name not in found.classes)
         names_files.setdefault(names.file, ordered)
-        images, problems = _read_part(claim, names)
-        found.images.extend(images)
-        found.problems.extend(problems)
-        used |= {shape.name for image in images for shape in image.shapes}
+        part = read_paired([claim], lambda _: "", _contents(claim.scan, names), by_name=False)
+        found.images.extend(part.images)
+        found.problems.extend(part.problems)
+        used.update(part.classes)
     if task == "detection":
         for file, ordered in names_files.items():
             found.problems.extend(unused_classes(ordered, used, file))
@@ -80,7 +82,7 @@ def read_yolo(claims: Iterable[Claim], task: Dataset) -> Found:
 
 
 def _may_be_label(document: Document, scan: Scan) -> bool:
-    """Whether a text file without an image is a label that lost it."""
+    """True if a text file without an image is a label that lost it."""
     stem = document.path.stem.lower()
     if stem in _NO_LABELS or stem.startswith("readme"):
         return False
@@ -91,29 +93,17 @@ def _may_be_label(document: Document, scan: Scan) -> bool:
     return len(values) >= 5 and all(isfinite(to_float(value)) for value in values)
 
 
-def _read_part(claim: Claim, names: _Names) -> tuple[list[Annotated], list[Problem]]:
-    scan = claim.scan
-    images: list[Annotated] = []
-    pairs, problems = claim.pair(lambda _: "", by_name=False)
-    for document, path in pairs:
-        content = read_text(document.path, scan.root)
-        if not isinstance(content, str):
-            problems.append(content)
-            continue
-        shapes, faults = _shapes(content, document.file, names)
-        problems += faults
-        images.append(
-            Annotated(
-                file=relative(path, scan.root),
-                split=scan.split_of(path),
-                name=path.name,
-                source=document.file,
-                group=relative(document.path.parent, scan.root),
-                shapes=tuple(shapes),
-                relative=True,
-            )
-        )
-    return images, problems
+def _contents(scan: Scan, names: _Names) -> Callable[[Document], Contents]:
+    """Return the function that reads a label file of one part."""
+
+    def contents(document: Document) -> Contents:
+        text = read_text(document.path, scan.root)
+        if not isinstance(text, str):
+            return Contents(problems=[text], usable=False)
+        shapes, problems = _shapes(text, document.file, names)
+        return Contents(shapes, problems=problems, relative=True)
+
+    return contents
 
 
 def _shapes(content: str, file: str, names: _Names) -> tuple[list[Shape], list[Problem]]:
@@ -128,7 +118,7 @@ def _shapes(content: str, file: str, names: _Names) -> tuple[list[Shape], list[P
             reason = f"line {number} is neither `class x y width height` nor an outline: {line.strip()[:60]!r}"
             problems.append(problem("annotation_broken", file, reason))
         elif max(abs(value) for value in values[1:]) > _LARGEST_FRACTION:
-            reason = f"line {number} is in pixels, not in fractions of the picture's sides: {line.strip()[:60]!r}"
+            reason = f"line {number} is in pixels, not in fractions of the image's sides: {line.strip()[:60]!r}"
             problems.append(problem("annotation_broken", file, reason))
         elif names.names and values[0] not in names.names:
             reason = f"line {number}: class {int(values[0])} is none of the {len(names.names)} in {names.file}"
@@ -143,7 +133,7 @@ def _shapes(content: str, file: str, names: _Names) -> tuple[list[Shape], list[P
 
 
 def _kind(values: list[float], key_points: int) -> Literal["box", "outline", "neither"]:
-    """What a line's numbers are, the class number among them."""
+    """Return the meaning of a line's numbers, which include the class number."""
     count = len(values) - 1
     if count < 4 or not all(isfinite(value) for value in values) or not values[0].is_integer():
         return "neither"
@@ -153,8 +143,8 @@ def _kind(values: list[float], key_points: int) -> Literal["box", "outline", "ne
 
 
 def _find_names(scan: Scan) -> _Names:
-    """The classes of a part, from the nearest folder that names them: the part's, the labels', the task's."""
-    labels = [document.path.parent for document in scan.texts]
+    """Read the classes of a part from the nearest folder that names them: the part's, the labels', the dataset's."""
+    labels = [document.path.parent for document in scan.documents[".txt"]]
     for folder in dict.fromkeys((scan.part.folder, scan.part.images, *labels, scan.root)):
         files = list_folder(folder, scan.root).files
         found = [names for path in files if (names := _read_names(path, scan.root))]
@@ -174,7 +164,7 @@ def _find_names(scan: Scan) -> _Names:
 
 
 def _read_names(path: Path, root: Path) -> _Names | None:
-    """The classes that a file names, if it is one that does."""
+    """Read the classes that a file names; None if it does not name any."""
     file = relative(path, root)
     is_list = path.name.lower() in _NAME_FILES
     if not is_list and path.suffix.lower() not in (".yaml", ".yml"):
@@ -185,7 +175,7 @@ def _read_names(path: Path, root: Path) -> _Names | None:
     if is_list:
         return _checked(file, [line.strip() for line in content.rstrip().splitlines()], {})
     try:
-        # Every scalar stays text, so that a class may be called `no` or `1e3`; and only plain values are built.
+        # Every scalar stays text, so that a class may be called `no` or `1e3`.
         value = yaml.load(content, Loader=yaml.BaseLoader)  # noqa: S506
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = f"is not readable YAML: {' '.join(str(error).split())[:200] or type(error).__name__}"
@@ -195,7 +185,7 @@ def _read_names(path: Path, root: Path) -> _Names | None:
 
 
 def _checked(file: str, given: Any, settings: dict[str, Any]) -> _Names:
-    """Class names as a list or by number, and what data.yaml says beside them."""
+    """Check class names, a list or by number, and the other settings of data.yaml."""
     pairs = given.items() if isinstance(given, dict) else enumerate(given) if isinstance(given, list) else ()
     numbers = {str(number): name for number, name in pairs}
     if not numbers or not all(number.isdecimal() and is_name(name) for number, name in numbers.items()):
@@ -214,3 +204,6 @@ def _checked(file: str, given: Any, settings: dict[str, Any]) -> _Names:
     sides = [to_float(side) for side in shape] if isinstance(shape, list) and len(shape) == 2 else [0.0, 0.0]
     points = sides[0] * sides[1]
     return _Names(file, names, int(points) if isfinite(points) else 0, problems)
+
+
+YOLO = Format("YOLO text", (".txt",), per_image=True, find=_find, read=_read)

@@ -1,10 +1,10 @@
-"""Which images show the same photo, over all three sets: they must never be split apart."""
+"""Groups of images that show the same photo, over all datasets: they must never be split apart."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -15,27 +15,26 @@ from panvision.validate.copies.candidates import Integers
 from panvision.validate.copies.search import find_copies
 from panvision.validate.settings import SplitSettings
 
-# Why two images are of one group: equal pixels, one photo by Roboflow's names, copies by their look, one burst.
+# Reasons to join two images: equal pixels, one photo by Roboflow's names, copies by their look, one burst.
 Reason = Literal["pixels", "name", "look", "burst"]
 
 # Looks that are in memory at a time.
 _AT_ONCE = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One packed image as the split sees it.
 
     Attributes:
-        task, file: which image.
-        photo: name of the photo it was made from; only with `roboflow` does it mean anything across files.
+        task, file: the image.
+        photo: name of the photo it was made from; across files it means something only with `roboflow`.
         roboflow: the name comes from a Roboflow export.
-        sha256: hash of the file's bytes, by which a photo is known wherever it lies.
+        sha256: hash of the file's bytes, which identifies a photo in any folder.
         pixels: hash of the decoded pixels.
         split: the user's own split, or "".
-        traits: what the split should keep in proportion: class names, `pan`, or "" for a negative.
+        traits: what the split keeps in proportion: class names, `pan`, or "" for a negative.
         taken: when it was taken, in seconds of the camera's own clock; None: unknown.
-        camera: what tells one camera from another, as far as file and name say; "": nothing.
+        camera: identifies the camera, as far as file and name say; "": unknown.
     """
 
     task: Dataset
@@ -51,13 +50,13 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Task and file as one path."""
+        """Dataset and file as one path."""
         return f"{self.task}/{self.file}"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Two entries (by position) that are of one group, and why."""
+    """Two entries (by position) of one group, and the reason."""
 
     first: int
     second: int
@@ -77,17 +76,17 @@ def join_groups(entries: Sequence[Entry], looks: LookStack, settings: SplitSetti
 
     Two images are of one group if their pixels are equal, if Roboflow made both from one photo, if one camera took
     them within `settings.burst_seconds`, if their looks are copies up to `settings.copy_difference`, or if a chain of
-    such images links them. Very plain pictures have no look and are linked by pixels, names and time only.
+    such images links them. Very plain images are linked by pixels, names and time only.
 
     Args:
-        entries: all images of all sets.
+        entries: all images of all datasets.
         looks: the look of each, in the same order.
-        settings: how far links reach.
+        settings: limits of the links.
     """
     links = _Links(len(entries))
-    for rows in _same_pixels(entries):
+    for rows in _grouped((entry.pixels, row) for row, entry in enumerate(entries)):
         links.join(rows, "pixels")
-    for rows in _same_photo(entries):
+    for rows in _grouped((entry.photo, row) for row, entry in enumerate(entries) if entry.roboflow):
         links.join(rows, "name")
     for pair in _bursts(entries, settings.burst_seconds):
         links.join(pair, "burst")
@@ -126,23 +125,15 @@ class _Links:
                 self.made.append(Link(first, second, reason))
 
 
-def _same_pixels(entries: Sequence[Entry]) -> Iterable[list[int]]:
-    return _grouped((entry.pixels, row) for row, entry in enumerate(entries))
-
-
-def _same_photo(entries: Sequence[Entry]) -> Iterable[list[int]]:
-    return _grouped((entry.photo, row) for row, entry in enumerate(entries) if entry.roboflow)
-
-
-def _grouped(keyed: Iterable[tuple[Hashable, int]]) -> Iterable[list[int]]:
-    rows: dict[Hashable, list[int]] = defaultdict(list)
+def _grouped(keyed: Iterable[tuple[str, int]]) -> Iterable[list[int]]:
+    rows: dict[str, list[int]] = defaultdict(list)
     for key, row in keyed:
         rows[key].append(row)
     return rows.values()
 
 
 def _bursts(entries: Sequence[Entry], seconds: float) -> Iterator[tuple[int, int]]:
-    """Neighbours in time of one camera, at most `seconds` apart; 0 seconds: none."""
+    """Yield pairs of one camera's consecutive images, at most `seconds` apart; 0 seconds: none."""
     timed = sorted((entry.camera, entry.taken, row) for row, entry in enumerate(entries) if entry.taken is not None)
     for (camera, taken, row), (next_camera, next_taken, next_row) in pairwise(timed):
         if seconds > 0 and camera == next_camera and next_taken - taken <= seconds:
@@ -150,7 +141,7 @@ def _bursts(entries: Sequence[Entry], seconds: float) -> Iterator[tuple[int, int
 
 
 def _recognisable(entries: Sequence[Entry], looks: LookStack) -> Integers:
-    """One row of each different picture, but for plain ones."""
+    """Return one row of each different image, without plain ones."""
     first: dict[str, int] = {}
     for row, entry in enumerate(entries):
         first.setdefault(entry.pixels, row)

@@ -1,0 +1,151 @@
+"""Options that several commands share, so that they are called, explained and completed alike."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from panvision.cli.framework import Args
+
+
+class _Path(click.Path):
+    """A path whose existence the command checks itself, so that its error has a remedy."""
+
+    def __init__(self, metavar: str, completion: str) -> None:
+        super().__init__(readable=False)
+        self.name, self._completion = metavar, completion
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type=self._completion)]
+
+
+class Number(click.IntRange):
+    """A whole number in a range."""
+
+    name = "integer"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return how help writes it."""
+        return "N"
+
+
+class _Fraction(click.FloatRange):
+    """A number from 0 to 1."""
+
+    name = "number"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "X"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        return self.fail("Not a number.", param, ctx) if math.isnan(number) else number
+
+
+FILE, FOLDER = _Path("file", "file"), _Path("dir", "dir")
+FRACTION = _Fraction(0.0, 1.0)
+
+
+def option(name: str, help: str, **settings: Any) -> click.Option:
+    """Make an option."""
+    return click.Option([name], help=help, **settings)
+
+
+def flag(names: str, help: str) -> click.Option:
+    """Make a switch; names are separated by a space."""
+    return click.Option(names.split(), is_flag=True, help=help)
+
+
+def argument(name: str, help: str, **settings: Any) -> click.Argument:
+    """Make an argument."""
+    return click.Argument([name], help=help, **settings)
+
+
+def data_root() -> list[click.Parameter]:
+    """Make the folder of the three datasets: an argument, or the option `--data_root`."""
+    text = "Folder with segmentation/, detection/ and classification/."
+    return [
+        argument("data_root", text, required=False, type=FOLDER, metavar="DATA_ROOT"),
+        click.Option(
+            ["--data_root", "data_root_option"], type=FOLDER, metavar="DATA_ROOT", help="The same, as an option."
+        ),
+    ]
+
+
+def data_root_of(args: Args) -> str:
+    """Return the folder of the three datasets.
+
+    Raises:
+        click.UsageError: it is missing, or given twice.
+    """
+    given = [each for each in (args.data_root, args.data_root_option) if each is not None]
+    if len(given) != 1:
+        raise click.UsageError("Give DATA_ROOT once, as an argument or as --data_root.")
+    return str(given[0])
+
+
+def settings(default: str) -> list[click.Parameter]:
+    """Make `--config` and `--set`; `default` says what holds without a file."""
+    text = "Change one setting, for example split.seed=7; may be repeated."
+    return [config(default), option("--set", text, multiple=True, metavar="KEY=VALUE")]
+
+
+def config(default: str) -> click.Option:
+    """Make `--config`; `default` says what holds without it."""
+    return option("--config", "params.yaml or a JSON configuration.", type=FILE, show_default=default)
+
+
+def model() -> list[click.Parameter]:
+    """Make the options of commands that predict."""
+    threshold = "Report boxes with at least this score."
+    overlap = "Of two boxes of a class with a larger IoU, report the better one."
+    default = "the configuration's, else the model's"
+    return [
+        option("--checkpoint", "Model file: .onnx, .pth or .pt.", required=True, type=FILE),
+        config("the newest JSON configuration beside the model file, if any"),
+        option("--score_threshold", threshold, type=FRACTION, show_default=default),
+        option("--nms_threshold", overlap, type=FRACTION, show_default=default),
+        device(),
+    ]
+
+
+def device() -> click.Option:
+    """Make the option for where the network computes."""
+    return option("--device", "cpu, cuda, cuda:1 …", metavar="NAME", show_default="the GPU if there is one")
+
+
+def batch_size(default: int) -> click.Option:
+    """Make the number of images in one pass through the network."""
+    return option("--batch_size", "Images in one pass through the network.", type=Number(1), default=default)
+
+
+def project(*, positional: bool = False) -> list[click.Parameter]:
+    """Make the project's folder; `--path` and an argument are what earlier versions called it."""
+    current = click.Option(["--project"], default=".", type=FOLDER, help="The project's folder.")
+    earlier = click.Option(["--path", "project"], hidden=True, type=FOLDER)
+    same = argument("folder", "The same, as an argument.", required=False, type=FOLDER, metavar="[DIR]")
+    return [current, earlier, *([same] if positional else [])]
+
+
+def project_of(args: Args) -> Path:
+    """Return the project's folder.
+
+    Raises:
+        NotADirectoryError, FileNotFoundError: it is not a folder.
+    """
+    folder = getattr(args, "folder", None) or args.project
+    os.scandir(folder).close()
+    return Path(folder)
+
+
+def json_flag(what: str) -> click.Option:
+    """Make `--json`: standard output then has JSON with the keys that `what` names, and nothing else."""
+    return flag("--json", f"Print JSON, and nothing else: {what}.")
+
+
+def quiet(what: str) -> click.Option:
+    """Make `--quiet`; `what` is left out."""
+    return flag("-q --quiet", f"Print no {what}.")

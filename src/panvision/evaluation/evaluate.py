@@ -1,0 +1,183 @@
+"""Score the shipped predictor on the raw images of the test split, in their own pixels, as a user gets its results."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from panvision.core.files import write_json, write_rows
+from panvision.core.tasks import DATASETS, TASKS, Dataset, Task
+from panvision.dataset.packed import Split
+from panvision.decoding.decoder import Thresholds
+from panvision.evaluation.evaluation import Table
+from panvision.evaluation.metrics import scores
+from panvision.evaluation.results import Predictions, Results
+from panvision.evaluation.settings import EvaluationSettings
+from panvision.evaluation.source import Source, open_source
+from panvision.evaluation.table import EVALUATIONS
+from panvision.inference.predictor import Predictor
+from panvision.inference.results import Result
+from panvision.photos.settings import DataSettings
+
+SCORED_ON: Split = "test"
+CHOSEN_ON: Split = "val"
+
+# Task → fields of its `Results` that were chosen on the validation split.
+Choices = Mapping[Task, Mapping[str, Any]]
+
+
+class EvaluationError(ValueError):
+    """Raised if model, data and settings do not fit together; the message names them and the remedy."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Metrics of the test split, and the per-image results behind them.
+
+    Attributes:
+        metrics: content of each task's metrics file; every metric of a task that the model does not have is None.
+        plots: tables that plots are drawn from, by file name without suffix.
+        results: per-image results of each task.
+        predictions: the whole result of each image.
+        choices: values chosen on the validation split.
+    """
+
+    metrics: dict[Task, dict[str, Any]]
+    plots: dict[str, Table]
+    results: dict[Task, Results]
+    predictions: Predictions
+    choices: Choices
+
+    def write(self, metrics: str | Path, plots: str | Path, results: str | Path) -> None:
+        """Write `<metrics>/<task>.json`, `<plots>/<name>.csv`, `<results>/<task>.json` and predictions.json."""
+        for task in TASKS:
+            self.results[task].write(Path(results) / f"{task}.json")
+            write_json(Path(metrics) / f"{task}.json", self.metrics[task])
+        self.predictions.write(Path(results) / "predictions.json")
+        for name, (header, rows) in self.plots.items():
+            write_rows(Path(plots) / f"{name}.csv", header, rows)
+
+
+def evaluate(
+    predictor: Predictor,
+    *,
+    prepared: str | Path,
+    splits: str | Path,
+    data: DataSettings,
+    settings: EvaluationSettings,
+    order: Sequence[str] | None = None,
+    choices: Choices | None = None,
+) -> Evaluated:
+    """Score a predictor on the test split of all datasets.
+
+    Args:
+        predictor: the model with its shipped thresholds; boxes down to `settings.min_score` are scored.
+        prepared: folder of `prepare`'s outputs, one subfolder per dataset.
+        splits: the splits.csv that `validate` wrote.
+        data: location of the raw images and largest size of an image.
+        settings: how to score.
+        order: the class labels of classification from first to last, if they have an order.
+        choices: thresholds and temperature; by default they are chosen on the validation split, whose images are
+            then predicted too.
+
+    Raises:
+        EvaluationError: the model has other classes than the data, or the order has other class labels than the model.
+        PackedError: `prepared` or `splits` cannot be used, or the raw data are no longer those that were packed.
+        ImageError: a raw image or mask cannot be read.
+    """
+    shipped = predictor.info.thresholds
+    predictor = predictor.with_thresholds(score_threshold=settings.min_score)
+
+    def sources(split: Split) -> dict[Dataset, Source]:
+        return {
+            name: open_source(name, split, prepared=prepared, splits=splits, data=data, batch_size=settings.batch_size)
+            for name in DATASETS
+        }
+
+    tested = sources(SCORED_ON)
+    _check(predictor, tested, order)
+    if choices is None:
+        chosen = [task for task in predictor.tasks if EVALUATIONS[task].choose is not None]
+        validated = _record(predictor, sources(CHOSEN_ON), chosen)
+        choices = {task: _chosen(results) for task, results in validated.items()}
+    images: list[dict[str, Any]] = []
+
+    def keep(dataset: Dataset, file: str, result: Result) -> None:
+        parts = {task: EVALUATIONS[task].stored(part, shipped) for task, part in _parts(result).items()}
+        images.append({"dataset": dataset, "file": file, "result": parts})
+
+    results = _record(predictor, tested, list(TASKS), keep)
+    for task, found in results.items():
+        ranked = TASKS[task].dataset == "classification" and found.trained and order is not None
+        results[task] = replace(found, **choices.get(task, {}), order=list(order or ()) if ranked else None)
+    return Evaluated(
+        metrics={
+            task: scores(found, resamples=settings.resamples, seed=settings.seed) for task, found in results.items()
+        },
+        plots={name: table for task in TASKS for name, table in EVALUATIONS[task].plots(results[task]).items()},
+        results=results,
+        predictions=Predictions(_describe(predictor, shipped), images),
+        choices=choices,
+    )
+
+
+def _record(
+    predictor: Predictor, sources: Mapping[Dataset, Source], tasks: Sequence[Task], keep: Any = None
+) -> dict[Task, Results]:
+    """Record the results of some tasks, without an image for those that the model does not have.
+
+    `keep` is called with the dataset, the file and the whole result of each image.
+    """
+    results: dict[Task, Results] = {}
+    for task in tasks:
+        source = sources[TASKS[task].dataset]
+        empty = Results(task, source.split, task in predictor.tasks, source.packed.classes, [])
+        results[task] = replace(empty, **_chosen(empty))
+    for dataset, source in sources.items():
+        own = [task for task in tasks if task in predictor.tasks and TASKS[task].dataset == dataset]
+        for described, result, truth in source.predict(predictor) if own else ():
+            for task in own:
+                record = EVALUATIONS[task].record(_parts(result)[task], truth, source.packed.classes)
+                results[task].images.append({**described, **record})
+            if keep is not None:
+                keep(dataset, described["file"], result)
+    return results
+
+
+def _chosen(results: Results) -> dict[str, Any]:
+    choose = EVALUATIONS[results.task].choose
+    return {} if choose is None else choose(results)
+
+
+def _parts(result: Result) -> dict[Task, Any]:
+    return {task: part for task, part in result.items() if task in TASKS}
+
+
+def _describe(predictor: Predictor, shipped: Thresholds) -> dict[str, Any]:
+    return {
+        "image_size": predictor.image_size,
+        "score_threshold": shipped.score,
+        "nms_threshold": shipped.nms,
+        "max_detections": shipped.max_detections,
+    }
+
+
+def _check(predictor: Predictor, sources: Mapping[Dataset, Source], order: Sequence[str] | None) -> None:
+    """Compare the model's classes with those of the data, and with the order."""
+    names: dict[Dataset, list[str]] = {
+        "detection": predictor.det_class_names,
+        "classification": predictor.cls_class_names,
+    }
+    for dataset, own in names.items():
+        packed = sources[dataset].packed
+        if dataset in predictor.tasks and own != packed.classes:
+            raise EvaluationError(
+                f"the model's {dataset} classes are {own}, those of {packed.folder} {packed.classes}; "
+                "train on these data first"
+            )
+    labels = names["classification"]
+    if order is not None and "classification" in predictor.tasks and sorted(order) != sorted(labels):
+        raise EvaluationError(
+            f"classification.order is {list(order)}, the model's states are {labels}; name each of them once, "
+            "or set it to null"
+        )

@@ -1,0 +1,39 @@
+"""The interface of a task's evaluation."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from panvision.decoding.decoder import Thresholds
+from panvision.evaluation.results import Results
+from panvision.scoring.scorer import Tally
+
+# Header and rows of a CSV file.
+Table = tuple[Sequence[str], Sequence[Sequence[object]]]
+
+
+def _nothing(results: Results) -> dict[str, Any]:
+    return {}
+
+
+class Evaluation(NamedTuple):
+    """A row of `EVALUATIONS`.
+
+    Attributes:
+        record: (the task's part of a result, truth as in `scoring.scorer.Scorer`, class names) → fields that the
+            results file keeps of the image.
+        tally: results → a function from weights to metrics.
+        choose: results of the validation split → fields of `Results` that are chosen there; without images, what holds
+            if nothing is chosen. None if there is nothing to choose.
+        unresampled: results → entries of the metrics file that are counted or chosen and so have no interval.
+        plots: results → tables that plots are drawn from, by file name without suffix.
+        stored: (the task's part of a result, shipped thresholds) → the JSON that predictions.json keeps of it.
+        smaller: metrics of which smaller values are better.
+    """
+
+    record: Callable[[Any, Any, Sequence[str]], dict[str, Any]]
+    tally: Callable[[Results], Tally]
+    choose: Callable[[Results], dict[str, Any]] | None = None
+    unresampled: Callable[[Results], dict[str, Any]] = _nothing
+    plots: Callable[[Results], dict[str, Table]] = _nothing
+    stored: Callable[[Any, Thresholds], Any] = lambda part, thresholds: part
+    smaller: frozenset[str] = frozenset()

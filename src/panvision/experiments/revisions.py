@@ -1,0 +1,86 @@
+"""Results and params of a git revision, a DVC experiment or the workspace; nothing is checked out."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from panvision.core.tasks import TASKS
+from panvision.evaluation.results import Results, parse_results, read_results
+from panvision.report.inputs import leaves
+
+WORKSPACE = "workspace"  # DVC's name of it
+FOLDER = "reports/results"
+LOCK = "dvc.lock"
+# Stages after the evaluation: their params change no metric.
+AFTERWARDS = ("export", "report")
+
+
+class RevisionError(ValueError):
+    """A revision without results; the message names it and the remedy."""
+
+
+def results_of(project: Path, rev: str) -> dict[str, Results]:
+    """Return every task's results at a revision.
+
+    Raises:
+        RevisionError: no such revision, or its results are missing.
+        ResultsError: its results are damaged or of another version.
+    """
+    if rev == WORKSPACE:
+        return {task: read_results(project / FOLDER / f"{task}.json") for task in TASKS}
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+
+    try:
+        files = DVCFileSystem(str(project), rev=rev)
+        known = {path.rsplit("/", 1)[-1] for path in files.ls(FOLDER, detail=False)} if files.isdir(FOLDER) else set()
+    except DvcException as error:
+        raise RevisionError(
+            f"{rev}: neither a git revision nor a DVC experiment of {project.resolve().name} ({error}); see `git log` "
+            "and `dvc exp list --all-commits`, fetch missing ones with `git fetch` or `dvc exp pull`"
+        ) from error
+    found: dict[str, Results] = {}
+    for task in TASKS:
+        name = f"{rev}:{FOLDER}/{task}.json"
+        if f"{task}.json" not in known:
+            raise RevisionError(
+                f"{name}: not in that revision, which has no per-image results; check it out, run `dvc repro evaluate` "
+                "with this version and commit"
+            )
+        try:
+            content = files.read_text(f"{FOLDER}/{task}.json", encoding="utf-8")
+        except (OSError, DvcException) as error:
+            raise RevisionError(
+                f"{name}: neither in the cache nor in a remote; run `dvc fetch --all-commits evaluate`, or push it "
+                "from the machine that made it with `dvc push` (an experiment: `dvc exp push`)"
+            ) from error
+        found[task] = parse_results(content, name)
+    return found
+
+
+def params_of(project: Path, rev: str) -> dict[str, Any] | None:
+    """Return the params that a revision's results were made with, by dotted key; None without a sound dvc.lock.
+
+    Args:
+        project: the repository's folder.
+        rev: an existing git revision or DVC experiment, or `workspace`.
+    """
+    import yaml
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+
+    try:
+        if rev == WORKSPACE:
+            text = (project / LOCK).read_text(encoding="utf-8")
+        else:
+            text = DVCFileSystem(str(project), rev=rev).read_text(LOCK, encoding="utf-8")
+        stages = yaml.safe_load(text)["stages"]
+        return {key: value for name in stages if name not in AFTERWARDS for key, value in _locked(stages[name])}
+    except (OSError, UnicodeDecodeError, DvcException, yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return None
+
+
+def _locked(stage: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the params of one stage."""
+    for values in stage.get("params", {}).values():
+        yield from ((".".join(path), value) for path, value in leaves(values))

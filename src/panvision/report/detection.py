@@ -1,0 +1,177 @@
+"""The section on boxes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from panvision.core.boxes import box_iou
+from panvision.evaluation.results import Results
+from panvision.report.charts import Chart, Point, Series, line_chart
+from panvision.report.inputs import ReportError, ordered, read_numbers, read_table
+from panvision.report.mistakes import (
+    FALSE_ALARM,
+    FOUND,
+    KINDS,
+    LOOSE_BOX,
+    MISSED,
+    TIGHT,
+    WRONG_CLASS,
+    Mistake,
+    Mistakes,
+    Verdict,
+)
+from panvision.report.section import CHOSEN, Section, ShownMetric
+
+# A box of the right class with this IoU touches the object at all.
+TOUCHES = 0.1
+# A caption names at most this number of boxes.
+MOST_NAMES = 8
+
+
+class _Box(NamedTuple):
+    """A predicted box: its number in the results, class name, score and edges."""
+
+    number: int
+    name: str
+    score: float
+    edges: list[float]
+
+
+def _boxes(image: Mapping[str, Any], names: Sequence[str]) -> list[_Box]:
+    found = image["found"]
+    columns = zip(found["labels"], found["scores"], found["boxes"], strict=True)
+    return [_Box(number, names[label], score, edges) for number, (label, score, edges) in enumerate(columns)]
+
+
+def verdict(image: Mapping[str, Any], results: Results, threshold: float) -> Verdict:
+    """Count the objects that a reported box found, and the boxes too many."""
+    truth, match = image["truth"]["labels"], image["found"]["match"]
+    reported = [box for box in _boxes(image, results.classes) if box.score >= threshold]
+    hits = sum(match[box.number] >= 0 for box in reported)
+    extra = len(reported) - hits
+    short = f"{hits} of {len(truth)} found" if truth else "no objects"
+    if extra:
+        short += f", {extra} too many"
+    true = _listed([results.classes[label] for label in truth])
+    return Verdict(short, hits == len(truth) and not extra, true, _listed([_scored(box) for box in reported]))
+
+
+def mistakes(image: Mapping[str, Any], results: Results, threshold: float) -> Mistakes | None:
+    """Find the mistakes of an image's boxes; the larger the sum of their weights, the worse."""
+    truth, found = image["truth"], image["found"]
+    boxes = _boxes(image, results.classes)
+    reported = [box for box in boxes if box.score >= threshold]
+    match = found["match"]
+    holder = {match[box.number]: box for box in boxes if match[box.number] >= 0}
+    spare = [box for box in reported if match[box.number] < 0]
+    wrong = []
+    for row, (edges, label) in enumerate(zip(truth["boxes"], truth["labels"], strict=True)):
+        own = holder.get(row)
+        if own is None or own.score < threshold:
+            wrong.append(_missing(results.classes[label], edges, own, spare, threshold))
+            continue
+        overlap = _iou(own.edges, edges)
+        if overlap < TIGHT:
+            weight = max(0.1, min(1.0, (TIGHT - overlap) / (TIGHT - FOUND)))
+            wrong.append(Mistake(LOOSE_BOX, f"{_scored(own)}: IoU {_floored(overlap)} with the object.", weight))
+    for box in spare:
+        again = found["iou"][box.number] >= FOUND
+        where = "where an object of this class has its box already" if again else "where there is none"
+        wrong.append(Mistake(FALSE_ALARM, f"{_scored(box)} {where}."))
+    wrong.sort(key=lambda mistake: (-mistake.weight, KINDS.index(mistake.kind)))
+    return Mistakes(image["file"], round(sum(mistake.weight for mistake in wrong), 6), wrong) if wrong else None
+
+
+def _missing(name: str, edges: list[float], faint: _Box | None, spare: list[_Box], threshold: float) -> Mistake:
+    """Explain an object without a box. A box that explains it leaves `spare`, because it is not a false alarm."""
+    overlaps = sorted(((_iou(box.edges, edges), box) for box in spare), key=lambda pair: (-pair[0], pair[1].number))
+    for overlap, box in overlaps:
+        # A box of its class with a larger overlap would be its match.
+        if box.name == name and overlap >= TOUCHES:
+            spare.remove(box)
+            return Mistake(LOOSE_BOX, f"{_scored(box)}: IoU {_floored(overlap)} with the object, too little to count.")
+        if overlap >= FOUND:
+            spare.remove(box)
+            return Mistake(WRONG_CLASS, f"The {name} is called {_scored(box)}, IoU {overlap:.2f}.")
+    if faint is not None:
+        return Mistake(MISSED, f"The {name} is missed: its box scores {faint.score:.2f}, below {threshold:g}.")
+    return Mistake(MISSED, f"The {name} is missed.")
+
+
+def _iou(one: Sequence[float], other: Sequence[float]) -> float:
+    return float(box_iou(one, other)[0, 0])
+
+
+def _scored(box: _Box) -> str:
+    return f"{box.name} {box.score:.2f}"
+
+
+def _floored(overlap: float) -> str:
+    """Two decimals, rounded down: a value below a limit does not look like the limit."""
+    return f"{math.floor(overlap * 100) / 100:.2f}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and the number of others: an untrained model may predict a hundred boxes."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def plots(folder: Path, metrics: Mapping[str, float | None], results: Results) -> dict[str, Any]:
+    """Read precision over recall."""
+    areas = {key.removeprefix("ap50."): value for key, value in metrics.items() if key.startswith("ap50.")}
+    return {"precision_recall": read_precision_recall(folder / "precision_recall.csv", areas, results.classes)}
+
+
+def read_precision_recall(path: Path, areas: Mapping[str, float | None], names: Sequence[str]) -> Chart:
+    """Draw precision over recall, a line per class that has one, in the colour of its boxes and with its AP.
+
+    Args:
+        path: precision_recall.csv.
+        areas: average precision of each class.
+        names: the classes by index; other classes of the file follow.
+
+    Raises:
+        ReportError: the file is missing or damaged.
+    """
+    points: dict[str, list[Point]] = {}
+    numbers = read_numbers(path, ("recall", "precision"))
+    for row, cells in zip(numbers, read_table(path, ("class",)), strict=True):
+        if row["recall"] is None:
+            raise ReportError(f"{path}: {cells['class']}: a recall is missing; run `dvc repro` again")
+        points.setdefault(cells["class"], []).append((row["recall"], row["precision"]))
+    series = [
+        Series(name, [points[name]], note="" if (area := areas.get(name)) is None else f"AP {area:.3f}", color=color)
+        for color, name in enumerate(ordered(names, points))
+        if name in points
+    ]
+    return line_chart("Precision over recall at IoU 0.5", series, x_label="recall", y_range=(0.0, 1.0))
+
+
+SECTION = Section(
+    intro="Which objects are over the pan: boxes, scored by COCO's average precision on {images}.",
+    metrics=(
+        ShownMetric("map50"),
+        ShownMetric("map50_95"),
+        ShownMetric("map_small", "mAP, small objects", optional=True),
+        ShownMetric("map_medium", "mAP, medium objects", optional=True),
+        ShownMetric("map_large", "mAP, large objects", optional=True),
+        ShownMetric("macro_f1", "F1, mean over classes"),
+    ),
+    verdict=verdict,
+    mistakes=mistakes,
+    class_metrics=(
+        ShownMetric("ap50", "AP@0.5"),
+        ShownMetric("precision", "precision"),
+        ShownMetric("recall", "recall"),
+        ShownMetric("f1", "F1"),
+        ShownMetric(CHOSEN, "threshold"),
+    ),
+    remark="Precision, recall and F1 are at IoU 0.5 and count boxes from their class's threshold on, which was chosen "
+    "on the validation split.",
+    facts="Objects",
+    color=2,
+    template="detection.html.jinja",
+    plots=plots,
+)

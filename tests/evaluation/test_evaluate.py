@@ -1,0 +1,256 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from panvision.core.files import write_json, write_rows
+from panvision.core.tasks import TASKS
+from panvision.dataset.packed import PackedError
+from panvision.evaluation.evaluate import EvaluationError
+from panvision.evaluation.results import decode_mask, read_predictions
+from panvision.inference.predictor import Predictor
+from panvision.photos.pixels import ImageError
+from tests.evaluation.world import BOX, HEIGHT, WIDTH, World, right_half
+from tests.tiny import STATE_NAMES, SUBSETS, ColourBackend, PartBackend, picture
+
+
+def values(metrics) -> list:
+    """Every value of a metrics file."""
+    return [each for value in metrics.values() for each in (values(value) if isinstance(value, dict) else [value])]
+
+
+def shape(metrics) -> dict:
+    """Keys of a metrics file, intervals without their ends."""
+    return {key: shape(value) if isinstance(value, dict) and key != "ci95" else None for key, value in metrics.items()}
+
+
+@pytest.fixture
+def world(tmp_path) -> World:
+    """Images on which ColourBackend is always right."""
+    world = World(tmp_path)
+    world.add("segmentation", [(picture(WIDTH, HEIGHT), right_half())] * 3)
+    world.add("detection", [(picture(WIDTH, HEIGHT, box=BOX), [(*BOX, 1)]), (picture(WIDTH, HEIGHT), [])])
+    world.add(
+        "classification",
+        [(picture(WIDTH, HEIGHT, colour=(120, 0, 0)), "browned"), (picture(WIDTH, HEIGHT), "frozen")],
+    )
+    return world
+
+
+def test_evaluate_a_right_model_scores_one(world) -> None:
+    found = world.evaluate()
+    assert found.metrics["segmentation"]["images"] == 3
+    assert found.metrics["segmentation"]["miou"] > 0.98  # the edge is between two of the model's pixels
+    assert found.metrics["detection"].items() >= {"images": 2, "map50": 1.0, "map50_95": 1.0}.items()
+    assert found.metrics["detection"]["ap50"] == {"lid": None, "stirrer": 1.0}
+    assert found.metrics["classification"].items() >= {"images": 2, "accuracy": 1.0, "balanced_accuracy": 1.0}.items()
+    assert found.metrics["classification"]["recall"] == {"browned": 1.0, "fresh": None, "frozen": 1.0}
+
+
+def test_evaluate_masks_at_their_own_size(tmp_path, world) -> None:
+    wide = np.concatenate([picture(WIDTH, HEIGHT)] * 2)
+    tall_mask = np.concatenate([right_half()] * 2)
+    tall_mask[:] = 255
+    world.add("segmentation", [(picture(WIDTH, HEIGHT), right_half()), (wide, tall_mask)])
+    found = world.evaluate().metrics["segmentation"]
+    # Found: half of each. True: half of the first (H·W/2 pixels) and all of the second (2·H·W pixels).
+    assert found["iou"]["pan"] == pytest.approx(1.5 / 2.5, abs=0.02)
+
+
+def test_evaluate_boxes_down_to_min_score(world) -> None:
+    faint = ColourBackend(box_logit=-4.0)  # a score of 0.13, below the model's own threshold
+    assert world.evaluate(faint).metrics["detection"]["map50"] == 1.0
+    assert world.evaluate(faint, min_score=0.2).metrics["detection"]["map50"] == 0.0
+
+
+def test_evaluate_boxes_in_image_pixels(world) -> None:
+    world.add("detection", [(picture(WIDTH, HEIGHT, box=BOX), [(*(side / 2 for side in BOX), 1)])])
+    assert world.evaluate().metrics["detection"]["map50"] == 0.0
+
+
+def test_evaluate_plots_name_the_classes(world) -> None:
+    world.add(
+        "classification",
+        [(picture(WIDTH, HEIGHT, colour=(120, 0, 0)), "frozen"), (picture(WIDTH, HEIGHT), "frozen")],
+    )
+    found = world.evaluate()
+    assert found.plots["confusion"][1] == [("frozen", "browned"), ("frozen", "frozen")]
+    assert found.metrics["classification"]["recall"] == {"browned": None, "fresh": None, "frozen": 0.5}
+    assert found.plots["precision_recall"][1][0] == ("stirrer", 0.0, 1.0)
+    assert len(found.plots["precision_recall"][1]) == 101
+
+
+def test_evaluate_empty_split_is_null(world, tmp_path) -> None:
+    world.split_rows = [(*row[:3], "train") for row in world.split_rows]
+    write_rows(world.splits, ("task", "file", "group", "split"), world.split_rows)
+    world.evaluate().write(tmp_path / "metrics", tmp_path / "plots", tmp_path / "results")
+    for task in TASKS:
+        metrics = json.loads((tmp_path / "metrics" / f"{task}.json").read_text())
+        assert metrics.pop("images") == 0 and metrics.pop("boundary_images", 0) == 0
+        assert set(values(metrics)) == {None}
+    assert (tmp_path / "plots" / "confusion.csv").read_text() == "actual,predicted\n"
+    assert (tmp_path / "plots" / "precision_recall.csv").read_text() == "class,recall,precision\n"
+
+
+@pytest.mark.parametrize("tasks", SUBSETS)
+def test_evaluate_metrics_of_absent_tasks_are_null(world, tmp_path, tasks) -> None:
+    whole, found = world.evaluate(), world.evaluate(PartBackend(*tasks))
+    for task in TASKS:
+        if task in tasks:
+            assert found.metrics[task] == whole.metrics[task]
+        else:
+            assert set(values(found.metrics[task])) == {None}
+            assert shape(found.metrics[task]) == shape(whole.metrics[task])
+    assert bool(found.plots["precision_recall"][1]) == ("detection" in tasks)
+    assert bool(found.plots["confusion"][1]) == ("classification" in tasks)
+    found.write(tmp_path / "metrics", tmp_path / "plots", tmp_path / "results")
+    assert [len(list((tmp_path / name).iterdir())) for name in ("metrics", "plots", "results")] == [3, 3, 4]
+
+
+def test_evaluate_ignores_classes_of_absent_tasks(world) -> None:
+    write_json(world.prepared / "detection" / "classes.json", {"classes": ["stirrer", "lid"]})
+    assert world.evaluate(PartBackend("classification")).metrics["classification"]["accuracy"] == 1.0
+
+
+def test_evaluate_scores_the_test_split_only(world) -> None:
+    world.split_rows[0] = (*world.split_rows[0][:3], "train")
+    write_rows(world.splits, ("task", "file", "group", "split"), world.split_rows)
+    assert world.evaluate().metrics["segmentation"]["images"] == 2
+
+
+def test_evaluate_writes_the_same_bytes(world, tmp_path) -> None:
+    for run in ("one", "two"):
+        world.evaluate().write(tmp_path / run, tmp_path / run, tmp_path / run / "results")
+    names = sorted(path.relative_to(tmp_path / "one").as_posix() for path in (tmp_path / "one").rglob("*.*"))
+    assert names == [
+        "classification.json",
+        "confusion.csv",
+        "detection.json",
+        "precision_recall.csv",
+        "reliability.csv",
+        *(f"results/{name}.json" for name in sorted((*TASKS, "predictions"))),
+        "segmentation.json",
+    ]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    with (tmp_path / "one" / "confusion.csv").open() as stream:
+        assert next(iter(csv.DictReader(stream))) == {"actual": "browned", "predicted": "browned"}
+
+
+def test_evaluate_predicts_in_batches(world) -> None:
+    backend = ColourBackend()
+    world.evaluate(backend, batch_size=2)
+    assert backend.batches == [2, 1, 2, 2]
+
+
+def test_evaluate_batch_size_changes_nothing(world) -> None:
+    assert world.evaluate(batch_size=1) == world.evaluate(batch_size=8)
+
+
+def test_evaluate_refuses_other_classes(world) -> None:
+    write_json(world.prepared / "detection" / "classes.json", {"classes": ["stirrer", "lid"]})
+    with pytest.raises(EvaluationError, match="detection classes"):
+        world.evaluate()
+
+
+def test_evaluate_refuses_changed_raw_data(world) -> None:
+    Image.fromarray(picture(50, 50)).save(world.raw / "detection" / "images" / "00.png")
+    with pytest.raises(PackedError, match=r"00\.png: 50x50 pixels, but 128x96"):
+        world.evaluate()
+
+
+def test_evaluate_names_missing_inputs(world) -> None:
+    (world.raw / "classification" / "images" / "01.png").unlink()
+    with pytest.raises(ImageError, match=r"01\.png: no such file"):
+        world.evaluate()
+    world.splits.unlink()
+    with pytest.raises(PackedError, match=r"splits\.csv"):
+        world.evaluate()
+
+
+def test_evaluate_respects_max_pixels(world) -> None:
+    world.data = world.data.model_copy(update={"max_pixels": 5000})
+    with pytest.raises(ImageError, match="max_pixels"):
+        world.evaluate()
+
+
+def test_evaluate_chooses_on_the_validation_split(world) -> None:
+    faint = ColourBackend(box_logit=1.0)  # boxes score 0.85
+    samples = [(picture(WIDTH, HEIGHT, box=BOX), [(*BOX, 1)])] * 3
+    world.add("detection", samples, val=1)
+    labels = [(picture(WIDTH, HEIGHT, colour=(120, 0, 0)), "browned"), (picture(WIDTH, HEIGHT), "frozen")] * 2
+    world.add("classification", labels, val=2)
+    found = world.evaluate(faint)
+    assert found.metrics["detection"]["threshold"]["lid"] is None
+    assert 0.3 < found.metrics["detection"]["threshold"]["stirrer"] < 0.85
+    assert found.metrics["detection"]["f1"] == {"lid": None, "stirrer": 1.0}
+    assert found.metrics["classification"]["temperature"] == pytest.approx(0.2, abs=1e-5)  # never wrong
+    # Other test labels do not change the choices.
+    world.add("detection", [(pixels, []) for pixels, _ in samples[:2]] + samples[2:], val=1)
+    world.add("classification", [(pixels, "fresh") for pixels, _ in labels[:2]] + labels[2:], val=2)
+    other = world.evaluate(faint)
+    assert other.choices == found.choices
+    assert other.metrics["classification"]["accuracy"] == 0.0
+    assert other.metrics["detection"]["precision"]["stirrer"] == 0.0
+
+
+def test_evaluate_with_choices_skips_validation(world) -> None:
+    world.add("classification", [(picture(WIDTH, HEIGHT), "frozen")] * 3, val=2)
+    first = world.evaluate()
+    backend = ColourBackend()
+    second = world.evaluate(backend, choices=first.choices)
+    assert second == first
+    assert sum(backend.batches) == 3 + 2 + 1
+
+
+def test_evaluate_order_of_class_labels(world) -> None:
+    assert world.evaluate().metrics["classification"]["mae_states"] is None
+    world.add(
+        "classification", [(picture(WIDTH, HEIGHT), state) for state in STATE_NAMES]
+    )  # all are predicted as frozen
+    found = world.evaluate(order=("fresh", "browned", "frozen"))
+    assert found.metrics["classification"]["mae_states"] == pytest.approx((2 + 1 + 0) / 3)
+    assert found.metrics["classification"]["quadratic_kappa"] == 0.0
+    assert found.results["classification"].order == ["fresh", "browned", "frozen"]
+
+
+@pytest.mark.parametrize("order", [("fresh", "frozen"), ("fresh", "frozen", "burnt")])
+def test_evaluate_refuses_another_order_at_once(world, order) -> None:
+    backend = ColourBackend()
+    with pytest.raises(EvaluationError, match=r"classification\.order is .*or set it to null"):
+        world.evaluate(backend, order=order)
+    assert not backend.batches
+    assert world.evaluate(PartBackend("detection"), order=order).metrics["classification"]["images"] is None
+
+
+def test_evaluate_resamples_groups_together(world) -> None:
+    world.add("classification", [(picture(WIDTH, HEIGHT), state) for state in ("frozen", "fresh") * 3])
+    apart = world.evaluate(resamples=200).metrics["classification"]["ci95"]["accuracy"]
+    assert apart["low"] < 0.5 < apart["high"]
+    # In each group one image is right and one wrong.
+    world.split_rows = [
+        (task, file, f"{task}{row // 2}", split) for row, (task, file, _, split) in enumerate(world.split_rows)
+    ]
+    write_rows(world.splits, ("task", "file", "group", "split"), world.split_rows)
+    ranges = world.evaluate(resamples=200).metrics["classification"]["ci95"]
+    assert {image["group"] for image in world.evaluate().results["classification"].images} == {
+        group for task, _, group, _ in world.split_rows if task == "classification"
+    }
+    assert ranges["accuracy"]["high"] - ranges["accuracy"]["low"] < apart["high"] - apart["low"]
+
+
+def test_predictions_are_what_the_model_reports(world, tmp_path):
+    faint = ColourBackend(box_logit=-4.0)  # a score of 0.13, below the model's own threshold
+    found = world.evaluate(faint, min_score=0.1)
+    assert not any(image["result"]["detection"]["boxes"] for image in found.predictions.images)
+    assert len(found.results["detection"].images[0]["found"]["boxes"]) == 1
+    world.evaluate().predictions.write(tmp_path / "predictions.json")
+    read = read_predictions(tmp_path / "predictions.json")
+    assert read.model == {"image_size": 64, "score_threshold": 0.3, "nms_threshold": 0.5, "max_detections": 100}
+    assert [image["dataset"] for image in read.images[2:4]] == ["segmentation", "detection"]
+    shown = Predictor(ColourBackend()).predict(world.raw / "detection/images/00.png")
+    stored = read.images[3]["result"]
+    assert (decode_mask(stored["segmentation"]["mask"]) == shown["segmentation"]["mask"]).all()
+    assert stored["detection"] == shown["detection"] and stored["classification"] == shown["classification"]
