@@ -82,7 +82,7 @@ def test_a_large_group_that_leaves_train_little_is_told():
             side = assignment.splits[0]
             assert (found[0].file, found[0].severity) == ("detection", "warning")
             assert found[0].reason == (
-                f"train gets {held} of the 60 images that are dealt out, {held / 60:.1%} instead of 70%; the largest "
+                f"train gets {held} of 60 images, {held / 60:.1%} instead of 70%; the largest "
                 f"group elsewhere, that of detection/0000, takes 40 of them to {side}"
             )
             pins = {("detection", entry.file): side for entry in entries[:40]}
@@ -240,7 +240,7 @@ def test_folds_pool_the_users_own_splits(method):
 @both
 def test_folds_refuse_pins(method):
     entries = some("detection", 30)
-    with pytest.raises(IngestError, match=r"data/pins\.csv: pins 1 images.*split\.folds is 3.*only the header"):
+    with pytest.raises(IngestError, match=r"data/pins\.csv: pins 1 images.*split\.folds 3.*only the header"):
         split(entries, method=method, folds=3, pins={("detection", "0001"): "test"})
 
 

@@ -1,1 +1,1 @@
-"""Train, val and test, or folds, over all three sets at once."""
+"""Train, val and test, or folds, over all datasets at once."""

@@ -1,7 +1,7 @@
-"""Train, val and test over all three sets at once: no photo on two sides, and old images stay where they are."""
+"""The split over all datasets at once: no photo on two sides, and old images stay where they are."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from panvision.dataset.packed import SPLITS, Split
@@ -19,17 +19,19 @@ from panvision.validate.splits.units import (
     Places,
     Unit,
     choices_of,
+    features_of,
     make_units,
-    number_features,
 )
 
-# Of fewer images chance alone often leaves less than half of its share to train.
+# With fewer images chance alone often leaves less than half of its share to train.
 _ENOUGH_IMAGES = 10
+
+Choices = Sequence[tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The split of each entry, and what is wrong with it."""
+    """The split of each entry, and its problems."""
 
     splits: list[str]
     problems: list[Problem]
@@ -38,43 +40,41 @@ class Assignment:
 def assign_splits(entries: Sequence[Entry], groups: Sequence[str], settings: SplitSettings, pins: Pins) -> Assignment:
     """Give each image `train`, `val` or `test`, whole groups at a time.
 
-    Users' own splits stand: a set that has all three keeps them; one that lacks val or test has it taken out of
-    train. Images linked to a user's split follow it, and groups that the users' splits tear apart are reported.
-    Pinned images stay where the pin says, unless their own folder says otherwise, and their groups with them.
-    The rest is dealt out by `settings.method`.
+    Users' own splits are kept: a dataset with all three keeps them; from one that lacks val or test it is taken out of
+    train. Images linked to a user's split follow it, and groups that the users' splits tear apart are reported. Pinned
+    images stay where the pin says, unless their own folder says otherwise, and their groups with them. The rest is
+    assigned by `settings.method`.
 
-    With k folds everything is dealt out to k folds instead, the users' own splits pooled: over `fold` = 0 … k - 1
-    each image is in the test split once and in the validation split once.
+    With k folds everything is assigned to k folds instead, the users' own splits pooled: over `fold` = 0 … k - 1 each
+    image is in the test split once and in the validation split once.
 
     Args:
-        entries: all images of all sets.
+        entries: all images of all datasets.
         groups: the group of each.
         settings: wished shares, seed and method.
-        pins: the split of images by task and file.
+        pins: the split of images by dataset and file.
 
     Returns:
-        The splits, and the problems; a set of which a split stays empty is one of them (`split_empty`, an error).
+        The splits, and the problems; an empty split of a dataset is one of them (`split_empty`, an error).
 
     Raises:
         IngestError: both pins and folds are given.
     """
     places = Places.of(settings)
     pins = follow_exports(entries, pins)
-    if settings.folds:
-        if pins:
-            raise IngestError(
-                f"{settings.pins}: pins {len(pins)} images, and split.folds is {settings.folds}: in k-fold every image "
-                "is tested once, pinned or not; set split.folds to 0, or leave only the header in the pins"
-            )
-        choices = [tuple(range(settings.folds))] * len(entries)
-    else:
-        choices = choices_of(entries, groups, pins)
-    numbers = number_features(entries)
-    units = make_units(entries, groups, choices, numbers=numbers, seed=settings.seed)
+    if settings.folds and pins:
+        raise IngestError(
+            f"{settings.pins}: pins {len(pins)} images, but with split.folds {settings.folds} every image is tested once; "
+            "set split.folds to 0, or leave only the header in the pins"
+        )
+    folds: Choices = [tuple(range(settings.folds))] * len(entries)
+    choices = folds if settings.folds else choices_of(entries, groups, pins)
+    units = make_units(entries, groups, choices, settings.seed)
+    moves: list[Move] = []
     if settings.method == "stable":
-        where, moves = deal_by_hash(units, numbers, places)
+        where, moves = deal_by_hash(units, places)
     else:
-        where, moves = deal_evenly(units, entries, numbers, places), []
+        where = deal_evenly(units, entries, places)
     splits = [""] * len(entries)
     for unit, place in zip(units, where, strict=True):
         for row in unit.rows:
@@ -92,7 +92,6 @@ def assign_splits(entries: Sequence[Entry], groups: Sequence[str], settings: Spl
 
 
 def _split(place: int, settings: SplitSettings) -> Split:
-    """The split that a place stands for."""
     if not settings.folds:
         return SPLITS[place]
     return {0: SPLITS[2], 1: SPLITS[1]}.get((place - settings.fold) % settings.folds, SPLITS[0])
@@ -100,29 +99,26 @@ def _split(place: int, settings: SplitSettings) -> Split:
 
 def _topped_up(move: Move, unit: Unit, entries: Sequence[Entry], places: Places) -> Problem:
     task, trait = move.feature
-    rows = [row for row in unit.rows if entries[row].task == task and trait in (WHOLE, *entries[row].traits)]
+    first = next(row for row in unit.rows if move.feature in features_of(entries[row]))
     others = f" with {len(unit.rows) - 1} more of its group" if len(unit.rows) > 1 else ""
     lack = f"no image of {task}" if trait == WHOLE else f"no {trait!r}"
     source, target = places.names[move.source], places.names[move.target]
-    return problem(
-        "split_topped_up", entries[rows[0]].name, f"goes to {target} instead of {source}{others}: {target} had {lack}"
-    )
+    reason = f"goes to {target} instead of {source}{others}: {target} had {lack}"
+    return problem("split_topped_up", entries[first].name, reason)
+
+
+def _rows_by_task(entries: Sequence[Entry]) -> list[tuple[str, list[int]]]:
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, entry in enumerate(entries):
+        rows[entry.task].append(row)
+    return sorted(rows.items())
 
 
 def _empty_splits(
-    entries: Sequence[Entry],
-    groups: Sequence[str],
-    splits: Sequence[str],
-    choices: Sequence[tuple[int, ...]],
-    *,
-    folds: int,
-) -> list[Problem]:
-    """Sets of which a split holds nothing."""
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, entry in enumerate(entries):
-        rows_of[entry.task].append(row)
-    problems: list[Problem] = []
-    for task, rows in sorted(rows_of.items()):
+    entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str], choices: Choices, *, folds: int
+) -> Iterator[Problem]:
+    """Find datasets with an empty split."""
+    for task, rows in _rows_by_task(entries):
         present = {splits[row] for row in rows}
         lacking = [split for split in SPLITS if split not in present]
         if lacking:
@@ -130,34 +126,19 @@ def _empty_splits(
             bound = sum(len(choices[row]) == 1 for row in rows)
             fixed = f", {bound} of them bound by their folders, pins or links to such" if bound else ""
             fixed += f", for {folds} folds" if folds else ""
-            problems.append(
-                problem(
-                    "split_empty",
-                    task,
-                    f"nothing is left for {' and '.join(lacking)}: {size} of the same photos{fixed}",
-                )
-            )
-    return problems
+            reason = f"nothing is left for {' and '.join(lacking)}: {size} of the same photos{fixed}"
+            yield problem("split_empty", task, reason)
 
 
 def _starved(
-    entries: Sequence[Entry],
-    groups: Sequence[str],
-    splits: Sequence[str],
-    choices: Sequence[tuple[int, ...]],
-    *,
-    wished: float,
-) -> list[Problem]:
-    """Sets of which train got less than half of its share, as where chance sends a large group elsewhere.
+    entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str], choices: Choices, *, wished: float
+) -> Iterator[Problem]:
+    """Find datasets of which train got less than half of its share, for example because a large group is elsewhere.
 
-    Only images count that neither folders nor pins hold in one split.
+    Only images count that neither folders nor pins keep in one split.
     """
-    dealt: dict[str, list[int]] = defaultdict(list)
-    for row, entry in enumerate(entries):
-        if len(choices[row]) > 1:
-            dealt[entry.task].append(row)
-    problems: list[Problem] = []
-    for task, rows in sorted(dealt.items()):
+    for task, members in _rows_by_task(entries):
+        rows = [row for row in members if len(choices[row]) > 1]
         elsewhere = [row for row in rows if splits[row] != "train"]
         held = len(rows) - len(elsewhere)
         if len(rows) < _ENOUGH_IMAGES or not 0 < held < wished / 2 * len(rows):
@@ -165,60 +146,46 @@ def _starved(
         sizes = Counter((groups[row], splits[row]) for row in elsewhere)
         (largest, place), size = min(sizes.items(), key=lambda found: (-found[1], found[0]))
         reason = (
-            f"train gets {held} of the {len(rows)} images that are dealt out, {held / len(rows):.1%} instead of "
-            f"{wished:.0%}; the largest group elsewhere, that of {largest}, takes {size} of them to {place}"
+            f"train gets {held} of {len(rows)} images, {held / len(rows):.1%} instead of {wished:.0%}; the largest "
+            f"group elsewhere, that of {largest}, takes {size} of them to {place}"
         )
-        problems.append(problem("split_uneven", task, reason))
-    return problems
+        yield problem("split_uneven", task, reason)
 
 
-def _absent_classes(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str]) -> list[Problem]:
-    """Classes without an image in some split, where the set has images."""
+def _absent_classes(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str]) -> Iterator[Problem]:
+    """Find classes without an image in some split that has images of the dataset."""
     present: dict[Feature, Counter[str]] = defaultdict(Counter)
     groups_of: dict[Feature, set[str]] = defaultdict(set)
     for entry, group, split in zip(entries, groups, splits, strict=True):
-        for trait in (WHOLE, *entry.traits):
-            present[entry.task, trait][split] += 1
-            groups_of[entry.task, trait].add(group)
-    return [
-        problem("class_absent", task, f"{trait!r}, with {size}, has none in {split}")
-        for (task, trait), counts in sorted(present.items())
-        if trait not in (WHOLE, "")
-        for size in [f"{_count(counts.total(), 'image')} in {_count(len(groups_of[task, trait]), 'group')}"]
-        for split in SPLITS
-        if counts[split] == 0 and present[task, WHOLE][split]
-    ]
+        for feature in features_of(entry):
+            present[feature][split] += 1
+            groups_of[feature].add(group)
+    for (task, trait), counts in sorted(present.items()):
+        size = f"{_count(counts.total(), 'image')} in {_count(len(groups_of[task, trait]), 'group')}"
+        for split in SPLITS if trait not in (WHOLE, "") else ():
+            if counts[split] == 0 and present[task, WHOLE][split]:
+                yield problem("class_absent", task, f"{trait!r}, with {size}, has none in {split}")
 
 
-def _leaks(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str]) -> list[Problem]:
-    """Groups on two sides, which only the users' own splits can cause."""
+def _leaks(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str]) -> Iterator[Problem]:
+    """Find groups on two sides, which only the users' own splits can cause."""
     sides: dict[str, dict[str, str]] = defaultdict(dict)
     for entry, group, split in zip(entries, groups, splits, strict=True):
-        first = sides[group].setdefault(split, entry.name)
-        sides[group][split] = min(first, entry.name)
-    problems: list[Problem] = []
+        sides[group][split] = min(sides[group].get(split, entry.name), entry.name)
     for found in sides.values():
         if len(found) > 1:
             shown = ", ".join(f"{found[split]} in {split}" for split in SPLITS if split in found)
-            problems.append(problem("split_leak", min(found.values()), f"the same photo on two sides: {shown}"))
-    return problems
+            yield problem("split_leak", min(found.values()), f"the same photo on two sides: {shown}")
 
 
-def _pooled(entries: Sequence[Entry], settings: SplitSettings) -> list[Problem]:
-    """Sets whose own splits the folds do not follow."""
-    own: Mapping[str, Counter[str]] = defaultdict(Counter)
-    for entry in entries:
-        if entry.split:
-            own[entry.task][entry.split] += 1
-    return [
-        problem(
-            "own_split_pooled",
-            task,
-            f"has {', '.join(f'{counts[split]} {split}' for split in SPLITS if counts[split])} images by its folders, "
-            f"which are dealt out to {settings.folds} folds together",
-        )
-        for task, counts in sorted(own.items())
-    ]
+def _pooled(entries: Sequence[Entry], settings: SplitSettings) -> Iterator[Problem]:
+    """Find datasets whose own splits the folds ignore."""
+    for task, rows in _rows_by_task(entries):
+        counts = Counter(entries[row].split for row in rows)
+        given = ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
+        if given:
+            reason = f"has {given} images by its folders, which are pooled for {settings.folds} folds"
+            yield problem("own_split_pooled", task, reason)
 
 
 def _count(number: int, noun: str) -> str:

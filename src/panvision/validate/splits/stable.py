@@ -1,4 +1,4 @@
-"""Dealing groups out by their own hashes, so that an image stays where it is when others come."""
+"""Assignment of groups by their own hashes, so that an image stays in its split when others are added."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -9,8 +9,10 @@ from itertools import accumulate
 from panvision.dataset.packed import SPLITS
 from panvision.validate.splits.units import TEST, TRAIN, VAL, WHOLE, Feature, Places, Unit
 
-# A class of so many groups is given an image in val and in test.
+# A class with this many groups gets an image in val and in test.
 _ENOUGH_GROUPS = 3
+
+Spans = Mapping[int, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Move:
     Attributes:
         unit: its number.
         source, target: the places.
-        feature: the set or class that lacked an image in `target`.
+        feature: the dataset or class that lacked an image in `target`.
     """
 
     unit: int
@@ -29,71 +31,52 @@ class Move:
     feature: Feature
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """Places that are topped up together; only a class of `fewest` groups has a claim to them.
+def deal_by_hash(units: Sequence[Unit], places: Places) -> tuple[list[int], list[Move]]:
+    """Return the place of each unit, and the units that are not where their draw alone would put them.
 
-    `first`: these come before all others, which may be emptied for them and are topped up later.
-    """
+    A unit goes to the place whose interval of [0, 1) contains its draw. The intervals of the places it may go to have
+    lengths in proportion to their shares. Other units have no influence, so shares are met on average only.
 
-    places: tuple[int, ...]
-    fewest: int
-    first: bool = False
-
-
-def deal_by_hash(units: Sequence[Unit], numbers: Mapping[Feature, int], places: Places) -> tuple[list[int], list[Move]]:
-    """The place of each unit, and those that are not where their draw alone would put them.
-
-    A unit goes to the place whose interval of [0, 1) its draw falls into; the intervals of the places it may go to
-    have lengths in proportion to their shares. Other units play no part in this, so the shares of a set or class are
-    met only as well as chance meets them: whatever meets them better has to know the units dealt out before.
-
-    The one correction: a set without any image in a place is topped up, and so is a class that lacks one in train, or
-    one of three groups or more that lacks one in val or test (of k folds: a class is in as many folds as it has groups,
-    if it can be). Each time one unit is moved, none that would empty another place of a set or class if there is a
-    choice (but train comes first), then the one that fills most gaps, from where there are most beyond the share, with
-    the draw nearest to the interval.
+    One correction: a dataset without any image in a place is topped up. So is a class that lacks one in train, or a
+    class of three groups or more that lacks one in val or test (with k folds: a class is in as many folds as it has
+    groups, if possible). Each time one unit is moved. It must not empty another place of a dataset or class if there is
+    a choice (but train comes first). Then the one counts that fills most gaps, from where there are most beyond the
+    share, with the draw nearest to the interval.
 
     Args:
         units: in the order of their draws.
-        numbers: the number of each feature.
-        places: what the units are dealt out to.
+        places: the splits or folds.
     """
     spans = {choices: _spans(choices, places) for choices in {unit.choices for unit in units}}
     drawn = [_drawn(unit, spans[unit.choices]) for unit in units]
-    top_up = _TopUp(units, numbers, places, spans, drawn)
+    top_up = _TopUp(units, places, spans, drawn)
     if places.names == SPLITS:
-        stages = [_Stage((TRAIN,), 1, first=True), _Stage((TEST,), _ENOUGH_GROUPS), _Stage((VAL,), _ENOUGH_GROUPS)]
+        for place, fewest in ((TRAIN, 1), (TEST, _ENOUGH_GROUPS), (VAL, _ENOUGH_GROUPS)):
+            top_up.run((place,), fewest, first=place == TRAIN)
     else:
-        stages = [_Stage(tuple(range(len(places.names))), 1)]
-    for stage in stages:
-        top_up.run(stage)
-    features = list(numbers)
+        top_up.run(tuple(range(len(places.names))), 1, first=False)
     moves = [
-        Move(unit, drawn[unit], top_up.where[unit], features[feature])
+        Move(unit, drawn[unit], top_up.where[unit], feature)
         for unit, feature in sorted(top_up.reasons.items())
         if top_up.where[unit] != drawn[unit]
     ]
     return top_up.where, moves
 
 
-_Span = tuple[float, float]
-
-
-def _spans(choices: tuple[int, ...], places: Places) -> dict[int, _Span]:
-    """The interval of each choice, in the order of the line."""
+def _spans(choices: tuple[int, ...], places: Places) -> Spans:
+    """Return the interval of each choice, in the order of the line."""
     order = [place for place in places.line if place in choices]
     ends = list(accumulate(places.shares[place] for place in order))
     edges = [0.0, *(end / ends[-1] for end in ends[:-1]), 1.0]
     return {place: (edges[number], edges[number + 1]) for number, place in enumerate(order)}
 
 
-def _drawn(unit: Unit, spans: Mapping[int, _Span]) -> int:
+def _drawn(unit: Unit, spans: Spans) -> int:
     return list(spans)[bisect_right([low for low, _ in spans.values()], unit.draw) - 1]
 
 
 class _TopUp:
-    """Moves single units to places that lack a set or a class.
+    """Moves single units to places that lack a dataset or a class.
 
     Attributes:
         where: the place of each unit.
@@ -101,64 +84,66 @@ class _TopUp:
     """
 
     def __init__(
-        self,
-        units: Sequence[Unit],
-        numbers: Mapping[Feature, int],
-        places: Places,
-        spans: Mapping[tuple[int, ...], Mapping[int, _Span]],
-        drawn: Sequence[int],
+        self, units: Sequence[Unit], places: Places, spans: Mapping[tuple[int, ...], Spans], drawn: Sequence[int]
     ) -> None:
         self.where = list(drawn)
-        self.reasons: dict[int, int] = {}
-        self._units, self._spans = units, spans
-        self._sets = {number for (_, trait), number in numbers.items() if trait == WHOLE}
-        self._classes = {number for (_, trait), number in numbers.items() if trait not in (WHOLE, "")}
-        self._counts = [[0] * len(places.names) for _ in numbers]  # units by feature and place
-        self._holding: dict[int, list[int]] = defaultdict(list)
+        self.reasons: dict[int, Feature] = {}
+        self._units, self._spans, self._shares = units, spans, places.shares
+        # Numbers of the units with a feature, and how many each place has.
+        self._holding: dict[Feature, list[int]] = defaultdict(list)
+        self._counts: dict[Feature, list[int]] = defaultdict(lambda: [0] * len(places.names))
         for number, unit in enumerate(units):
-            self._count(number, 1)
             for feature, _ in unit.counted:
                 self._holding[feature].append(number)
-        self._wished = [[share * sum(counts) for share in places.shares] for counts in self._counts]
+                self._counts[feature][drawn[number]] += 1
+        self._sets = {feature for feature in self._counts if feature[1] == WHOLE}
+        self._classes = {feature for feature in self._counts if feature[1] not in (WHOLE, "")}
 
-    def run(self, stage: _Stage) -> None:
-        """Top the places of a stage up: the sets, then the classes."""
-        claims = [feature for feature in sorted(self._classes) if sum(self._counts[feature]) >= stage.fewest]
-        for feature in (*sorted(self._sets), *claims):
-            while lacking := [place for place in stage.places if self._counts[feature][place] == 0]:
-                found = self._best(feature, lacking, stage, self._sets.union(claims))
+    def run(self, places: Sequence[int], fewest: int, *, first: bool) -> None:
+        """Top up some places, for the datasets first, then for the classes.
+
+        Args:
+            places: the places.
+            fewest: a class with fewer groups has no claim to them.
+            first: they come before all others, which may be emptied for them.
+        """
+        claims = {feature for feature in self._classes if len(self._holding[feature]) >= fewest}
+        for feature in (*sorted(self._sets), *sorted(claims)):
+            counts = self._counts[feature]
+            while lacking := [place for place in places if counts[place] == 0]:
+                found = self._best(feature, lacking, self._sets | claims, first=first)
                 if found is None:
                     break
                 number, place = found
-                self._count(number, -1)
+                for other, _ in self._units[number].counted:
+                    self._counts[other][self.where[number]] -= 1
+                    self._counts[other][place] += 1
                 self.where[number], self.reasons[number] = place, feature
-                self._count(number, 1)
 
-    def _best(self, feature: int, lacking: list[int], stage: _Stage, claims: set[int]) -> tuple[int, int] | None:
-        """The unit to move and where to, or None if there is none to spare."""
+    def _best(
+        self, feature: Feature, lacking: Sequence[int], claims: set[Feature], *, first: bool
+    ) -> tuple[int, int] | None:
+        """Return the unit to move and its new place, or None if no unit can be spared."""
         best: tuple[tuple[float, ...], int, int] | None = None
+        counts = self._counts[feature]
         for number in self._holding[feature]:
             unit, source = self._units[number], self.where[number]
             spans = self._spans[unit.choices]
-            nearest = [(_distance(unit.draw, spans[place]), place) for place in lacking if place in spans]
+            nearest = [(_distance(unit.draw, *spans[place]), place) for place in lacking if place in spans]
             if not nearest:
                 continue
             distance, place = min(nearest)
             emptied = {other for other, _ in unit.counted if self._counts[other][source] == 1}
             sets, classes = len(emptied & self._sets), len(emptied & self._classes)
-            if not stage.first and (sets or (classes and feature not in self._sets)):
+            if not first and (sets or (classes and feature not in self._sets)):
                 continue
             filled = sum(other in claims and self._counts[other][place] == 0 for other, _ in unit.counted)
-            surplus = self._counts[feature][source] - self._wished[feature][source]
+            surplus = counts[source] - self._shares[source] * sum(counts)
             key = (sets, classes, -filled, -surplus, distance)
             if best is None or (key, number) < best[:2]:
                 best = key, number, place
         return None if best is None else best[1:]
 
-    def _count(self, number: int, sign: int) -> None:
-        for feature, _ in self._units[number].counted:
-            self._counts[feature][self.where[number]] += sign
 
-
-def _distance(draw: float, span: _Span) -> float:
-    return max(span[0] - draw, draw - span[1], 0.0)
+def _distance(draw: float, low: float, high: float) -> float:
+    return max(low - draw, draw - high, 0.0)

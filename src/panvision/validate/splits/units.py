@@ -1,4 +1,4 @@
-"""What the split deals out: images that stay together, where they may go, and what they count for."""
+"""Units of the split: images that stay together, the places they may go to, and what they count for."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -13,22 +13,22 @@ from panvision.validate.settings import SplitSettings
 
 TRAIN, VAL, TEST = range(3)
 
-# A set, and one of its traits; WHOLE stands for all images of the set.
+# A dataset and one of its traits; WHOLE stands for all its images.
 Feature = tuple[Dataset, str]
 WHOLE = "\0whole"
 
-# Split of images by task and file.
+# Split of images by dataset and file.
 Pins = Mapping[tuple[Dataset, str], str]
 
 
 @dataclass(frozen=True)
 class Places:
-    """What images are dealt out to: the three splits in the order of SPLITS, or k folds.
+    """The three splits in the order of SPLITS, or k folds.
 
     Attributes:
-        names: how messages call them.
-        shares: wished share of the images in each; they sum to 1.
-        line: the order in which they lie along [0, 1), where a group's draw falls into one of them.
+        names: their names in messages.
+        shares: wished fraction of the images in each; they sum to 1.
+        line: their order along [0, 1): a group goes where its draw falls.
     """
 
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class Places:
 
     @classmethod
     def of(cls, settings: SplitSettings) -> Self:
-        """The places that the settings ask for."""
+        """Return the places that the settings ask for."""
         k = settings.folds
         if k:
             return cls(tuple(f"fold {number}" for number in range(k)), (1 / k,) * k, tuple(range(k)))
@@ -49,62 +49,53 @@ class Unit:
     """Images that go to one place together: a group, or a part of one that the users' own splits tear apart.
 
     Attributes:
-        rows: which entries, by task and file.
+        rows: the entries, by dataset and file.
         choices: the places they may go to, ascending.
-        draw: what chance gives them, in [0, 1).
-        counted: numbers of the features they count for, ascending, each with how many images do.
+        draw: a number in [0, 1) from the hash of the group.
+        counted: the features they count for, ascending, each with the number of images.
     """
 
     rows: list[int]
     choices: tuple[int, ...]
     draw: float
-    counted: tuple[tuple[int, int], ...]
+    counted: tuple[tuple[Feature, int], ...]
 
 
-def number_features(entries: Sequence[Entry]) -> dict[Feature, int]:
-    """A number for each set as a whole and for each trait within a set, ascending from 0."""
-    kinds = {(entry.task, entry.traits) for entry in entries}
-    keys = {(task, trait) for task, traits in kinds for trait in (WHOLE, *traits)}
-    return {key: number for number, key in enumerate(sorted(keys))}
+def features_of(entry: Entry) -> list[Feature]:
+    """Return the features that an image counts for."""
+    return [(entry.task, trait) for trait in (WHOLE, *entry.traits)]
 
 
 def make_units(
-    entries: Sequence[Entry],
-    groups: Sequence[str],
-    choices: Sequence[tuple[int, ...]],
-    *,
-    numbers: Mapping[Feature, int],
-    seed: int,
+    entries: Sequence[Entry], groups: Sequence[str], choices: Sequence[tuple[int, ...]], seed: int
 ) -> list[Unit]:
-    """Units in ascending order of their draw, which the order of the entries does not change.
+    """Return units in ascending order of their draw, which does not depend on the order of the entries.
 
     Args:
-        entries: all images of all sets.
+        entries: all images of all datasets.
         groups: the group of each.
         choices: the places that each may go to.
-        numbers: the number of each feature.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     parts: dict[tuple[str, tuple[int, ...]], list[int]] = defaultdict(list)
     for row in sorted(range(len(entries)), key=lambda row: entries[row].name):
         parts[groups[row], choices[row]].append(row)
-    # Most units count for the same: they share the tuples.
-    shared: dict[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]] = {}
+    # Most units count for the same features: they share the tuples.
+    shared: dict[tuple[tuple[Feature, int], ...], tuple[tuple[Feature, int], ...]] = {}
     units: list[Unit] = []
     for (_, choice), rows in parts.items():
-        amounts = Counter(numbers[entries[row].task, trait] for row in rows for trait in (WHOLE, *entries[row].traits))
-        counted = tuple(sorted(amounts.items()))
+        counted = tuple(sorted(Counter(feature for row in rows for feature in features_of(entries[row])).items()))
         draw = _draw(min(_identity(entries[row]) for row in rows), seed)
         units.append(Unit(rows, choice, draw, shared.setdefault(counted, counted)))
     return sorted(units, key=lambda unit: (unit.draw, entries[unit.rows[0]].name))
 
 
 def choices_of(entries: Sequence[Entry], groups: Sequence[str], pins: Pins) -> list[tuple[int, ...]]:
-    """The splits that each image may go to by the users' folders, the pins, and the images it is linked to.
+    """Return the splits that each image may go to by the users' folders, the pins, and the images it is linked to.
 
-    Folders stand above pins, and pins above chance. Whole groups have one choice, unless folders tear them apart:
-    then the rest of the group follows the side with most images. Pins that part a group are outvoted: it goes where
-    most of its pins say; of sides with equally many to the first one of train, val and test.
+    Folders take precedence over pins, and pins over chance. A whole group has one choice, unless folders tear it apart:
+    then the rest of the group follows the split with most images. If pins contradict each other, the group goes where
+    most of its pins say; of equally many, the first of train, val and test wins.
     """
     allowed = _by_folder(entries)
     if not pins and len(set(allowed)) == 1:
@@ -116,20 +107,19 @@ def choices_of(entries: Sequence[Entry], groups: Sequence[str], pins: Pins) -> l
     choices = list(allowed)
     for rows in members.values():
         given = Counter(allowed[row][0] for row in rows if len(allowed[row]) == 1)
-        if given:
-            for row in rows:
-                choices[row] = _follow(given, allowed[row], pinned[row])
-            continue
-        # Without a given side every image may go to train, so this is never empty.
+        # Without a given split every image may go to train, so this is never empty.
         common = tuple(sorted(set(allowed[rows[0]]).intersection(*(allowed[row] for row in rows))))
         votes = Counter(side for row in rows if (side := pinned[row]) is not None and side in common)
         for row in rows:
-            choices[row] = (_most(votes),) if votes else common
+            if given:
+                choices[row] = _follow(given, allowed[row], pinned[row])
+            else:
+                choices[row] = (_most(votes),) if votes else common
     return choices
 
 
 def _by_folder(entries: Sequence[Entry]) -> list[tuple[int, ...]]:
-    """By its folder alone: the user's split, any if there is none, and out of `train` also the missing ones."""
+    """Return the splits by folder alone: the user's, any if there is none, and from `train` also the missing ones."""
     given = {(entry.task, entry.split) for entry in entries}
     allowed: dict[tuple[Dataset, str], tuple[int, ...]] = {}
     for task, split in given:
@@ -140,7 +130,7 @@ def _by_folder(entries: Sequence[Entry]) -> list[tuple[int, ...]]:
 
 
 def _follow(given: Counter[int], allowed: tuple[int, ...], pin: int | None) -> tuple[int, ...]:
-    """The choice of an image whose group has a given side, or several."""
+    """Return the choice of an image whose group has one given split, or several."""
     if len(allowed) == 1:
         return allowed
     followed = Counter({side: given[side] for side in given if side in allowed})
@@ -154,14 +144,14 @@ def _most(votes: Counter[int]) -> int:
 
 
 def _identity(entry: Entry) -> str:
-    """What stays the same of an image: its bytes, but of an export of Roboflow's, which differ each time, its photo.
+    """Return what stays the same of an image: its bytes; for Roboflow's exports, whose bytes vary, the photo's name.
 
-    Hashes of bytes come first, so that the export of a photo that was there before does not move it.
+    Hashes of bytes sort first, so that adding the export of an existing photo does not move it.
     """
     return f"photo {entry.photo}" if entry.roboflow else entry.sha256
 
 
 def _draw(identity: str, seed: int) -> float:
-    """A number in [0, 1) from the first 53 bits of a hash, which a double holds exactly."""
+    """Return a number in [0, 1) from the first 53 bits of a hash, which a double holds exactly."""
     digest = hashlib.sha256(f"{seed}:{identity}".encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
