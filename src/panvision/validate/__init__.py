@@ -1,1 +1,1 @@
-"""The three packed datasets checked together and split."""
+"""The joint check and the split of the three packed datasets."""

@@ -1,4 +1,4 @@
-"""The `split` section of params.yaml: who is held out."""
+"""The `split` section of params.yaml: the held-out images."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,21 +8,20 @@ from panvision.core.params import Settings
 
 
 class SplitSettings(Settings):
-    """What `validate` reads.
+    """The settings of `validate`.
 
     Attributes:
-        val, test: shares of the images held out for validation and for the test.
+        val, test: fractions of the images held out for validation and for the test.
         seed: decides which group goes where.
-        method: `stable` deals each group out by its own hash, so that adding images moves none of the old ones;
-            `balanced` meets the shares of each set and class as closely as it can, and deals anew when images are
-            added, unless they are pinned.
-        pins: CSV file with the columns task, file and split (build/splits.csv is one): what it names stays there.
+        method: `stable` assigns each group by its own hash, so that adding images moves none of the old ones;
+            `balanced` meets the shares of each dataset and class as closely as it can, and may move old images when
+            images are added, unless they are pinned.
+        pins: CSV file with the columns task, file and split (build/splits.csv is one); the images in it stay there.
         folds: 0, or k for k-fold: fold number `fold` is the test split, the next one validation, the rest training.
         fold: which fold is the test split, 0 to `folds` - 1.
-        copy_difference: two pictures are copies of one photo if, after undoing flip, crop and brightness, no part
-            of them differs by more than this, in units of their contrast (`alignment.differences`); 0: equal pixels
-            only.
-        burst_seconds: photos that one camera took within so many seconds of each other stay together; 0: off.
+        copy_difference: two images are copies of one photo if, after undoing flip, crop and brightness, no part of
+            them differs by more than this, in units of their contrast (`alignment.differences`); 0: equal pixels only.
+        burst_seconds: photos that one camera took within this many seconds of each other stay together; 0: off.
     """
 
     val: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
@@ -46,5 +45,5 @@ class SplitSettings(Settings):
         if self.folds in (1, 2):
             raise ValueError("folds must be 0 (off) or at least 3: one for the test, one for validation, the rest")
         if self.fold >= max(self.folds, 1):
-            raise ValueError(f"fold must be below folds, {self.folds}, and is {self.fold}")
+            raise ValueError(f"fold must be below folds ({self.folds}), found {self.fold}")
         return self

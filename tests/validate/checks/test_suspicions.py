@@ -207,7 +207,7 @@ def test_sets_without_what_is_judged_are_refused():
     empty = np.zeros((0, 32, 32, 3), np.uint8)
     with pytest.raises(PackedError, match="has no boxes"):
         suspicious_boxes(packed_set("classification", empty, classes=["raw"], states=np.zeros(0, np.int64)))
-    with pytest.raises(PackedError, match="has no states"):
+    with pytest.raises(PackedError, match="has no class labels"):
         suspicious_states(detection([]), np.zeros((0, 343), np.float32), [])
     assert suspicious_boxes(detection([])) == []
 
@@ -267,8 +267,7 @@ def test_switched_labels_are_found():
     ]
     assert {one.code for one in found} == {"neighbours_disagree"}
     first = next(one for one in found if one.file == "classification/images/00003.jpg")
-    assert first.reason.startswith("bears golden, while of the 5 pictures of other groups that look most like it all ")
-    assert " bear raw, first classification/images/000" in first.reason
+    assert first.reason.startswith("labelled golden, but 5 of its 5 nearest neighbours are labelled raw, first class")
 
 
 def test_those_most_like_their_neighbours_come_first():
@@ -335,7 +334,7 @@ def test_fewer_other_groups_than_neighbours_say_nothing():
 
 def test_looks_and_groups_must_match():
     packed = kitchen(count=2)
-    with pytest.raises(ValueError, match="6 pictures, but 6 looks and 1 groups"):
+    with pytest.raises(ValueError, match="6 images, but 6 descriptors and 1 groups"):
         suspicious_states(packed, describe_colours(packed.images), ["one"])
 
 

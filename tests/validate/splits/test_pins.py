@@ -245,7 +245,7 @@ def test_pins_hold_for_what_roboflow_exports_anew(method):
     assert assignment.splits == [kept[entry.photo] for entry in after]
     gone = found_of(assignment, "pin_unknown")
     assert [found.reason for found in gone] == [
-        f"pins detection/pan0_jpg.rf.{hash_}.jpg, which is in no set" for hash_ in ("a1", "b2")
+        f"pins detection/pan0_jpg.rf.{hash_}.jpg, which is in no dataset" for hash_ in ("a1", "b2")
     ]
     assert "group_moved" not in codes(assignment)
 
@@ -266,7 +266,7 @@ def test_unknown_pins_are_named(method, count):
     pins = {("detection", f"gone{n}.jpg"): "val" for n in range(count)}
     assignment = split(some("detection", 40), pins=pins, method=method)
     assert [(found.code, found.file, found.reason) for found in assignment.problems] == [
-        ("pin_unknown", "data/pins.csv", f"pins detection/gone{n}.jpg, which is in no set") for n in range(count)
+        ("pin_unknown", "data/pins.csv", f"pins detection/gone{n}.jpg, which is in no dataset") for n in range(count)
     ]
 
 
@@ -275,5 +275,5 @@ def test_many_unknown_pins_are_one_problem(method):
     pins = {("detection", f"gone{n}.jpg"): "val" for n in range(6)}
     (found,) = split(some("detection", 40), pins=pins, method=method).problems
     assert found.file == "data/pins.csv"
-    assert found.reason.startswith("pins 6 images that are in no set: detection/gone0.jpg, detection/gone1.jpg, ")
+    assert found.reason.startswith("pins 6 images that are in no dataset: detection/gone0.jpg, detection/gone1.jpg, ")
     assert "gone5" not in found.reason

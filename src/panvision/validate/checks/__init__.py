@@ -1,1 +1,1 @@
-"""Labels worth a second look."""
+"""Checks for suspicious labels."""

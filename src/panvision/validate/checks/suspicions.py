@@ -1,4 +1,4 @@
-"""Labels worth a second look: boxes unlike the others of their class, and states unlike those of similar pictures."""
+"""Suspicious labels: boxes unlike the others of their class, and class labels unlike those of similar images."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from panvision.core.boxes import box_iou
 from panvision.core.cores import in_threads
 from panvision.dataset.packed import PackedError, PackedSet
 from panvision.dataset.problems import Problem, problem
@@ -16,91 +17,83 @@ Floats = npt.NDArray[np.float64]
 
 # A class with fewer boxes has no usual size or place.
 _FEWEST_BOXES = 10
-# A box's fellows are the nearest 8 % of its class, three at least: a fault that was copied with its photo, or made
-# again and again in fewer boxes than that, does not make itself usual.
+# A box is compared with its nearest 8 % of the class, at least three: a fault that was copied with its photo, or made
+# several times in fewer boxes than that, does not become usual.
 _FELLOWS = 0.08
 _FEWEST_FELLOWS = 3
 # Of a larger class every n-th box is compared with, so that time and memory stay bounded.
 _MOST_COMPARED = 2048
-# Unusual is what lies twice as far from its fellows as nine in ten of its class do.
+# Unusual is twice the distance that nine in ten boxes of the class have.
 _USUAL_SHARE = 0.9
 _TIMES_USUAL = 2.0
-# And never what lies nearer than this: sizes that differ by a factor of 1.4 both ways (in logarithms of width, height
-# and area, √6 · ln 1.4), places that differ by 0.15 of the picture.
+# Smaller distances are never unusual: sizes that differ by a factor of 1.4 both ways (in logarithms of width, height
+# and area, √6 · ln 1.4), places that differ by 0.15 of the image.
 _NEAR_SIZE = 0.8
 _NEAR_PLACE = 0.15
-# How much a difference in size counts beside one in place: a place is compared with those of boxes of like size, as
-# where several cameras see the same things at different places.
+# Weight of a difference in size beside one in place: a place is compared with those of boxes of similar size, because
+# several cameras see the same things at different places.
 _SIZE_IN_PLACE = 0.2
 # The range that messages call most of the class.
 _MOST = (0.1, 0.9)
-# From this overlap on two boxes may mark one object. Two things of one class hardly lie so; of two classes, a thing and
-# what fills it do.
-_SAME_IOU = 0.8
-_SAME_IOU_OF_TWO = 0.9
+# From this overlap on two boxes may mark one object, by whether they have one class: a thing and its contents overlap.
+_SAME_IOU = {True: 0.8, False: 0.9}
 
-# The neighbours that a picture's state is compared with, how many of them must agree on another class, and the share
-# of the pictures (those least like any other) whose neighbours say nothing.
+# The number of neighbours that a class label is compared with, how many of them must agree on another class, and the
+# fraction of the images (those least similar to any other) whose neighbours are ignored.
 _NEIGHBOURS = 5
 _AGREEING = 4
 _ISOLATED = 0.1
-# A class is judged if this share of its pictures has one of its own among the neighbours; where looks do not tell
-# the class, neighbours of other classes are no news.
+# A class is checked if this fraction of its images has one of its own among the neighbours. If colours do not separate
+# the class, neighbours of other classes mean nothing.
 _RECOGNISED = 0.75
-# Elements of a block of distances: 2 MB of float64, which a core keeps near.
+# Elements of a block of distances: 2 MB of float64, which stays in a core's cache.
 _BLOCK_ELEMENTS = 1 << 18
 
 # Pixels are read on a grid of 64 to 127 a side.
 _GRID = 64
 _IMAGES_AT_ONCE = 16
-# CIELAB bins, finer among the warm colours that food has. L* 0 to 100; a* green to red, b* blue to yellow.
+# CIELAB bins, finer among the warm colours of food. L* 0 to 100; a* green to red, b* blue to yellow.
 _EDGES = (
     np.array([15.0, 30.0, 45.0, 60.0, 75.0, 90.0]),
     np.array([-8.0, 4.0, 12.0, 20.0, 32.0, 50.0]),
     np.array([-10.0, 2.0, 10.0, 18.0, 28.0, 42.0]),
 )
-# Standard deviation of the weight around the picture's centre, in sides: the pan stands in the middle.
+# Standard deviation of the weight around the image's centre, in sides: the pan is in the middle.
 _CENTRE = 0.2
 
 
 @dataclass(frozen=True)
 class _Boxes:
-    """The boxes of one class.
-
-    Attributes:
-        rows: (M,) the packed image of each.
-        xyxy: (M, 4) original pixels.
-        pictures: (M, 2) width and height of the original images.
-    """
+    """The boxes of one class: (M,) rows of their images, (M, 4) original pixels, (M, 2) sizes of the images."""
 
     rows: npt.NDArray[np.int64]
     xyxy: Floats
-    pictures: Floats
+    images: Floats
 
     @property
     def sides(self) -> Floats:
-        """(M, 2) width and height as fractions of the picture's."""
-        return np.maximum((self.xyxy[:, 2:] - self.xyxy[:, :2]) / self.pictures, 1e-6)
+        """(M, 2) width and height as fractions of the image's."""
+        return np.maximum((self.xyxy[:, 2:] - self.xyxy[:, :2]) / self.images, 1e-6)
 
     @property
     def centres(self) -> Floats:
-        """(M, 2) x and y as fractions of the picture's width and height."""
-        return (self.xyxy[:, :2] + self.xyxy[:, 2:]) / 2 / self.pictures
+        """(M, 2) x and y as fractions of the image's width and height."""
+        return (self.xyxy[:, :2] + self.xyxy[:, 2:]) / 2 / self.images
 
 
 def suspicious_boxes(packed: PackedSet) -> list[Problem]:
-    """Boxes of a size or at a place that is unusual for their class, and boxes that lie on another one.
+    """Find boxes of an unusual size or place for their class, and boxes on top of another one.
 
     A box is unusual if the distance to its k-th nearest fellow (Ramaswamy, Rastogi, Shim 2000, "Efficient algorithms
-    for mining outliers from large data sets") is large beside those of its class. Unlike the distance from a median
-    in median absolute deviations, this holds for classes with several usual sizes or places (several cameras), and
-    leaves alone those that lie anywhere. A box of unusual size is not judged by its place.
+    for mining outliers from large data sets") is large compared with that of others of its class. Unlike distances from
+    a median, this works for classes with several usual sizes or places (several cameras), and ignores classes that are
+    found anywhere. The place of a box of unusual size is not checked.
 
     Returns:
         `box_unusual_size` and `box_unusual_place`, the most unusual first, then `boxes_duplicated`.
 
     Raises:
-        PackedError: the set has no boxes.
+        PackedError: the dataset has no boxes.
     """
     if packed.boxes is None or packed.labels is None:
         raise PackedError(f"{packed.folder}: {packed.task} has no boxes")
@@ -113,10 +106,8 @@ def suspicious_boxes(packed: PackedSet) -> list[Problem]:
         sizes = _strangeness(np.column_stack([logs, logs.sum(axis=1)]), _NEAR_SIZE)
         places = _strangeness(np.column_stack([boxes.centres, _SIZE_IN_PLACE * logs]), _NEAR_PLACE)
         places[sizes > 1.0] = 0.0
-        for code, strangeness, reason in (
-            ("box_unusual_size", sizes, _size_reason),
-            ("box_unusual_place", places, _place_reason),
-        ):
+        checks = (("box_unusual_size", sizes, _size_reason), ("box_unusual_place", places, _place_reason))
+        for code, strangeness, reason in checks:
             for box in np.flatnonzero(strangeness > 1.0).tolist():
                 file = _name(packed, int(boxes.rows[box]))
                 found.append((float(strangeness[box]), problem(code, file, reason(boxes, box, name))))
@@ -125,12 +116,11 @@ def suspicious_boxes(packed: PackedSet) -> list[Problem]:
 
 
 def _name(packed: PackedSet, row: int) -> str:
-    """The path of an image below the folder of all sets."""
     return f"{packed.task}/{packed.files[row]}"
 
 
 def _boxes_of(packed: PackedSet, label: int) -> _Boxes:
-    """All boxes of one class."""
+    """Return all boxes of one class."""
     chosen = [np.flatnonzero(labels == label) for labels in packed.labels or []]
     rows = np.repeat(np.arange(len(packed)), [len(members) for members in chosen])
     tables = [boxes[members] for boxes, members in zip(packed.boxes or [], chosen, strict=True)]
@@ -139,11 +129,9 @@ def _boxes_of(packed: PackedSet, label: int) -> _Boxes:
 
 
 def _strangeness(points: Floats, near: float) -> Floats:
-    """How many times the greatest usual distance each point lies from its fellows, (M,).
+    """Return the distance of each point (M, D) from its fellows, in units of the greatest usual one, (M,).
 
-    Args:
-        points: (M, D), at least `_FEWEST_BOXES`.
-        near: a distance that is never unusual.
+    `near` is a distance that is never unusual.
     """
     step = -(-len(points) // _MOST_COMPARED)
     fellows = points[::step]
@@ -151,12 +139,12 @@ def _strangeness(points: Floats, near: float) -> Floats:
     block = max(1, _BLOCK_ELEMENTS // fellows.size)
 
     def farthest(start: int) -> Floats:
-        """The distances of a block of points to their last fellow."""
+        """Return the distances of a block of points to their last fellow."""
         rows = np.arange(start, min(start + block, len(points)))
         apart = np.zeros((len(rows), len(fellows)))  # squared distances
         for axis in range(points.shape[1]):
             apart += (points[rows, axis, None] - fellows[:, axis]) ** 2
-        # A point is no fellow of its own.
+        # A point is not its own fellow.
         own = rows % step == 0
         apart[own, rows[own] // step] = np.inf
         return np.asarray(np.sqrt(np.partition(apart, rank - 1, axis=1)[:, rank - 1]))
@@ -166,10 +154,10 @@ def _strangeness(points: Floats, near: float) -> Floats:
 
 
 def _size_reason(boxes: _Boxes, box: int, name: str) -> str:
-    pixels = boxes.sides * boxes.pictures[box]
+    pixels = boxes.sides * boxes.images[box]
     width, height = pixels[box]
     (left, right), (low, high) = _range(pixels[:, 0]), _range(pixels[:, 1])
-    others = f"{left:.0f}–{right:.0f} × {low:.0f}–{high:.0f} px in a picture of this size"
+    others = f"{left:.0f}–{right:.0f} × {low:.0f}–{high:.0f} px in an image of this size"
     if left <= width <= right and low <= height <= high:
         others += ", in another proportion"
     return f"has a {_box_text(name, boxes.xyxy[box])}, {width:.0f} × {height:.0f} px; most {name} boxes are {others}"
@@ -185,12 +173,12 @@ def _place_reason(boxes: _Boxes, box: int, name: str) -> str:
         others += ", but not there"
     return (
         f"has a {_box_text(name, boxes.xyxy[box])}, with its centre {x:.0%} across and {y:.0%} down; "
-        f"most {name} boxes of like size have it at {others}"
+        f"most {name} boxes of similar size have it at {others}"
     )
 
 
 def _range(values: Floats) -> tuple[float, float]:
-    """The bounds of most values; each is one of them, so that a single odd one does not stretch the range."""
+    """Return the bounds of most values; each is one of them, so that a single outlier does not stretch the range."""
     low, high = np.quantile(values, _MOST, method="nearest")
     return float(low), float(high)
 
@@ -200,36 +188,29 @@ def _box_text(name: str, box: npt.NDArray[np.floating]) -> str:
 
 
 def _duplicates(packed: PackedSet) -> list[Problem]:
-    """Boxes that lie on an earlier box of their image."""
+    """Find boxes on top of an earlier box of their image."""
     found: list[Problem] = []
     for row, (boxes, labels) in enumerate(zip(packed.boxes or [], packed.labels or [], strict=True)):
-        for later in range(1, len(boxes)):
-            overlaps = _iou(boxes[later].astype(np.float64), boxes[:later].astype(np.float64))
-            excess = overlaps - np.where(labels[:later] == labels[later], _SAME_IOU, _SAME_IOU_OF_TWO)
+        overlaps = box_iou(boxes, boxes) if len(boxes) > 1 else np.zeros((0, 0))
+        for later in range(1, len(overlaps)):
+            limits = [_SAME_IOU[bool(label == labels[later])] for label in labels[:later]]
+            excess = overlaps[later, :later] - limits
             first = int(excess.argmax())
             if not excess[first] >= 0.0:
                 continue
             one, other = packed.classes[labels[first]], packed.classes[labels[later]]
             texts = f"{_box_text(one, boxes[first])} and {_box_text(other, boxes[later])}"
             kind = "two boxes of one class" if one == other else "boxes of two classes"
-            reason = f"has {kind} at one place, IoU {overlaps[first]:.2f}: {texts}"
+            reason = f"has {kind} at one place, IoU {overlaps[later, first]:.2f}: {texts}"
             found.append(problem("boxes_duplicated", _name(packed, row), reason))
     return found
 
 
-def _iou(box: Floats, others: Floats) -> Floats:
-    """Intersection over union of one box (4,) with each of (M, 4)."""
-    corners = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    inner = np.maximum(corners, 0.0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    return inner / np.maximum((box[2:] - box[:2]).prod() + areas - inner, 1e-12)
-
-
 def describe_colours(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """The colours of each picture, those in the middle counting most; needs no learned weights.
+    """Describe the colours of each image, those in the middle with the largest weight; needs no learned weights.
 
-    The square root of a normalised CIELAB histogram, so that the scalar product of two is their Bhattacharyya
-    coefficient. Whole numbers are counted, up to the root: the same pixels give the same descriptor anywhere.
+    The descriptor is the square root of a normalised CIELAB histogram, so that the scalar product of two is their
+    Bhattacharyya coefficient. Only whole numbers are counted: the same pixels give the same descriptor on any machine.
 
     Args:
         images: (N, S, S, 3) uint8 sRGB, memory-mapped or not; read block by block.
@@ -241,29 +222,29 @@ def describe_colours(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     step = max(1, side // _GRID)
     weights = _centre_weights(len(range(0, side, step)))
     bins = _colour_bins()
-    looks = np.zeros((len(images), math.prod(len(edges) + 1 for edges in _EDGES)), np.float32)
+    descriptors = np.zeros((len(images), math.prod(len(edges) + 1 for edges in _EDGES)), np.float32)
 
     def describe(start: int) -> None:
         block = images[start : start + _IMAGES_AT_ONCE, ::step, ::step].astype(np.intp) >> 3
         codes = (block[..., 0] << 10) + (block[..., 1] << 5) + block[..., 2]
-        colours = bins.take(codes, mode="clip")  # (n, side, side); as bins[codes], only quicker
-        for row, picture in enumerate(colours, start):
-            histogram = np.bincount(picture.ravel(), weights.ravel(), minlength=looks.shape[1])
-            looks[row] = np.sqrt(histogram / weights.sum())
+        colours = bins.take(codes, mode="clip")  # (n, side, side); faster than bins[codes]
+        for row, image in enumerate(colours, start):
+            histogram = np.bincount(image.ravel(), weights.ravel(), minlength=descriptors.shape[1])
+            descriptors[row] = np.sqrt(histogram / weights.sum())
 
     in_threads(describe, range(0, len(images), _IMAGES_AT_ONCE))
-    return looks
+    return descriptors
 
 
 def _centre_weights(side: int) -> Floats:
-    """(side, side) whole numbers, a Gaussian around the middle."""
+    """Return a Gaussian around the middle as whole numbers, (side, side)."""
     places = (np.arange(side) + 0.5) / side - 0.5
     one = np.exp(-(places**2) / (2 * _CENTRE**2))
     return np.rint(1000.0 * one[:, None] * one[None]).astype(np.float64)
 
 
 def _colour_bins() -> npt.NDArray[np.int64]:
-    """(32768,) the bin of each colour of 5 bits a channel, red in the highest bits."""
+    """Return the bin of each colour of 5 bits a channel, red in the highest bits, (32768,)."""
     codes = np.arange(1 << 15)
     rgb = np.stack([codes >> 10, (codes >> 5) & 31, codes & 31], axis=1)
     lab = _lab((rgb * 8 + 3.5) / 255.0)
@@ -274,7 +255,7 @@ def _colour_bins() -> npt.NDArray[np.int64]:
 
 
 def _lab(rgb: Floats) -> Floats:
-    """Colours of sRGB (M, 3) 0 to 1 in CIELAB under D65 (IEC 61966-2-1; CIE 15:2004, section 8.2.1)."""
+    """Convert sRGB colours (M, 3) 0 to 1 to CIELAB under D65 (IEC 61966-2-1; CIE 15:2004, section 8.2.1)."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     relative = linear @ to_xyz.T / to_xyz.sum(axis=1)
@@ -282,59 +263,53 @@ def _lab(rgb: Floats) -> Floats:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
-def suspicious_states(packed: PackedSet, looks: npt.NDArray[np.float32], groups: Sequence[str]) -> list[Problem]:
-    """Pictures whose neighbours by look bear another class than they do.
+def suspicious_states(packed: PackedSet, descriptors: npt.NDArray[np.float32], groups: Sequence[str]) -> list[Problem]:
+    """Find images whose most similar images have another class.
 
-    Neighbours are looked for in other groups, the nearest picture of each: copies and bursts share a label, right or
-    wrong. A picture is reported if four of its five neighbours bear one other class and none its own, if it has near
-    neighbours at all, and if its class is one that looks can tell.
+    Neighbours come from other groups, one of each: copies and bursts share a label, right or wrong. An image is
+    reported if four of its five neighbours have one other class and none has its own, if it has near neighbours at all,
+    and if its class is one that colours can tell.
 
     Args:
-        packed: a classification set of N pictures.
-        looks: (N, L) float32 of length 1, as from `describe_colours`.
-        groups: of each picture; what must not be split apart.
+        packed: a classification dataset of N images.
+        descriptors: (N, L) float32 of length 1, from `describe_colours`.
+        groups: the group of each image.
 
     Returns:
-        `neighbours_disagree`, the pictures most like their neighbours first.
+        `neighbours_disagree`, the images most similar to their neighbours first.
 
     Raises:
-        PackedError: the set has no states.
-        ValueError: looks or groups of another number of pictures.
+        PackedError: the dataset has no class labels.
+        ValueError: descriptors or groups of another number of images.
     """
     states = packed.states
     if states is None:
-        raise PackedError(f"{packed.folder}: {packed.task} has no states")
-    if not len(packed) == len(looks) == len(groups):
-        raise ValueError(f"{len(packed)} pictures, but {len(looks)} looks and {len(groups)} groups")
+        raise PackedError(f"{packed.folder}: {packed.task} has no class labels")
+    if not len(packed) == len(descriptors) == len(groups):
+        raise ValueError(f"{len(packed)} images, but {len(descriptors)} descriptors and {len(groups)} groups")
     numbers = np.unique(np.array(groups, dtype=object), return_inverse=True)[1]
     if len(packed) == 0 or int(numbers.max()) < _NEIGHBOURS:
         return []
-    neighbours, nearness = find_neighbours(looks, numbers, _NEIGHBOURS)
+    neighbours, nearness = find_neighbours(descriptors, numbers, _NEIGHBOURS)
     votes = np.stack([(states[neighbours] == label).sum(axis=1) for label in range(len(packed.classes))], axis=1)
     own = votes[np.arange(len(packed)), states]
-    told = np.array([_recognised(own[states == label]) for label in range(len(packed.classes))])
-    suspicious = (votes.max(axis=1) >= _AGREEING) & (own == 0) & told[states]
+    # Classes of which enough images have neighbours of their own class.
+    checked = np.array(
+        [
+            float((own[states == label] > 0).mean() if label in states else 0.0) >= _RECOGNISED
+            for label in range(len(packed.classes))
+        ]
+    )
+    suspicious = (votes.max(axis=1) >= _AGREEING) & (own == 0) & checked[states]
     suspicious &= nearness >= np.quantile(nearness, _ISOLATED, method="nearest")
     rows = np.flatnonzero(suspicious)
-    return [
-        problem(
-            "neighbours_disagree",
-            _name(packed, row),
-            _disagreement(packed, states, row, neighbours[row][states[neighbours[row]] == votes[row].argmax()]),
+    found: list[Problem] = []
+    for row in rows[np.argsort(-nearness[rows], kind="stable")].tolist():
+        other = int(votes[row].argmax())
+        agreeing = neighbours[row][states[neighbours[row]] == other]
+        reason = (
+            f"labelled {packed.classes[states[row]]}, but {len(agreeing)} of its {_NEIGHBOURS} nearest neighbours are "
+            f"labelled {packed.classes[other]}, first {_name(packed, int(agreeing[0]))}"
         )
-        for row in rows[np.argsort(-nearness[rows], kind="stable")].tolist()
-    ]
-
-
-def _recognised(own: npt.NDArray[np.int64]) -> bool:
-    """Whether enough pictures of a class have neighbours of it; `own` is how many each has."""
-    return len(own) > 0 and float((own > 0).mean()) >= _RECOGNISED
-
-
-def _disagreement(packed: PackedSet, states: npt.NDArray[np.int64], row: int, agreeing: npt.NDArray[np.int64]) -> str:
-    """The reason; `agreeing` are the neighbours that bear one other class, the most similar first."""
-    count = "all" if len(agreeing) == _NEIGHBOURS else str(len(agreeing))
-    return (
-        f"bears {packed.classes[states[row]]}, while of the {_NEIGHBOURS} pictures of other groups that look most "
-        f"like it {count} bear {packed.classes[states[agreeing[0]]]}, first {_name(packed, int(agreeing[0]))}"
-    )
+        found.append(problem("neighbours_disagree", _name(packed, row), reason))
+    return found

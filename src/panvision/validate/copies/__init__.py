@@ -1,1 +1,1 @@
-"""What shows one photo: how pictures look, when they were taken, and which belong together."""
+"""Groups of images that show one photo: equal pixels, names, times and copies by their look."""

@@ -20,7 +20,7 @@ Integers = npt.NDArray[np.int64]
 _COSINE = 0.84
 # Signs of the 63 frequencies that may differ: the cosine is mostly that of the lowest few.
 _SIGNS = 20
-# Of 11,000 planted copies of 395 photos the least similar had 0.55 at one of the first variants.
+# One of 14,000 planted copies of real photos had only 0.48 at the first variants.
 _NEAR = 0.4
 _FIRST = [number for number, variant in enumerate(VARIANTS) if variant.side == 1.0 and variant.gain == 1.0]
 _FIRST += [

@@ -14,14 +14,14 @@ _BATCH = 512
 def find_copies(
     looks: LookStack, rows: Integers, limit: float, *, joined: Callable[[int, int], bool]
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of looks that show one photo.
+    """Yield pairs of looks that show one photo.
 
     Args:
         looks: all looks.
-        rows: (N,) which of them are compared; none of these is plain.
+        rows: (N,) the rows that are compared; none of these is plain.
         limit: largest difference of a copy, in the units of `alignment.differences`.
-        joined: tells whether two rows are known to be of one photo, so that they need not be compared. It is asked
-            while pairs are taken from the iterator: in a thousand pictures of an empty pan, few are compared.
+        joined: returns True if two rows are known to show one photo, so that they need not be compared. It is called
+            while pairs are taken from the iterator: in a thousand images of an empty pan, few are compared.
 
     Yields:
         The two rows of a pair.
@@ -49,10 +49,10 @@ def _copies(looks: LookStack, found: Candidates, numbers: Integers, limit: float
 
 
 def _compare(sources: Floats, targets: Floats, windows: Floats, limit: float) -> Floats:
-    """The difference of each pair, (P,) float32."""
+    """Return the difference of each pair, (P,) float32."""
     windows = windows.astype(np.float32)
     found = differences(sources, windows, targets, limit=limit)
-    # Where no window is likest, either may be a small crop of the other.
+    # If the whole look is the most similar, either may be a small crop of the other.
     turned = np.flatnonzero((windows[:, 2] == 1.0) & (found > limit))
     if len(turned):
         found[turned] = differences(targets[turned], windows[turned], sources[turned], limit=limit)

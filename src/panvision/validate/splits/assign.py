@@ -64,7 +64,7 @@ def assign_splits(entries: Sequence[Entry], groups: Sequence[str], settings: Spl
     pins = follow_exports(entries, pins)
     if settings.folds and pins:
         raise IngestError(
-            f"{settings.pins}: pins {len(pins)} images, but with split.folds {settings.folds} every image is tested once; "
+            f"{settings.pins}: pins {len(pins)} images, but with split.folds {settings.folds} all are tested once; "
             "set split.folds to 0, or leave only the header in the pins"
         )
     folds: Choices = [tuple(range(settings.folds))] * len(entries)

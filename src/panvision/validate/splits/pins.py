@@ -1,4 +1,4 @@
-"""Pins: a table that says in which split an image stays, whatever is added or linked to it."""
+"""Pins: a table of images that stay in a split, whatever is added or linked to them."""
 
 import csv
 import io
@@ -15,20 +15,19 @@ from panvision.validate.splits.units import Pins
 
 PIN_COLUMNS = ("task", "file", "split")
 
-# Faults and unknown pins that a message lists one by one.
+# Faulty lines and unknown pins that a message lists one by one.
 _MOST_FAULTS = 50
 _MOST_UNKNOWN = 5
 
 
 def read_pins(path: str | Path) -> dict[tuple[Dataset, str], Split]:
-    """Read a pins file, such as build/splits.csv or what a spreadsheet made of it.
+    """Read a pins file, such as build/splits.csv or a spreadsheet's export of it.
 
-    Commas, semicolons or tabs between the cells, any line ends, a byte order mark, blank lines, spaces around cells,
-    further columns, and a split by any name that its folder may have (`valid`) are all accepted. The header alone pins
-    nothing.
+    Commas, semicolons or tabs between the cells, any line ends, a byte order mark, blank lines, spaces around
+    cells, further columns, and a split by any name of a folder (`valid`) are accepted. The header alone pins nothing.
 
     Raises:
-        IngestError: the file is missing or unreadable, or lines cannot be used; every one is listed.
+        IngestError: the file is missing or unreadable, or lines cannot be used; all of them are listed.
     """
     lines = list(io.StringIO(_text(Path(path)), newline=""))
     blank = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
@@ -56,10 +55,10 @@ def read_pins(path: str | Path) -> dict[tuple[Dataset, str], Split]:
 
 
 def follow_exports(entries: Sequence[Entry], pins: Pins) -> Pins:
-    """The pins, where those of files that Roboflow has exported anew under other names pin what these are now.
+    """Apply the pins of files that Roboflow has exported again under other names to the new files.
 
-    Roboflow names each export of `pan.jpg` by another hash (`pan_jpg.rf.<hash>.jpg`). A pin of a file that its set has
-    no longer pins all files of the same photo, but for those that have a pin of their own.
+    Roboflow names each export of `pan.jpg` by another hash (`pan_jpg.rf.<hash>.jpg`). A pin of a file that its dataset
+    no longer has pins all files of the same photo, except those with their own pin.
     """
     files = {(entry.task, entry.file) for entry in entries}
     photos: dict[tuple[Dataset, str], list[tuple[Dataset, str]]] = defaultdict(list)
@@ -77,16 +76,16 @@ def follow_exports(entries: Sequence[Entry], pins: Pins) -> Pins:
 
 
 def unknown_pins(entries: Sequence[Entry], pins: Pins, path: str) -> list[Problem]:
-    """Pins of images that no set has, up to a handful one by one."""
+    """Report pins of images that no dataset has, up to five one by one."""
     unknown = sorted(pins.keys() - {(entry.task, entry.file) for entry in entries})
     if len(unknown) <= _MOST_UNKNOWN:
-        return [problem("pin_unknown", path, f"pins {task}/{file}, which is in no set") for task, file in unknown]
+        return [problem("pin_unknown", path, f"pins {task}/{file}, which is in no dataset") for task, file in unknown]
     first = ", ".join(f"{task}/{file}" for task, file in unknown[:_MOST_UNKNOWN])
-    return [problem("pin_unknown", path, f"pins {len(unknown)} images that are in no set: {first}, …")]
+    return [problem("pin_unknown", path, f"pins {len(unknown)} images that are in no dataset: {first}, …")]
 
 
 def moved_pins(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str], pins: Pins) -> list[Problem]:
-    """Pinned images that did not stay, each with what moved it."""
+    """Report pinned images that did not stay, each with the cause."""
     pinned = {row: pins[key] for row, entry in enumerate(entries) if (key := (entry.task, entry.file)) in pins}
     moved = [row for row, pin in pinned.items() if splits[row] != pin]
     members: dict[str, list[int]] = defaultdict(list)
@@ -101,7 +100,7 @@ def moved_pins(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence
             cause = f"its own folder is {entries[row].split}"
         else:
             others = [other for other in members[groups[row]] if other != row and splits[other] == splits[row]]
-            # Most telling first: an image that its folder holds there, then a new one, which made the link.
+            # Name an image that its folder keeps there, else a new one, which made the link.
             link = min(others, key=lambda other: (not entries[other].split, other in pinned, entries[other].name))
             cause = f"it is of one group with {entries[link].name}"
         problems.append(problem("group_moved", entries[row].name, f"{change}: {cause}"))
