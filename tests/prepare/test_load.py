@@ -108,7 +108,7 @@ def test_a_mask_drawn_in_black_on_transparency_says_why_it_marks_nothing(tmp_pat
     save(tmp_path / "m.png", Image.merge("LA", [Image.new("L", drawn.size), drawn]))
     (found,) = load(tmp_path, mask="m.png").problems
     assert (found.code, found.file) == ("mask_empty", "m.png")
-    assert found.reason.startswith("marks no pan: what it draws is black or less than half opaque; ")
+    assert found.reason.startswith("marks no pan: all that it draws is black or less than half opaque; ")
 
 
 def test_outlines_that_contradict_the_picture_cost_the_image(tmp_path):

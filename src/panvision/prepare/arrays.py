@@ -1,4 +1,4 @@
-""".npy files that several processes fill row by row: flat memory, and an error instead of a crash on a full disk."""
+""".npy files that several processes fill row by row, in constant memory; a full disk raises an error."""
 
 import io
 import os
@@ -9,15 +9,15 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-# What is moved at a time when gaps are closed.
+# Bytes that are moved at a time when gaps are closed.
 _MOVED_BYTES = 1 << 22
 
 
 class ArrayFile:
     """A .npy file of uint8 rows of one shape, whose length is known only at the end.
 
-    A memory map dies by a signal when the disk is full. Where a row goes is known by its number alone, so processes
-    that each write other rows need not know of each other: `with ArrayFile(path, shape) as array: array.write(7, row)`.
+    A process that writes to a memory map is killed by a signal when the disk is full. The place of a row follows from
+    its number alone, so processes can write different rows: `with ArrayFile(path, shape) as a: a.write(7, row)`.
     """
 
     def __init__(self, path: Path, row_shape: tuple[int, ...]) -> None:
@@ -34,7 +34,7 @@ class ArrayFile:
         self._stream.close()
 
     def write(self, number: int, row: npt.NDArray[np.uint8]) -> None:
-        """Write the row of a number, 0 or more; what stood there is replaced.
+        """Write a row at its number, 0 or more; an earlier row there is replaced.
 
         Raises:
             ValueError: another shape or type than the file's.
@@ -45,17 +45,17 @@ class ArrayFile:
         self._put(number, np.ascontiguousarray(row).reshape(-1).data)
 
     def finish(self, kept: Sequence[int]) -> None:
-        """Move the rows that are kept to the front, in their order, and write the header.
+        """Move the kept rows to the front, in their order, and write the header.
 
         Args:
-            kept: rising numbers of the rows that were written and hold.
+            kept: rising numbers of the rows to keep.
 
         Raises:
-            OSError: the disk is full, or the header outgrew its place.
+            OSError: the disk is full, or the header is too long.
         """
         header = _header((len(kept), *self._row_shape))
         if len(header) != self._data_start:
-            raise OSError(f"{self._path}: the header outgrew its place")
+            raise OSError(f"{self._path}: the header is too long")
         self._close_gaps(np.asarray(kept, np.int64))
         self._stream.truncate(self._data_start + len(kept) * self._row_bytes)
         self._stream.seek(0)
@@ -63,7 +63,7 @@ class ArrayFile:
 
     def _close_gaps(self, kept: npt.NDArray[np.int64]) -> None:
         at_once = max(1, _MOVED_BYTES // self._row_bytes)
-        # Up to the first gap all rows are where they belong.
+        # All rows before the first gap are in place.
         target = int(np.count_nonzero(kept == np.arange(len(kept))))
         while target < len(kept):
             ahead = kept[target : target + at_once] - kept[target]
@@ -78,13 +78,13 @@ class ArrayFile:
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    # numpy pads headers so that the first dimension may grow in place.
+    # NumPy pads headers so that the first dimension can grow in place.
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return stream.getvalue()
 
 
 def _write_all(stream: io.FileIO, content: memoryview) -> None:
-    """Write all of it: a file without a buffer may take a part only, where the disk is nearly full."""
+    """Write all of it: a file without a buffer may take only a part, if the disk is nearly full."""
     while content:
         content = content[stream.write(content) or 0 :]

@@ -1,4 +1,4 @@
-"""What tells that two files are the same: hashes of the bytes and of the pixels."""
+"""Hashes of files and of pixels, by which copies are recognised."""
 
 import hashlib
 
@@ -8,15 +8,15 @@ from panvision.photos.pixels import RgbArray
 
 
 def file_hash(content: bytes) -> str:
-    """sha256 of a file's bytes, 64 hex digits."""
+    """Return the sha256 of a file's bytes, 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def pixel_hash(packed: RgbArray, size: tuple[int, int]) -> str:
-    """sha256 of a picture's packed pixels and of its own size: equal for copies that were renamed or saved losslessly.
+    """Return the sha256 of an image's packed pixels and size: equal for renamed or losslessly saved copies.
 
     Args:
-        packed: (S, S, 3) uint8, the pixels that the model will see; what differs in none of them is one picture to it.
+        packed: (S, S, 3) uint8, the pixels that the model will see.
         size: width and height before packing.
     """
     digest = hashlib.sha256(f"{size[0]}x{size[1]}:".encode())

@@ -1,4 +1,4 @@
-"""Raw images and labels in, packed arrays out: the work of the prepare stage."""
+"""The work of the prepare stage: raw images and labels in, packed arrays and tables out."""
 
 import io
 import shutil
@@ -25,24 +25,24 @@ from panvision.prepare.workers import load_samples
 
 @dataclass(frozen=True)
 class PackResult:
-    """How many images were packed, and every problem that was found."""
+    """The number of packed images, and every problem that was found."""
 
     images: int
     problems: list[Problem]
 
 
 def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResult:
-    """Read one task's raw set, check it, and write its packed arrays as a whole folder or not at all.
+    """Read one raw dataset, check it, and write its packed arrays as a whole folder or not at all.
 
     Images with an error are left out of the arrays and listed in problems.csv; validate stops on them.
 
     Args:
-        task: which set below `settings.root`.
+        task: the dataset below `settings.root`.
         settings: the `data` section.
-        out: folder to write; what was there is replaced.
+        out: folder to write; an earlier one is replaced.
 
     Raises:
-        IngestError: the set is missing, or nothing in it can be used.
+        IngestError: the dataset is missing, or nothing in it can be used.
         WorkerError: a process that loads images was killed.
         OSError: the arrays cannot be written.
     """
@@ -50,7 +50,7 @@ def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResul
     if not root.is_dir():
         raise IngestError(f"{root}: no such folder; {_expected(task)}")
     reading = read_set(task, root)
-    # Named the same each time, so that what a killed run left is cleared by the next one.
+    # The names are fixed, so that the next run removes what a killed one left.
     scratch, old = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.old"
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
@@ -59,7 +59,7 @@ def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResul
         result = _pack(task, reading, root, settings, scratch)
         if not result.images:
             raise IngestError(f"{root}: nothing usable found; {_expected(task)}\n{describe(result.problems)}".rstrip())
-        # Whole folders change their names, so that one that is half written or half removed never bears the good name.
+        # Swap folders by rename, so that the final name is never partial.
         if out.exists():
             out.rename(old)
         scratch.rename(out)
@@ -77,7 +77,7 @@ def _expected(task: Dataset) -> str:
 
 
 def _pack(task: Dataset, reading: Reading, root: Path, settings: DataSettings, folder: Path) -> PackResult:
-    """Decode every sample once, and stream the arrays and tables into `folder`."""
+    """Decode every sample once, and write the arrays and tables into `folder`."""
     problems = list(reading.problems)
     arrays = _Arrays(task, settings.image_size, folder)
     tables = _Tables(task, folder)
@@ -94,12 +94,12 @@ def _pack(task: Dataset, reading: Reading, root: Path, settings: DataSettings, f
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """What is left of a sample once its pixels are in the arrays; without `index` it cannot be used.
+    """The rest of a sample once its pixels are in the arrays; without `index` it cannot be used.
 
     Attributes:
-        problems, index: as `Loaded` has them.
+        problems, index: like those of `Loaded`.
         boxes: x1, y1, x2, y2 and the label of each box.
-        drawn: the PNG file of a mask that was drawn from outlines, at the picture's own size.
+        drawn: the PNG file of a mask that was drawn from outlines, at the image's own size.
     """
 
     problems: list[Problem]
@@ -110,7 +110,7 @@ class _Packed:
 
 @dataclass(frozen=True)
 class _Arrays:
-    """The arrays of a packed set. Called with some samples, it writes their pixels: each at its number's place."""
+    """The arrays of a packed dataset. A call with some samples writes their pixels, each at its number's place."""
 
     task: Dataset
     side: int
@@ -128,7 +128,7 @@ class _Arrays:
         return packed
 
     def finish(self, rows: Sequence[int]) -> None:
-        """Keep these of the samples, in their order, and complete the files."""
+        """Keep these samples, in their order, and complete the files."""
         for file in self._files():
             with file:
                 file.finish(rows)

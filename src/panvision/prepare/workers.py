@@ -1,4 +1,4 @@
-"""Samples loaded side by side in processes, in order; what becomes of their pixels is done where they were loaded."""
+"""Samples loaded by several processes, in order; each process stores the pixels it loaded."""
 
 import multiprocessing
 import os
@@ -19,38 +19,37 @@ from panvision.prepare.load import Loaded, load_sample
 Kept = TypeVar("Kept")
 Keep = Callable[[int, Iterable[Loaded]], Sequence[Kept]]
 
-# Samples handed to a process at once: handing over takes as long as loading a third of one. The last chunks are
-# smaller, so that no process is left alone with much.
+# Samples sent to a process at once: sending takes as long as loading a third of one. The last chunks are smaller, so
+# that all processes end at about the same time.
 _CHUNK, _SMALLEST = 32, 4
-# Chunks that each process has before it, so that it need not wait for this one to hand out more.
+# Chunks queued for each process, so that it need not wait for this one.
 _QUEUED = 2
-# Chunks of which the results wait for those before them: enough to go on alone while the others start.
+# Chunks whose results wait for earlier ones: enough to continue alone while the others start.
 _WAITING = 64
-# Starting processes takes as long as loading so many samples.
+# Starting processes takes as long as loading this many samples.
 _WORTH_IT = 96
 
 
 class WorkerError(RuntimeError):
-    """A process that loads images died, which says nothing of the set; the message has the causes and what to do."""
+    """A process that loads images died; the message names causes and remedies."""
 
 
 def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings, keep: Keep[Kept]) -> Iterator[Kept]:
     """Load samples in their order, each decoded once.
 
-    This process loads some of them itself: all of a small set, and of a larger one what the others have not got round
-    to, so that nothing waits while they start, and no more processes than cores have work.
+    This process loads some of them itself: all of a small dataset, and of a larger one the samples that the others have
+    not reached. So nothing waits while they start, and no more processes than cores have work.
 
     Args:
-        samples: as a reader found them.
-        root: the task's folder.
+        samples: the result of a reader.
+        root: the dataset's folder.
         settings: the `data` section.
-        keep: what is kept of some samples, the first of which has the given number; they are loaded as it takes them.
-            It is called in the process that loads them, and what it returns travels to this one: it should be small,
-            and `keep` itself can be pickled.
+        keep: takes the number of the first sample and an iterator of loaded samples, and returns what is kept of them.
+            It is called in the process that loads them; it and its result must be picklable, and the result small.
 
     Raises:
-        WorkerError: a process was killed, or crashed; the image is named that it had, or had soon before.
-        Exception: what `keep` raises.
+        WorkerError: a process was killed, or crashed; the message names its image, or one shortly before.
+        Exception: any error of `keep`.
     """
     others = count_cores() - 1
     if others == 0 or len(samples) < _WORTH_IT:
@@ -77,16 +76,16 @@ def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings, 
         except BrokenProcessPool as error:
             chunk = waiting[0][0] if waiting else samples
             raise WorkerError(
-                "a process that loads images was killed, most likely by the system for want of memory, or crashed over "
-                f"a picture, {root / chunk[0].file} or one after it: end other programs, lower data.max_pixels, allow "
-                "fewer cores (each has such a process; `taskset -c 0` allows one), or look at these pictures"
+                "a process that loads images was killed, probably because memory ran out, or crashed at an image, "
+                f"{root / chunk[0].file} or a later one: end other programs, lower data.max_pixels, allow fewer cores "
+                "(each has such a process; `taskset -c 0` allows one), or check these images"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _cut(samples: Sequence[Sample], processes: int) -> Iterator[tuple[int, Sequence[Sample]]]:
-    """Chunks of samples, each with the number of its first one."""
+    """Cut samples into chunks, each with the number of its first one."""
     first = 0
     while first < len(samples):
         count = min(max((len(samples) - first) // (4 * processes), _SMALLEST), _CHUNK)
@@ -101,7 +100,7 @@ def _load_chunk(
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Processes by a fork, which is quick, if this one has no threads; else by a server, for a fork may hang then."""
+    """Fork if this process has no threads, which is fast; else use a fork server, because a fork may hang then."""
     if sys.platform == "linux" and len(list(Path("/proc/self/task").iterdir())) == 1:
         return multiprocessing.get_context("fork")
     context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
@@ -111,7 +110,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def _die_with_parent() -> None:
-    """A pool's processes outlive a parent that is killed, waiting for work for ever: end with it."""
+    """End with the parent: a pool's processes would outlive a killed one and wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()

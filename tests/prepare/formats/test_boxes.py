@@ -146,7 +146,7 @@ def test_clipping_is_stated_but_not_rounding():
     assert placed.xyxy.tolist() == [[0, 5, 7, 15], [5, 5, 40, 15], [30, 20, 40, 30]]
     (found,) = problems
     assert (found.code, found.severity) == ("box_clipped", "fixed")
-    assert found.reason == "2 boxes reach out of the picture, by up to 20.0 pixels"
+    assert found.reason == "2 boxes reach out of the image, by up to 20.0 pixels"
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Raw layouts and label formats, brought to one form."""
+"""Raw layouts and label formats, translated to one form."""

@@ -1,4 +1,4 @@
-"""Annotated boxes checked against the picture they belong to."""
+"""Annotated boxes checked against their image."""
 
 from typing import Literal, NamedTuple
 
@@ -13,12 +13,12 @@ from panvision.prepare.formats.sizes import fit_size
 
 Flags = npt.NDArray[np.bool_]
 
-# Clipping by less than this (rounding of the coordinates in the export) is not worth a line, in pixels.
+# Clipping by less than this, in pixels, is rounding of the coordinates in the export, and not reported.
 _ROUNDING = 0.01
 
 
 class PlacedBoxes(NamedTuple):
-    """Boxes (M, 4) x1, y1, x2, y2 in oriented original pixels inside the picture; labels (M,) class indexes."""
+    """Boxes (M, 4) x1, y1, x2, y2 in oriented original pixels inside the image; labels (M,) class indexes."""
 
     xyxy: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
@@ -27,17 +27,17 @@ class PlacedBoxes(NamedTuple):
 def place_boxes(
     given: BoxLabels, picture: Picture, file: str, *, zero_area: Literal["drop", "refuse"]
 ) -> tuple[PlacedBoxes, list[Problem]]:
-    """Bring annotated boxes into the picture's own pixels and clip them to it.
+    """Convert annotated boxes to the image's own pixels and clip them to it.
 
-    Sizes: annotations that state the size of the file before its EXIF rotation are rotated with the picture;
-    those of another size but the same shape are scaled; any other contradiction is an error. Fractions are of the
-    stated size, or of the upright picture where none is stated.
+    Sizes: annotations that state the size of the file before its EXIF rotation are rotated with the image; those of
+    another size but the same shape are scaled; any other contradiction is an error. Fractions are of the stated size,
+    or of the upright image if none is stated.
 
     Args:
         given: the boxes as annotated.
         picture: the decoded image.
         file: its path, for messages.
-        zero_area: boxes without area inside the picture are dropped with a warning, or are errors.
+        zero_area: boxes without area inside the image are dropped with a warning, or are errors.
     """
     labels = np.array(given.labels, np.int64)
     if _all_inside(given, picture):
@@ -57,26 +57,26 @@ def place_boxes(
     xyxy, faults = _to_picture(np.where(keep[:, None], xyxy, 0.0), given, picture, file)
     problems += faults
     if any(fault.severity == "error" for fault in faults):
-        # Where the boxes lie is unknown, so nothing more can be said of them.
+        # The place of the boxes is unknown, so they cannot be checked any further.
         return PlacedBoxes(np.zeros((0, 4)), labels[:0]), problems
     flat = keep & (xywh[:, 2:] == 0).any(axis=1)
     clipped, flat, outside = _clip(xyxy, picture, flat, keep)
     severity: Severity | None = "error" if zero_area == "refuse" else None
     problems += [
         *_each("box_zero_area", file, "has no area", given, flat, severity),
-        *_each("box_outside", file, "lies outside the picture", given, outside, severity),
+        *_each("box_outside", file, "is outside the image", given, outside, severity),
     ]
     keep &= ~flat & ~outside
     moved = np.abs(clipped[keep] - xyxy[keep]).max(axis=1, initial=0.0)
     far = int((moved > _ROUNDING).sum())
     if far:
-        reason = f"{far} boxes reach out of the picture, by up to {moved.max():.1f} pixels"
+        reason = f"{far} boxes reach out of the image, by up to {moved.max():.1f} pixels"
         problems.append(problem("box_clipped", file, reason))
     return PlacedBoxes(clipped[keep], labels[keep]), problems
 
 
 def _all_inside(given: BoxLabels, picture: Picture) -> bool:
-    """Whether nothing is to be said about any box, which is so in most pictures, and quickly told of a few boxes."""
+    """True if no box needs a check, which holds for most images and is fast to find out for a few boxes."""
     width, height = picture.size
     return (
         not given.relative
@@ -89,24 +89,20 @@ def _all_inside(given: BoxLabels, picture: Picture) -> bool:
 
 
 def _clip(xyxy: Boxes, picture: Picture, flat: Flags, keep: Flags) -> tuple[Boxes, Flags, Flags]:
-    """Boxes (M, 4) clipped to the picture, which of them (M,) have no area, and which lie outside.
+    """Return the boxes (M, 4) clipped to the image, and flags (M,) of boxes without area and of boxes outside.
 
-    Args:
-        xyxy: the boxes in the picture's pixels.
-        picture: whose.
-        flat: those that have no area as annotated.
-        keep: those that were usable so far.
+    `flat` marks boxes without area as annotated, `keep` those that were usable so far.
     """
     width, height = picture.size
     clipped = np.clip(xyxy, 0.0, [width, height, width, height])
     outside = keep & ~flat & (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
-    # A sliver that has no width left once it is stored in 32 bits is as flat.
+    # A sliver without width once it is stored in 32 bits has no area either.
     narrow = clipped.astype(np.float32)
     return clipped, flat | (keep & ~outside & (narrow[:, 2:] <= narrow[:, :2]).any(axis=1)), outside
 
 
 def _in_pixels(given: BoxLabels, picture: Picture) -> Boxes:
-    """The annotated boxes (M, 4) x, y, width, height in pixels of the size that they were drawn on."""
+    """Return the annotated boxes (M, 4) x, y, width, height in pixels of the size that they were drawn on."""
     xywh = np.array(given.xywh, np.float64).reshape(-1, 4)
     if not given.relative:
         return xywh
@@ -130,7 +126,7 @@ def _each(
 
 
 def _to_picture(xyxy: Boxes, given: BoxLabels, picture: Picture, file: str) -> tuple[Boxes, list[Problem]]:
-    """Boxes in the pixels of the size that the annotations state, in the picture's own pixels."""
+    """Convert boxes from the size that the annotations state to the image's own pixels."""
     fit = fit_size(given.size, picture)
     match fit.kind:
         case "same":

@@ -1,4 +1,4 @@
-"""Readers of the layouts whose labels are folders and files: segmentation and classification."""
+"""Readers of the layouts whose labels are files and folders: masks, and class folders."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ def read_segmentation(root: Path) -> Reading:
 
 
 def _images_and_masks(part: Part, root: Path) -> tuple[list[Path], dict[str, list[Path]], list[Problem]]:
-    """The part's images, its masks by the stem of their image, and what else lies there."""
+    """Return the part's images, its masks by the stem of their image, and problems of its other files."""
     files, problems = list_images(part.images, root)
     if part.masks is None:
         masks = [path for path in files if path.stem.endswith("_mask")]
@@ -41,7 +41,7 @@ def _images_and_masks(part: Part, root: Path) -> tuple[list[Path], dict[str, lis
 
 
 def _by_stem(masks: list[Path], images: list[Path]) -> dict[str, list[Path]]:
-    """Masks by the stem of their image.
+    """Group masks by the stem of their image.
 
     masks/name.png is the layout's own, masks/name.jpg.png Supervisely's name for it, masks/name_mask.png Roboflow's.
     """
@@ -79,13 +79,7 @@ def _pair(
 def _with_names_that_differ(
     stems: Iterable[str], masks: dict[str, list[Path]], root: Path
 ) -> tuple[dict[str, list[Path]], list[Problem]]:
-    """Give images without a mask those masks without an image whose name differs in case or Unicode form only.
-
-    Args:
-        stems: of the images.
-        masks: by the stem of their image, as far as names are equal.
-        root: the task's folder.
-    """
+    """Give images without a mask those masks without an image whose name differs only in case or Unicode form."""
     lonely: dict[str, list[str]] = defaultdict(list)
     for stem in stems:
         if stem not in masks:
@@ -95,17 +89,17 @@ def _with_names_that_differ(
     problems: list[Problem] = []
     for mask_stem in sorted(set(masks) - known):
         meant = lonely.get(fold_name(mask_stem), [])
-        # Where two images could be meant, neither is.
+        # If two images could be meant, neither is used.
         if len(meant) == 1:
             moved = paired.pop(mask_stem)
             paired[meant[0]] = [*paired.get(meant[0], []), *moved]
-            reason = f"is taken for the mask of {meant[0]!r}, whose name is written otherwise"
+            reason = f"is used as the mask of {meant[0]!r}, whose name is written differently"
             problems += [problem("mask_name_differs", relative(path, root), reason) for path in moved]
     return paired, problems
 
 
 def read_classification(root: Path) -> Reading:
-    """One folder per class, inside `images/` or, as Roboflow has it, directly inside a split folder."""
+    """Read one folder per class, inside `images/` or (Roboflow) directly inside a split folder."""
     parts, problems = find_parts(root)
     samples: list[Sample] = []
     folders: dict[str, str] = {}
@@ -118,18 +112,16 @@ def read_classification(root: Path) -> Reading:
         # Images among the class folders; the folders themselves were read above.
         loose, faults = list_images(part.images, root)
         problems += [fault for fault in faults if fault.code != "nested_folder"]
-        problems += [problem("image_without_class", relative(path, root), "lies in no class folder") for path in loose]
+        problems += [problem("image_without_class", relative(path, root), "is not in a class folder") for path in loose]
     problems += _odd_classes(folders, Counter(sample.label for sample in samples))
     ordered = sorted(samples, key=lambda sample: sample.file)
     return Reading(ordered, sorted({sample.label for sample in samples}), list(dict.fromkeys(problems)))
 
 
 def _odd_classes(folders: dict[str, str], counts: Counter[str]) -> list[Problem]:
-    """Classes with too few images, and those that are told apart by case or Unicode form only.
+    """Report classes with too few images, and classes whose names differ only in case or Unicode form.
 
-    Args:
-        folders: class name → its first folder.
-        counts: images of each class.
+    `folders` has the first folder of each class, `counts` the number of its images.
     """
     problems: list[Problem] = []
     first: dict[str, str] = {}
@@ -141,8 +133,8 @@ def _odd_classes(folders: dict[str, str], counts: Counter[str]) -> list[Problem]
         elif counts[name] == 1:
             problems.append(problem("class_single_image", folder, f"the class {name!r} has one image"))
         other = first.setdefault(fold_name(name), name)
-        # Of two folders in one place the listing has told already.
+        # The listing has reported two folders in one place already.
         if other != name and PurePosixPath(folder).parent != PurePosixPath(folders[other]).parent:
-            reason = f"is a class of its own beside {folders[other]}, whose name is written otherwise"
+            reason = f"is a separate class beside {folders[other]}, whose name is written differently"
             problems.append(problem("names_clash", folder, reason))
     return problems

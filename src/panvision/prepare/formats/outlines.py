@@ -1,6 +1,6 @@
-"""Annotated outlines: checked, measured, and drawn as the mask of their picture.
+"""Annotated outlines: checked, measured, and drawn as the mask of their image.
 
-A polygon's pixels are those whose centre lies inside it by the even-odd rule (scan conversion as in Foley, van Dam,
+A polygon's pixels are those whose centre is inside it by the even-odd rule (scan conversion as in Foley, van Dam,
 Feiner and Hughes, Computer Graphics: Principles and Practice, 2nd edition, section 3.6). Pillow's
 `ImageDraw.polygon` paints the border's pixels as well: a pan 20 pixels wide becomes 21 wide. The tests hold the
 masks to pycocotools' (intersection over union above 0.98).
@@ -25,14 +25,14 @@ Floats = npt.NDArray[np.float64]
 
 # Corners of an ellipse drawn as a polygon; a multiple of four, so that the box around it is exact.
 _ELLIPSE_CORNERS = 72
-# Further away than this, in pixels, a corner's exact place changes nothing in the picture.
+# Farther away than this, in pixels, a corner's exact place changes nothing in the image.
 _FAR = 1e7
 # Crossings of edges with rows that are held in memory at a time.
 _CROSSINGS = 2**20
 
 
 def check_polygon(values: object) -> Polygon:
-    """A polygon x1, y1, x2, y2, … from a file's list of numbers.
+    """Return a polygon x1, y1, x2, y2, … from a file's list of numbers.
 
     Raises:
         OutlineError: not an even number of finite numbers, or fewer than three points.
@@ -53,14 +53,14 @@ def check_polygon(values: object) -> Polygon:
 
 
 def rectangle_polygon(box: Box, degrees: float = 0.0) -> Polygon:
-    """The corners of a box x1, y1, x2, y2, turned clockwise (as seen) about its centre."""
+    """Return the corners of a box x1, y1, x2, y2, turned clockwise (as seen) about its centre."""
     left, top, right, bottom = box
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     return _turned(corners, ((left + right) / 2, (top + bottom) / 2), degrees) if degrees else _flat(corners)
 
 
 def ellipse_polygon(centre: tuple[float, float], radii: tuple[float, float], degrees: float = 0.0) -> Polygon:
-    """Corners on an ellipse, turned clockwise (as seen) about its centre."""
+    """Return corners on an ellipse, turned clockwise (as seen) about its centre."""
     angles = np.arange(_ELLIPSE_CORNERS) * (2 * np.pi / _ELLIPSE_CORNERS)
     with np.errstate(over="ignore", invalid="ignore"):
         corners = np.array(centre) + np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array(radii)
@@ -68,7 +68,7 @@ def ellipse_polygon(centre: tuple[float, float], radii: tuple[float, float], deg
 
 
 def outline_box(polygons: Iterable[Polygon], run_lengths: RunLengths | None = None) -> Box:
-    """Left, top, width and height of the box around outlines, in their own coordinates; at least one is given."""
+    """Return left, top, width and height of the box around outlines, at least one, in their own coordinates."""
     boxes = [(min(p[0::2]), min(p[1::2]), max(p[0::2]), max(p[1::2])) for p in polygons]
     boxes += [run_lengths_bounds(run_lengths)] if run_lengths else []
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
@@ -76,9 +76,9 @@ def outline_box(polygons: Iterable[Polygon], run_lengths: RunLengths | None = No
 
 
 def draw_mask(outlines: OutlineLabels, picture: Picture, file: str) -> tuple[MaskArray | None, list[Problem]]:
-    """The union of a picture's outlines as a mask in the upright picture's pixels.
+    """Draw the union of an image's outlines as a mask in the upright image's pixels.
 
-    Sizes are treated as those of boxes: outlines on the file before its EXIF rotation are turned with the picture,
+    Sizes are treated as those of boxes: outlines on the file before its EXIF rotation are turned with the image,
     those of another size but the same shape are scaled, any other contradiction is an error.
 
     Args:
@@ -87,7 +87,7 @@ def draw_mask(outlines: OutlineLabels, picture: Picture, file: str) -> tuple[Mas
         file: its path, for messages.
 
     Returns:
-        (H, W) uint8, 1 is pan, or None after an error; and what was found.
+        (H, W) uint8, 1 is pan, or None after an error; and the problems.
     """
     sizes = {outlines.size, *((float(mask.size[1]), float(mask.size[0])) for mask in outlines.run_lengths)} - {None}
     if len(sizes) > 1:
@@ -102,8 +102,8 @@ def draw_mask(outlines: OutlineLabels, picture: Picture, file: str) -> tuple[Mas
         problems.append(problem("boxes_scaled", file, f"outlines {fit.text}"))
     mask, outside = _draw(outlines, picture, fit)
     if outside:
-        # As with boxes outside the picture: nothing of it is lost, but it was meant to mark something.
-        reason = f"{outside} of its outlines lie outside the picture"
+        # Like boxes outside the image: nothing is lost, but the outline was meant to mark something.
+        reason = f"{outside} of its outlines are outside the image"
         problems.append(problem("outline_broken", file, reason, "warning"))
     if fit.kind == "turned":
         problems.append(problem("mask_rotated", file, f"annotated before the EXIF rotation {picture.orientation}"))
@@ -112,7 +112,7 @@ def draw_mask(outlines: OutlineLabels, picture: Picture, file: str) -> tuple[Mas
 
 
 def _draw(outlines: OutlineLabels, picture: Picture, fit: Fit) -> tuple[MaskArray, int]:
-    """The mask in the pixels that the outlines were drawn on, and how many outlines lie outside it."""
+    """Return the mask in the pixels that the outlines were drawn on, and the number of outlines outside it."""
     width, height = picture.stored_size if fit.kind == "turned" else picture.size
     sides = np.array(outlines.size or (width, height) if outlines.relative else (1.0, 1.0))
     factors = sides * np.array(fit.scale)
@@ -131,7 +131,7 @@ def _draw(outlines: OutlineLabels, picture: Picture, fit: Fit) -> tuple[MaskArra
 
 
 def _fill(mask: MaskArray, points: Floats) -> None:
-    """Set the pixels of an (H, W) mask whose centres lie inside a polygon (P, 2)."""
+    """Set the pixels of an (H, W) mask whose centres are inside a polygon (P, 2)."""
     height, width = mask.shape
     ends = np.roll(points, -1, axis=0)
     # An edge crosses the centre line r + 0.5 of each row r in [first, last).

@@ -1,4 +1,4 @@
-"""Annotation files read and parsed without trust: nothing in them raises, hangs, or reaches other files."""
+"""Safe parsing of annotation files: nothing in them raises, hangs, or reaches other files."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from panvision.prepare.formats.layout import OUTSIDE
 
 # Elements within elements; annotations need six.
 _DEEPEST = 100
-# Class names, as `panvision.inference.backend` takes them from model files: signs, and what is none of them (control
-# characters, ends of lines, and what turns the direction of writing).
+# Limits of class names, the same as in `panvision.inference.backend`: no control characters, line ends, or characters
+# that change the direction of writing.
 _LONGEST_NAME = 200
 _NOT_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def read_file(path: Path, root: Path) -> bytes | Problem:
-    """A file's bytes, or why they cannot be had; `root` is the task's folder."""
+    """Return a file's bytes, or the problem of reading them; `root` is the dataset's folder."""
     file = relative(path, root)
     if leaves_root(path, root):
         return problem("link_escapes", file, OUTSIDE)
@@ -33,7 +33,7 @@ def read_file(path: Path, root: Path) -> bytes | Problem:
 
 
 def read_text(path: Path, root: Path) -> str | Problem:
-    """A UTF-8 file's text, or why it cannot be had; `root` is the task's folder."""
+    """Return a UTF-8 file's text, or the problem of reading it; `root` is the dataset's folder."""
     content = read_file(path, root)
     if not isinstance(content, bytes):
         return content
@@ -45,7 +45,7 @@ def read_text(path: Path, root: Path) -> str | Problem:
 
 
 def read_json(path: Path, root: Path) -> tuple[Any, Problem | None]:
-    """A JSON file's value, and why there is none; a LabelMe file's embedded picture, which is large, is left out."""
+    """Return a JSON file's value, or None and the problem; a LabelMe file's large embedded image is left out."""
     content = read_file(path, root)
     if not isinstance(content, bytes):
         return None, content
@@ -59,7 +59,7 @@ def read_json(path: Path, root: Path) -> tuple[Any, Problem | None]:
 
 
 def read_xml(path: Path, root: Path) -> tuple[Element | None, Problem | None]:
-    """An XML file's root element, and why there is none."""
+    """Return an XML file's root element, or None and the problem."""
     content = read_file(path, root)
     if not isinstance(content, bytes):
         return None, content
@@ -70,7 +70,7 @@ def read_xml(path: Path, root: Path) -> tuple[Element | None, Problem | None]:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether a file's value is text that can be written into tables, and not empty."""
+    """True if a file's value is text that can be written into tables, and not empty."""
     if not isinstance(value, str) or not value:
         return False
     try:
@@ -81,12 +81,12 @@ def is_text(value: object) -> TypeGuard[str]:
 
 
 def is_name(value: object) -> TypeGuard[str]:
-    """Whether a file's value can name a class: text on one line, without signs that move a terminal's cursor."""
+    """True if a file's value can name a class: text on one line, without control characters."""
     return is_text(value) and len(value) <= _LONGEST_NAME and not _NOT_ONE_LINE.search(value)
 
 
 def to_float(value: object) -> float:
-    """A number that a file gives as number or text; NaN for anything else."""
+    """Convert a file's number or text to a float; NaN for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return float("nan")
     try:
@@ -99,13 +99,13 @@ def to_float(value: object) -> float:
 
 
 def stated_size(width: object, height: object) -> tuple[float, float] | None:
-    """Width and height from a file's two values, if both are positive numbers."""
+    """Return width and height from a file's two values, if both are positive numbers."""
     sides = to_float(width), to_float(height)
     return sides if all(0 < side < float("inf") for side in sides) else None
 
 
 def _parse_xml(content: bytes) -> Element:
-    """Parse XML that declares no entities: they can refer to other files, and multiply without end.
+    """Parse XML, and refuse entities: they can refer to other files, and multiply without end.
 
     Raises:
         ValueError: it declares entities, or is nested too deeply.
@@ -120,7 +120,7 @@ def _parse_xml(content: bytes) -> Element:
         nonlocal depth
         depth += 1
         if depth > _DEEPEST:
-            raise ValueError(f"more than {_DEEPEST} elements lie in each other")
+            raise ValueError(f"more than {_DEEPEST} elements are nested")
         builder.start(tag, attributes)
 
     def end(tag: str) -> None:
@@ -129,7 +129,7 @@ def _parse_xml(content: bytes) -> Element:
         builder.end(tag)
 
     def entity(*_: object) -> None:
-        raise ValueError("it declares entities, which annotations have no use for")
+        raise ValueError("it declares entities, which annotations do not need")
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end

@@ -4,8 +4,8 @@ A mask's pixels are counted column by column: the first count is background, the
 text, each count is its difference from the one two places before, in groups of five bits from the low end, each
 written as the character 48 + group, with bit 5 where another group follows (cocoapi, `maskApi.c`, rleFrString).
 
-pycocotools is not asked: its decoder trusts the counts (cocoapi#362, #589: invalid ones end the process). Here they
-are checked against the size first. The tests hold the two to each other.
+pycocotools is not used: its decoder trusts the counts, and invalid ones end the process (cocoapi#362, #589). Here they
+are checked against the size first. The tests compare the two.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from panvision.prepare.formats.layout import RunLengths
 
 Integers = npt.NDArray[np.int64]
 
-# More pixels than any picture has; below it every product of indexes fits 64 bits.
+# More pixels than any image has; below it every product of indexes fits 64 bits.
 _MOST_PIXELS = 2**40
 # Groups of five bits in one count: enough for _MOST_PIXELS and its sign.
 _MOST_GROUPS = 9
@@ -29,7 +29,7 @@ class OutlineError(ValueError):
 
 
 def check_run_lengths(size: object, counts: object) -> RunLengths:
-    """A run-length mask as JSON has it: size [height, width], counts as text or as a list of numbers.
+    """Check a run-length mask from JSON: size [height, width], counts as text or as a list of numbers.
 
     Raises:
         OutlineError: anything else, or counts that do not fill the size, or a mask that marks nothing.
@@ -49,7 +49,7 @@ def check_run_lengths(size: object, counts: object) -> RunLengths:
 
 
 def decode_run_lengths(mask: RunLengths, width: int, height: int) -> MaskArray:
-    """A checked mask as (height, width) uint8 0 or 1, sampled at the nearest pixel where its own size differs."""
+    """Return a checked mask as (height, width) uint8 0 or 1, sampled at the nearest pixel if its own size differs."""
     ends = np.cumsum(np.array(_runs(mask), np.int64))
     rows, columns = mask.size
     if (height, width) == mask.size:
@@ -63,30 +63,30 @@ def decode_run_lengths(mask: RunLengths, width: int, height: int) -> MaskArray:
 
 
 def run_lengths_bounds(mask: RunLengths) -> tuple[float, float, float, float]:
-    """The box x1, y1, x2, y2 around a checked mask."""
+    """Return the box x1, y1, x2, y2 around a checked mask."""
     ends = np.cumsum(np.array([0, *_runs(mask)], np.int64))
     starts, stops = ends[1:-1:2], ends[2::2]
     used = stops > starts
     starts, stops = starts[used], stops[used] - 1
     height = mask.size[0]
     left, right = starts.min() // height, stops.max() // height + 1
-    # A run that goes on in the next column reaches the bottom of one and begins at the top of the other.
+    # A run that continues in the next column reaches the bottom of one and begins at the top of the other.
     whole = bool((starts // height != stops // height).any())
     top, bottom = (0, height) if whole else ((starts % height).min(), (stops % height).max() + 1)
     return float(left), float(top), float(right), float(bottom)
 
 
 def encode_run_lengths(crop: npt.NDArray[np.bool_], left: int, top: int, size: tuple[int, int]) -> RunLengths:
-    """Run lengths of a mask that is given as a part of the picture.
+    """Return the run lengths of a mask that is given as a part of the image.
 
     Args:
         crop: (h, w) bool.
-        left: column of the picture at which the crop begins.
-        top: row of the picture at which the crop begins.
-        size: height and width of the picture.
+        left: column of the image at which the crop begins.
+        top: row of the image at which the crop begins.
+        size: height and width of the image.
 
     Raises:
-        OutlineError: the crop reaches out of the picture, or marks nothing.
+        OutlineError: the crop reaches out of the image, or marks nothing.
     """
     height, width = size
     columns, rows = np.nonzero(crop.T)
@@ -109,12 +109,12 @@ def _is_count(value: object) -> bool:
 
 
 def _nearest(wanted: int, given: int) -> Integers:
-    """For each of `wanted` pixels in a row the one of `given` that lies under its centre."""
+    """Return for each of `wanted` pixels in a row the one of `given` under its centre."""
     return ((np.arange(wanted, dtype=np.int64) * 2 + 1) * given) // (2 * wanted)
 
 
 def _runs(mask: RunLengths) -> Sequence[int]:
-    """The counts as numbers; (-1,) for text that is none."""
+    """Return the counts as numbers; (-1,) for invalid text."""
     if not isinstance(mask.counts, str):
         return mask.counts
     counts: list[int] = []

@@ -1,4 +1,4 @@
-"""How a size that annotations state fits the picture they belong to; one rule for boxes and for outlines."""
+"""Comparison of the size that annotations state with their image's; one rule for boxes and for outlines."""
 
 from typing import Literal, NamedTuple
 
@@ -9,12 +9,12 @@ _SAME_SHAPE = 0.01
 
 
 class Fit(NamedTuple):
-    """What a stated size is to the picture.
+    """The relation of a stated size to the image.
 
     Attributes:
-        kind: `same` as the upright picture's; `turned`: the file's before its EXIF rotation; `scaled`: another size
-            of the same shape; `swapped`: width and height stand in each other's place; `contradictory`: none of it.
-        scale: factors that bring x and y into the upright picture's pixels; (1, 1) unless `scaled`.
+        kind: `same` as the upright image's; `turned`: the file's before its EXIF rotation; `scaled`: another size
+            of the same shape; `swapped`: width and height are swapped; `contradictory`: none of these.
+        scale: factors that bring x and y into the upright image's pixels; (1, 1) unless `scaled`.
         text: the two sizes, for messages.
     """
 
@@ -24,11 +24,11 @@ class Fit(NamedTuple):
 
 
 def fit_size(stated: tuple[float, float] | None, picture: Picture) -> Fit:
-    """Compare the width and height that annotations state, if they do, with a decoded picture's."""
+    """Compare the width and height that annotations state, if they do, with a decoded image's."""
     width, height = picture.size
     if stated is None or stated == (width, height):
         return Fit("same", (1.0, 1.0), f"{width}x{height}")
-    text = f"annotated as {stated[0]:g}x{stated[1]:g}, the picture is {width}x{height}"
+    text = f"annotated as {stated[0]:g}x{stated[1]:g}, the image is {width}x{height}"
     if stated == picture.stored_size:
         return Fit("turned", (1.0, 1.0), text)
     if stated == (height, width):
