@@ -28,7 +28,7 @@ def test_a_mask_that_reaches_the_border_has_no_line_there() -> None:
 
 
 def test_a_mask_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="alike"):
+    with pytest.raises(ValueError, match="same"):
         overlay_mask(grey(20, 10), np.zeros((20, 10), np.uint8))
 
 

@@ -236,7 +236,7 @@ def test_empty_missing_foreign_and_unreadable_files_are_named(tmp_path):
         "absent.jpg": "no such file",
         "text.jpg": "cannot be decoded: not a picture in a known format",
         "folder.jpg": "cannot be decoded: Is a directory",
-        "pointer.jpg": "is Git LFS's stand-in for the picture; fetch it with `git lfs pull`",
+        "pointer.jpg": "is Git LFS's placeholder for the image; fetch it with `git lfs pull`",
     }.items():
         with pytest.raises(ImageError, match=f"{name}: {reason}") as caught:
             read_image(tmp_path / name)

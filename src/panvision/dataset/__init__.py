@@ -1,1 +1,1 @@
-"""The packed dataset and the tables that stages hand on."""
+"""The packed datasets, and the tables that stages exchange."""

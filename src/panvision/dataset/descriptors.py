@@ -1,9 +1,9 @@
-"""How a picture looks when it is small: what copies of one photo are recognised by.
+"""Descriptors of small grey thumbnails ("looks"), by which copies of one photo are recognised.
 
-A look is the picture as 64 × 64 grey levels. Its descriptor is made of the 63 lowest frequencies of its DCT, as in
-the perceptual hash of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section
-3.2.1, but kept as numbers. The descriptor of any window of a look, and of its mirror images, comes from the same
-few products of small matrices, so that a look can be asked for its crops and flips without making them.
+A look is the image as 64 × 64 grey levels. Its descriptor holds the 63 lowest frequencies of its DCT, as in the
+perceptual hash of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section 3.2.1,
+but as numbers instead of bits. The descriptors of all windows of a look, and of its mirror images, follow from a few
+products of small matrices, without making the crops and flips.
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ from PIL import Image
 SIDE = 64
 LENGTH = 63
 
-# Grey levels: a look that varies less has nothing to be recognised by.
+# Standard deviation in grey levels below which a look cannot be recognised.
 PLAIN = 2.0
 
 Looks = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating[Any]]
 
 _FREQUENCIES = 8
-# Mirroring turns the sign of the odd frequencies of its axis.
+# Mirroring changes the sign of the odd frequencies of its axis.
 _MIRROR = np.where(np.arange(_FREQUENCIES) % 2, -1.0, 1.0).astype(np.float32)
 _GAIN = 1.35
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to look at a picture: a window of it, mirrored or transposed, perhaps overexposed.
+    """One change of an image: a window of it, mirrored or transposed, perhaps overexposed.
 
     Attributes:
-        top, left, side: the window as fractions of the picture's sides.
-        flip_x, flip_y, transpose: what is done to the window's content, in this order.
+        top, left, side: the window as fractions of the image's sides.
+        flip_x, flip_y, transpose: changes of the window's content, in this order.
         gain: brightness factor, after which grey levels are cut off at 255.
     """
 
@@ -67,12 +67,12 @@ def _variants() -> tuple[Variant, ...]:
     return (*whole, *windows, *bright)
 
 
-# The first one is the picture itself.
+# The first one is the image itself.
 VARIANTS = _variants()
 
 
 def _window_frequencies(start: float, side: float) -> Floats:
-    """The DCT-II of a window of one axis of a look, (8, 64): integrals of each frequency over the look's pixels."""
+    """Return the DCT-II of a window of one axis, (8, 64): integrals of each frequency over the look's pixels."""
     edges = np.clip(np.arange(SIDE + 1) / SIDE, start, start + side)
     within = (edges - start) / side
     number = np.arange(_FREQUENCIES)[:, None]
@@ -81,7 +81,7 @@ def _window_frequencies(start: float, side: float) -> Floats:
     return np.asarray(np.diff(integral, axis=1) * scale, np.float32)
 
 
-# Every window of one axis: where it starts and how long it is.
+# Every window of one axis: its start and its length.
 _PLACES = sorted({(start, variant.side) for variant in VARIANTS for start in (variant.top, variant.left)})
 _PLACES.sort(key=lambda place: place != (0.0, 1.0))
 _WINDOWS = np.stack([_window_frequencies(*place) for place in _PLACES])  # (places, 8, 64)
@@ -92,20 +92,20 @@ def _place(start: float, side: float) -> int:
 
 
 def _frequencies(grey: Floats) -> Floats:
-    """(N, 64, 64) to (N, places, 8, places, 8): the frequencies of every window, vertical ones first."""
+    """Return the frequencies of every window, vertical ones first, (N, 64, 64) to (N, places, 8, places, 8)."""
     axis = _WINDOWS.reshape(-1, SIDE)  # (places * 8, 64)
     return (axis @ grey @ axis.T).reshape(len(grey), len(_PLACES), _FREQUENCIES, len(_PLACES), _FREQUENCIES)
 
 
 def _unit(frequencies: Floats) -> Floats:
-    """(..., 8, 8) frequencies without the mean, (..., 63), scaled to length 1."""
+    """Drop the mean of (..., 8, 8) frequencies and scale the rest, (..., 63), to length 1."""
     vectors = frequencies.reshape(*frequencies.shape[:-2], -1)[..., 1:]
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-6), np.float32)
 
 
 class LookStack:
-    """The looks of several sets behind each other; they stay on disk until they are taken."""
+    """The looks of several datasets in a row; they stay on disk until they are taken."""
 
     def __init__(self, parts: Sequence[Looks]) -> None:
         self._parts = parts
@@ -115,7 +115,7 @@ class LookStack:
         return int(self._starts[-1])
 
     def take(self, rows: npt.NDArray[np.int64]) -> Looks:
-        """Some looks, (M, 64, 64) uint8."""
+        """Return some looks, (M, 64, 64) uint8."""
         found = np.empty((len(rows), SIDE, SIDE), np.uint8)
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         for number, part in enumerate(self._parts):
@@ -125,11 +125,11 @@ class LookStack:
 
 
 def make_look(picture: Image.Image, packed: Image.Image | None = None) -> npt.NDArray[np.uint8]:
-    """The look of an RGB picture, (64, 64) uint8: each pixel is the mean of what it covers.
+    """Make the look of an RGB image, (64, 64) uint8: each pixel is the mean of its area.
 
     Args:
-        picture: at its own size.
-        packed: the same shrunk to the model's square, from which the look is made where that is fine enough.
+        picture: the image at its own size.
+        packed: the same, shrunk to the model's square; the look is made from it if it is fine enough.
     """
     fine = packed is not None and 2 * SIDE <= packed.width <= min(picture.size)
     image = packed if packed is not None and fine else picture
@@ -137,24 +137,24 @@ def make_look(picture: Image.Image, packed: Image.Image | None = None) -> npt.ND
     width, height = image.size
     if width % SIDE == 0 and height % SIDE == 0:
         return np.asarray(grey.reduce((width // SIDE, height // SIDE)))
-    # First down by whole factors, which is fast, then exactly.
+    # Shrink by whole factors first, which is fast, then exactly.
     factor = max(1, min(width, height) // (2 * SIDE))
     return np.asarray((grey.reduce(factor) if factor > 1 else grey).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def is_plain(looks: Looks) -> npt.NDArray[np.bool_]:
-    """Which looks (N, 64, 64) have nothing to be recognised by, (N,) bool."""
+    """Return flags (N,) of looks (N, 64, 64) that cannot be recognised."""
     return np.asarray(looks.astype(np.float32).std(axis=(1, 2)) < PLAIN)
 
 
 def describe(looks: Looks) -> Floats:
-    """The descriptors of looks as they are, (N, 64, 64) uint8 to (N, 63) float32 of length 1."""
+    """Describe unchanged looks, (N, 64, 64) uint8 to (N, 63) float32 of length 1."""
     whole = _WINDOWS[0]  # (8, 64)
     return _unit(whole @ looks.astype(np.float32) @ whole.T)
 
 
 def describe_variants(looks: Looks) -> Floats:
-    """The descriptors of every variant of looks, (N, 64, 64) uint8 to (N, len(VARIANTS), 63) float32 of length 1."""
+    """Describe every variant of looks, (N, 64, 64) uint8 to (N, len(VARIANTS), 63) float32 of length 1."""
     normal = _frequencies(looks.astype(np.float32))
     bright = _frequencies(np.minimum(looks * np.float32(_GAIN), 255.0))
     found = np.empty((len(looks), len(VARIANTS), _FREQUENCIES, _FREQUENCIES), np.float32)
@@ -170,7 +170,7 @@ def describe_variants(looks: Looks) -> Floats:
 
 
 def show(look: npt.NDArray[np.uint8], variant: Variant) -> Floats:
-    """A look mirrored, transposed and brightened as a variant says, whole: (64, 64) float32."""
+    """Mirror, transpose and brighten a whole look as a variant says: (64, 64) float32."""
     content = np.minimum(look * np.float32(variant.gain), 255.0)
     content = content[:, ::-1] if variant.flip_x else content
     content = content[::-1] if variant.flip_y else content
@@ -178,7 +178,7 @@ def show(look: npt.NDArray[np.uint8], variant: Variant) -> Floats:
 
 
 def window(variant: Variant) -> tuple[float, float, float]:
-    """Where the variant's window lies in what `show` returns: top, left, side."""
+    """Return the variant's window in the result of `show`: top, left, side."""
     top = 1.0 - variant.top - variant.side if variant.flip_y else variant.top
     left = 1.0 - variant.left - variant.side if variant.flip_x else variant.left
     return (left, top, variant.side) if variant.transpose else (top, left, variant.side)

@@ -1,4 +1,4 @@
-"""File names and paths below a task's folder: splits, links, and which photo a file was made from."""
+"""File names and paths below a dataset's folder: splits, links, and the photo that a file was made from."""
 
 import functools
 import os
@@ -19,27 +19,27 @@ _DVC_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 
 def leaves_root(path: Path, root: Path) -> bool:
-    """Whether a path leads out of the task's folder, by `..` or by a link.
+    """True if a path leads out of the dataset's folder, by `..` or by a link.
 
-    DVC's own cache does not count as outside: with `cache.type symlink` every file of a set is a link into it.
+    DVC's own cache does not count as outside: with `cache.type symlink` every file of a dataset is a link into it.
     """
     try:
         plain = path.name != ".." and not path.is_symlink()
         target = _resolve(path.parent) / path.name if plain else path.resolve()
         return not target.is_relative_to(_resolve(root)) and _DVC_OBJECT.search(target.as_posix()) is None
     except (OSError, RuntimeError, ValueError):
-        # A link that leads to itself, or a name that no file can have, leads nowhere.
+        # A link to itself, or a name that no file can have.
         return False
 
 
-# Of folders: every file of one asks for the same, and each of its steps costs a call of the system.
+# Cached, because every file of a folder needs the same, and each step is a system call.
 @functools.lru_cache(maxsize=256)
 def _resolve(folder: Path) -> Path:
     return folder.resolve()
 
 
 def is_link(path: Path) -> bool:
-    """Whether a path is a symbolic link, as far as one may know."""
+    """True if a path is a symbolic link that may be looked at."""
     try:
         return path.is_symlink()
     except OSError:
@@ -47,15 +47,15 @@ def is_link(path: Path) -> bool:
 
 
 def fold_name(name: str) -> str:
-    """A form that is equal for names that differ in case or in Unicode form only (NFC, then case folding)."""
+    """Return a form that is equal for names that differ only in case or in Unicode form (NFC, then case folding)."""
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def relative(path: Path, root: Path) -> str:
-    """A path below `root` with forward slashes."""
-    # As `Path.relative_to` has it, but for the time: every file is asked several times.
+    """Return a path below `root` with forward slashes."""
+    # Faster than `Path.relative_to`, which would run several times for every file.
     below, start = str(path), _start(str(root))
     if below.startswith(start):
         return below.removeprefix(start).replace(os.sep, "/")
@@ -68,10 +68,10 @@ def _start(root: str) -> str:
 
 
 def photo_name(name: str) -> tuple[str, bool]:
-    """Which photo a file was made from, and whether Roboflow's export says so.
+    """Return the photo that a file was made from, and True if Roboflow's export says so.
 
-    Roboflow names every augmented copy of `pan.jpg` `pan_jpg.rf.<hash>.jpg`: the photo is `pan_jpg`. Any other
-    file is its own photo, named by its stem, which says nothing across folders (`0001` is in every set).
+    Roboflow names every augmented copy of `pan.jpg` `pan_jpg.rf.<hash>.jpg`: the photo is `pan_jpg`. Any other file is
+    its own photo, named by its stem, which means nothing across folders (`0001` is in every dataset).
     """
     stem = posixpath.splitext(posixpath.basename(name))[0]
     photo, marker, _ = stem.rpartition(".rf.")

@@ -1,4 +1,4 @@
-"""Results drawn on their picture: mask, boxes and state. NumPy and Pillow only."""
+"""Results drawn on their image: mask, boxes and class. NumPy and Pillow only."""
 
 import colorsys
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ MASK_COLOR: Color = (0, 190, 255)
 MASK_OPACITY = 0.3
 BANNER_COLOR: Color = (24, 24, 28)
 
-# Told apart on food, steel and by most colour-blind eyes; the mask's blue is not among them.
+# Distinct on food and steel, and for most colour-blind eyes; the mask's blue is not among them.
 PALETTE: tuple[Color, ...] = (
     (230, 159, 0),
     (0, 158, 115),
@@ -33,7 +33,7 @@ PALETTE: tuple[Color, ...] = (
 
 @dataclass(frozen=True)
 class _Style:
-    """Sizes in pixels that suit a picture."""
+    """Sizes in pixels that suit an image."""
 
     line: int
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -41,27 +41,27 @@ class _Style:
 
 
 def draw_result(image: RgbArray, result: Mapping[str, Any]) -> RgbArray:
-    """Draw what a result holds on its picture; line width and letters grow with the picture.
+    """Draw a result on its image; line width and letters grow with the image.
 
-    A truth can be drawn as well: any of the three parts may be missing, boxes need no `scores` and a state
-    no `probabilities`.
+    A truth can be drawn as well: any of the three parts may be missing, boxes need no `scores` and a class no
+    `probabilities`.
 
     Args:
-        image: (H, W, 3) uint8, the picture that the result belongs to.
-        result: what `Predictor.predict` gives.
+        image: (H, W, 3) uint8, the image of the result.
+        result: a result of `Predictor.predict`.
 
     Returns:
         (H, W, 3) uint8, a new array.
 
     Raises:
-        ValueError: a mask of another size than the picture.
+        ValueError: a mask of another size than the image.
     """
     style = _style_for(image)
     if "segmentation" in result:
         image = overlay_mask(image, result["segmentation"]["mask"], line=style.line)
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
-    # The state stands in the upper left corner; labels keep clear of it and of each other.
+    # The class is in the upper left corner; labels avoid it and each other.
     taken: list[Rectangle] = []
     state = _state_text(result["classification"]) if "classification" in result else None
     if state is not None:
@@ -74,21 +74,21 @@ def draw_result(image: RgbArray, result: Mapping[str, Any]) -> RgbArray:
 
 
 def overlay_mask(image: RgbArray, mask: npt.NDArray[np.uint8], *, line: int = 2) -> RgbArray:
-    """Tint what a mask covers and outline it.
+    """Tint the area of a mask and outline it.
 
     Args:
         image: (H, W, 3) uint8.
-        mask: (H, W); every value but 0 is covered.
+        mask: (H, W); every value but 0 is tinted.
         line: width of the outline in pixels.
 
     Returns:
         (H, W, 3) uint8, a new array.
 
     Raises:
-        ValueError: the mask's size is not the picture's.
+        ValueError: the mask's size is not the image's.
     """
     if mask.shape != image.shape[:2]:
-        raise ValueError(f"the mask is {mask.shape}, the picture {image.shape[:2]}; both must be (H, W) alike")
+        raise ValueError(f"the mask is {mask.shape}, the image {image.shape[:2]}; both must have the same (H, W)")
     inside = mask != 0
     drawn = image.copy()
     tint = np.array(MASK_COLOR, dtype=np.float32) * MASK_OPACITY
@@ -98,7 +98,7 @@ def overlay_mask(image: RgbArray, mask: npt.NDArray[np.uint8], *, line: int = 2)
 
 
 def class_color(label: int) -> Color:
-    """The colour of a class, the same in every picture."""
+    """Return the colour of a class, the same in every image."""
     if label < len(PALETTE):
         return PALETTE[label]
     # Beyond the palette: hues a golden angle apart do not repeat.
@@ -113,7 +113,7 @@ def _style_for(image: RgbArray) -> _Style:
 
 
 def _shrunk(inside: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
-    """The part of a region that lies further than `by` pixels from its edge, across and down."""
+    """Return the part of a region that is farther than `by` pixels from its edge, across and down."""
     padded = np.pad(inside, by, mode="edge")
     height, width = inside.shape
     across = padded[by : by + height, :width] & padded[by : by + height, 2 * by :]
@@ -128,11 +128,11 @@ def _state_text(state: Mapping[str, Any]) -> str:
 
 
 def _draw_boxes(draw: ImageDraw.ImageDraw, detection: Mapping[str, Any], style: _Style, taken: list[Rectangle]) -> None:
-    """Boxes, then their labels on top, each where it hides no other label if there is such a place."""
+    """Draw boxes, then their labels on top, each where it hides no other label if possible."""
     scores = detection.get("scores")
     boxes, labels, names = detection["boxes"], detection["labels"], detection["class_names"]
     for box, label in zip(reversed(boxes), reversed(labels), strict=True):
-        # A dark line around the coloured one keeps it visible on any ground.
+        # A dark line around the coloured one keeps it visible on any background.
         x1, y1, x2, y2 = _corners(box)
         rim = min(style.line - 1, 1 + style.line // 6)
         draw.rectangle((x1 - rim, y1 - rim, x2 + rim, y2 + rim), outline=BANNER_COLOR, width=style.line + 2 * rim)
@@ -145,7 +145,7 @@ def _draw_boxes(draw: ImageDraw.ImageDraw, detection: Mapping[str, Any], style: 
 
 
 def _corners(box: list[float]) -> Rectangle:
-    """A box in whole pixels: its right and lower edge are the last pixel inside."""
+    """Round a box to whole pixels: its right and lower edge are the last pixel inside."""
     x1, y1 = round(box[0]), round(box[1])
     return x1, y1, max(x1, round(box[2]) - 1), max(y1, round(box[3]) - 1)
 
@@ -153,7 +153,7 @@ def _corners(box: list[float]) -> Rectangle:
 def _label_place(
     draw: ImageDraw.ImageDraw, box: Rectangle, text: str, style: _Style, taken: list[Rectangle]
 ) -> Rectangle:
-    """Above the box, below it, or inside at the top or bottom: the first that is free, else the first."""
+    """Return the first free place above the box, below it, or inside at the top or bottom; else the first."""
     left, top, right, bottom = _text_rectangle(draw, (0, 0), text, style)
     height, width = bottom - top, right - left
     starts = (
@@ -168,10 +168,10 @@ def _label_place(
 
 
 def _text_rectangle(draw: ImageDraw.ImageDraw, start: tuple[int, int], text: str, style: _Style) -> Rectangle:
-    """The place of a text on its ground, moved into the picture as far as it fits."""
+    """Return the place of a text on its background, moved into the image as far as it fits."""
     image_width, image_height = draw.im.size
     letters = draw.textbbox((0, 0), text, font=style.font)
-    # Height of the font, not of these letters: labels side by side then stand level.
+    # The font's height, not these letters': labels side by side are level then.
     height = sum(style.font.getmetrics()) if isinstance(style.font, ImageFont.FreeTypeFont) else int(letters[3])
     width = int(np.ceil(letters[2])) + 2 * style.padding
     height += style.padding
@@ -183,7 +183,7 @@ def _text_rectangle(draw: ImageDraw.ImageDraw, start: tuple[int, int], text: str
 def _draw_text(draw: ImageDraw.ImageDraw, place: Rectangle, text: str, ground: Color, style: _Style) -> None:
     x1, y1, x2, y2 = place
     draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=ground)
-    # Luma (ITU-R BT.601) decides whether black or white is readable on the ground.
+    # Luma (ITU-R BT.601) decides between black and white text.
     luma = 0.299 * ground[0] + 0.587 * ground[1] + 0.114 * ground[2]
     ink = (0, 0, 0) if luma > 128 else (255, 255, 255)
     draw.text((x1 + style.padding, y1 + style.padding // 2), text, fill=ink, font=style.font)

@@ -1,4 +1,4 @@
-"""Masks by one rule, for prepare's packed copy and for evaluation at the image's own size."""
+"""Masks by one rule, for the packed copy and for evaluation at the image's own size."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,17 +12,17 @@ from panvision.photos.pixels import ImageTooLargeError, decode_errors, exif_orie
 
 Values = npt.NDArray[Any]
 
-# Values up to this are class numbers; brighter masks are pictures of a mask.
+# Values up to this are class numbers; brighter masks are grey or colour images.
 _LAST_CLASS_NUMBER = 31
 # A flat mask has at most this many values, the darkest of them (but zero) an eighth of the brightest or more.
 _FLAT_VALUES = 4
 _FLAT_RATIO = 8
-# A palette picture with more colours in use is a graded picture that was reduced to a palette.
+# A palette image with more colours in use is a graded image that was reduced to a palette.
 _PALETTE_CLASSES = 32
 
-# A mask is taken for an inverted one if this share of the picture's border is pan …
+# A mask counts as inverted if this fraction of the image's border is pan …
 _INVERTED_BORDER = 0.9
-# … and what it leaves out lies in the middle: this share of the picture at least; as much of it must be marked.
+# … and it leaves out the middle: at least this fraction of the image; as much must be marked.
 _INVERTED_HOLE = 0.05
 
 
@@ -36,8 +36,8 @@ class Mask(NamedTuple):
     Attributes:
         pan: (H, W) uint8 0 or 1.
         turned: it was drawn on the unturned file, and was turned with the image.
-        between: share of pixels that are neither zero nor the brightest value, 0 to 1.
-        unseen: something is drawn with transparency, but none of it counts as pan.
+        between: fraction of pixels that are neither zero nor the brightest value, 0 to 1.
+        unseen: something is drawn with transparency, but nothing counts as pan.
     """
 
     pan: MaskArray
@@ -47,13 +47,13 @@ class Mask(NamedTuple):
 
 
 def load_mask(folder: str | Path, mask_file: str, image_file: str | None = None) -> MaskArray:
-    """The mask of an image at the image's own size, by the rule that `prepare` packs it by.
+    """Read the mask of an image at the image's own size, by the rule of `prepare`.
 
     Args:
         folder: `<data.root>/segmentation`.
         mask_file: path of the mask below it (`PackedSet.mask_files`).
-        image_file: path of the image below it (`PackedSet.files`); without it the mask is taken as it lies, which
-            differs only where an image is EXIF-rotated and its mask was drawn on the unrotated file.
+        image_file: path of the image below it (`PackedSet.files`); without it the mask is not turned, which matters
+            only if the image is EXIF-rotated and its mask was drawn on the unrotated file.
 
     Returns:
         (H, W) uint8, 1 is pan.
@@ -80,15 +80,15 @@ def read_mask(
 ) -> Mask:
     """Decode a mask and turn it upright.
 
-    A mask's own EXIF orientation is ignored. A mask of its image's upright size is taken as it lies; one of the
-    size of the image's file before EXIF rotation is turned with the image.
+    A mask's own EXIF orientation is ignored. A mask of its image's upright size is not turned; one of the size of the
+    image's file before EXIF rotation is turned with the image.
 
     Args:
         path: the mask, and its name in messages.
         stored_size: width and height of the image's file, before EXIF rotation.
         orientation: the image's EXIF orientation, 1 to 8.
         max_pixels: larger masks are refused before they are decoded.
-        content: the mask file's bytes, where they are at hand.
+        content: the mask file's bytes, if they were read already.
 
     Raises:
         ImageError: the mask cannot be decoded.
@@ -107,13 +107,13 @@ def read_mask(
 
 
 def looks_inverted(pan: MaskArray) -> bool:
-    """Whether an (H, W) mask of 0 and 1 seems to mark everything but the pan.
+    """True if an (H, W) mask of 0 and 1 seems to mark everything but the pan.
 
-    It does if nine tenths of the picture's border are marked and what is left out, a twentieth of the picture or
-    more, is at least as dense in the middle (the inner half of width and height) as in the whole. A close-up of a
-    pan leaves out the corners, not the middle.
+    Nine tenths of the image's border are marked then, and what is left out, a twentieth of the image or more, is at
+    least as dense in the middle (the inner half of width and height) as in the whole. A close-up of a pan leaves out
+    the corners, not the middle.
     """
-    # Most masks leave the border out, which is quickly seen.
+    # Most masks leave the border out, which is fast to check.
     border = np.concatenate([pan[0], pan[-1], pan[1:-1, 0], pan[1:-1, -1]])
     if _left_out(border) > 1 - _INVERTED_BORDER:
         return False
@@ -124,23 +124,23 @@ def looks_inverted(pan: MaskArray) -> bool:
 
 
 def _left_out(pan: npt.NDArray[np.uint8]) -> float:
-    """The share of some pixels that are not marked."""
+    """Return the fraction of some pixels that are not marked."""
     return (pan.size - np.count_nonzero(pan)) / pan.size
 
 
 def binarise(channels: Values) -> tuple[MaskArray, float]:
-    """Which pixels are pan, from a mask's decoded values.
+    """Return the pixels that are pan, from a mask's decoded values.
 
     The rule: a pixel's value is its brightest channel, zero where it is less than half opaque; zero is background.
     In a flat mask (class numbers up to 31, or at most four values none of which is darker than an eighth of the
-    brightest) everything else is pan, whatever its class or colour. In a graded one (JPEG, anti-aliasing) pan is
-    what reaches half of the brightest value.
+    brightest) everything else is pan, whatever its class or colour. In a graded one (JPEG, anti-aliasing) pixels of at
+    least half of the brightest value are pan.
 
     Args:
         channels: (H, W) or (H, W, C) grey, grey + alpha, RGB or RGBA, of any number type.
 
     Returns:
-        (H, W) uint8 0 or 1, and the share of pixels that are neither zero nor the brightest value.
+        (H, W) uint8 0 or 1, and the fraction of pixels that are neither zero nor the brightest value.
     """
     values = channels if channels.ndim == 2 else _brightest(channels)
     distinct = _distinct(values)
@@ -156,7 +156,7 @@ def binarise(channels: Values) -> tuple[MaskArray, float]:
 
 
 def _distinct(values: Values) -> Values:
-    """The values that occur, rising; most masks are bytes, and sorting all pixels takes as long as decoding them."""
+    """Return the values that occur, rising; for bytes without sorting all pixels, which takes as long as decoding."""
     if values.dtype != np.uint8:
         return np.unique(values)
     low, high = values.min(), values.max()
@@ -167,7 +167,7 @@ def _distinct(values: Values) -> Values:
 
 
 def _brightest(channels: Values) -> Values:
-    """The brightest colour channel (H, W), zero where the alpha of (H, W, 2 or 4) is below half."""
+    """Return the brightest colour channel (H, W), zero where the alpha of (H, W, 2 or 4) is below half."""
     if channels.shape[2] in (2, 4):
         opaque = channels[:, :, -1].astype(np.float64) * 2 >= 255
         return np.where(opaque, channels[:, :, :-1].max(axis=2), 0)
@@ -175,12 +175,12 @@ def _brightest(channels: Values) -> Values:
 
 
 def _draws_with_alpha(channels: Values) -> bool:
-    """Whether a mask (H, W) or (H, W, C) has an alpha channel, and is not the same all over."""
+    """True if a mask (H, W) or (H, W, C) has an alpha channel and is not uniform."""
     return channels.ndim == 3 and channels.shape[2] in (2, 4) and bool((channels != channels[0, 0]).any())
 
 
 def _channels(path: str | Path, max_pixels: int, content: bytes | None = None) -> Values:
-    """A mask file's values as they lie, colours instead of palette indexes."""
+    """Return a mask file's values, unturned, with colours instead of palette indexes."""
     if content is None:
         with decode_errors(str(path)):
             content = Path(path).read_bytes()
@@ -201,13 +201,13 @@ def _channels(path: str | Path, max_pixels: int, content: bytes | None = None) -
 
 
 def _palette_values(image: Image.Image) -> Values:
-    """Values of a palette mask: black is background, or index 0 where none of the used colours is black."""
+    """Return a palette mask's values: black is background, or index 0 if none of the used colours is black."""
     if "transparency" in image.info or image.mode == "PA":
         return np.asarray(image.convert("RGBA"))
     indexes = np.asarray(image)
     colours = np.asarray(image.convert("RGB"))
     if np.count_nonzero(np.bincount(indexes.ravel())) > _PALETTE_CLASSES:
         return colours
-    # A palette's colours may be of any darkness (VOC's are): that a colour is not black counts, not how bright it is.
+    # Palette colours may be dark (VOC's are): any colour but black counts.
     black = colours.max(axis=2) == 0
     return ((indexes > 0) if not black.any() else ~black).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""EXIF orientation for what is not a picture: masks and boxes that were drawn on the unturned file.
+"""EXIF orientation of masks and boxes that were drawn on the unturned file.
 
 Orientation values 1 to 8 as in Exif 2.32, tag 0x0112; the turns agree with `PIL.ImageOps.exif_transpose`.
 """
@@ -11,7 +11,7 @@ Boxes = npt.NDArray[np.float64]
 
 
 def turn_mask(mask: MaskArray, orientation: int) -> MaskArray:
-    """Turn an (H, W) mask as a viewer turns the picture: (W, H) for the orientations 5 to 8."""
+    """Turn an (H, W) mask as a viewer turns the image: (W, H) for the orientations 5 to 8."""
     turned = {
         2: lambda: mask[:, ::-1],
         3: lambda: mask[::-1, ::-1],
@@ -25,7 +25,7 @@ def turn_mask(mask: MaskArray, orientation: int) -> MaskArray:
 
 
 def turn_boxes(boxes: Boxes, orientation: int, *, width: float, height: float) -> Boxes:
-    """Turn (M, 4) boxes x1, y1, x2, y2 drawn on an unturned picture of `width` × `height`."""
+    """Turn (M, 4) boxes x1, y1, x2, y2 drawn on an unturned image of `width` × `height`."""
     left, top, right, bottom = boxes.T
     from_right, from_bottom = (width - right, width - left), (height - bottom, height - top)
     edges = {

@@ -1,7 +1,7 @@
-"""Ground floor beside params: any picture to RGB by one rule, and to the model's square by one resize.
+"""Conversion of any image file to RGB by one rule, and to the model's square by one resize.
 
-`prepare`, the Predictor and the report all come through here, so that a picture looks the same to training,
-to evaluation and on the device. NumPy and Pillow only.
+`prepare`, the Predictor and the report all use it, so that an image is the same in training, in evaluation and on the
+device. NumPy and Pillow only.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ RgbArray = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
-# Larger pictures are refused unless the caller allows more.
+# Larger images are refused unless the caller allows more.
 MAX_PIXELS = 100_000_000
-# Bytes that an uncompressed pixel takes at most: four channels of 16 bits; and for what stands around the pixels.
+# Largest size of an uncompressed pixel in bytes, four channels of 16 bits, and of everything around the pixels.
 _PIXEL_BYTES, _EXTRA_BYTES = 8, 2**24
-# What is opened; Pillow knows forty more, some of which unpack without a limit (FITS) or run programs (EPS, which is
-# opened to be named). JPEG includes the MPO files of phones.
+# Formats that are opened. Pillow knows forty more; some unpack without a limit (FITS) or run programs (EPS, which is
+# opened only to name it). JPEG includes the MPO files of phones.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "JPEG2000", "PPM", "EPS") + (
     ("AVIF",) if "avif" in features.modules else ()
 )
 
-# The tag of Exif 2.32 that says how a viewer turns the picture, 1 (not at all) to 8.
+# The tag of Exif 2.32 that says how a viewer turns the image, 1 (not at all) to 8.
 EXIF_ORIENTATION = 0x0112
-# The folder of Exif's own tags, among them when the picture was taken.
+# The folder of Exif's own tags, for example the time when the image was taken.
 _EXIF_FOLDER = 0x8769
 
 _TURNS = {
@@ -46,7 +46,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow raises on a damaged file, beside OSError and its own errors.
+# Errors that Pillow raises on a damaged file, beside OSError and its own.
 _DECODING = (
     SyntaxError,
     ValueError,
@@ -60,26 +60,26 @@ _DECODING = (
     struct.error,
     zlib.error,
 )
-# What Git keeps in place of a large file that has not been fetched.
+# The first bytes of Git's placeholder for a large file that has not been fetched.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # The next marker of a JPEG file: 0xFF and a code, past fill bytes, stuffed zeros and restart markers.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used; the message names the file and the reason."""
+    """An image that cannot be used; the message names the file and the reason."""
 
 
 class ImageEmptyError(ImageError):
-    """A file without a single byte."""
+    """A file without any bytes."""
 
 
 class ImageTruncatedError(ImageError):
-    """A picture whose file ends before the picture does."""
+    """An image whose file ends too early."""
 
 
 class ImageTooLargeError(ImageError):
-    """A picture with more pixels than allowed; it was not decoded."""
+    """An image with more pixels than allowed; it was not decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +90,12 @@ class Picture:
         image: RGB, upright.
         stored_size: width and height in the file, before EXIF rotation.
         orientation: EXIF orientation, 1 to 8.
-        format: Pillow's name of the file's format, whatever the file's suffix says; "" if unknown. The MPO files of
+        format: Pillow's name of the file's format, independent of the file's suffix; "" if unknown. The MPO files of
             phones, JPEG files with previews or a depth map behind the photo, count as JPEG of one frame.
-        frames: pictures in the file, of which `image` is the first.
-        mode: Pillow's mode of the file's pixels, with `;16` where each channel has 16 bits and Pillow keeps 8, and
-            `+transparency` where one of the colours stands for transparent.
-        exif: what the file says about the taking of the picture; None if that is damaged.
+        frames: number of images in the file; `image` is the first.
+        mode: Pillow's mode of the file's pixels, with `;16` if each channel has 16 bits and Pillow keeps 8, and
+            `+transparency` if one of the colours means transparent.
+        exif: the metadata; None if they are damaged.
     """
 
     image: Image.Image
@@ -108,12 +108,12 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the upright picture in pixels."""
+        """Width and height of the upright image in pixels."""
         return self.image.size
 
     @property
     def rgb(self) -> RgbArray:
-        """The pixels, (H, W, 3) uint8, copied anew each time."""
+        """A new copy of the pixels, (H, W, 3) uint8."""
         return np.array(self.image)
 
 
@@ -130,12 +130,12 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> RgbArray:
 
 
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, content: bytes | None = None) -> Picture:
-    """Like `read_image`, with what the file says about its size and orientation.
+    """Decode like `read_image`, and return the file's properties as well.
 
     Args:
         path: the file, and its name in messages.
-        max_pixels: larger pictures are refused before they are decoded.
-        content: the file's bytes, where they are at hand.
+        max_pixels: larger images are refused before they are decoded.
+        content: the file's bytes, if they were read already.
     """
     if content is None:
         content = _read(path, most_bytes(max_pixels))
@@ -148,24 +148,24 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, content: byt
 
 
 def most_bytes(max_pixels: int) -> int:
-    """How long the file of a picture of so many pixels can be."""
+    """Return the largest size in bytes of a file with this many pixels."""
     return _PIXEL_BYTES * max_pixels + _EXTRA_BYTES
 
 
 def _read(path: str | Path, most: int) -> bytes:
-    """A file's bytes, if it is one: reading a pipe or a device may never end."""
+    """Return a file's bytes; refuse pipes and devices, because reading them may never end."""
     with decode_errors(str(path)):
         found = Path(path).stat()
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
             raise ImageError(f"{path}: is a pipe or a device, not a file")
         if found.st_size > most:
-            raise ImageTooLargeError(f"{path}: {found.st_size} bytes are too many for a picture; the limit is {most}")
+            raise ImageTooLargeError(f"{path}: {found.st_size} bytes are too many for an image; the limit is {most}")
         return Path(path).read_bytes()
 
 
 @contextlib.contextmanager
 def open_image(content: bytes, *, name: str) -> Iterator[Image.Image]:
-    """Open a file's bytes as a Pillow image; what opening and decoding raise becomes ImageError.
+    """Open a file's bytes as a Pillow image; errors of opening and decoding become ImageError.
 
     Raises:
         ImageEmptyError: no bytes.
@@ -175,10 +175,10 @@ def open_image(content: bytes, *, name: str) -> Iterator[Image.Image]:
     if not content:
         raise ImageEmptyError(f"{name}: is empty")
     if content.startswith(_LFS_POINTER):
-        raise ImageError(f"{name}: is Git LFS's stand-in for the picture; fetch it with `git lfs pull`")
+        raise ImageError(f"{name}: is Git LFS's placeholder for the image; fetch it with `git lfs pull`")
     try:
         with decode_errors(name), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            # Pillow would have Ghostscript run it.
+            # Pillow would run it with Ghostscript.
             if image.format == "EPS":
                 raise ImageError(f"{name}: cannot be decoded: is a PostScript program")
             yield image
@@ -192,7 +192,7 @@ def open_image(content: bytes, *, name: str) -> Iterator[Image.Image]:
 
 @contextlib.contextmanager
 def decode_errors(name: str) -> Iterator[None]:
-    """Everything that decoding a file can raise, as ImageError with the file's name."""
+    """Turn every error of decoding a file into ImageError with the file's name."""
     try:
         yield
     except ImageError:
@@ -202,7 +202,9 @@ def decode_errors(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: cannot be decoded: not a picture in a known format") from error
     except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS as well if it is meant") from error
+        raise ImageTooLargeError(
+            f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS as well if the size is meant"
+        ) from error
     except OSError as error:
         raise ImageError(f"{name}: cannot be decoded: {error.strerror or error}") from error
     except _DECODING as error:
@@ -210,10 +212,10 @@ def decode_errors(name: str) -> Iterator[None]:
 
 
 def ends_early(content: bytes) -> bool:
-    """Whether a file stops before the end that its own format announces (JPEG, PNG, WebP, BMP, TIFF).
+    """True if a file stops before the end that its own format announces (JPEG, PNG, WebP, BMP, TIFF).
 
-    For JPEG the file's markers are followed to the end of its first picture (ITU-T T.81, annex B), so that neither a
-    preview in its metadata nor what a phone appends is taken for that end.
+    For JPEG the file's markers are followed to the end of its first image (ITU-T T.81, annex B), so that neither a
+    preview in its metadata nor data appended by a phone is mistaken for that end.
     """
     if content[:2] == b"\xff\xd8":
         return not _jpeg_ends(content)
@@ -229,28 +231,28 @@ def ends_early(content: bytes) -> bool:
 
 
 def _jpeg_ends(content: bytes) -> bool:
-    """Whether the end-of-image marker stands where following the markers leads to."""
+    """True if following the markers leads to the end-of-image marker."""
     place = 2
     while match := _MARKER.search(content, place):
         place = match.end()
         code = content[place - 1]
         if code == 0xD9:
             return True
-        # All others but 01 are followed by the length of their segment.
+        # All other codes except 01 are followed by the length of their segment.
         place += 0 if code == 0x01 else int.from_bytes(content[place : place + 2], "big")
     return False
 
 
 def _stored_mode(image: Image.Image) -> str:
-    """`Picture.mode` of a picture that was opened but not yet decoded."""
-    # How Pillow unpacks the pixels, for example RGB;16B; BGR;16 are 16 bits for all three channels.
+    """Return `Picture.mode` of an image that was opened but not yet decoded."""
+    # Pillow's name of the packing, for example RGB;16B. BGR;16 means 16 bits for all three channels.
     packing = " ".join(str(tile.args) for tile in image.tile[:1]) if isinstance(image, ImageFile.ImageFile) else ""
     wide = re.search(r"\b(RGB|RGBA|RGBX|LA|CMYK);16[BLN]", packing) is not None
     return image.mode + ";16" * wide + "+transparency" * ("transparency" in image.info)
 
 
 def _frames(image: Image.Image) -> int:
-    """How many pictures a file holds; 1 where it cannot be told."""
+    """Return the number of images in a file; 1 if it is unknown."""
     if image.format == "MPO":
         return 1
     try:
@@ -260,10 +262,10 @@ def _frames(image: Image.Image) -> int:
 
 
 def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> RgbArray:
-    """An opened picture as (H, W, 3) uint8, turned by its EXIF orientation.
+    """Convert an opened image to (H, W, 3) uint8, turned by its EXIF orientation.
 
-    The rule: 16-bit and wider integers keep their high byte (v / 257 rounded); floats are clipped to 0..1 where
-    they fit it, else to 0..255; transparency is laid on white; every other mode goes through Pillow's `convert`.
+    The rule: 16-bit and wider integers keep their high byte (v / 257 rounded); floats are scaled from 0..1 if they are
+    in it, else clipped to 0..255; transparency is laid on white; Pillow's `convert` handles every other mode.
 
     Raises:
         ImageError: no pixels, pixels that cannot be read or converted, or (as ImageTooLargeError) more than
@@ -274,15 +276,15 @@ def image_to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = M
 
 
 def _to_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
-    """As `image_to_rgb`, before it becomes an array."""
+    """Convert like `image_to_rgb`, but return a Pillow image."""
     width, height = image.size
     if width * height == 0:
         raise ImageError(f"{name}: has no pixels")
     if width * height > max_pixels:
         raise ImageTooLargeError(
-            f"{name}: {width}x{height} is more than {max_pixels} pixels; raise data.max_pixels if it is meant"
+            f"{name}: {width}x{height} is more than {max_pixels} pixels; raise data.max_pixels if the size is meant"
         )
-    # First, so that a fault of the pixels is not taken for one of the metadata, which is forgiven.
+    # Load first, so that a fault of the pixels is not mistaken for one of the metadata, which is ignored.
     image.load()
     orientation = exif_orientation(image)
     if orientation in _TURNS:
@@ -298,12 +300,12 @@ def _to_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
         image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    # A copy, unless the pixels stand on their own: those of several frames are read again from a file that is closed.
+    # A copy, unless the pixels are in memory: those of several frames are read again from a file that closes.
     return image if image.mode == "RGB" and not getattr(image, "is_animated", False) else image.convert("RGB")
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """How a viewer turns the picture: Exif's 1 to 8, 1 where the file says nothing that makes sense."""
+    """Return Exif's orientation, 1 to 8; 1 if the file has no valid one."""
     try:
         value = image.getexif().get(EXIF_ORIENTATION, 1)
     except (OSError, *_DECODING):
@@ -312,29 +314,29 @@ def exif_orientation(image: Image.Image) -> int:
 
 
 def _exif(image: Image.Image) -> Image.Exif | None:
-    """The picture's metadata; None where they are damaged, which says nothing against the picture."""
+    """Return the image's metadata; None if they are damaged, which does not affect the image."""
     try:
         exif = image.getexif()
     except (OSError, *_DECODING):
         return None
     with contextlib.suppress(OSError, *_DECODING):
-        # Read now what lies further in: a TIFF's is read from the file, which is closed soon.
+        # Read the inner folder now: a TIFF's is read from the file, which is closed soon.
         exif.get_ifd(_EXIF_FOLDER)
     return exif
 
 
 def resize_rgb(image: RgbArray, size: int) -> RgbArray:
-    """Resize (H, W, 3) uint8 to (size, size, 3) uint8: stretched to the square, each side as `resize_image` has it."""
+    """Resize (H, W, 3) uint8 to (size, size, 3) uint8: stretched to the square like `resize_image`."""
     if image.shape[:2] == (size, size):
         return image
     return np.asarray(resize_image(Image.fromarray(image), size))
 
 
 def resize_image(image: Image.Image, size: int) -> Image.Image:
-    """Stretch an RGB picture to a square: means over whole pixels first, then bilinear with antialiasing.
+    """Stretch an RGB image to a square: means over whole pixels first, then bilinear with antialiasing.
 
     A side that is k to k + 1 times too long is first made k times shorter by the mean of k pixels (`reducing_gap`),
-    which halves the time or better. From the bilinear filter alone it differs by 1.6 grey levels on average in real
-    photos, and is as near as that to a Lanczos filter (35.4 dB against 36.3).
+    which takes half the time or less. In real photos the result differs from the bilinear filter alone by 1.6 grey
+    levels on average, and is about as close to a Lanczos filter (35.4 dB against 36.3).
     """
     return image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=1.0)

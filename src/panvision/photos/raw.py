@@ -1,4 +1,4 @@
-"""Raw pictures and masks of a packed set, as evaluation and report see them: at their own size."""
+"""Raw images and masks of a packed dataset at their own size, for evaluation and report."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from panvision.photos.pixels import RgbArray, read_image
 
 
 def read_raw_image(packed: PackedSet, row: int, folder: Path, *, max_pixels: int) -> RgbArray:
-    """A raw picture, (H, W, 3) uint8.
+    """Read a raw image, (H, W, 3) uint8.
 
     Args:
-        packed: the set that it was packed into.
-        row: which one.
+        packed: the packed dataset.
+        row: the image's row.
         folder: `<data.root>/<task>`.
-        max_pixels: a larger one is refused.
+        max_pixels: larger images are refused.
 
     Raises:
         ImageError: it cannot be read.
-        PackedError: it no longer has the size that it had when it was packed.
+        PackedError: its size has changed since it was packed.
     """
     path = folder / packed.files[row]
     image = read_image(path, max_pixels=max_pixels)
@@ -33,16 +33,16 @@ def read_raw_image(packed: PackedSet, row: int, folder: Path, *, max_pixels: int
 
 
 def read_raw_mask(packed: PackedSet, row: int, folder: Path) -> MaskArray:
-    """The true mask of a segmentation picture, (H, W) uint8, 1 is pan.
+    """Read the true mask of a segmentation image, (H, W) uint8, 1 is pan.
 
     Args:
-        packed: the segmentation set.
-        row: which picture.
+        packed: the segmentation dataset.
+        row: the image's row.
         folder: `<data.root>/segmentation`.
 
     Raises:
         ImageError: it cannot be read.
-        PackedError: the set has no masks, or the mask no longer fits its picture.
+        PackedError: the dataset has no masks, or the mask no longer fits its image.
     """
     remedy = "run `python stages/prepare.py segmentation` again"
     if packed.mask_files is None or packed.drawn_files is None:

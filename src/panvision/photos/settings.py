@@ -1,4 +1,4 @@
-"""The `data` section of params.yaml: where raw data are, and how they are packed."""
+"""The `data` section of params.yaml: the raw data, and how they are packed."""
 
 from typing import Annotated, Literal
 
@@ -8,13 +8,13 @@ from panvision.core.params import Settings
 
 
 class DataSettings(Settings):
-    """What `prepare` reads.
+    """The settings of `prepare`.
 
     Attributes:
         root: folder with segmentation/, detection/ and classification/.
         image_size: side S of the packed square images in pixels; a multiple of 32, the coarsest stride.
-        max_pixels: an image with more pixels is refused before it is decoded (decompression bombs).
-        min_side: an image with a shorter side in pixels is reported.
+        max_pixels: images with more pixels are refused before they are decoded (decompression bombs).
+        min_side: images with a shorter side in pixels are reported.
         zero_area_boxes: `drop` leaves boxes without area out and reports them, `refuse` stops the pipeline.
     """
 

@@ -76,8 +76,8 @@ def load_samples(samples: Sequence[Sample], root: Path, settings: DataSettings, 
         except BrokenProcessPool as error:
             chunk = waiting[0][0] if waiting else samples
             raise WorkerError(
-                "a process that loads images was killed, probably because memory ran out, or crashed at an image, "
-                f"{root / chunk[0].file} or a later one: end other programs, lower data.max_pixels, allow fewer cores "
+                "a process that loads images was killed, most likely by the system when memory ran out, or crashed at "
+                f"{root / chunk[0].file} or a later image: end other programs, lower data.max_pixels, use fewer cores "
                 "(each has such a process; `taskset -c 0` allows one), or check these images"
             ) from error
         finally:

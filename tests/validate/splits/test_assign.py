@@ -240,7 +240,7 @@ def test_folds_pool_the_users_own_splits(method):
 @both
 def test_folds_refuse_pins(method):
     entries = some("detection", 30)
-    with pytest.raises(IngestError, match=r"data/pins\.csv: pins 1 images.*split\.folds 3.*only the header"):
+    with pytest.raises(IngestError, match=r"data/pins\.csv: pins 1 images.*split\.folds is 3.*only the header"):
         split(entries, method=method, folds=3, pins={("detection", "0001"): "test"})
 
 

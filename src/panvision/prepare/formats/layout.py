@@ -1,4 +1,4 @@
-"""The two raw layouts, flat and with split folders, brought to one form: parts with images."""
+"""The two raw layouts, flat and with split folders, translated to one form: parts with images."""
 
 import functools
 import os
@@ -13,18 +13,18 @@ from panvision.dataset.paths import SPLIT_FOLDERS, fold_name, is_link, leaves_ro
 from panvision.dataset.problems import Problem, problem
 from panvision.photos.pixels import IMAGE_SUFFIXES
 
-# Where a set's own folder keeps them: ours, as a system writes it that knows no case, and Pascal VOC's.
+# Folders of images and masks: ours, with a capital, and Pascal VOC's.
 _IMAGE_FOLDERS = ("images", "Images", "JPEGImages")
 _MASK_FOLDERS = ("masks", "Masks", "SegmentationClass")
 
-# What exporters and DVC put beside images.
+# Files that exporters and DVC put beside images.
 _COMPANIONS = frozenset({".json", ".csv", ".txt", ".yaml", ".yml", ".xml", ".md", ".dvc", ".names", ".data", ".cache"})
-# What systems leave in folders without asking.
+# Files that operating systems leave in folders.
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
-# Hidden, but where they belong.
+# Hidden files that are expected.
 _HIDDEN_TOOLS = frozenset({".git", ".gitignore", ".gitattributes", ".gitkeep", ".dvc", ".dvcignore"})
 
-OUTSIDE = "is a link out of the task's folder"
+OUTSIDE = "is a link out of the dataset's folder"
 ACCEPTED: dict[Dataset, str] = {
     "segmentation": "images/ and masks/ with the same file stems (or outlines in one of detection's formats)",
     "detection": "images/ and _annotations.coco.json (or labels in YOLO, Pascal VOC, LabelMe or CVAT form)",
@@ -34,32 +34,32 @@ ACCEPTED: dict[Dataset, str] = {
 
 @dataclass(frozen=True)
 class Part:
-    """A folder that holds images of one split: the task's folder itself (split "") or a split folder in it."""
+    """A folder with images of one split: the dataset's folder itself (split "") or a split folder in it."""
 
     folder: Path
     split: str
 
     @functools.cached_property
     def images(self) -> Path:
-        """Where the images lie: `images/`, VOC's `JPEGImages/`, or the folder itself as Roboflow has it."""
+        """The folder of the images: `images/`, VOC's `JPEGImages/`, or the folder itself (Roboflow)."""
         return next(_folders_of(self.folder, _IMAGE_FOLDERS), self.folder)
 
     @functools.cached_property
     def masks(self) -> Path | None:
-        """Where the masks lie, if they have a folder of their own: `masks/`, or VOC's `SegmentationClass/`."""
+        """The folder of the masks, if there is one: `masks/`, or VOC's `SegmentationClass/`."""
         return next(_folders_of(self.folder, _MASK_FOLDERS), None)
 
 
 @dataclass(frozen=True, slots=True)
 class BoxLabels:
-    """The boxes of one image as the annotations give them.
+    """The boxes of one image as annotated.
 
     Attributes:
         size: width and height that the annotations state, if they do.
-        xywh: left, top, width, height of each box in pixels; not yet checked, so NaN and the like may stand here.
+        xywh: left, top, width, height of each box in pixels; not checked yet, so values may be NaN.
         labels: contiguous class index of each box.
-        ids: what messages call each box: its annotation id, or its line in the file.
-        relative: the coordinates are fractions of the picture's width and height (YOLO) instead of pixels.
+        ids: name of each box in messages: its annotation id, or its line in the file.
+        relative: the coordinates are fractions of the image's width and height (YOLO) instead of pixels.
     """
 
     size: tuple[float, float] | None
@@ -71,7 +71,7 @@ class BoxLabels:
 
 @dataclass(frozen=True, slots=True)
 class RunLengths:
-    """A COCO run-length mask: (height, width), and counts as the file has them, text or numbers."""
+    """A COCO run-length mask: (height, width), and counts as in the file, text or numbers."""
 
     size: tuple[int, int]
     counts: str | tuple[int, ...]
@@ -79,13 +79,13 @@ class RunLengths:
 
 @dataclass(frozen=True, slots=True)
 class OutlineLabels:
-    """What is pan in one image as annotated outlines, from which prepare draws the mask; all of them together.
+    """The pan in one image as annotated outlines, from which prepare draws the mask; all of them together.
 
     Attributes:
         size: width and height that the annotations state, if they do.
         polygons: x1, y1, x2, y2, … of each closed outline in pixels; at least three points, finite.
         run_lengths: masks of COCO annotations that have no polygons.
-        relative: the coordinates are fractions of the picture's width and height (YOLO) instead of pixels.
+        relative: the coordinates are fractions of the image's width and height (YOLO) instead of pixels.
     """
 
     size: tuple[float, float] | None
@@ -96,12 +96,12 @@ class OutlineLabels:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled image before it is decoded; paths are below the task's folder, with forward slashes.
+    """One labelled image before it is decoded; paths are below the dataset's folder, with forward slashes.
 
     Attributes:
         file: the image.
         split: `train`, `val`, `test`, or "" if the user gives none.
-        name: file name that tells which photo it was made from.
+        name: file name that identifies the photo it was made from.
         label: class name; classification only.
         mask: the mask's file; segmentation only.
         outlines: instead of a mask's file; segmentation only.
@@ -119,7 +119,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader found in a task's folder."""
+    """The result of reading a dataset's folder."""
 
     samples: list[Sample] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
@@ -128,7 +128,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a folder and can be read, by name; everything else is a problem."""
+    """The readable contents of a folder, by name; everything else is a problem."""
 
     folders: list[Path] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
@@ -136,14 +136,14 @@ class Listing:
 
 
 def list_folder(folder: Path, root: Path) -> Listing:
-    """The folders and files in a folder that can be read, in order of name.
+    """List the readable folders and files in a folder, in order of name.
 
-    Hidden files and litter, names that are no text, broken links, links out of the task's folder, and what the user
-    may not read are problems; so are two names that differ in case or in Unicode form only.
+    Hidden files and litter, names that are not text, broken links, links out of the dataset's folder, and files without
+    permission are problems; so are two names that differ only in case or in Unicode form.
 
     Args:
-        folder: looked through, its folders not.
-        root: the task's folder, to which the problems' paths are relative.
+        folder: the folder, without its sub-folders.
+        root: the dataset's folder, to which the problems' paths are relative.
     """
     listing = Listing()
     if leaves_root(folder, root):
@@ -161,9 +161,8 @@ def list_folder(folder: Path, root: Path) -> Listing:
             listing.problems.append(unreadable(path, root))
         elif _is_hidden(path.name):
             if path.name not in _HIDDEN_TOOLS:
-                listing.problems.append(
-                    problem("hidden_file", relative(path, root), "is hidden or litter, and not read")
-                )
+                reason = "is hidden or litter, and not read"
+                listing.problems.append(problem("hidden_file", relative(path, root), reason))
         elif (kind := kinds.get(path.name)) is not None:
             (listing.folders if kind == "folder" else listing.files).append(path)
         else:
@@ -173,7 +172,7 @@ def list_folder(folder: Path, root: Path) -> Listing:
 
 
 def _kinds(folder: Path) -> dict[str, Literal["folder", "file"]]:
-    """The kind of each plain folder and file in a folder, by name, as the system tells it without being asked for each.
+    """Return the kind of each plain folder and file in a folder, by name, with one system call.
 
     Links and other things are left out, and everything in a folder whose files may not be looked at.
     """
@@ -189,7 +188,7 @@ def _kinds(folder: Path) -> dict[str, Literal["folder", "file"]]:
 
 
 def _sort_in(path: Path, root: Path, listing: Listing) -> None:
-    """Put one path where it belongs in the listing of its folder."""
+    """Add one path to the listing of its folder."""
     file = relative(path, root)
     try:
         kind = path.stat().st_mode
@@ -205,28 +204,28 @@ def _sort_in(path: Path, root: Path, listing: Listing) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if is_link(path) and not isinstance(error, PermissionError):
-            listing.problems.append(problem("link_broken", file, f"is a link that leads nowhere: {reason}"))
+            listing.problems.append(problem("link_broken", file, f"is a link to nothing: {reason}"))
         else:
             listing.problems.append(problem("not_permitted", file, f"cannot be looked at: {reason}"))
 
 
 def _clashes(paths: list[Path], root: Path) -> list[Problem]:
-    """Names in one folder that other file systems take for one."""
+    """Find names in one folder that other file systems treat as one."""
     first: dict[str, Path] = {}
     problems: list[Problem] = []
     for path in paths:
         other = first.setdefault(fold_name(path.name), path)
         if other is not path:
-            reason = f"has the name of {other.name}, but for case or Unicode form"
+            reason = f"differs from {other.name} only in case or Unicode form"
             problems.append(problem("names_clash", relative(path, root), reason))
     return problems
 
 
 def find_parts(root: Path) -> tuple[list[Part], list[Problem]]:
-    """The split folders of a task's folder, or the folder itself if it has none.
+    """Return the split folders of a dataset's folder, or the folder itself if it has none.
 
-    The problems are those of the folders above the images. Where these folders hold the images themselves,
-    `list_images` finds the same problems once more.
+    The problems are those of the folders above the images. If these folders hold the images themselves, `list_images`
+    finds the same problems again.
     """
     listing = list_folder(root, root)
     parts = [
@@ -238,20 +237,20 @@ def find_parts(root: Path) -> tuple[list[Part], list[Problem]]:
     names = ", ".join(part.folder.name for part in parts)
     loose = [path for path in listing.files if path.suffix.lower() in IMAGE_SUFFIXES]
     others = [path.name for path in [*listing.folders, *loose] if path not in split_folders]
-    problems = [problem("layout_mixed", name, f"lies beside the split folders {names}") for name in others]
+    problems = [problem("layout_mixed", name, f"is beside the split folders {names}") for name in others]
     for part in parts:
         problems += list_folder(part.folder, root).problems
     return parts, [*listing.problems, *problems]
 
 
 def list_images(folder: Path, root: Path, *, nested: bool = False) -> tuple[list[Path], list[Problem]]:
-    """The image files of a folder in order of name, and what else lies there.
+    """Return the image files of a folder in order of name, and problems of its other files.
 
     Args:
-        folder: looked through.
-        root: the task's folder, to which the problems' paths are relative.
-        nested: images in sub-folders count as well, but not in links to folders, which could lead in a circle;
-            otherwise each sub-folder is a problem.
+        folder: the folder.
+        root: the dataset's folder, to which the problems' paths are relative.
+        nested: include images in sub-folders, but not in links to folders, which could form a circle; otherwise each
+            sub-folder is a problem.
     """
     images: list[Path] = []
     problems: list[Problem] = []
@@ -278,7 +277,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _folders_of(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    """Those of the named folders that are there."""
+    """Yield the named folders that exist."""
     for name in names:
         try:
             if (folder / name).is_dir():
@@ -289,7 +288,7 @@ def _folders_of(folder: Path, names: Iterable[str]) -> Iterator[Path]:
 
 
 def is_readable(name: str) -> bool:
-    """Whether a file's name is text that can be written into tables, which take a carriage return for a line's end."""
+    """True if a file's name can be written into tables, which treat a carriage return as a line's end."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -298,7 +297,7 @@ def is_readable(name: str) -> bool:
 
 
 def unreadable(path: Path, root: Path) -> Problem:
-    """The problem of a name that is no text, or breaks the tables' lines."""
+    """Return the problem of a name that is not text, or breaks the tables' lines."""
     name = relative(path, root).encode("utf-8", "backslashreplace").decode()
     reason = "holds a carriage return" if "\r" in name else "is not UTF-8"
     return problem("name_unreadable", name, f"has a name that {reason}")

@@ -64,8 +64,8 @@ def assign_splits(entries: Sequence[Entry], groups: Sequence[str], settings: Spl
     pins = follow_exports(entries, pins)
     if settings.folds and pins:
         raise IngestError(
-            f"{settings.pins}: pins {len(pins)} images, but with split.folds {settings.folds} all are tested once; "
-            "set split.folds to 0, or leave only the header in the pins"
+            f"{settings.pins}: pins {len(pins)} images, but split.folds is {settings.folds}; in k-fold every image is "
+            "tested once, so set split.folds to 0, or leave only the header in the pins"
         )
     folds: Choices = [tuple(range(settings.folds))] * len(entries)
     choices = folds if settings.folds else choices_of(entries, groups, pins)
