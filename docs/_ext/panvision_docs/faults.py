@@ -1,4 +1,4 @@
-"""What can be wrong with raw data: severity and remedy from the code's catalogue, what it means from faults.yaml."""
+"""Table of the problems of raw data: severity and remedy from the catalogue, meaning from faults.yaml."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from panvision.dataset.problems import CATALOGUE
 
 
 def faults_text(root: Path) -> str:
-    """A table for each kind of fault: code with severity, meaning, remedy.
+    """Return a table for each kind of problem: code with severity, meaning, remedy.
 
     Raises:
-        KeyError: faults.yaml names a code that the catalogue has not.
+        KeyError: faults.yaml names a code that is not in the catalogue.
     """
     lines: list[str] = []
     for heading, meanings in read_meanings(root).items():
-        lines += [f"## {heading}", "", "| code | what was found | what to do |", "|---|---|---|"]
+        lines += [f"## {heading}", "", "| code | meaning | remedy |", "|---|---|---|"]
         for code, meaning in meanings.items():
             severity, remedy = CATALOGUE[code]
             lines.append(f"| `{code}`, {severity} | {meaning} | {remedy} |")
@@ -24,6 +24,6 @@ def faults_text(root: Path) -> str:
 
 
 def read_meanings(root: Path) -> dict[str, dict[str, str]]:
-    """Heading → code → what it means, from docs/_ext/faults.yaml."""
+    """Return heading → code → meaning from docs/_ext/faults.yaml."""
     text = (root / "docs/_ext/faults.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))
