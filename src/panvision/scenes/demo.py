@@ -85,7 +85,7 @@ def _check_replaceable(root: Path) -> None:
 
 
 def _is_rendered(root: Path) -> bool:
-    """Whether the sets below `root` are demo sets."""
+    """True if the datasets below `root` are demo datasets."""
     try:
         return DESCRIPTION in (root / ANNOTATIONS).read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -135,7 +135,7 @@ def _stem(name: str, index: int) -> str:
 
 
 def _write_mask(path: Path, frame: Frame) -> None:
-    """The pan as a grey PNG, 0 and 255; all 0 where there is no pan."""
+    """Return the pan as a grey PNG, 0 and 255; all 0 without a pan."""
     mask = np.zeros(frame.photo.shape[:2], np.uint8)
     for thing in frame.things:
         if thing.category == "pan":

@@ -1,4 +1,4 @@
-"""Drawing by shapes: what is painted and what is labelled come from the same outlines.
+"""Drawing by shapes: paint and labels come from the same outlines.
 
 Places are in *units*: the frame's nominal height (three quarters of its width, if that is less) is 1, the frame's
 centre is (0, 0), x points right and y down. A 3x3 matrix takes units to pixels.

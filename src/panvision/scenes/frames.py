@@ -43,7 +43,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Presence:
-    """What is in the frame."""
+    """The objects in a frame."""
 
     pan: bool
     stirrer: bool
@@ -74,7 +74,7 @@ class Frame:
 
 
 def draw_presence(rng: np.random.Generator, unit: Unit, *, pan_may_lack: bool) -> Presence:
-    """Decide what a frame shows: now and then the stirrer, a pipe or the pan is away."""
+    """Draw the objects of a frame: now and then the stirrer, a pipe or the pan is missing."""
     pan = not (pan_may_lack and rng.random() < 0.06)
     stirrer = bool(rng.random() > 0.14)
     pipes = tuple(bool(present) for present in rng.random(len(unit.pipes)) > 0.14)
@@ -83,7 +83,7 @@ def draw_presence(rng: np.random.Generator, unit: Unit, *, pan_may_lack: bool) -
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool in a frame: its shapes, and where food lies on it, if any, in units."""
+    """A tool in a frame: its shapes, and the place of food on it, if any, in units."""
 
     category: str
     shapes: list[Shape]
@@ -92,7 +92,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How things lie in a frame before they are drawn.
+    """The arrangement of a frame before it is drawn.
 
     Attributes:
         view: matrix from units to canvas pixels.
@@ -115,7 +115,7 @@ def render_frame(rng: np.random.Generator, unit: Unit, *, state: str, presence: 
 
 
 def arrange(rng: np.random.Generator, unit: Unit, *, state: str, presence: Presence, turn: float = 0.0) -> Arrangement:
-    """Draw by lot how things lie in a frame; `turn` is how far the stirrer has gone on from there, radians.
+    """Draw a random arrangement of a frame; `turn` is the further rotation of the stirrer, radians.
 
     The same draws, in number and in order, whatever is present and whatever the state.
     """
@@ -208,7 +208,7 @@ def _lay_pan(canvas: Canvas, unit: Unit, pan_view: Matrix) -> Canvas:
 
 
 def _tools(rng: np.random.Generator, unit: Unit, spot: Floats, presence: Presence, turn: float) -> list[Tool]:
-    """Stirrer and pipes where they are in this frame. Draws its random numbers for absent tools too."""
+    """Place stirrer and pipes in this frame. Random numbers are drawn for absent tools too."""
     tools = []
     style = unit.stirrer
     angle, lean = rng.uniform(0, 2 * np.pi) + turn, rng.normal(0, 0.4)
@@ -232,7 +232,7 @@ def _tools(rng: np.random.Generator, unit: Unit, spot: Floats, presence: Presenc
 
 
 def _shade_under(canvas: Canvas, shapes: list[Shape], view: Matrix) -> None:
-    """Soft shadow of the tools on what lies below them, in place."""
+    """Draw the soft shadow of the tools, in place."""
     if not shapes:
         return
     quarter = 4

@@ -62,7 +62,7 @@ def doneness_range(state: str) -> tuple[float, float]:
 
 
 def draw_doneness(rng: np.random.Generator, state: str) -> float:
-    """A frame's doneness, anywhere in the state's range, more often near its middle."""
+    """Draw a frame's doneness in the class's range, more often near its middle."""
     low, high = doneness_range(state)
     return low + (high - low) * float(rng.beta(2.0, 2.0))
 
@@ -134,7 +134,7 @@ def serve(
 
 
 def stick(rng: np.random.Generator, serving: Serving, place: Floats, count: int) -> Serving:
-    """A few more pieces like those of a serving, lying around one place: what a stirrer has picked up."""
+    """Return a few more pieces like those of a serving around one place: food on a stirrer."""
     count = min(count, len(serving.kinds))
     return replace(
         serving,
@@ -177,7 +177,7 @@ class Opening:
 
 
 def draw_fond(rng: np.random.Generator, opening: Opening, doneness: float) -> None:
-    """Draw what the frying leaves on the pan's floor, in place: brown film, crumbs, pools of oil."""
+    """Draw the remains of frying on the pan's floor, in place: brown film, crumbs, pools of oil."""
     size = opening.area.shape[:2]
     strength = float(look(np.array([doneness])).fond[0])
     film = noise(rng, size, (6, 6), 3)
@@ -227,7 +227,7 @@ class _Piece:
 
 
 def _draw_layer(opening: Opening, pieces: list[_Piece], mottle: Field, glints: Canvas) -> None:
-    """One layer of pieces with its soft shadow on what lies below, in place; adds its highlights to `glints`."""
+    """Draw one layer of pieces with its soft shadow, in place; add its highlights to `glints`."""
     size, pixel = opening.area.shape[:2], opening.pixel
     lift = np.rint(_LIGHT * 16 * pixel).astype(np.int32)
     colors = np.zeros((*size, 3), np.uint8)

@@ -33,7 +33,7 @@ _LIGHT = np.array([-0.5, -0.7])
 
 @dataclass(frozen=True)
 class Material:
-    """How a pan's surfaces look.
+    """The look of a pan's surfaces.
 
     Attributes:
         floor, wall, lip, outside: colours.

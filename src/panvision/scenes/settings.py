@@ -1,4 +1,4 @@
-"""The `scenes` section of params.yaml: what the demo sets hold."""
+"""The `scenes` section of params.yaml: the contents of the demo datasets."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ class SetSizes(Settings):
 
 
 class SceneSettings(Settings):
-    """How the demo sets are rendered.
+    """Rendering of the demo datasets.
 
     Attributes:
         seed: decides every pixel; the same seed gives the same bytes.

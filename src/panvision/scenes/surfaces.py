@@ -1,4 +1,4 @@
-"""What the pan stands on: hobs and worktops as textures, drawn once per cooking unit."""
+"""Hobs and worktops as textures, drawn once per cooking unit."""
 
 import itertools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What works over the pan: stirrers that turn in it, and pipes that let ingredients in."""
+"""Tools over the pan: stirrers that turn in it, and pipes for ingredients."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -105,7 +105,7 @@ def _rod(place: np.ndarray, start: float, end: float, width: float, style: Stirr
 
 
 def _spatula(style: StirrerStyle, place: np.ndarray) -> list[Shape]:
-    """A flat blade with bevelled edge and slots; the blade's far end lies at negative x."""
+    """A flat blade with bevelled edge and slots; the blade's far end is at negative x."""
     half, wide = style.length / 2, style.width / 2
     right = np.array([[-0.96, 0.9], [-0.6, 0.98], [0.2, 0.82], [0.62, 0.42], [1.0, 0.22]]) * [half, wide]
     left = right[::-1] * [1, -1]

@@ -114,7 +114,7 @@ def make_unit(settings: SceneSettings, number: int) -> Unit:
 
 
 def _make_surface(rng: np.random.Generator, raster: Raster, number: int) -> tuple[Canvas, Matrix]:
-    """The worktop with what lies about on it."""
+    """Draw the worktop and the things on it."""
     scale = raster.scale
     half_width = raster.canvas[1] / 2 / scale + _MARGIN
     half_height = raster.canvas[0] / 2 / scale + _MARGIN
