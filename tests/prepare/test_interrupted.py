@@ -1,8 +1,6 @@
 """A full disk, or a kill at any moment of prepare, leaves nothing that a later run would take for good."""
 
-import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -61,23 +59,6 @@ def test_a_file_that_cannot_grow(tmp_path, script, task, kilobytes):
     assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr
     assert contents(out) == before
     assert [path.name for path in out.parent.iterdir()] == [task]
-
-
-@pytest.mark.skipif(os.name != "posix" or shutil.which("mount") is None, reason="no file system to fill")
-def test_a_full_disk(tmp_path, script):
-    segmentation_set(tmp_path / "raw", 12)
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96k", "none", disk], capture_output=True, check=False
-    ).returncode:
-        pytest.skip("may not mount a small disk")
-    try:
-        done = run(script, tmp_path / "raw", "segmentation", disk / "segmentation")
-        assert done.returncode == 1 and "No space left on device" in done.stderr
-        assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 # Stops the process itself at the n-th write to an array, or at the n-th change of a folder's name: any moment of a run.

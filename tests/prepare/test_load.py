@@ -174,25 +174,6 @@ def test_suffix_and_format(tmp_path, name, format_, wrong):
 
 
 @pytest.mark.parametrize(
-    ("name", "format_", "animated"),
-    [
-        ("a.png", "PNG", True),
-        ("a.webp", "WEBP", True),
-        ("a.tif", "TIFF", True),
-        # Phones put a preview or a depth map behind the photo.
-        ("a.jpg", "MPO", False),
-    ],
-)
-def test_animations(tmp_path, name, format_, animated):
-    save(tmp_path / name, picture(3), format=format_, save_all=True, append_images=[picture(4)])
-    loaded = load(tmp_path, name)
-    assert codes(loaded) == ["image_animated"] * animated
-    if format_ in ("PNG", "TIFF"):
-        save(tmp_path / "first.png", picture(3))
-        assert (loaded.image == load(tmp_path, "first.png").image).all()
-
-
-@pytest.mark.parametrize(
     ("mode", "name", "converted"),
     [
         ("RGB", "a.png", False),

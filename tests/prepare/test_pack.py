@@ -105,31 +105,6 @@ def test_raw_data_are_not_touched(tmp_path):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_run_that_fails_leaves_the_old_arrays_and_nothing_else(tmp_path, monkeypatch):
-    segmentation_set(tmp_path)
-    pack(tmp_path, "segmentation")
-    folder = tmp_path / "prepared" / "segmentation"
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-
-    def full_disk(self, number, row):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(ArrayFile, "write", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        pack(tmp_path, "segmentation")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert [path.name for path in folder.parent.iterdir()] == ["segmentation"]
-
-
-def test_what_a_killed_run_left_is_cleared(tmp_path):
-    segmentation_set(tmp_path)
-    scratch = tmp_path / "prepared" / ".segmentation.partial"
-    scratch.mkdir(parents=True)
-    (scratch / "images.npy").write_bytes(b"half")
-    pack(tmp_path, "segmentation")
-    assert [path.name for path in scratch.parent.iterdir()] == ["segmentation"]
-
-
 def test_old_files_of_another_run_do_not_stay(tmp_path):
     segmentation_set(tmp_path)
     pack(tmp_path, "segmentation")

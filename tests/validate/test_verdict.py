@@ -115,24 +115,6 @@ def test_the_same_picture_in_two_classes(root):
     assert found.reason == "is the same image as classification/images/raw/c200.png"
 
 
-def test_a_copy_in_another_class(root):
-    copy = picture(200, 160, 120).crop((8, 6, 152, 114))
-    save(root / "classification" / "images" / "raw" / "large.png", picture(200, 160, 120))
-    save(root / "classification" / "images" / "burnt" / "copy.jpg", copy, quality=85)
-    pack_all(root)
-    found = verdict(root)
-    near = [problem for problem in found.problems if problem.code == "label_conflict_near"]
-    assert near and all("is a copy of classification/images/" in problem.reason for problem in near)
-    assert not found.errors
-
-
-def test_the_same_picture_twice_in_one_class_is_one_group(root):
-    save(root / "classification" / "images" / "raw" / "copy.png", picture(200))
-    pack_all(root)
-    figures = verdict(root).metrics()["classification"]
-    assert (figures["images"], figures["groups"]) == (13, 12)
-
-
 def test_copies_over_sets_lie_on_one_side(tmp_path):
     """The same twelve photos in detection and, as JPEG and larger, in segmentation; one of them in classification."""
     names = [f"d{number}.png" for number in range(12)]
@@ -154,45 +136,6 @@ def test_copies_over_sets_lie_on_one_side(tmp_path):
     for entry, group, split in zip(found.entries, found.groups.names, found.assignment.splits, strict=True):
         assert sides.setdefault(group, split) == split, entry
     assert not [problem for problem in found.problems if problem.code == "split_leak"]
-
-
-def test_split_folders_are_honoured_and_their_leaks_reported(tmp_path):
-    segmentation_set(tmp_path)
-    detection_set(tmp_path)
-    for split, seeds in {"train": range(6), "valid": range(6, 9), "test": (9, 10, 0)}.items():
-        for seed in seeds:
-            for shift, name in enumerate(("raw", "burnt")):
-                save(tmp_path / "classification" / split / name / f"{seed}.png", 500 + seed + 100 * shift)
-    pack_all(tmp_path)
-    found = verdict(tmp_path)
-    own = {entry.file: split for entry, split in zip(found.entries, found.assignment.splits, strict=True)}
-    assert own["valid/raw/6.png"] == "val" and own["test/raw/0.png"] == "test" and own["train/raw/0.png"] == "train"
-    leaks = [problem for problem in found.problems if problem.code == "split_leak"]
-    assert len(leaks) == 2
-    assert "classification/train/raw/0.png in train, classification/test/raw/0.png in test" in leaks[1].reason
-
-
-def test_a_class_without_test_images_is_reported(root):
-    save(root / "classification" / "images" / "golden" / "only.png", 999)
-    pack_all(root)
-    found = [problem for problem in verdict(root).problems if problem.code == "class_absent"]
-    assert sorted(problem.reason.split()[-1] for problem in found) == ["test", "val"]
-
-
-def test_pictures_of_one_photo_cannot_be_split(root):
-    for number in range(6):
-        save(root / "segmentation" / "images" / f"s{number}.png", 3)
-    pack_all(root)
-    (found,) = verdict(root).errors
-    assert (found.code, found.file) == ("split_empty", "segmentation")
-    assert "val and test" in found.reason and "6 images in 1 group" in found.reason
-
-
-def test_plain_pictures_are_not_one_photo(root):
-    for number in range(6):
-        save(root / "segmentation" / "images" / f"s{number}.png", Image.new("RGB", (40, 30), (number, 9, 9)))
-    pack_all(root)
-    assert verdict(root).metrics()["segmentation"]["groups"] == 6
 
 
 def test_table_fits_eighty_columns(root):

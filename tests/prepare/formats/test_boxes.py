@@ -199,14 +199,3 @@ def test_sizes_that_contradict_the_picture(size, code):
     # Where the boxes lie is unknown then: the one outside is not told of.
     placed, problems = place([(4, 3, 10, 6), (90, 90, 5, 5)], size=size)
     assert [(found.code, found.severity) for found in problems] == [(code, "error")] and len(placed.xyxy) == 0
-
-
-@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_a_swapped_size_is_none_where_exif_turns_the_picture(orientation):
-    _, problems = place([(4, 3, 10, 6)], 30, 40, size=(40.0, 30.0), orientation=orientation)
-    assert [found.code for found in problems] == ["boxes_rotated"]
-
-
-def test_no_boxes():
-    placed, problems = place([])
-    assert placed.xyxy.shape == (0, 4) and placed.labels.shape == (0,) and problems == []

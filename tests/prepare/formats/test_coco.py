@@ -94,12 +94,6 @@ def test_of_a_missing_image_the_one_that_may_be_meant_is_named(tmp_path, listed)
     assert reason(reading, "image_missing") == f"is listed in {FILE}, but absent; there is images/a.jpg"
 
 
-def test_entries_that_share_an_id_are_left_out(tmp_path):
-    reading = read(tmp_path, lambda document: document["images"][1].update(id=0))
-    assert reading.samples == []
-    assert {found.code for found in reading.problems} == {"image_id_twice", "annotation_unknown_image"}
-
-
 def test_boxes_of_no_numbers_are_left_to_the_check_of_boxes(tmp_path):
     reading = read(tmp_path, annotate(bbox=["1", 2, 3, True]))
     assert np.isnan(reading.samples[0].boxes.xywh).all()
@@ -192,18 +186,6 @@ def test_roboflows_file_comes_before_others(tmp_path):
     write_coco(tmp_path, [], "backup.json")
     reading = read_set("detection", tmp_path)
     assert reading.problems == [] and len(reading.samples) == 2
-
-
-@pytest.mark.parametrize(("used", "classes"), [(0, ["pot", "pan"]), (1, ["pan"])])
-def test_roots_are_dropped_if_no_annotation_uses_them(tmp_path, used, classes):
-    def edit(document):
-        document["categories"].append({"id": 1, "name": "pan", "supercategory": "pot"})
-        for annotation in document["annotations"]:
-            annotation["category_id"] = used
-
-    reading = read(tmp_path, edit)
-    assert reading.classes == classes
-    assert [found.code for found in reading.problems] == ["class_unused" if used == 0 else "root_category_dropped"]
 
 
 def test_a_link_out_of_the_set_above_the_splits(tmp_path):

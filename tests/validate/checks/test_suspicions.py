@@ -313,15 +313,6 @@ def test_a_class_of_one_group_is_not_judged():
     assert judged(packed, ["burst"] * 20 + names(packed)[20:]) == []
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_few_groups_say_nothing(count):
-    packed = kitchen(count=max(count, 1))
-    if not count:
-        packed = packed_set("classification", packed.images[:0], classes=CLASSES, states=np.zeros(0, np.int64))
-    assert judged(packed, ["one"] * len(packed)) == []
-    assert suspicious_states(packed, describe_colours(packed.images), names(packed)) == []
-
-
 def test_fewer_other_groups_than_neighbours_say_nothing():
     """Four groups with a picture of each class, and a picture with a wrong label in a fifth."""
     packed = kitchen(count=5)
@@ -336,16 +327,6 @@ def test_looks_and_groups_must_match():
     packed = kitchen(count=2)
     with pytest.raises(ValueError, match="6 images, but 6 descriptors and 1 groups"):
         suspicious_states(packed, describe_colours(packed.images), ["one"])
-
-
-def test_order_of_pictures_does_not_matter():
-    packed = relabelled(kitchen(), {3: 1, 25: 2})
-    looks, groups = describe_colours(packed.images), np.array(names(packed))
-    turned = np.arange(len(packed))[::-1]
-    other = replace(packed, files=[packed.files[row] for row in turned], states=packed.states[turned])
-    assert {one.file for one in suspicious_states(other, looks[turned], groups[turned].tolist())} == {
-        one.file for one in suspicious_states(packed, looks, groups.tolist())
-    }
 
 
 @pytest.mark.parametrize("side", [32, 64, 100, 224])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.validate.split_sets import SHARES, by_name, codes, counts, names, photo, sides, some, split, three_sets
+from tests.validate.split_sets import SHARES, codes, counts, names, photo, sides, some, split, three_sets
 
 balanced = partial(split, method="balanced")
 
@@ -59,11 +59,6 @@ def test_tiny_sets_get_something_in_each_split(count, seed):
     found = counts(entries, balanced(entries, seed=seed).splits)
     assert min(found[side] for side in SHARES) >= 1
     assert found["train"] >= found["test"] and found["train"] >= found["val"]
-
-
-def test_order_of_the_images_does_not_matter():
-    entries = [*some("segmentation", 30), *some("detection", 30, classes=("pot", "lid"))]
-    assert by_name(entries[::-1], balanced(entries[::-1]).splits) == by_name(entries, balanced(entries).splits)
 
 
 def test_class_with_one_image_goes_to_train_and_is_reported():

@@ -277,16 +277,6 @@ def test_folds_are_cut_out_of_the_same_line():
         assert split(entries, folds=5, fold=fold).splits == [sides.get(int(value(e) * 5), "train") for e in entries]
 
 
-@given(drawn_sets=three_sets(fewest=150, most=200, most_classes=2), extra=st.integers(1, 100), seed=st.integers(0, 100))
-@settings(max_examples=15, deadline=None)
-def test_new_images_leave_the_folds(drawn_sets, extra, seed):
-    entries, groups = drawn_sets
-    new = [photo(f"new{n}", DATASETS[n % 3], traits=(f"class{n % 2}",)) for n in range(extra)]
-    before = split(entries, groups, seed=seed, folds=4, fold=1)
-    after = split([*entries, *new], [*groups, *names(new)], seed=seed, folds=4, fold=1)
-    assert not found_of(before, "split_topped_up") and before.splits == after.splits[: len(entries)]
-
-
 def test_a_fold_is_topped_up_by_name():
     entries = [*some("detection", 100, classes=("raw",), start=3000), *drawn_into("test", 3, traits=("burnt",))]
     reasons = [found.reason for found in found_of(split(entries, folds=3), "split_topped_up")]
