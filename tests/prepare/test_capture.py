@@ -39,27 +39,21 @@ def exif(inner=None, **outer):
     [
         ("PXL_20231008_093112354.jpg", seconds(2023, 10, 8, 9, 31, 12, fraction=0.354), "PXL"),
         ("PXL_20231008_093112354.MP.jpg", seconds(2023, 10, 8, 9, 31, 12, fraction=0.354), "PXL"),
-        ("PXL_20231008_093112354.NIGHT.jpg", seconds(2023, 10, 8, 9, 31, 12, fraction=0.354), "PXL"),
         ("PXL_20231008_093112354~2.jpg", seconds(2023, 10, 8, 9, 31, 12, fraction=0.354), "PXL"),
         (f"PXL_20231008_093112354_jpg.rf.{HASH}.jpg", seconds(2023, 10, 8, 9, 31, 12, fraction=0.354), "PXL"),
         ("IMG_20230101_123456.jpg", NEW_YEAR, "IMG"),
-        ("train/images/IMG_20230101_123456.jpg", NEW_YEAR, "IMG"),
         ("IMG_20230101_123456 (1).jpg", NEW_YEAR, "IMG"),
         ("IMG_20230101_123456_BURST001_COVER.jpg", NEW_YEAR, "IMG"),
-        ("IMG_20230101_123456_001.jpg", NEW_YEAR, "IMG"),
         ("IMG20230101123456.jpg", NEW_YEAR, "IMG"),
         ("MVIMG_20230101_123456.jpg", NEW_YEAR, "IMG"),
         ("00100lrPORTRAIT_00100_BURST20230101123456789_COVER.jpg", NEW_YEAR + 0.789, "IMG"),
         ("VID_20230101_123456_frame0012.png", NEW_YEAR, "IMG"),
         ("20230101_123456.jpg", NEW_YEAR, ""),
-        ("20230101_123456_HDR.jpg", NEW_YEAR, ""),
         ("20230101T123456Z.png", NEW_YEAR, ""),
         ("2023-01-01 12.34.56.jpg", NEW_YEAR, ""),
-        ("2023-01-01 12.34.56", NEW_YEAR, ""),
         ("2023-01-01_12-34-56.png", NEW_YEAR, ""),
         ("pan_raw_2023-01-01T12:34:56.250000.png", NEW_YEAR + 0.25, ""),
         (f"2023-01-01-12-34-56_png.rf.{HASH}.jpg", NEW_YEAR, ""),
-        ("Screenshot_20230101-123456.png", NEW_YEAR, "Screenshot"),
         ("Screenshot_2023-01-01-12-34-56-789_com.app.png", NEW_YEAR + 0.789, "Screenshot"),
         ("Screenshot 2023-01-01 at 12.34.56 PM.png", NEW_YEAR, "Screenshot"),
         ("Screenshot 2023-01-01 at 1.23.45\u202fPM.png", seconds(2023, 1, 1, 13, 23, 45), "Screenshot"),
@@ -67,14 +61,12 @@ def exif(inner=None, **outer):
         ("signal-2023-01-01-123456.jpg", NEW_YEAR, "signal"),
         ("signal-2023-01-01-12-34-56-789-1.jpg", NEW_YEAR + 0.789, "signal"),
         ("WhatsApp Image 2023-01-01 at 12.34.56.jpeg", NEW_YEAR, "WhatsApp"),
-        ("WhatsApp Image 2023-01-01 at 12.34.56 (2).jpeg", NEW_YEAR, "WhatsApp"),
         (f"WhatsApp-Image-2023-01-01-at-12-34-56_jpeg.rf.{HASH}.jpg", NEW_YEAR, "WhatsApp"),
         ("WhatsApp Bild 2023-01-01 um 12.34.56.jpeg", NEW_YEAR, "WhatsApp"),
         ("DJI_20230101123456_0001.jpg", NEW_YEAR, "DJI"),
         ("WP_20230101_12_34_56_Pro.jpg", NEW_YEAR, "WP"),
         ("1614538666.jpg", 1614538666.0, ""),
         ("1614538666506.jpg", 1614538666.506, ""),
-        ("1614538666506 (1).jpg", 1614538666.506, ""),
         (f"1614538666506_jpg.rf.{HASH}.jpg", 1614538666.506, ""),
         ("000045_1754035427307980997.jpg", 1754035427.307981, ""),
         ("frame_1754035427.307980997.jpg", 1754035427.307981, ""),
@@ -92,9 +84,7 @@ def test_names_that_tell_a_time(name, taken, camera):
     [
         "IMG-20230101-WA0001.jpg",  # a date only
         "IMG_1234.jpg",
-        "DSC_0014.jpg",
         "IMG_20231301_123456.jpg",
-        "IMG_20230230_123456.jpg",
         "IMG_20230101_243456.jpg",
         "IMG_20230101_126056.jpg",
         "2023-01-01 at 13.34.56 PM.jpg",
@@ -104,20 +94,15 @@ def test_names_that_tell_a_time(name, taken, camera):
         "2023010112345.6.jpg",
         "1000_F_382776085_RcEETBoRrMpMz2bipRuYtj1qTpiVKZXb.jpg",
         "yakiniku-japanese-version-korean-bbq-260nw-1092008285.jpg",
-        "1092008285-pan.jpg",
         "phone 1614538666506.jpg",
         "5551234567.jpg",  # in the year 2145
-        "9995551234567.jpg",
         "1000012345.jpg",  # the number that Android's picker gives a photo, no second of 2001
         "0614538666.jpg",
-        "187193.jpg",
         "a20230101123456b.jpg",
         "120230101_123456.jpg",
         "20230101_1234567x.jpg",
         f"pan_jpg.rf.20230101123456{HASH[:18]}.jpg",
         "",
-        ".jpg",
-        "..",
         "\0",
     ],
 )
@@ -149,15 +134,9 @@ def test_milliseconds_come_back(milliseconds):
     assert capture_time(None, f"{milliseconds}.jpg").taken == milliseconds / 1000
 
 
-@given(st.text())
+@given(st.text() | st.text("0123456789-_. :TZPMatIMG~()/jpg", max_size=40))
 @settings(max_examples=300)
-def test_no_name_crashes_it(name):
-    assert isinstance(capture_time(None, name), Capture)
-
-
-@given(st.text("0123456789-_. :TZPMatIMG~()/jpg", max_size=40))
-@settings(max_examples=200)
-def test_no_name_like_a_time_crashes_it(name):
+def test_capture_time_of_any_name(name):
     taken = capture_time(None, name).taken
     assert taken is None or seconds(1980, 1, 1) <= taken <= seconds(2100, 1, 1)
 
@@ -175,19 +154,14 @@ def test_digitized_stands_in_with_its_own_fraction():
     assert capture_time(data, "IMG_1.jpg") == Capture(seconds(2022, 5, 6, 7, 8, 9, fraction=0.125), "IMG")
 
 
-def test_the_time_of_the_last_change_says_nothing():
+def test_the_time_of_the_last_change_is_ignored():
     assert capture_time(exif(changed="2022:05:06 07:08:09"), "a.jpg").taken is None
-
-
-def test_times_in_the_first_directory_count_too():
-    data = Image.Exif()
-    data[ORIGINAL] = "2022:05:06 07:08:09"
-    assert capture_time(data, "a.jpg").taken == seconds(2022, 5, 6, 7, 8, 9)
 
 
 @pytest.mark.parametrize(
     ("text", "taken"),
     [
+        ("2022:05:06 07:08:09", seconds(2022, 5, 6, 7, 8, 9)),
         ("2022-05-06T07:08:09.5+02:00", seconds(2022, 5, 6, 7, 8, 9, fraction=0.5)),
         (" 2022:05:06 07:08:09\0junk", seconds(2022, 5, 6, 7, 8, 9)),
         (b"2022:05:06 07:08:09\0", seconds(2022, 5, 6, 7, 8, 9)),
