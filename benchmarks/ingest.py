@@ -1,19 +1,18 @@
 """Speed and memory of prepare and validate on large sets: `python benchmarks/ingest.py [--images 1000 10000 100000]`.
 
-Draws that many JPEG photos into a temporary folder, a third for each task, runs prepare on every task and then the
-joint checks, each in a process of its own, and prints photos/s, seconds, and the peak memory of the process that takes
-most (prepare has one such process per core), mapped files left out. Linux only. Beside it, in turns with it, the plain
-way of loading the same photos: Pillow and torchvision's transforms, in one process, to tensors of the same size (at
-most 3,000 photos are loaded so, for it takes long), and the same in as many processes as prepare has. What is imported
-before the first photo is not counted, on either side. Up to 10,000 photos there are three rounds, of which the middle
-one counts.
+Draws that many JPEG photos into a temporary folder, a third for each dataset, runs prepare on each of them and then the
+joint checks, each in a separate process, and prints photos/s, seconds, and the peak memory of the largest process
+(prepare has one process per core) without mapped files. Linux only. Alternately, the same photos are loaded the plain
+way: Pillow and torchvision's transforms, in one process, to tensors of the same size (at most 3,000 photos, because it
+is slow), and the same in as many processes as prepare uses. Imports before the first photo are not counted on either
+side. Up to 10,000 photos there are three rounds, and the median counts.
 
 `ratio` is by the clock and against one plain process, first of prepare alone, then of prepare and validate together,
 then of plain loading in all processes; `CPU ms` is the processor time per photo of all processes together, prepare's
 and validate's added, which other programs on the machine change less.
 
-Every photo is a picture of its own: colours, a patch and its place are drawn anew for each. Only the grain over them is
-one of 64, for grain takes longer to draw than all the rest; it is what makes the files as large as a camera's.
+Every photo is different: colours, a patch and its place are random. Only the grain over them is one of 64, because
+drawing grain takes longer than all the rest; it makes the files as large as a camera's.
 """
 
 import argparse
@@ -31,7 +30,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-# As stages/prepare.py has it; for the processes that are measured.
+# Like stages/prepare.py, for the measured processes.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -137,7 +136,7 @@ def plain_job(files: Sequence[Path], side: int, processes: int = 1) -> Callable[
                 change(image.convert("RGB"))
 
     def work() -> None:
-        # Forked, for they start at once then, with everything imported.
+        # Forked processes start at once, with everything imported.
         context = multiprocessing.get_context("fork")
         helpers = [context.Process(target=load, args=(files[part::processes],)) for part in range(1, processes)]
         for helper in helpers:
@@ -195,7 +194,7 @@ def family(root: int | None) -> list[int]:
 
 
 def own_megabytes(number: int) -> float:
-    """What a process holds of its own; mapped files, which the system drops when it needs the room, do not count."""
+    """Return the memory of a process without mapped files, which the system drops when it needs the space."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{number}/status").read_text().splitlines():
             if line.startswith("RssAnon:"):

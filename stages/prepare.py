@@ -1,4 +1,4 @@
-"""Stage prepare: one task's raw images and labels, checked and packed. `python stages/prepare.py segmentation`."""
+"""Stage prepare: check and pack one raw dataset. `python stages/prepare.py segmentation`."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
-# NumPy's threads would stand idle here, and a process without threads starts others in no time.
+# NumPy's threads would be idle here, and a process without threads starts others quickly.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from panvision.core.params import ParamsError, read_sections
@@ -21,7 +21,7 @@ PACKED = Path("build/prepared")
 
 
 def main() -> None:
-    """Pack the task named on the command line."""
+    """Pack the dataset named on the command line."""
     task = next((task for task in DATASETS if sys.argv[1:] == [task]), None)
     if task is None:
         sys.exit(f"usage: python stages/prepare.py {{{','.join(DATASETS)}}}")

@@ -1,4 +1,4 @@
-"""Render the demo sets: params.yaml's `scenes` → data/demo."""
+"""Stage synthesize: render the demo datasets, params.yaml's `scenes` → data/demo."""
 
 import os
 import sys

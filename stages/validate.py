@@ -1,11 +1,11 @@
-"""Stage validate: the three packed sets judged together and split. `python stages/validate.py`."""
+"""Stage validate: check the packed datasets together and split them. `python stages/validate.py`."""
 
 import os
 import sys
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
-# The search for copies has a thread a core of its own; NumPy's would stand in their way.
+# The search for copies starts one thread per core; NumPy's own threads would compete with them.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from panvision.core.params import ParamsError, read_sections
@@ -17,7 +17,7 @@ from panvision.validate.verdict import judge, write_verdict
 
 
 def main() -> None:
-    """Stop with every error listed, or write splits, problems and metrics and print a table."""
+    """Stop and list every error, or write splits, problems and metrics and print a table."""
     try:
         settings: SplitSettings = read_sections({"split": SplitSettings})["split"]
         verdict = judge("build/prepared", settings, read_pins(settings.pins))

@@ -29,7 +29,7 @@ def test_a_look_is_a_small_grey_copy_of_any_picture(size):
     assert np.abs(found - exact).mean() < 2.0
 
 
-def test_descriptors_have_length_one_and_tell_pictures_apart():
+def test_descriptors_have_length_one_and_differ():
     looks = np.stack([look(picture(seed, 160, 120)) for seed in range(20)])
     vectors = describe(looks)
     assert vectors.shape == (20, 63) and np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-4)
@@ -37,7 +37,7 @@ def test_descriptors_have_length_one_and_tell_pictures_apart():
     assert likeness.max() < 0.8
 
 
-def test_descriptors_do_not_feel_brightness_or_contrast():
+def test_descriptors_ignore_brightness_and_contrast():
     image = look(picture(4, 160, 120)).astype(np.float64)
     dimmer = np.rint(image * 0.5 + 20).astype(np.uint8)
     one, two = describe(np.stack([image.astype(np.uint8), dimmer]))
@@ -45,8 +45,8 @@ def test_descriptors_do_not_feel_brightness_or_contrast():
 
 
 @pytest.mark.parametrize("number", range(len(VARIANTS)))
-def test_each_variants_descriptor_is_that_of_the_picture_so_changed(number):
-    """Crop, mirror, transpose and overexpose the picture itself, and describe it as it lies."""
+def test_describe_variants_equals_changed_images(number):
+    """Crop, mirror, transpose and overexpose the image itself, and describe the result."""
     variant = VARIANTS[number]
     image = picture(number, 640, 640)
     pixels = np.asarray(image.convert("L"), np.float64)
@@ -62,7 +62,7 @@ def test_each_variants_descriptor_is_that_of_the_picture_so_changed(number):
 
 
 @pytest.mark.parametrize("number", range(len(VARIANTS)))
-def test_the_window_lies_where_show_shows_it(number):
+def test_window_in_the_result_of_show(number):
     """A bright spot in the middle of the variant's window is in the middle of the window of what `show` returns."""
     variant = VARIANTS[number]
     top, left, side = (round(value * SIDE) for value in (variant.top, variant.left, variant.side))
@@ -79,7 +79,7 @@ def test_the_window_lies_where_show_shows_it(number):
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_plain_pictures_have_nothing_to_be_recognised_by(level):
+def test_is_plain(level):
     noise = np.random.default_rng(level).integers(-2, 3, (60, 80, 3))
     plain = look(Image.fromarray(np.clip(level + noise, 0, 255).astype(np.uint8)))
     assert is_plain(np.stack([plain, look(picture(1))])).tolist() == [True, False]

@@ -12,7 +12,7 @@ def grey(width: int, height: int) -> np.ndarray:
     return np.full((height, width, 3), 100, dtype=np.uint8)
 
 
-def test_mask_is_tinted_inside_outlined_at_the_edge_and_untouched_outside() -> None:
+def test_overlay_mask_inside_edge_and_outside() -> None:
     mask = np.zeros((60, 80), np.uint8)
     mask[20:40, 30:60] = 255
     drawn = overlay_mask(grey(80, 60), mask, line=2)

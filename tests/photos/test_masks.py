@@ -100,7 +100,7 @@ def test_a_transparent_colour_is_background(tmp_path, mode):
         (PAN * 0, False),
     ],
 )
-def test_what_is_drawn_and_not_seen_is_told_from_nothing(tmp_path, pixels, unseen):
+def test_read_mask_unseen(tmp_path, pixels, unseen):
     save(tmp_path / "a.png", Image.fromarray(pixels.astype(np.uint8)))
     assert read_mask(tmp_path / "a.png", stored_size=(40, 30), orientation=1).unseen == unseen
 
@@ -137,7 +137,7 @@ def test_two_values_are_never_ambiguous(seed, value, channels):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("unrotated", [False, True])
 def test_masks_of_exif_rotated_images(tmp_path, orientation, unrotated):
-    """A mask of the file's own size is turned with the image, one of the picture's size is taken as it lies."""
+    """A mask of the file's own size is turned with the image, one of the upright image's size is not."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(PAN * np.uint8(255))
@@ -145,7 +145,7 @@ def test_masks_of_exif_rotated_images(tmp_path, orientation, unrotated):
     save(tmp_path / "a.png", stored.convert("RGB"), exif=exif)
     stored.getexif()[0x0112] = orientation
     upright = ImageOps.exif_transpose(stored)
-    # Where both sizes are equal nothing tells the two apart: the mask is taken as upright.
+    # If both sizes are equal, the mask counts as upright.
     save(tmp_path / "m.png", Image.fromarray(np.array(stored if unrotated and orientation > 4 else upright)))
     mask = load_mask(tmp_path, "m.png", "a.png")
     assert (mask * 255 == np.array(upright)).all()
@@ -222,7 +222,7 @@ def disc(width, height, centre, radius):
     orientation=st.integers(1, 8),
 )
 @settings(max_examples=60)
-def test_an_inverted_pan_is_noticed_wherever_it_lies(x, y, radius, orientation):
+def test_looks_inverted_anywhere_in_the_image(x, y, radius, orientation):
     pan = turn_mask(disc(160, 120, (x, y), radius), orientation)
     assert looks_inverted(1 - pan) and not looks_inverted(pan)
 
@@ -238,22 +238,22 @@ def test_a_close_up_is_not_taken_for_inverted(x, y, radius):
     [
         np.zeros((30, 40), np.uint8),
         np.ones((30, 40), np.uint8),
-        # A frame is no background, a speck no pan, a strip along the edge nothing in the middle.
+        # A frame, a speck, and a strip along the edge.
         np.pad(np.zeros((98, 98), np.uint8), 1, constant_values=1),
         1 - disc(40, 30, (20, 15), 2),
         np.repeat(np.array([[1] * 36 + [0] * 4], np.uint8), 30, axis=0),
-        # Something at the side that lies on a pan that fills the picture.
+        # Something at the side, on a pan that fills the image.
         np.pad(np.zeros((25, 55), np.uint8), ((5, 90), (5, 100)), constant_values=1),
         np.ones((1, 1), np.uint8),
         np.array([[1, 0, 1]], np.uint8),
     ],
 )
-def test_what_is_no_inverted_mask(pan):
+def test_looks_inverted_false(pan):
     assert not looks_inverted(pan)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real data beside the checkout")
-def test_real_masks_are_told_from_inverted_ones():
+def test_looks_inverted_on_real_masks():
     """130 masks of kitchen and wok: no false alarm, and 127 of the inverted ones are found."""
     pans = [load_mask(path.parent, path.name) for path in sorted(REAL.glob("*/segmentation/masks/*"))]
     assert len(pans) == 130
@@ -261,7 +261,7 @@ def test_real_masks_are_told_from_inverted_ones():
     assert sum(looks_inverted(1 - pan) for pan in pans) == 127
 
 
-def test_an_empty_and_a_cut_mask_are_told_apart(tmp_path):
+def test_load_mask_empty_or_truncated(tmp_path):
     path = save(tmp_path / "m.png", Image.fromarray(PAN * np.uint8(255)))
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ImageTruncatedError):

@@ -141,7 +141,7 @@ def test_what_is_whole_but_no_picture_is_not_called_truncated(content):
     assert type(caught.value) is ImageError
 
 
-def test_neither_a_preview_nor_what_follows_is_taken_for_the_end_of_a_jpeg():
+def test_ends_early_ignores_previews_and_appended_data():
     preview = encoded(noise(16, 16), "JPEG")
     content = encoded(noise(), "JPEG", exif=b"Exif\0\0" + preview)
     assert preview in content

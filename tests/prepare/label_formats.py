@@ -1,4 +1,4 @@
-"""The same labels written in each format that is read."""
+"""The same labels, written in each format."""
 
 import json
 from pathlib import PurePosixPath
@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 
 def touch(root, names):
-    """Images that no reader opens."""
+    """Make empty images; readers do not open them."""
     for name in names:
         path = root / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def write_set(kind, root, images):
 
 
 def pixel_boxes(reading, sizes):
-    """Per image the class names and boxes x, y, width, height in pixels, whatever the reading counts in."""
+    """Per image the class names and boxes x, y, width, height in pixels, also for readings in fractions."""
     found = {}
     for sample in reading.samples:
         width, height = sizes[sample.file] if sample.boxes.relative else (1, 1)

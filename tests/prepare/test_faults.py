@@ -212,7 +212,7 @@ ALSO = {
     ("detection", "image_id_twice"): {"annotation_unknown_image"},
     ("detection", "boxes_rotated"): {"exif_rotated"},
 }
-# Codes with a test of their own below, and those that only validate finds.
+# Codes with a separate test below, and those that only validate finds.
 BELOW = {"set_unusable", "image_too_large", "image_tiny", "name_unreadable", "not_permitted"}
 ELSEWHERE = {
     "label_conflict",
@@ -315,7 +315,7 @@ def test_a_name_that_is_no_text(tmp_path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_carriage_return_in_a_name_breaks_no_table(tmp_path, task):
-    """Whether a folder's listing or an annotation file tells the name; any other sign may stand in one."""
+    """The name may come from a folder or an annotation file; any other character is allowed."""
     root = small_set(tmp_path, task)
     image = root / IMAGE[task]
     odd = image.with_name("q\"u,o;t\ne'<b>.png")
@@ -493,8 +493,8 @@ def test_any_class_name_is_a_class_or_a_problem(tmp_path_factory, name):
     if name in reading.classes:
         assert [sample.file for sample in reading.samples] == [f"images/{name}/a.png"]
     else:
-        told = in_tables(f"images/{path.parent.name}")
-        assert any(found.file == told for found in reading.problems) or name.startswith(".")
+        written = in_tables(f"images/{path.parent.name}")
+        assert any(found.file == written for found in reading.problems) or name.startswith(".")
 
 
 def in_tables(file):

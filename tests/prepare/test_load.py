@@ -68,13 +68,13 @@ HOLE = (*WHOLE, 0.0, 0.0, 10.0, 8.0, 10.0, 22.0, 30.0, 22.0, 30.0, 8.0, 10.0, 8.
 @pytest.mark.parametrize(
     ("polygons", "code"), [((), "mask_empty"), ((WHOLE,), "mask_full"), ((HOLE,), "mask_inverted")]
 )
-def test_what_outlines_mark_is_judged_like_a_mask(tmp_path, polygons, code):
+def test_outlines_are_checked_like_a_mask(tmp_path, polygons, code):
     save(tmp_path / "a.png", 3)
     loaded = load(tmp_path, outlines=OutlineLabels((40.0, 30.0), polygons))
     assert [(found.code, found.file) for found in loaded.problems] == [(code, "a.png")] and loaded.image is not None
 
 
-def test_a_mask_drawn_in_black_on_transparency_says_why_it_marks_nothing(tmp_path):
+def test_mask_in_black_on_transparency_is_explained(tmp_path):
     save(tmp_path / "a.png", 3)
     drawn = Image.open(save_mask(tmp_path / "m.png")).convert("L")
     save(tmp_path / "m.png", Image.merge("LA", [Image.new("L", drawn.size), drawn]))
@@ -114,7 +114,7 @@ def test_what_is_loaded_can_be_sent_between_processes(tmp_path):
     assert again.index == loaded.index and again.problems == loaded.problems
 
 
-def test_an_error_in_the_labels_costs_the_image_and_what_was_seen_of_it_stays_told(tmp_path):
+def test_label_error_drops_the_image_but_keeps_its_problems(tmp_path):
     save(tmp_path / "a.png", picture(3).convert("RGBA"))
     save_mask(tmp_path / "m.png", width=41)
     loaded = load(tmp_path, mask="m.png")
@@ -163,7 +163,7 @@ def test_modes(tmp_path, mode, name):
         ),
     ],
 )
-def test_what_was_converted_is_told(tmp_path, options, reason):
+def test_conversions_are_reported(tmp_path, options, reason):
     save(tmp_path / "a.png", **options)
     assert [found.reason for found in load(tmp_path).problems] == [reason]
 

@@ -86,7 +86,7 @@ def test_an_unreadable_image_is_left_out_and_the_rest_is_packed(tmp_path):
     assert [(found.code, found.file) for found in result.problems] == [("image_undecodable", "images/s2.png")]
 
 
-def test_outputs_are_byte_identical_and_name_no_path_of_this_machine(tmp_path):
+def test_prepare_outputs_are_byte_identical_without_paths(tmp_path):
     for name in ("one", "two"):
         all_sets(tmp_path / name)
         (tmp_path / name / "segmentation" / "images" / "s1.png").write_bytes(b"")
@@ -148,7 +148,7 @@ def test_index_holds_fingerprints_and_group(tmp_path):
     assert float(copy["pan_fraction"]) == pytest.approx(20 * 20 / (30 * 40), abs=1e-6)
 
 
-def test_roboflows_own_name_is_found_where_a_tool_renamed_the_file(tmp_path):
+def test_index_uses_roboflows_name_of_renamed_files(tmp_path):
     root = detection_set(tmp_path, count=2)
     document = json.loads((root / "_annotations.coco.json").read_text())
     document["images"][0]["extra"] = {"name": "photo7_jpg.rf.abc.jpg"}
@@ -160,8 +160,8 @@ def test_roboflows_own_name_is_found_where_a_tool_renamed_the_file(tmp_path):
     assert rows == [("photo7_jpg", "1"), ("d101", "0")]
 
 
-def test_exif_rotated_image_takes_its_unrotated_mask_and_boxes_along(tmp_path):
-    """The file is 40 × 30, the picture 30 × 40; the mark lies at the file's left edge, so at the picture's top."""
+def test_exif_rotation_turns_unrotated_mask_and_boxes(tmp_path):
+    """The file is 40 × 30, the image 30 × 40; the mark is at the file's left edge, which is the image's top."""
     stored = np.zeros((30, 40, 3), np.uint8)
     stored[10:20, 0:8] = 255
     exif = Image.Exif()
@@ -226,7 +226,7 @@ def test_an_array_refuses_other_rows_and_can_be_empty(tmp_path):
     "kept", [range(1200), range(3, 1200), [*range(500), *range(501, 1200)], range(0, 1200, 7), [1199], range(1100), []]
 )
 def test_rows_that_are_not_kept_leave_no_gap(tmp_path, monkeypatch, moved, kept):
-    """Whatever the order in which rows are written, and however many are moved at a time."""
+    """Rows may be written in any order, and any number may be moved at a time."""
     monkeypatch.setattr("panvision.prepare.arrays._MOVED_BYTES", moved)
     rows = np.random.default_rng(0).integers(0, 255, (1200, 2, 3), np.uint8)
     for numbers in (range(1199, -1, -2), range(0, 1200, 2)):

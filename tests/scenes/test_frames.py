@@ -60,7 +60,7 @@ def test_masks_lie_where_the_photo_shows_the_object(unit, category):
     assert np.median(difference[covered]) > 4 * max(1.0, np.median(difference[~covered]))
 
 
-def test_an_object_of_too_few_pixels_in_the_frame_is_not_labelled(monkeypatch):
+def test_objects_of_few_pixels_are_not_labelled(monkeypatch):
     things = frame(UNITS[0], all_there(UNITS[0])).things
     pixels = sorted(int(thing.mask.sum()) for thing in things)
     monkeypatch.setattr("panvision.scenes.frames.MIN_PIXELS", pixels[1])
@@ -91,7 +91,7 @@ def test_a_unit_is_the_same_each_time_and_unlike_the_others():
     assert len({unit.form for unit in UNITS}) == 4
 
 
-def test_units_do_not_depend_on_how_many_there_are_or_how_hard_they_are():
+def test_units_do_not_depend_on_their_number_or_difficulty():
     other = make_unit(SETTINGS.model_copy(update={"units": 1, "difficulty": 1.0}), 0)
     assert (other.surface == UNITS[0].surface).all() and other.form == UNITS[0].form
 

@@ -1,4 +1,4 @@
-"""Sets of images as the split sees them, and short ways to split them and to look at the result."""
+"""Images as the split sees them, and helpers to split them and to check the result."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 
 
 def photo(file, task="detection", *, split="", traits=("",), content=None):
-    """An image; `content` tells its bytes, so that two files with the same content are copies."""
+    """Return an image; two files with the same `content` are copies."""
     sha256 = hashlib.sha256((content or f"{task}/{file}").encode()).hexdigest()
     return Entry(
         task=task, file=file, photo=file, roboflow=False, sha256=sha256, pixels=sha256, split=split, traits=traits
@@ -24,7 +24,7 @@ def photo(file, task="detection", *, split="", traits=("",), content=None):
 
 
 def exported(stem, hash_, task="detection"):
-    """A copy of a photo as Roboflow exports it, with bytes of its own."""
+    """Return a copy of a photo as Roboflow exports it, with different bytes."""
     file = f"{stem}_jpg.rf.{hash_}.jpg"
     return photo(file, task)._replace(photo=f"{stem}_jpg", roboflow=True)
 
@@ -35,14 +35,14 @@ def photos(entries):
 
 
 def some(task, count, *, classes=("",), split="", start=0):
-    """Images of classes that take turns."""
+    """Return images whose classes alternate."""
     return [
         photo(f"{n:04}", task, split=split, traits=(classes[n % len(classes)],)) for n in range(start, start + count)
     ]
 
 
 def given_set(task, sizes, classes=("",)):
-    """Images in the users' own splits, so many in each."""
+    """Return images in the users' own splits, with the given number in each."""
     entries, start = [], 0
     for split, count in sizes.items():
         entries += some(task, count, split=split, classes=classes, start=start)
@@ -51,12 +51,12 @@ def given_set(task, sizes, classes=("",)):
 
 
 def names(entries):
-    """Each image's own name: a group of its own."""
+    """Return each image's name: every image is a separate group."""
     return [entry.name for entry in entries]
 
 
 def split(entries, groups=None, pins=None, **settings):
-    """Split the images, each in a group of its own unless `groups` says otherwise."""
+    """Split the images, each in a separate group unless `groups` is given."""
     return assign_splits(entries, groups or names(entries), SplitSettings(**settings), pins=pins or {})
 
 

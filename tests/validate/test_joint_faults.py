@@ -1,4 +1,4 @@
-"""What only the three sets together show: one small broken input per code, judged as the stage does."""
+"""Problems of the three datasets together: one small broken input per code, checked as in the stage."""
 
 import json
 

@@ -23,7 +23,7 @@ from tests.prepare.raw_sets import (
 
 
 def verdict(root, pins=None, **settings):
-    """Judged with shares met as closely as so few images allow."""
+    """Check and split, with shares met as closely as possible."""
     return judge(root / "prepared", SplitSettings(**{"method": "balanced", **settings}), pins or {})
 
 
@@ -72,7 +72,7 @@ def test_outputs(root):
     assert sum(figures["detection"]["classes"]["pot"].values()) == 6
 
 
-def test_outputs_are_byte_identical_and_fit_the_stage_that_reads_them(root):
+def test_write_verdict_byte_identical_and_readable(root):
     pack_all(root)
     for name in ("one", "two"):
         write_verdict(verdict(root), *(root / name / file for file in ("splits.csv", "problems.csv", "data.json")))
@@ -181,7 +181,7 @@ def test_adding_images_moves_no_old_one(tmp_path):
     assert {name: after[name] for name in before} == before
 
 
-def test_a_pinned_split_stands_whatever_is_added_and_its_copies_follow(root):
+def test_pinned_split_is_kept_and_copies_follow(root):
     pack_all(root)
     first = verdict(root)
     write_verdict(first, root / "splits.csv", root / "problems.csv", root / "data.json")

@@ -52,7 +52,7 @@ def test_kept_boxes_lie_inside_and_have_area(boxes, width, height):
     orientation=st.integers(1, 8),
 )
 @settings(max_examples=400, deadline=None)
-def test_the_short_way_for_boxes_inside_gives_what_the_long_one_gives(boxes, size, orientation):
+def test_place_boxes_shortcut_equals_the_full_way(boxes, size, orientation):
     short, problems = place(boxes, 40, 30, size=size, orientation=orientation)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("panvision.prepare.formats.boxes._all_inside", lambda *_: False)
@@ -196,6 +196,6 @@ def test_same_shape_scales():
     ],
 )
 def test_sizes_that_contradict_the_picture(size, code):
-    # Where the boxes lie is unknown then: the one outside is not told of.
+    # The place of the boxes is unknown then, so the one outside is not reported.
     placed, problems = place([(4, 3, 10, 6), (90, 90, 5, 5)], size=size)
     assert [(found.code, found.severity) for found in problems] == [(code, "error")] and len(placed.xyxy) == 0

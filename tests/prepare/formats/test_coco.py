@@ -89,7 +89,7 @@ def test_ids_that_a_table_made_fractions_of_are_the_same_ids(tmp_path):
 
 
 @pytest.mark.parametrize("listed", ["A.JPG", "a.png", "cam1/a.jpg", "%61.jpg"])
-def test_of_a_missing_image_the_one_that_may_be_meant_is_named(tmp_path, listed):
+def test_missing_image_suggests_a_similar_one(tmp_path, listed):
     reading = read(tmp_path, lambda document: document["images"][0].update(file_name=listed))
     assert reason(reading, "image_missing") == f"is listed in {FILE}, but absent; there is images/a.jpg"
 
@@ -133,7 +133,7 @@ def test_run_lengths_are_outlines_those_of_crowds_too(tmp_path, segmentation, cr
     assert mask[:, 1:3].all() and mask.sum() == 60
 
 
-def test_every_class_is_pan_and_roots_and_unused_classes_are_no_matter(tmp_path):
+def test_segmentation_ignores_roots_and_unused_classes(tmp_path):
     def edit(document):
         document["categories"] = [
             {"id": 0, "name": "all"},

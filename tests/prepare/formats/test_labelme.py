@@ -57,7 +57,7 @@ def test_names_of_classes_that_somebody_typed_in_two_ways(tmp_path):
     names = ["inlet_pipe", "pan", " Pan", "Inlet  pipe", "inlet-pipe", "pans", "inletpipe"]
     boxes = [shape("rectangle", [[1, 2], [9, 8]], label=name) for name in names]
     reading = read_set("detection", labelme_set(tmp_path, *boxes))
-    assert reading.classes == sorted(names), "they are told, and not joined"
+    assert reading.classes == sorted(names), "they are reported, and not joined"
     assert [(found.code, found.file, found.reason) for found in reading.problems] == [
         ("class_names_alike", "images/a.json", "'inlet-pipe' and 'Inlet  pipe' are two classes"),
         ("class_names_alike", "images/a.json", "'inlet_pipe' and 'Inlet  pipe' are two classes"),
@@ -83,7 +83,7 @@ def test_masks(tmp_path, given, area):
     assert problems == [] and mask.sum() == pytest.approx(area, rel=0.2)
 
 
-def test_where_a_mask_lies(tmp_path):
+def test_mask_is_placed_by_its_points(tmp_path):
     given = shape("mask", [[1.2, 2.4], [4.2, 3.4]], mask=png(np.array([[0, 1, 1, 1], [1, 0, 0, 0]], np.uint8)))
     mask, _ = draw_mask(read_set("segmentation", labelme_set(tmp_path, given)).samples[0].outlines, PICTURE, "a")
     assert np.argwhere(mask).tolist() == [[2, 2], [2, 3], [2, 4], [3, 1]]

@@ -98,7 +98,7 @@ def test_pans_agree_with_pycocotools(seed, corners):
 
 @given(seed=st.integers(0, 10**6), corners=st.integers(3, 12))
 @settings(max_examples=60, deadline=None)
-def test_any_shape_differs_from_pycocotools_by_pixels_of_its_edge_only(seed, corners):
+def test_draw_mask_differs_from_pycocotools_only_at_edges(seed, corners):
     polygon = ring(seed, corners, 5, 70)
     mask, _ = draw([polygon], of=picture(200, 150))
     points = np.array(polygon).reshape(-1, 2)
@@ -124,7 +124,7 @@ def test_outlines_on_the_unturned_file_are_turned(orientation):
         assert np.array_equal(mask, turn_mask(drawn, orientation))
         assert [(found.code, found.severity) for found in problems] == [("mask_rotated", "fixed")]
     else:
-        # The sizes tell nothing: as with masks and boxes, the annotations are taken to be upright.
+        # The sizes are equal: as with masks and boxes, the annotations count as upright.
         assert np.array_equal(mask, drawn) and problems == []
     assert mask.shape == (HEIGHT, WIDTH)
 

@@ -1,4 +1,4 @@
-"""The same labels in every format, the ways to lay them out, and input that no exporter writes."""
+"""The same labels in every format, their layouts, and input that no exporter writes."""
 
 import copy
 import time
@@ -262,7 +262,7 @@ def test_a_photo_of_a_mask_is_no_mask_file(tmp_path):
     assert [found.code for found in reading.problems] == ["masks_drawn"]
 
 
-def test_segmentation_without_masks_or_annotations_says_so_of_each_image(tmp_path):
+def test_segmentation_without_labels_reports_each_image(tmp_path):
     touch(tmp_path, ["a.jpg", "b.jpg"])
     reading = read_set("segmentation", tmp_path)
     assert codes(reading) == [("mask_missing", "images/a.jpg"), ("mask_missing", "images/b.jpg")]
@@ -305,7 +305,7 @@ def test_names_that_leave_the_set(tmp_path, kind, name):
 
 @pytest.mark.parametrize("kind", ["COCO", "CVAT"])
 @pytest.mark.parametrize("name", ["../../media/upload/1/a.jpg", "/data/local-files/?d=pics/%61.jpg", "C:\\pics\\a.jpg"])
-def test_a_name_that_leaves_the_set_names_the_image_that_may_be_meant_and_does_not_take_it(tmp_path, kind, name):
+def test_escaping_name_suggests_an_image_but_does_not_use_it(tmp_path, kind, name):
     """Exports of Label Studio name the place that the image had on its server."""
     touch(tmp_path, ["a.jpg", "b.jpg"])
     WRITERS[kind](tmp_path, [(name, (40, 30), [("pot", (1, 2, 3, 4))]), ("b.jpg", (40, 30), [])])

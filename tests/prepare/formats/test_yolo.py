@@ -87,7 +87,7 @@ def test_text_in_another_encoding(tmp_path):
         ("images/_darknet.labels", "pot\nlid"),
     ],
 )
-def test_where_the_class_names_stand(tmp_path, file, names):
+def test_places_of_the_class_names(tmp_path, file, names):
     reading = read_set("detection", yolo_set(tmp_path, names=names, file=file))
     assert reading.problems == [] and reading.classes == ["pot", "lid"] and found(reading)[1][1] == (1,)
 

@@ -1,4 +1,4 @@
-"""Planted faults are found, and what is merely varied is left alone."""
+"""Planted faults are found, and normal variation is not reported."""
 
 from collections import Counter
 from dataclasses import replace
@@ -118,7 +118,7 @@ def test_a_fault_that_was_copied_with_its_photo_is_found():
 
 
 def test_a_fixed_camera_makes_no_alarms():
-    """All boxes are the same but for one pixel: no spread, and a small move is no fault."""
+    """All boxes are the same but for one pixel: no spread, and a small move is not a fault."""
     boxes = np.tile([[100.0, 80.0, 200.0, 160.0]], (50, 1))
     boxes[4] += [1, 0, 1, 0]
     boxes[5] = [100, 80, 215, 170]
@@ -128,7 +128,7 @@ def test_a_fixed_camera_makes_no_alarms():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_class_that_lies_anywhere_makes_few_alarms(seed):
+def test_class_found_anywhere_makes_few_alarms(seed):
     rng = np.random.default_rng(seed)
     sides = np.exp(rng.uniform(np.log(10), np.log(100), (300, 2)))
     boxes = around(rng.uniform(sides / 2, [WIDTH, HEIGHT] - sides / 2), sides)
@@ -145,7 +145,7 @@ def test_two_cameras_make_two_usual_sizes_and_places():
     assert (found.code, found.file) == ("box_unusual_place", "detection/images/00000.jpg")
 
 
-def test_classes_are_judged_by_themselves():
+def test_each_class_is_compared_with_itself():
     pans, lids = usual(), usual(sides=(30, 24), centre=(60, 60), seed=1)
     pairs = list(zip(pans, lids, strict=True))
     packed = detection(pairs, [[0, 1]] * len(pairs))
@@ -203,7 +203,7 @@ def test_a_box_drawn_three_times_is_two_too_many():
     assert len(suspicious_boxes(detection([[(100, 80, 200, 160)] * 3]))) == 2
 
 
-def test_sets_without_what_is_judged_are_refused():
+def test_datasets_without_the_checked_labels_are_refused():
     empty = np.zeros((0, 32, 32, 3), np.uint8)
     with pytest.raises(PackedError, match="has no boxes"):
         suspicious_boxes(packed_set("classification", empty, classes=["raw"], states=np.zeros(0, np.int64)))
@@ -228,7 +228,7 @@ CLASSES = ["raw", "golden", "burnt"]
 
 
 def kitchen(count=20, seed=0, noise=30):
-    """`count` pictures of each class, its colour in the middle of a grey picture, all of groups of their own."""
+    """`count` pictures of each class, its colour in the middle of a grey image, each in a separate group."""
     rng = np.random.default_rng(seed)
     states = np.repeat(np.arange(len(COLOURS)), count)
     images = np.full((len(states), 32, 32, 3), 128.0)
@@ -286,7 +286,7 @@ def test_copies_neither_hide_a_wrong_label_nor_outvote_others():
     wrong = packed_set("classification", images, classes=CLASSES, states=states, files=files)
     groups = [*names(packed), *["copies"] * 6]
     assert {one.file for one in judged(wrong, groups)} == {f"classification/copy{number}" for number in range(6)}
-    # As groups of their own they vouch for each other and speak against the picture that they were made from.
+    # In separate groups they confirm each other and contradict the image that they were made from.
     apart = judged(wrong, [*names(packed), *(f"copy {number}" for number in range(6))])
     assert "classification/images/00000.jpg" in {one.file for one in apart}
     assert not any(one.file.startswith("classification/copy") for one in apart)
@@ -300,15 +300,15 @@ def test_pictures_unlike_all_others_are_left_alone():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_where_looks_do_not_tell_the_state_there_are_no_alarms(seed):
+def test_classes_that_colours_do_not_tell_are_not_checked(seed):
     """Labels by chance, and few of one class: nearly all neighbours are of the other."""
     packed = kitchen(count=40)
     states = (np.random.default_rng(seed).random(len(packed)) < 0.1).astype(np.int64)
     assert judged(replace(packed, states=states)) == []
 
 
-def test_a_class_of_one_group_is_not_judged():
-    """All of a class in one burst: none of its own is left among the neighbours."""
+def test_class_of_one_group_is_not_checked():
+    """All of a class is one burst: no image of the class is among the neighbours."""
     packed = kitchen()
     assert judged(packed, ["burst"] * 20 + names(packed)[20:]) == []
 
@@ -346,7 +346,7 @@ def test_looks_do_not_depend_on_the_block(monkeypatch, tmp_path):
     assert describe_colours(images[:0]).shape == (0, 343)
 
 
-def test_looks_tell_colours_and_mostly_those_in_the_middle():
+def test_describe_colours_weights_the_middle():
     middle, corner, none = np.full((3, 64, 64, 3), 90, np.uint8)
     middle[24:40, 24:40] = corner[:16, :16] = (220, 120, 40)
     brighter = np.clip(middle.astype(int) + 3, 0, 255).astype(np.uint8)

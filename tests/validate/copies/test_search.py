@@ -104,7 +104,7 @@ def test_a_small_mark_does_not_hide_a_copy():
     assert found_pairs([image, dated, picture(6, 320, 240)]) == {(0, 1)}
 
 
-def test_white_background_with_small_different_objects_is_no_copy():
+def test_white_background_with_other_objects_is_not_a_copy():
     """All but an object agrees, and the object is smaller than the parts that may differ."""
     images = []
     for seed in (1, 2):

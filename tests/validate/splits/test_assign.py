@@ -70,7 +70,7 @@ def one_large_group(seed):
     return entries, groups, split(entries, groups, seed=seed)
 
 
-def test_a_large_group_that_leaves_train_little_is_told():
+def test_large_group_that_leaves_train_little_is_reported():
     told = 0
     for seed in range(20):
         entries, groups, assignment = one_large_group(seed)
@@ -166,7 +166,7 @@ def test_a_free_image_follows_the_larger_side_of_a_leak(method):
 
 
 @both
-def test_a_train_image_linked_to_a_given_test_stays_and_is_reported(method):
+def test_train_image_linked_to_a_given_test_is_reported(method):
     """Only val may be carved out of train here, so the copy of a test image cannot follow it."""
     entries = given_set("detection", {"train": 30, "test": 10})
     groups = names(entries)
@@ -183,7 +183,7 @@ def test_sets_joined_frame_by_frame_share_their_splits(method):
 
 
 @both
-def test_a_class_that_is_absent_is_reported_unless_its_whole_split_is(method):
+def test_class_absent_unless_the_whole_split_is_empty(method):
     entries = [
         *given_set("classification", {"train": 10, "val": 5, "test": 5}, classes=("raw",)),
         photo("x", "classification", split="test", traits=("burnt",)),

@@ -194,7 +194,7 @@ def test_of_equally_many_pins_the_safer_split_wins(method, first, second, winner
 
 
 @both
-def test_folders_stand_above_pins(method):
+def test_folders_take_precedence_over_pins(method):
     entries = given_set("detection", {"train": 20, "val": 5, "test": 5})
     pins = {("detection", "0002"): "test", ("detection", "0022"): "val"}
     assignment = split(entries, pins=pins, method=method)
@@ -216,7 +216,7 @@ def test_a_pinned_copy_of_a_users_test_image_follows_the_folder(method):
 
 
 @both
-def test_a_pin_decides_what_a_users_missing_split_takes_out_of_train(method):
+def test_pins_decide_what_a_missing_split_takes_from_train(method):
     entries = given_set("detection", {"train": 40, "test": 10})
     pins = {("detection", f"{n:04}"): "val" for n in range(20)} | {("detection", "0030"): "test"}
     assignment = split(entries, pins=pins, method=method)
@@ -235,7 +235,7 @@ def test_pins_of_a_torn_group_hold_where_a_side_agrees(method):
 
 
 @both
-def test_pins_hold_for_what_roboflow_exports_anew(method):
+def test_pins_hold_for_new_roboflow_exports(method):
     """The names differ in their hash, and the bytes too; there are more copies than before, and one photo less."""
     before = [exported(f"pan{n}", hash_) for n in range(40) for hash_ in ("a1", "b2")]
     pins = pinned(by_name(before, split(before, photos(before), method=method).splits))
@@ -250,7 +250,7 @@ def test_pins_hold_for_what_roboflow_exports_anew(method):
     assert "group_moved" not in codes(assignment)
 
 
-def test_a_file_that_is_there_keeps_its_own_pin_and_others_are_no_exports():
+def test_follow_exports_keeps_own_pins_and_other_files():
     entries = [exported("pan1", "new"), exported("pan1", "old"), photo("pan2_jpg.rf.new.jpg"), photo("pan3.jpg")]
     pins = {("detection", "pan1_jpg.rf.gone.jpg"): "val", ("detection", "pan1_jpg.rf.old.jpg"): "test"}
     others = {("detection", "pan2_jpg.rf.gone.jpg"): "val", ("segmentation", "pan1_jpg.rf.x.jpg"): "val"}

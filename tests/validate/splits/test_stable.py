@@ -54,7 +54,7 @@ def test_the_smallest_hash_speaks_for_a_group():
     assert split(entries, groups).splits == [drawn(entries[row]) for row in smallest]
 
 
-def test_a_photo_stays_when_roboflow_exports_it_anew_with_other_bytes_and_copies():
+def test_photo_stays_when_roboflow_exports_it_again():
     first = [exported(f"pan{n}", hash_) for n in range(200) for hash_ in ("a1", "b2")]
     again = [exported(f"pan{n}", hash_) for n in range(220) for hash_ in ("c3", "d4", "e5")]
     before = dict(zip(photos(first), split(first, photos(first)).splits, strict=True))
@@ -97,7 +97,7 @@ def test_new_images_move_no_old_one_out_of_a_users_train(sizes):
 
 @given(drawn_sets=three_sets(fewest=3, most=25), extra=st.integers(1, 30), seed=st.integers(0, 100))
 @settings(max_examples=60, deadline=None)
-def test_whatever_new_images_move_is_named(drawn_sets, extra, seed):
+def test_groups_moved_by_new_images_are_named(drawn_sets, extra, seed):
     entries, groups = drawn_sets
     new = [photo(f"new{n}", DATASETS[n % 3], traits=(f"class{n % 7}",)) for n in range(extra)]
     before = split(entries, groups, seed=seed)
@@ -181,14 +181,14 @@ def test_train_takes_what_lies_nearest_to_it():
     assert assignment.splits[100:] == ["test", "test", "test", "val", "train"]
 
 
-def test_a_gap_is_filled_from_where_there_are_most_beyond_the_share():
-    """Val lies nearer to test than train does, but has few enough."""
+def test_gap_is_filled_from_the_largest_surplus():
+    """Val is nearer to test than train, but has no surplus."""
     rare = [*drawn_into("train", 20, traits=("burnt",)), *drawn_into("val", 2, traits=("burnt",))]
     assignment = split([*some("detection", 100, classes=("raw",), start=3000), *rare])
     assert assignment.splits[-2:] == ["val", "val"] and assignment.splits[100:120].count("test") == 1
 
 
-def test_train_is_not_filled_with_the_only_image_of_another_class():
+def test_train_does_not_take_the_only_image_of_a_class():
     near, far = sorted(drawn_into("val", 2), key=value, reverse=True)
     both, one = photo(near.file, traits=("egg", "lid")), photo(far.file, traits=("egg",))
     lids = [*drawn_into("train", 3, traits=("lid",)), *drawn_into("test", 2, traits=("lid",))]
@@ -196,7 +196,7 @@ def test_train_is_not_filled_with_the_only_image_of_another_class():
     assert assignment.splits[-2:] == ["train", "val"]
 
 
-def test_train_is_not_filled_with_the_only_image_of_a_split():
+def test_train_does_not_take_the_only_image_of_a_split():
     held_out = [*drawn_into("val", 1, traits=("egg",)), *drawn_into("test", 1, traits=("egg",))]
     others = [*drawn_into("train", 20, traits=("raw",)), *drawn_into("test", 3, traits=("raw",), start=2000)]
     others += drawn_into("val", 3, traits=("raw",), start=2000, task="classification")
