@@ -135,17 +135,9 @@ def test_now_and_then_something_is_away(demo, coco):
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"units": 1},
-        {"units": 64},
-        {"difficulty": 0.0},
-        {"difficulty": 1.0},
-        {"width": 64, "height": 64},
-        {"width": 64, "height": 200},
-        {"width": 400, "height": 64},
-        {"seed": 2**32 - 1},
-    ],
-)
+    [{"units": 1}, {"units": 64}, {"difficulty": 0.0}, {"difficulty": 1.0}, {"width": 64, "height": 64},
+     {"width": 64, "height": 200}, {"width": 400, "height": 64}, {"seed": 2**32 - 1}],
+)  # fmt: skip
 def test_edges_of_the_settings(tmp_path, changes):
     files = render(tmp_path / "a", sizes=FEW, **changes)
     assert len(files) == 4 + 4 + 4 + 1 + 5

@@ -404,21 +404,6 @@ def spoil(data, value):
     return value
 
 
-COCO_DOCUMENT = {
-    "categories": [{"id": 1, "name": "pan", "supercategory": "x"}],
-    "images": [{"id": 7, "file_name": "a.jpg", "width": 40, "height": 30, "extra": {"name": "a.rf.1.jpg"}}],
-    "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "segmentation": [[1, 1, 9, 1, 9, 9]]},
-        {"id": 2, "image_id": 7, "category_id": 1, "segmentation": {"size": [30, 40], "counts": [30, 60, 1110]}},
-        {
-            "id": 3,
-            "image_id": 7,
-            "category_id": 1,
-            "segmentation": {"size": [30, 40], "counts": "n0l1fR1"},
-            "iscrowd": 1,
-        },
-    ],
-}
 LABELME_DOCUMENT = {
     "imagePath": "a.jpg",
     "imageWidth": 40,
@@ -435,10 +420,10 @@ LABELME_DOCUMENT = {
 
 @given(data=st.data(), task=TASKS, name=st.sampled_from(["a.json", "_annotations.coco.json", "x.json"]))
 @settings(max_examples=200, deadline=None)
-def test_any_json_is_read_or_reported(tmp_path_factory, data, task, name):
+def test_any_labelme_file_is_read_or_reported(tmp_path_factory, data, task, name):
     root = tmp_path_factory.mktemp("json")
     touch(root, ["a.jpg"])
-    documents = st.sampled_from([COCO_DOCUMENT, LABELME_DOCUMENT]).map(lambda value: spoil(data, value))
+    documents = st.just(LABELME_DOCUMENT).map(lambda value: spoil(data, value))
     write_json(root / "images" / name, data.draw(documents | ODD))
     use(read_set(task, root))
 
