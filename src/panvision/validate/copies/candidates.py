@@ -86,24 +86,28 @@ def _compare(first: int, variants: Floats, base: Floats, signs: npt.NDArray[np.u
     """
     near = variants[:, _FIRST].reshape(-1, LENGTH) @ base.T  # (B * F, N)
     near = near.reshape(len(variants), len(_FIRST), -1).max(axis=1)  # (B, N)
-    query, target = np.zeros((2, 0), np.int64)
-    cosine = np.zeros(0, np.float32)
+    found: list[Integers] = []
+    cosines: list[Floats] = []
     for number, own in enumerate(variants):
         near[number, first + number] = -1.0
         targets = np.flatnonzero(near[number] >= _NEAR)
-        similar = own @ base[targets].T  # (V, M)
-        lines, places = np.nonzero(similar >= _COSINE)
-        query = np.concatenate([query, number * len(own) + lines])
-        target = np.concatenate([target, targets[places]])
-        cosine = np.concatenate([cosine, similar[lines, places]])
-    flat = variants.reshape(-1, LENGTH)
-    alike = np.bitwise_count(_signs(flat)[query] ^ signs[target]) <= _SIGNS
-    query, target, cosine = query[alike], target[alike], cosine[alike]
-    kept = _highest(query, cosine)
-    source, variant = np.divmod(query[kept], len(VARIANTS))
-    pairs, cosine = np.stack([first + source, target[kept], variant], axis=1), cosine[kept]
-    best = _most_similar(pairs, cosine)
-    return pairs[best], cosine[best]
+        cosine = own @ base[targets].T  # (V, M)
+        some = (cosine >= _COSINE).any(axis=0)
+        targets, cosine = targets[some], cosine[:, some]
+        cosine[np.bitwise_count(_signs(own)[:, None] ^ signs[targets]) > _SIGNS] = -1.0
+        lines = np.arange(len(own))
+        for _ in range(min(_KEPT, len(targets))):
+            best = cosine[lines].argmax(axis=1)
+            kept = cosine[lines, best] >= _COSINE
+            lines, best = lines[kept], best[kept]
+            found.append(np.stack([np.full(len(lines), first + number), targets[best], lines], axis=1))
+            cosines.append(cosine[lines, best])
+            cosine[lines, best] = -1.0
+    if not found:
+        return np.zeros((0, 3), np.int64), np.zeros(0, np.float32)
+    pairs, values = np.concatenate(found), np.concatenate(cosines)
+    best = _most_similar(pairs, values)
+    return pairs[best], values[best]
 
 
 def _signs(vectors: Floats) -> npt.NDArray[np.uint64]:
@@ -113,16 +117,8 @@ def _signs(vectors: Floats) -> npt.NDArray[np.uint64]:
     return np.packbits(padded, axis=1).view(np.uint64)[:, 0]
 
 
-def _highest(query: Integers, cosine: Floats) -> Integers:
-    """Positions of the _KEPT highest cosines of each query."""
-    order = np.lexsort((-cosine, query))
-    ordered = query[order]
-    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-    return order[rank < _KEPT]
-
-
 def _most_similar(pairs: Integers, cosine: Floats) -> Integers:
-    """Positions of the most similar of each pair, whichever of the two is the source; by pair."""
+    """Return the positions of the most similar of each pair, whichever of the two is the source; by pair."""
     low, high = pairs[:, :2].min(axis=1), pairs[:, :2].max(axis=1)
     order = np.lexsort((pairs[:, 2], pairs[:, 0], -cosine, high, low))
     first = np.ones(len(order), np.bool_)
