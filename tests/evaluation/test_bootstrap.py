@@ -19,7 +19,7 @@ def test_whole_groups_are_drawn_as_many_as_there_are():
     assert len(np.unique(weights, axis=0)) > 5
 
 
-def test_draws_depend_on_the_seed_and_the_groups_and_on_nothing_else():
+def test_drawn_depends_on_seed_and_groups():
     assert (weights_of(GROUPS) == weights_of(GROUPS)).all()
     assert (weights_of(GROUPS) != weights_of(GROUPS, seed=1)).any()
     assert (weights_of(GROUPS)[:50] == weights_of(GROUPS, resamples=50)).all()
@@ -29,7 +29,7 @@ def test_draws_depend_on_the_seed_and_the_groups_and_on_nothing_else():
     assert weights_of(GROUPS, resamples=3)[:, [1, 0, 3]].tolist() == FIRST_DRAWS
 
 
-def test_intervals_hold_the_mean_as_often_as_they_say():
+def test_interval_of_a_normal_mean():
     """Of a normal sample the percentile interval of the mean is close to the mean ± 1.96 standard errors."""
     values = np.random.default_rng(0).normal(5, 2, 200)
     spread = resampled(
@@ -41,7 +41,7 @@ def test_intervals_hold_the_mean_as_often_as_they_say():
     assert interval["high"] == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
 
 
-def test_a_figure_that_rests_on_a_single_group_has_no_interval():
+def test_interval_of_a_metric_of_one_group_is_none():
     def share(holders):
         def figures(weights):
             own = weights[:, :holders].sum(axis=1)
@@ -54,7 +54,7 @@ def test_a_figure_that_rests_on_a_single_group_has_no_interval():
     assert share(2) == {"low": 1.0, "high": 1.0}
 
 
-def test_pictures_that_are_all_of_one_group_have_no_interval():
+def test_resampled_with_one_group_is_empty():
     values = np.array([0.0, 0.5, 1.0])
 
     def figures(weights):
@@ -65,7 +65,7 @@ def test_pictures_that_are_all_of_one_group_have_no_interval():
     assert two == {"low": 0.25, "high": 1.0}
 
 
-def test_without_pictures_or_resamples_there_is_no_interval():
+def test_resampled_without_images():
     assert resampled(lambda weights: {"a": np.ones(len(weights))}, [], resamples=10, seed=0) == {}
     assert resampled(lambda weights: {"a": np.ones(len(weights))}, ["g"], resamples=0, seed=0) == {}
     assert percentile_interval(None) is None and percentile_interval(np.zeros(0)) is None

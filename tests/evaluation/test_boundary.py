@@ -20,7 +20,7 @@ def test_a_shifted_edge_is_as_far_as_it_was_shifted():
     assert boundary_distances(square(5, 5, 20, 30), square(5, 5, 20, 30)) == (0.0, 0.0)
 
 
-def test_a_picture_without_either_boundary_is_undefined():
+def test_boundary_distances_without_a_boundary():
     whole, nothing = square(0, 0, 40, 40), square(0, 0, 0, 0)
     for other in (whole, nothing):
         assert boundary_distances(square(5, 5, 20, 30), other) is None

@@ -31,7 +31,7 @@ def test_the_loss_is_scikit_learns(seed):
     assert negative_log_likelihood(probabilities, truth).mean() == pytest.approx(expected, abs=1e-9)
 
 
-def test_scaled_probabilities_are_those_of_scaled_logits():
+def test_scale_equals_scaled_logits():
     logits = np.random.default_rng(0).normal(0, 3, (5, 4))
     for temperature in (0.5, 1.0, 2.0):
         expected = np.exp(logits / temperature) / np.exp(logits / temperature).sum(axis=1, keepdims=True)
@@ -54,12 +54,12 @@ def test_the_temperature_is_the_best_there_is(seed, sharpness):
     assert found == pytest.approx(best.x, rel=1e-4)
 
 
-def test_a_sharpened_model_is_cooled_by_what_it_was_sharpened():
+def test_fit_temperature_inverts_sharpening():
     probabilities, truth = random_probabilities(0, count=4000, sharpness=2.0)
     assert fit_temperature(probabilities, truth) == pytest.approx(2.0, rel=0.05)
 
 
-def test_a_model_that_is_never_wrong_gets_the_lowest_and_none_gets_none():
+def test_fit_temperature_limits():
     assert fit_temperature([[0.9, 0.1], [0.2, 0.8]], [0, 1]) == pytest.approx(LOWEST, rel=1e-5)
     assert fit_temperature([[0.9, 0.1], [0.2, 0.8]], [1, 0]) == pytest.approx(HIGHEST, rel=1e-5)
     assert fit_temperature(np.zeros((0, 2)), []) is None

@@ -15,12 +15,12 @@ class TestComparison:
         assert images.dtype == np.uint8
         return images[:, 0, 0, 0].tolist()
 
-    def test_they_are_the_first_of_the_test_split_from_each_set_in_turn(self, packed) -> None:
+    def test_parity_images_alternate(self, packed) -> None:
         assert self.chosen(packed, 100) == [2, 82, 162, 5, 85, 165]
         assert self.chosen(packed, 4) == [2, 82, 162, 5]
         assert self.chosen(packed, 1) == [2]
 
-    def test_sets_of_other_lengths_are_taken_to_their_end(self, packed) -> None:
+    def test_parity_images_of_unequal_datasets(self, packed) -> None:
         packed.add("detection", ["train"])
         packed.add("classification", ["test"] * 3)
         assert self.chosen(packed, 100) == [2, 160, 5, 161, 162]
@@ -52,12 +52,12 @@ class TestCalibration:
         assert images.dtype == np.uint8
         return images[:, 0, 0, 0].tolist()
 
-    def test_they_are_training_pictures_of_each_set_in_turn(self, packed) -> None:
+    def test_calibration_images_alternate(self, packed) -> None:
         assert self.chosen(packed, 100) == [0, 80, 160, 3, 83, 163]
         assert self.chosen(packed, 4) == [0, 80, 160, 3]
         assert self.chosen(packed, 1) == [0]
 
-    def test_they_are_spread_over_their_set_where_classes_stand_together(self, packed) -> None:
+    def test_calibration_images_are_spread(self, packed) -> None:
         packed.add("classification", ["train"] * 31)
         assert self.chosen(packed, 4, ("classification",)) == [160, 170, 180, 190]
 
@@ -66,7 +66,7 @@ class TestCalibration:
         packed.add("segmentation", ["test"])
         assert self.chosen(packed, 100, ("segmentation", "detection")) == [80, 83]
 
-    def test_no_training_picture_is_an_error_with_the_remedy(self, packed) -> None:
+    def test_calibration_images_without_an_image(self, packed) -> None:
         packed.add("detection", ["val", "test"])
         with pytest.raises(ExportError, match=r"has no training image .* set export\.int8: false"):
             self.chosen(packed, 4, ("detection",))

@@ -35,7 +35,7 @@ def rounded(exported, images, tmp_path_factory) -> Path:
     return path
 
 
-def test_it_is_one_small_valid_file_that_says_the_same_of_itself(rounded, exported) -> None:
+def test_write_int8_one_small_valid_file(rounded, exported) -> None:
     assert [path.name for path in rounded.parent.iterdir()] == ["panvision.int8.onnx"]
     onnx.checker.check_model(str(rounded), full_check=True)
     proto = onnx.load(rounded)
@@ -46,13 +46,13 @@ def test_it_is_one_small_valid_file_that_says_the_same_of_itself(rounded, export
     assert proto.graph.input == onnx.load(exported).graph.input
 
 
-def test_its_answers_are_near_those_of_the_float_file(rounded, exported, images) -> None:
+def test_write_int8_outputs_are_near_float(rounded, exported, images) -> None:
     found, expected = (Predictor.load(path).raw(images) for path in (rounded, exported))
     for name, output in found.items():
         assert 0.0 < np.abs(output - expected[name]).max() < 0.25 * np.ptp(expected[name]), name
 
 
-def test_convolutions_are_int8_and_input_norms_and_last_layers_float(rounded) -> None:
+def test_write_int8_chosen_layers(rounded) -> None:
     graph = onnx.load(rounded).graph
     makers = {name: node for node in graph.node for name in node.output}
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -76,12 +76,12 @@ def test_convolutions_are_int8_and_input_norms_and_last_layers_float(rounded) ->
         assert weights[kernel.name.removesuffix("quantized") + "scale"].dims == [len(values)]  # per channel
 
 
-def test_the_first_node_casts_the_input_as_tensorrt_wants_it(exported, rounded) -> None:
+def test_write_onnx_casts_the_input_first(exported, rounded) -> None:
     for path in (exported, rounded):
         assert {node.op_type for node in onnx.load(path).graph.node if "images" in node.input} == {"Cast"}
 
 
-def test_the_same_bytes_come_from_another_process_and_folder(rounded, exported, images, tmp_path) -> None:
+def test_write_onnx_same_bytes_in_another_process(rounded, exported, images, tmp_path) -> None:
     np.save(tmp_path / "images.npy", images)
     env = {**os.environ, "PYTHONHASHSEED": "17", "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", WRITE, tmp_path / "a.onnx", exported, tmp_path / "images.npy"]
@@ -93,7 +93,7 @@ def test_the_same_bytes_come_from_another_process_and_folder(rounded, exported, 
         assert text.encode() not in rounded.read_bytes()
 
 
-def test_a_model_without_a_layer_for_the_quantiser_is_refused(tmp_path, images) -> None:
+def test_write_int8_without_a_known_layer(tmp_path, images) -> None:
     from tests.tiny import write_onnx
 
     with pytest.raises(ExportError, match=r"cannot be made INT8: ValueError: no layer .*; set export\.int8: false"):
@@ -101,7 +101,7 @@ def test_a_model_without_a_layer_for_the_quantiser_is_refused(tmp_path, images) 
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
-def test_sums_with_constants_and_last_layers_are_left_out() -> None:
+def test_quantised_nodes() -> None:
     node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
     nodes = [
         node("Conv", ["x", "w"], ["a"], "first"),

@@ -34,7 +34,7 @@ def described(message) -> list[str]:
     return [text for text in found if text]
 
 
-def test_it_is_one_valid_file_of_the_operator_set_asked_for(exported) -> None:
+def test_write_onnx_one_valid_file(exported) -> None:
     assert [path.name for path in exported.parent.iterdir()] == ["panvision.onnx"]
     onnx.checker.check_model(str(exported), full_check=True)
     proto = onnx.load(exported)
@@ -43,7 +43,7 @@ def test_it_is_one_valid_file_of_the_operator_set_asked_for(exported) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 16])
-def test_any_number_of_pictures_gives_what_the_network_gives(exported, trained, count) -> None:
+def test_write_onnx_any_batch_size(exported, trained, count) -> None:
     images = np.random.default_rng(count).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
     with torch.inference_mode():
         expected = FlatModel(trained.model)(torch.tensor(images))
@@ -63,7 +63,7 @@ def test_nothing_inside_describes_the_machine(exported) -> None:
         assert text.encode() not in content
 
 
-def test_a_second_export_is_silent_and_gives_the_same_bytes(exported, trained, tmp_path, monkeypatch, capfd) -> None:
+def test_write_onnx_is_silent_and_repeatable(exported, trained, tmp_path, monkeypatch, capfd) -> None:
     monkeypatch.chdir(tmp_path)
     write_onnx("other/name.onnx", copy.deepcopy(trained.model).train(), trained.predictor.info, opset=18)
     assert Path("other/name.onnx").read_bytes() == exported.read_bytes()
@@ -86,7 +86,7 @@ def test_a_talkative_exporter_is_silenced(exported, trained, tmp_path, monkeypat
     assert caplog.messages == ["afterwards"]
 
 
-def test_a_failed_export_leaves_the_old_file_and_says_why(exported, trained, tmp_path, monkeypatch) -> None:
+def test_write_onnx_failure_keeps_the_old_file(exported, trained, tmp_path, monkeypatch) -> None:
     def no_export(*args, **named):
         raise torch.onnx.errors.OnnxExporterError("no such\noperator")
 

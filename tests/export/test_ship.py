@@ -113,7 +113,7 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
 
 
 @pytest.mark.parametrize("tasks", [subset for subset in SUBSETS if len(subset) < 3])
-def test_a_model_of_fewer_tasks_ships_with_their_outputs_alone(project, pictures, tasks) -> None:
+def test_ship_a_model_of_fewer_tasks(project, pictures, tasks) -> None:
     save_model("models/best_model.pth", tasks)
     save_figures(project / "metrics", tasks)
     runpy.run_path(str(STAGE), run_name="__main__")
@@ -146,7 +146,7 @@ def test_a_model_of_fewer_tasks_ships_with_their_outputs_alone(project, pictures
     assert Config.load("models/config.json").tasks == tasks
 
 
-def test_the_stage_fails_and_leaves_nothing_when_the_models_differ(project, exported, monkeypatch) -> None:
+def test_stage_leaves_nothing_if_models_differ(project, exported, monkeypatch) -> None:
     leave_old_files(project)
     monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
     (project / "params.yaml").write_text(WITHOUT_INT8.replace("opset: 18", "max_probability_error: 1.0e-12"))
@@ -192,11 +192,11 @@ class TestInt8:
         runpy.run_path(str(STAGE), run_name="__main__")
         return json.loads(Path("metrics/export.json").read_text())
 
-    def test_what_loses_too_much_is_written_and_not_accepted(self, monkeypatch) -> None:
+    def test_ship_int8_that_loses_too_much(self, monkeypatch) -> None:
         Path("params.yaml").write_text(PARAMS.replace("max_drop: 1.0", "max_drop: 0.01"))
 
         def score(held_out, predictor):
-            good = "int8" not in str(predictor.backend._path)
+            good = "int8" not in predictor.backend._path.name
             return {"miou": 0.9, "map50": None, "map50_95": 0.5, "accuracy": 0.8 if good else 0.78}
 
         monkeypatch.setattr(ship_module.HeldOut, "score", score)
@@ -207,7 +207,7 @@ class TestInt8:
         assert Predictor.load("models/panvision.int8.onnx")
         assert "INT8 is **not accepted**" in Path("models/MODEL_CARD.md").read_text()
 
-    def test_without_int8_its_file_is_empty_and_nothing_is_claimed(self) -> None:
+    def test_ship_without_int8(self) -> None:
         Path("params.yaml").write_text(WITHOUT_INT8)
         metrics = self.run()
         assert metrics["int8"] is None and metrics["scores"]["int8"] is None and metrics["size_mb"]["int8"] is None
@@ -216,7 +216,7 @@ class TestInt8:
             Predictor.load("models/panvision.int8.onnx")
 
     @pytest.mark.parametrize("fault", [NotImplementedError("no such\noperator"), KeyError("relu_1")])
-    def test_what_cannot_be_made_int8_is_an_error_with_its_remedy(self, monkeypatch, fault) -> None:
+    def test_write_int8_error_names_the_remedy(self, monkeypatch, fault) -> None:
         def fail(*args, **named):
             raise fault
 
@@ -236,7 +236,7 @@ class TestConfig:
         (tmp_path / "config.json").write_text(json.dumps(plain))
         return Config.load(tmp_path / "config.json")
 
-    def test_a_checkpoint_need_not_say_how_it_was_trained(self, trained, tmp_path) -> None:
+    def test_shipped_config_without_training_config(self, trained, tmp_path) -> None:
         model = trained.model.settings.model_dump(mode="json")
         for metadata in ({"model": model}, {"model": model, "config": None}, {"model": model, "config": {}}):
             config = self.shipped(trained, metadata, tmp_path)

@@ -41,7 +41,7 @@ def test_the_documented_snippet(tmp_path, folder) -> None:
     assert checkpoint_info["num_det_classes"] == 2
 
 
-def test_a_model_of_one_task_with_what_load_model_gave(tmp_path, folder, monkeypatch) -> None:
+def test_infer_image_with_one_task(tmp_path, folder, monkeypatch) -> None:
     monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend("segmentation")))
     model, info = load_model(tmp_path / "m.onnx", Config())
     assert info == {
@@ -57,7 +57,7 @@ def test_a_model_of_one_task_with_what_load_model_gave(tmp_path, folder, monkeyp
     assert all("detection" not in one for one in run_inference(model, folder, info, output_dir=tmp_path / "out"))
 
 
-def test_thresholds_argument_before_config_before_file(model, tmp_path) -> None:
+def test_thresholds_precedence(model, tmp_path) -> None:
     image = picture(box=(4, 4, 30, 30))
     strict = Config(detection=DetectionSettings(score_threshold=0.999, nms_threshold=0.1, max_detections=3))
     assert len(infer_image(model, image)["detection"]["boxes"]) == 1
@@ -102,7 +102,7 @@ def test_checkpoint_info_of_another_model_is_refused(model, info) -> None:
         infer_image(model, picture(), info)
 
 
-def test_a_folder_with_a_broken_file_is_finished_and_the_file_named(model, folder, caplog) -> None:
+def test_run_inference_names_broken_files(model, folder, caplog) -> None:
     (folder / "ab.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
     with caplog.at_level(logging.WARNING):
         results = run_inference(model, folder)

@@ -28,11 +28,11 @@ def folder(tmp_path):
     return pictures
 
 
-def test_only_visible_pictures_directly_in_the_folder_are_listed(folder) -> None:
+def test_list_images(folder) -> None:
     assert [path.name for path in list_images(folder)] == ["B.PNG", "a.bmp", "a.png"]
 
 
-def test_a_link_that_leads_nowhere_is_a_picture_that_could_not_be_read(predictor, folder, tmp_path) -> None:
+def test_directory_reports_broken_links(predictor, folder, tmp_path) -> None:
     (folder / "moved.png").symlink_to(tmp_path / "gone.png")
     failures = predict_directory(predictor, folder, tmp_path / "out")
     assert "moved.png" in [failure.name for failure in failures]
@@ -67,7 +67,7 @@ def test_what_is_written(predictor, folder, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("tasks", SUBSETS)
-def test_of_a_model_without_some_tasks_only_the_others_are_written(folder, tmp_path, tasks) -> None:
+def test_directory_with_fewer_tasks(folder, tmp_path, tasks) -> None:
     out = tmp_path / "out"
     predict_directory(Predictor(PartBackend(*tasks)), folder, out, visualize=True)
     written = json.loads((out / "predictions.json").read_text())["images"]
@@ -142,7 +142,7 @@ def many(tmp_path):
 
 
 @pytest.mark.parametrize("options", [DirectoryOptions(1, 1), DirectoryOptions(6, 3), DirectoryOptions(50, 2)])
-def test_batches_and_threads_change_nothing_of_what_is_found(predictor, many, tmp_path, options) -> None:
+def test_directory_batches_and_threads_change_nothing(predictor, many, tmp_path, options) -> None:
     given, progress = [], []
     failures = predict_directory(
         predictor,
@@ -173,7 +173,7 @@ def test_the_whole_file_is_as_json_dumps_writes_it(predictor, many, tmp_path) ->
     assert [line for line in lines(tmp_path / "out") if "failed" not in line] == whole(tmp_path / "out")["images"]
 
 
-def test_lines_come_while_it_runs_and_never_before_their_mask(predictor, many, tmp_path) -> None:
+def test_directory_lines_follow_their_mask(predictor, many, tmp_path) -> None:
     out, seen = tmp_path / "out", []
 
     def look(done, total):
@@ -199,7 +199,7 @@ def interrupt_after(count):
     return look
 
 
-def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(many, tmp_path) -> None:
+def test_directory_resume_equals_one_run(many, tmp_path) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     options = DirectoryOptions(4, coco=True)
     predict_directory(Predictor(ColourBackend()), many, straight, visualize=True, options=options)
@@ -237,7 +237,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(many, tmp_path)
     assert again == []
 
 
-def test_another_models_or_other_settings_results_are_not_gone_on_with(predictor, many, tmp_path) -> None:
+def test_directory_refuses_to_resume_other_settings(predictor, many, tmp_path) -> None:
     predict_directory(predictor, many, tmp_path / "out")
     resumed = {"options": DirectoryOptions(resume=True)}
     for other, drawn in (
@@ -265,7 +265,7 @@ def test_coco_names_every_box_with_ids_from_1(predictor, many, tmp_path) -> None
     assert first["bbox"] == [x1, y1, x2 - x1, y2 - y1] and first["score"] == entry["detection"]["scores"][0]
 
 
-def test_what_a_disk_refuses_ends_the_run_with_its_error(predictor, many, tmp_path, monkeypatch) -> None:
+def test_directory_raises_disk_errors(predictor, many, tmp_path, monkeypatch) -> None:
     def full(path, pixels):
         raise OSError(28, "No space left on device")
 

@@ -7,7 +7,7 @@ from tests.inference.trying import tried
 from tests.model.hostile_archives import write_corpus
 
 
-def test_every_hostile_file_is_refused_and_nothing_in_it_runs():
+def test_hostile_checkpoints_are_refused():
     # Not pytest's folder, of which the last three are kept: the corpus has 1 GB.
     with tempfile.TemporaryDirectory(prefix="panvision-hostile-") as name:
         folder = Path(name)

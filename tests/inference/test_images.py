@@ -72,7 +72,7 @@ def plain(levels: np.ndarray) -> np.ndarray:
 
 @settings(deadline=None, max_examples=30)
 @given(pictures(), st.booleans())
-def test_any_array_is_the_picture_that_its_values_are(made, bgr) -> None:
+def test_to_rgb_of_any_array(made, bgr) -> None:
     layout, values, levels = made
     given_values = LAYOUTS[layout](values)
     before = values.copy()
@@ -112,7 +112,7 @@ def test_pillow_images_of_every_mode(predictor, mode) -> None:
     assert predictor.predict(image)["segmentation"]["mask"].shape == (3, 5)
 
 
-def test_a_pillow_image_that_cannot_be_read_is_an_image_error(tmp_path) -> None:
+def test_to_rgb_of_a_broken_pillow_image(tmp_path) -> None:
     content = encoded(Image.effect_noise((200, 200), 90), "JPEG")
     with pytest.raises(ImageError, match="image: cannot be decoded"):
         to_rgb(Image.open(io.BytesIO(content[: len(content) // 2])))
@@ -155,7 +155,7 @@ def test_a_frame_of_opencv_is_read_as_it_lies(predictor) -> None:
         predictor.predict(Image.fromarray(frame), bgr=True)
 
 
-def test_a_photo_held_sideways_is_answered_as_a_viewer_shows_it(tmp_path, predictor) -> None:
+def test_predict_applies_exif_orientation(tmp_path, predictor) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(picture(96, 48)).save(tmp_path / "a.png", exif=exif)
@@ -163,7 +163,7 @@ def test_a_photo_held_sideways_is_answered_as_a_viewer_shows_it(tmp_path, predic
         assert predictor.predict(form)["segmentation"]["mask"].shape == (96, 48)
 
 
-def test_of_an_animation_the_first_or_the_present_picture_counts() -> None:
+def test_to_rgb_of_an_animation() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue")]
     for kind in ("GIF", "WEBP", "TIFF", "PNG"):
         content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
@@ -209,7 +209,7 @@ def test_of_an_animation_the_first_or_the_present_picture_counts() -> None:
         (io.StringIO("text"), "opened as text"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_the_reason(predictor, image, message) -> None:
+def test_predict_refuses_other_inputs(predictor, image, message) -> None:
     with pytest.raises(ImageError, match=message) as caught:
         predictor.predict(image)
     assert len(str(caught.value).splitlines()) == 1
@@ -226,7 +226,7 @@ def test_masked_arrays_without_a_mask_are_arrays() -> None:
 
 
 class TestFiles:
-    def test_what_is_no_file_is_refused_and_never_waited_for(self, tmp_path) -> None:
+    def test_pipes_and_devices_are_refused(self, tmp_path) -> None:
         os.mkfifo(tmp_path / "pipe.png")
         (tmp_path / "loop.png").symlink_to("loop.png")
         (tmp_path / "gone.png").symlink_to("nowhere.png")
@@ -255,7 +255,7 @@ class TestFiles:
         (tmp_path / "c.png").write_bytes(content)
         assert to_rgb(tmp_path / "c.png").shape == (48, 96, 3)
 
-    def test_formats_that_nobody_photographs_in_are_not_opened(self, tmp_path) -> None:
+    def test_rare_formats_are_refused(self, tmp_path) -> None:
         for kind in ("PCX", "SGI", "ICNS", "XBM"):
             image = Image.new("1" if kind == "XBM" else "RGB", (16, 16))
             with pytest.raises(ImageError, match="not a picture in a known format"):
@@ -263,7 +263,7 @@ class TestFiles:
 
 
 class TestLimits:
-    def test_large_pictures_are_refused_before_they_are_decoded(self, tmp_path) -> None:
+    def test_large_images_are_refused_undecoded(self, tmp_path) -> None:
         path = tmp_path / "a.png"
         path.write_bytes(encoded(Image.new("1", (300, 300)))[:60])  # the header is enough
         for form in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):

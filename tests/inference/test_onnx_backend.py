@@ -31,7 +31,7 @@ print(sorted({{name.partition(".")[0] for name in sys.modules}}))
 """
 
 
-def test_an_exported_model_needs_numpy_pillow_and_onnxruntime_only(tmp_path) -> None:
+def test_onnx_path_imports(tmp_path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     Image.fromarray(picture()).save(pictures / "a.png")
@@ -61,7 +61,7 @@ def test_onnx_runtime_gives_what_the_graph_says(tmp_path) -> None:
     assert result["detection"]["boxes"] == [[0.0, 0.0, 16.0, 8.0]]
 
 
-def test_a_cuda_device_without_cuda_falls_back_to_the_cpu(tmp_path) -> None:
+def test_onnx_backend_falls_back_to_the_cpu(tmp_path) -> None:
     assert Predictor.load(write_onnx(tmp_path / "m.onnx"), "cuda").predict(picture())
 
 
@@ -108,7 +108,7 @@ def test_metadata_of_another_graph_are_found_out(tmp_path) -> None:
         Predictor.load(tmp_path / "m.onnx")
 
 
-def test_a_file_without_a_tasks_outputs_is_read_if_its_metadata_say_so(tmp_path) -> None:
+def test_onnx_backend_reads_models_of_fewer_tasks(tmp_path) -> None:
     import onnx
 
     metadata = changed_metadata(tasks=["detection", "classification"])

@@ -29,7 +29,7 @@ def hashed(folder) -> str:
     return data_hash(folder / "prepared", folder / "splits.csv")
 
 
-def test_params_are_what_shaped_the_weights_whatever_their_order() -> None:
+def test_params_hash() -> None:
     found = params_hash(METADATA)
     assert re.fullmatch("[0-9a-f]{64}", found)
     assert params_hash(dict(reversed(METADATA.items())) | {"epoch": 3, "det_class_names": ["lid"]}) == found
@@ -62,7 +62,7 @@ def test_data_are_the_same_wherever_they_lie(folder) -> None:
         "splits.csv",
     ],
 )
-def test_a_changed_label_photo_or_split_is_other_data(folder, change) -> None:
+def test_data_hash_changes_with_the_data(folder, change) -> None:
     found = hashed(folder)
     with (folder / change).open("ab") as stream:
         stream.write(b"x")

@@ -67,7 +67,7 @@ def test_a_picture_without_boxes_gives_empty_lists(predictor) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 99))
-def test_any_size_gives_a_mask_of_that_size_and_boxes_inside(width: int, height: int, seed: int) -> None:
+def test_predict_any_size(width: int, height: int, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     image[: height // 2 + 1, : width // 2 + 1] = (255, 0, 0)
     result = Predictor(ColourBackend()).predict(image)
@@ -77,7 +77,7 @@ def test_any_size_gives_a_mask_of_that_size_and_boxes_inside(width: int, height:
         assert 0 <= y1 < y2 <= height
 
 
-def test_a_batch_of_other_sizes_gives_what_single_pictures_give(predictor) -> None:
+def test_predict_batch_equals_single_images(predictor) -> None:
     images = [picture(50, 70, box=(2, 2, 20, 30)), picture(120, 33), picture(64, 64, colour=(99, 0, 0))]
     together = predictor.predict_batch(images)
     assert predictor.backend.batches == [3]
@@ -145,7 +145,7 @@ def test_outputs_that_are_no_numbers_are_refused(value) -> None:
         Predictor(Damaged()).predict(picture())
 
 
-def test_outputs_that_do_not_fit_the_metadata_are_refused() -> None:
+def test_raw_refuses_wrong_output_shapes() -> None:
     class Short(ColourBackend):
         def run(self, images: np.ndarray) -> RawOutputs:
             return {**super().run(images), "centerness": np.zeros((1, PLACES - 1), np.float32)}
@@ -167,7 +167,7 @@ def test_a_missing_file_is_named(tmp_path, name) -> None:
         Predictor.load(tmp_path / name)
 
 
-def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path) -> None:
+def test_pipes_and_devices_are_refused(tmp_path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
     (tmp_path / "folder.pth").mkdir()
     (tmp_path / "loop.onnx").symlink_to("loop.onnx")
@@ -184,7 +184,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path) -> None:
             Predictor.load(tmp_path / name)
 
 
-def test_what_bears_the_name_of_another_kind_is_refused(tmp_path) -> None:
+def test_load_refuses_another_kind(tmp_path) -> None:
     content = write_onnx(tmp_path / "m.onnx").read_bytes()
     for name, some in (("a.onnx", b"\x80\x02}q\x00."), ("b.onnx", b"PK\3\4" + bytes(99)), ("c.pth", content)):
         (tmp_path / name).write_bytes(some)
@@ -192,7 +192,7 @@ def test_what_bears_the_name_of_another_kind_is_refused(tmp_path) -> None:
             Predictor.load(tmp_path / name)
 
 
-def test_names_of_models_may_be_in_capitals_or_no_text_and_lead_elsewhere(tmp_path) -> None:
+def test_load_any_file_name(tmp_path) -> None:
     content = write_onnx(tmp_path / "m.onnx").read_bytes()
     strange = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.ONNX")
     with open(strange, "wb") as file:  # noqa: PTH123 -- pathlib would do as well, but for the reader
@@ -208,7 +208,7 @@ def test_info_survives_its_metadata() -> None:
 
 class TestTasks:
     @pytest.mark.parametrize("tasks", SUBSETS)
-    def test_what_the_model_has_not_is_absent_and_the_rest_is_the_same(self, predictor, tasks) -> None:
+    def test_predict_with_fewer_tasks(self, predictor, tasks) -> None:
         image = picture(box=(4, 4, 30, 30))
         part = Predictor(PartBackend(*tasks))
         assert part.tasks == tasks
@@ -232,6 +232,6 @@ class TestTasks:
         with pytest.raises(PredictorError, match=r"m\.onnx: its panvision metadata is damaged"):
             type(INFO).from_metadata(changed_metadata(tasks=tasks), "m.onnx")
 
-    def test_outputs_of_other_tasks_than_the_metadatas_are_refused(self) -> None:
+    def test_onnx_backend_refuses_missing_outputs(self) -> None:
         with pytest.raises(PredictorError, match="export it again"):
             Predictor(ColourBackend(part_info("detection"))).predict(picture())

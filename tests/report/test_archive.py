@@ -33,14 +33,14 @@ def test_a_packed_square_gets_its_proportion_back(run, archive, size, shown) -> 
     assert (tile.width, tile.height) == shown and pixels(tile.uri).shape == (shown[1], shown[0], 3)
 
 
-def test_a_mask_is_shown_on_its_picture_and_only_where_labels_are_asked_for(archive) -> None:
+def test_tile_draws_masks_if_labelled(archive) -> None:
     found = archive()
     shown = pixels(found.tile("segmentation/masks/00.png", 128, labelled=True).uri)
     assert near(shown[40, 100], TINTED) and near(shown[40, 20], (0, 0, 90))
     assert near(pixels(found.tile("segmentation/images/00.png", 128).uri)[40, 100], BRIGHT)
 
 
-def test_boxes_are_drawn_at_the_shown_size_all_of_them_or_those_that_are_meant(run, archive) -> None:
+def test_tile_draws_all_or_named_boxes(run, archive) -> None:
     other = (70, 40, 120, 90)
     run.add("detection", [(picture(128, 96), [(*BOX, 1), (*other, 0)])])
     name = "detection/images/00.png"
@@ -86,7 +86,7 @@ def test_what_was_not_packed_is_read_from_its_file(run, archive) -> None:
         "detection/images/\0.png",
     ],
 )
-def test_what_cannot_or_must_not_be_read_is_not_shown(run, archive, tmp_path, name) -> None:
+def test_tile_of_unreadable_files(run, archive, tmp_path, name) -> None:
     folder = run.raw / "detection/images"
     Image.fromarray(picture()).save(run.raw / "secret.png")
     (folder / "broken.png").write_bytes((run.raw / "secret.png").read_bytes()[:60])

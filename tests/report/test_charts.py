@@ -47,7 +47,7 @@ def test_values_fill_the_axes() -> None:
     assert line.path == f"M{LEFT} {HEIGHT - BOTTOM}L{middle:g} {(HEIGHT - BOTTOM + TOP) / 2:g}L{WIDTH - RIGHT} {TOP}"
 
 
-def test_an_undefined_value_breaks_the_line_and_a_lone_point_is_a_dot() -> None:
+def test_line_chart_breaks_at_undefined_values() -> None:
     line = chart([(0, 1.0), (1, 1.0), (2, None), (3, 1.0)]).lines[0]
     assert line.path.count("M") == 2 and line.path.count("L") == 1
     many = [(x / 100, 1.0) for x in range(DOTTED + 1)]

@@ -38,7 +38,7 @@ def test_the_page_shows_figures_counts_and_pictures(run, problems) -> None:
     assert shown.count("img") == 1 and "cannot be shown" in shown.text["findings"]
 
 
-def test_the_page_needs_nothing_else_and_is_the_same_each_time(run, problems, tmp_path) -> None:
+def test_data_page_is_repeatable(run, problems, tmp_path) -> None:
     html = page(run, problems)
     shown = Page(html)
     assert html == page(run, list(reversed(problems)))
@@ -68,7 +68,7 @@ def test_no_pictures_where_none_are_asked_for(run, problems) -> None:
     assert shown.count("img") == 0 and "segmentation/masks/00.png marks no pan" in shown.text["findings"]
 
 
-def test_sets_that_could_not_be_split_are_shown_as_far_as_they_go(run, problems) -> None:
+def test_data_page_before_the_split(run, problems) -> None:
     packed = [open_packed(run.prepared / "segmentation", "segmentation")]
     html = page(run, problems, packed=packed, splits=None, metrics=None, missing="detection cannot be used")
     shown = Page(html)

@@ -68,7 +68,7 @@ def test_one_code_of_two_severities_is_two_findings(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("limit", "shown"), [(0, []), (1, [5]), (2, [2, 7]), (100, list(range(10)))])
-def test_pictures_up_to_the_limit_are_spread_over_the_files(tmp_path, limit, shown) -> None:
+def test_findings_spread_images(tmp_path, limit, shown) -> None:
     problems = [problem("image_empty", f"detection/images/{number}.png", "is empty") for number in range(10)]
     (found,) = drawn(problems, tmp_path, limit=limit)
     assert [names(exhibit) for exhibit in found.exhibits] == [[f"detection/images/{number}.png"] for number in shown]
@@ -104,7 +104,7 @@ def copies(group: str, why: str, members: list[tuple[str, str]]):
     return rows, problem("copies_in_set", "/".join(rows[0][:2]), f"is of one photo with others (by {why})")
 
 
-def test_groups_over_sets_come_first_then_likeness_then_size_and_bursts_last(tmp_path) -> None:
+def test_findings_order_of_groups(tmp_path) -> None:
     one = ("detection", "train")
     made = {
         "burst": copies("burst", "burst", [one] * 9),
@@ -122,7 +122,7 @@ def test_groups_over_sets_come_first_then_likeness_then_size_and_bursts_last(tmp
     assert len(found.exhibits) == 2
 
 
-def test_of_a_large_group_every_set_and_split_is_shown(tmp_path) -> None:
+def test_findings_of_large_groups(tmp_path) -> None:
     members = [("detection", "train")] * 20 + [("detection", "val"), ("segmentation", "train")]
     rows, said = copies("g", "look", members)
     (found,) = drawn([said], tmp_path, groups=rows)
@@ -139,7 +139,7 @@ def test_a_group_stands_on_the_page_once(tmp_path) -> None:
     assert found[0].exhibits[0].reasons == [leak.reason]
 
 
-def test_real_copies_stand_side_by_side_over_the_sets(sets) -> None:
+def test_findings_show_real_copies(sets) -> None:
     shutil.copy(sets / "segmentation/images/s0.png", sets / "classification/images/raw/same.png")
     shutil.copy(sets / "classification/images/burnt/c1200.png", sets / "classification/images/burnt/again.png")
     found = judged(sets)
@@ -150,7 +150,7 @@ def test_real_copies_stand_side_by_side_over_the_sets(sets) -> None:
     assert all(tile.uri for tile in across.tiles + within.tiles) and found["copies_in_set"].compared
 
 
-def test_real_rivals_stand_side_by_side_with_their_classes(sets) -> None:
+def test_findings_show_real_conflicts(sets) -> None:
     raw, burnt = sets / "classification/images/raw", sets / "classification/images/burnt"
     shutil.copy(raw / "c200.png", burnt / "c200.png")
     found = judged(sets)
@@ -162,7 +162,7 @@ def test_real_rivals_stand_side_by_side_with_their_classes(sets) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "classification/"])
 @pytest.mark.parametrize("state", ["raw", "raw, or nearly"])
-def test_a_picture_stands_beside_the_neighbour_that_its_reason_names(tmp_path, prefix, state) -> None:
+def test_findings_show_the_named_neighbour(tmp_path, prefix, state) -> None:
     pictures = (f"{state}/1", f"{state}/11", "burnt/1")
     rows = [("classification", f"images/{name}.png", name, "train") for name in pictures]
     reason = f"bears burnt, while of the 5 pictures … all bear {state}, first {prefix}images/{state}/1.png"
@@ -171,7 +171,7 @@ def test_a_picture_stands_beside_the_neighbour_that_its_reason_names(tmp_path, p
     assert names(found.exhibits[0]) == ["classification/images/burnt/1.png", f"classification/images/{state}/1.png"]
 
 
-def test_only_the_boxes_that_a_reason_names_are_drawn(sets, monkeypatch) -> None:
+def test_findings_draw_named_boxes(sets, monkeypatch) -> None:
     files = [f"d{number}.png" for number in range(100, 106)]
     boxes = [(0, 0, [1, 1, 8, 8]), (0, 0, [20, 12, 15, 15]), (0, 0, [20, 13, 15, 15])]
     document = raw_sets.coco([(file, 40, 30) for file in files], boxes + [(n, 0, [5, 5, 9, 9]) for n in range(1, 6)])
@@ -189,6 +189,6 @@ def test_only_the_boxes_that_a_reason_names_are_drawn(sets, monkeypatch) -> None
     assert asked["detection/images/d100.png"] == [(20, 12, 35, 27), (20, 13, 35, 28)]
 
 
-def test_a_code_of_another_version_is_shown_like_any_other(tmp_path) -> None:
+def test_findings_of_unknown_codes(tmp_path) -> None:
     (found,) = drawn([Problem("stranger", "warning", "detection/images/a.png", "is odd", "look")], tmp_path)
     assert (found.code, found.remedy, len(found.exhibits)) == ("stranger", "look", 1)

@@ -49,13 +49,13 @@ def test_text_can_be_read_and_lines_can_be_seen(scheme) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_darkest_cell_of_the_confusion_matrix_can_be_read(scheme) -> None:
+def test_css_contrast_of_the_confusion_matrix(scheme) -> None:
     palette = palettes()[scheme]
     half = tuple(round((one + other) / 2) for one, other in zip(palette["accent"], palette["ground"], strict=True))
     assert contrast(palette["ink"], half) >= 4.5
 
 
-def test_the_colours_of_a_masks_errors_are_those_of_their_pictures() -> None:
+def test_css_colours_of_mask_errors() -> None:
     for name, color in (("lacking", LACKING), ("surplus", SURPLUS)):
         assert hexadecimal(re.search(rf"\.{name} {{ background: (#\w{{6}}); }}", CSS)[1]) == color
 

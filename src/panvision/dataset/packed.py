@@ -27,6 +27,10 @@ _COLUMNS = ("file", "width", "height")
 _LABEL_COLUMNS: dict[Dataset, tuple[str, ...]] = {"segmentation": ("mask", "drawn"), "classification": ("label",)}
 
 
+# Column → its type.
+Types = Mapping[str, type | str]
+
+
 class PackedError(ValueError):
     """Packed data that cannot be used; the message names the file or folder and the remedy."""
 
@@ -119,35 +123,36 @@ def open_packed(folder: str | Path, task: Dataset, index: "pd.DataFrame | None" 
     return packed
 
 
-def read_index(folder: str | Path, task: Dataset, columns: Sequence[str] | None = None) -> "pd.DataFrame":
-    """Read index.csv of a packed dataset, every cell as text.
+def read_index(
+    folder: str | Path, task: Dataset, columns: Sequence[str] | None = None, *, types: Types | None = None
+) -> "pd.DataFrame":
+    """Read index.csv of a packed dataset; cells are text if `types` does not say otherwise.
 
     Args:
         folder: the folder with the table.
         task: the dataset, for messages.
         columns: the columns that are needed; None: all.
+        types: the types of some columns, as for `read_table`.
 
     Raises:
         PackedError: the table is missing, damaged, or lacks a column.
     """
     path = Path(folder) / "index.csv"
     try:
-        return read_table(path, columns)
+        return read_table(path, columns, types)
     except FileNotFoundError as error:
         raise PackedError(f"{path}: missing; run `python stages/prepare.py {task}`") from error
     except (KeyError, ValueError) as error:
         raise PackedError(f"{folder}: damaged ({error}); run `python stages/prepare.py {task}` again") from error
 
 
-def read_table(
-    path: Path, columns: Sequence[str] | None = None, types: Mapping[str, type] | None = None
-) -> "pd.DataFrame":
+def read_table(path: Path, columns: Sequence[str] | None = None, types: Types | None = None) -> "pd.DataFrame":
     """Read a CSV table of the pipeline; cells are text, empty ones "", if `types` does not say otherwise.
 
     Args:
         path: the table.
         columns: the columns that are needed; None: all.
-        types: the types of columns with numbers.
+        types: the types of columns with numbers, or with bytes of a fixed length ("S64").
 
     Raises:
         FileNotFoundError: there is none.

@@ -43,7 +43,7 @@ class Predictor:
         """
         path = Path(path)
         if path.suffix.lower() not in (".pth", ".pt", ".onnx"):
-            raise PredictorError(f"{path}: not the name of a model file; expected .pth, .pt or .onnx")
+            raise PredictorError(f"{path}: not a model file; expected .pth, .pt or .onnx")
         _check_file(path)
         backend = _open_backend(path, device)
         try:

@@ -9,8 +9,6 @@ from panvision.decoding.segmentation import MaskResult
 from panvision.decoding.table import DECODERS
 from panvision.inference.backend import ModelInfo
 
-StateResult = ClassResult
-
 
 class Result(TypedDict):
     """Result of one image, a part per task of the model.
@@ -39,4 +37,4 @@ def decode(outputs: RawOutputs, row: int, info: ModelInfo, *, width: int, height
     return cast("Result", result)
 
 
-__all__ = ["BoxResult", "ClassResult", "MaskResult", "Result", "StateResult", "decode"]
+__all__ = ["BoxResult", "ClassResult", "MaskResult", "Result", "decode"]
