@@ -65,7 +65,9 @@ class Config(Settings):
             ParamsError: one message with every error in the file.
         """
         try:
-            return cls.parse(load_params(path))
+            config = cls.parse(load_params(path))
+            config.train.check_weights(config.model.weights)
+            return config
         except ParamsError as error:
             prefix = f"{path}: "
             lines = (line.removeprefix(prefix) for line in str(error).splitlines())

@@ -16,12 +16,12 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from panvision.evaluation.calibration import scale
 from panvision.evaluation.detection import precision_curve
 from panvision.evaluation.metrics import scores, tally
 from panvision.evaluation.results import Results
 from panvision.evaluation.table import EVALUATIONS
 from panvision.evaluation.thresholds import best_threshold
+from panvision.scoring.calibration import scale
 from tests.evaluation.made import BOXES, STATES, all_results, box_results, described, mask_results, state_results
 from tests.scoring.coco import coco_precision, random_images, ranked_classes
 
@@ -86,20 +86,20 @@ def test_calibration_by_hand():
     # Two images in one bin with confidence 0.9, half of them right; one in another with 0.6, right.
     rows = [(0, [0.9, 0.1]), (1, [0.9, 0.1]), (0, [0.6, 0.4])]
     images = [{**described(number), "truth": truth, "probabilities": row} for number, (truth, row) in enumerate(rows)]
-    results = Results("classification", "test", True, ["a", "b"], images, [0.65, None], 2.0)
+    results = Results("classification", "test", True, ["a", "b"], images, [0.65, None], 0.5)
     found = points(results)
     assert found["ece"] == pytest.approx((2 * abs(0.9 - 0.5) + abs(0.6 - 1.0)) / 3)
     assert found["f1_at_threshold.a"] == pytest.approx(2 * 1 / (2 * 1 + 1 + 1))
     assert math.isnan(found["f1_at_threshold.b"])
     scaled = scale([row for _, row in rows], 2.0)
-    assert found["nll_scaled"] == pytest.approx(log_loss([0, 1, 0], scaled), abs=1e-9)
-    assert found["ece_scaled"] == pytest.approx((2 * abs(0.75 - 0.5) + abs(scaled[2, 0] - 1.0)) / 3)
+    assert found["nll_uncalibrated"] == pytest.approx(log_loss([0, 1, 0], scaled), abs=1e-9)
+    assert found["ece_uncalibrated"] == pytest.approx((2 * abs(0.75 - 0.5) + abs(scaled[2, 0] - 1.0)) / 3)
     plots = EVALUATIONS["classification"].plots(results)
     assert plots["reliability"][1][:2] == [
         ("as shipped", 0.6, 1.0, 1),
         ("as shipped", pytest.approx(0.9), 0.5, 2),
     ]
-    assert [row[0] for row in plots["reliability"][1]] == ["as shipped"] * 2 + ["scaled"] * 2
+    assert [row[0] for row in plots["reliability"][1]] == ["as shipped"] * 2 + ["uncalibrated"] * 2
     assert plots["confusion"][1] == [("a", "a"), ("b", "a"), ("a", "a")]
 
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("export")  # which share an export, seconds
 
 STAGE = Path(__file__).parents[2] / "stages/export.py"
 MODELS = ("models/panvision.onnx", "models/panvision.int8.onnx")
-WRITTEN = (*MODELS, "models/config.json", "models/MODEL_CARD.md", "metrics/export.json")
+WRITTEN = (*MODELS, "models/panvision.pth", "models/config.json", "models/MODEL_CARD.md", "metrics/export.json")
 PARAMS = """\
 data: {root: build/raw}
 detection: {score_threshold: 0.25, nms_threshold: 0.4, max_detections: 50}
@@ -92,6 +92,7 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     assert replace(shipped.info, data_sha256=None, state_order=()) == trained.predictor.info
     assert shipped.info.state_order == ("frozen", "fresh", "browned")
     assert Predictor.load("models/panvision.int8.onnx").info == shipped.info
+    assert Predictor.load("models/panvision.pth", "cpu").info == shipped.info
     assert shipped.info.params_sha256 == params_hash(torch_metadata()) and len(shipped.info.data_sha256) == 64
     found = shipped.predict(pictures[0])["detection"]
     assert found["labels"]

@@ -81,7 +81,7 @@ def test_read_confusion_counts_images(run) -> None:
 
 def test_read_reliability(run) -> None:
     path = run.reports / "plots/reliability.csv"
-    found = read_reliability(path, {"ece": 0.12, "ece_scaled": None})
+    found = read_reliability(path, {"ece": 0.12, "ece_uncalibrated": None})
     lines = [(line.name, line.note, line.dashed) for line in found.chart.lines]
     assert lines == [("perfect", "", True), ("as shipped", "ECE 0.120", False), ("scaled", "", False)]
     assert found.bins[1] == Bin("as shipped", 0.9, 0.75, 4)

@@ -155,7 +155,9 @@ def train(folder, phase, scratch, settings, ranks):
         scratch=Scratch(folder / "scratch") if scratch else None,
     )
     if phase == "phase1":
-        train_phase1(sets, settings, MODEL.model_copy(update={"dropout": 0.3}), files, ranks)
+        first = folder / "first.pth"  # weights, if the test wrote some
+        model = MODEL.model_copy(update={"dropout": 0.3, "weights": str(first) if first.exists() else "none"})
+        train_phase1(sets, settings, model, files, ranks)
     else:
         train_phase2(sets, settings, files, ranks)
 

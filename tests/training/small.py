@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from panvision.core.tasks import DATASETS, TASKS
-from panvision.model.backbones import BACKBONES, BackboneSpec
+from panvision.model.backbones import BACKBONES, BackboneSpec, make_backbone
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
@@ -70,7 +70,7 @@ def two_box_sets():
     return sets
 
 
-def config(augment=None, loss=None, tracking=None, seed=3, **train):
+def config(augment=None, loss=None, tracking=None, seed=3, shipped=None, **train):
     values = {
         "batch_size": 2,
         "phase1": Phase1Settings(epochs=1),
@@ -85,6 +85,7 @@ def config(augment=None, loss=None, tracking=None, seed=3, **train):
         loss or LossSettings(),
         TrainSettings(**values),
         tracking or TrackingSettings(),
+        shipped=shipped or {},
     )
 
 
@@ -112,6 +113,12 @@ def plan(sets, *, epochs=2, lr=1e-3, seed=1, augment=None, loss=None, name="phas
         train=TrainSettings(**{"batch_size": 2, "schedule": "constant", **train}),
         ranks=Ranks("cpu"),
     )
+
+
+def write_weights(path, width=64):
+    """Write weights of a backbone as if they were pretrained; its BatchNorm may be frozen."""
+    torch.manual_seed(7)
+    torch.save(ResNet((1, 1, 1, 1), width=width).state_dict(), path)
 
 
 def thin_backbones(patch):

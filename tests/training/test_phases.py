@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from panvision.config import Config
 from panvision.core.params import ParamsError
 from panvision.core.tasks import TASKS
+from panvision.inference.predictor import Predictor
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.weights import WeightsError
 from panvision.training import fit
 from panvision.training.guards import TrainingError
 from panvision.training.phases import PhaseFiles, phase_seed, train_phase1, train_phase2
 from panvision.training.settings import Phase1Settings, Phase2Settings, TrackingSettings, WandbSettings
-from tests.training.small import MODEL, config, small_sets
+from tests.training.small import MODEL, config, small_sets, write_weights
 
 
 def first(folder, sets=None, settings=None, model=MODEL):
@@ -112,11 +113,28 @@ def test_phase_two_asks_for_the_classes_of_its_own_tasks_only(tmp_path):
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_phase_two(tmp_path):
-    folder = both(tmp_path, settings=config(batch_norm="frozen"))
+    write_weights(tmp_path / "first.pth")
+    pretrained = MODEL.model_copy(update={"weights": str(tmp_path / "first.pth")})
+    folder = both(tmp_path, settings=config(batch_norm="frozen"), model=pretrained)
     one, two = weights(folder / "1.pth"), weights(folder / "2.pth")
     norms = [name for name in one if name.startswith("backbone") and ("running" in name or "bn" in name)]
     assert norms and all(torch.equal(one[name], two[name]) for name in norms)
     assert not torch.equal(one["backbone.conv1.weight"], two["backbone.conv1.weight"])
+
+
+def test_batch_norm_of_random_weights_is_not_frozen(tmp_path):
+    with pytest.raises(ParamsError, match="train.batch_norm: .* model.weights is none"):
+        both(tmp_path, settings=config(batch_norm="frozen"))
+    assert not (tmp_path / "2.pth").exists()
+
+
+def test_temperature_of_the_best_model_and_shipped_sections_are_in_the_checkpoint(tmp_path):
+    settings = config(shipped={"detection": {"score_threshold": 0.7}})
+    _, metadata = load_checkpoint(both(tmp_path, settings=settings) / "2.pth")
+    assert 0.05 <= metadata["calibration"]["temperature"] <= 5.0
+    predictor = Predictor.load(tmp_path / "2.pth", "cpu")
+    assert predictor.info.temperature == metadata["calibration"]["temperature"]
+    assert predictor.score_threshold == 0.7 and "detection" not in metadata["config"]
 
 
 def test_phase_one_may_have_no_epoch(tmp_path):

@@ -13,7 +13,7 @@ from panvision.training.data.stream import TrainingStream
 from panvision.training.launch import EXIT_LOST
 from panvision.training.phases import phase_seed
 from panvision.training.stopping import EXIT_INTERRUPTED
-from tests.training.small import config, small_sets, thin_backbones
+from tests.training.small import config, small_sets, thin_backbones, write_weights
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="no fork"),
@@ -53,6 +53,7 @@ def two(forks, tmp_path_factory):
 
 
 def both(forks, size, folder, **settings):
+    write_weights(folder / "first.pth")
     for phase in PHASES:
         (folder / f"{phase}.said").write_text(trained(forks, size, folder, phase, **settings))
     return folder

@@ -11,6 +11,15 @@ def test_devices_may_share_a_batch_evenly(devices):
     TrainSettings(batch_size=6).check_devices(devices)
 
 
+def test_batch_norm_of_random_weights_is_not_frozen():
+    TrainSettings(batch_norm="train").check_weights("none")
+    TrainSettings(batch_norm="frozen").check_weights("imagenet")
+    with pytest.raises(
+        ParamsError, match=r"train.batch_norm: .* but model.weights is none; set train.batch_norm to train"
+    ):
+        TrainSettings(batch_norm="frozen").check_weights("none")
+
+
 def test_a_batch_that_cannot_be_shared_names_the_next_sizes():
     with pytest.raises(ParamsError, match=r"train.batch_size: 4 devices .* 6 images per task evenly; set it to 4 or 8"):
         TrainSettings(batch_size=6).check_devices(4)

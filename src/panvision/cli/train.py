@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         "--checkpoint_dir small",
         "for programs": "panvision train data/demo --json > trained.json",
         "from random weights, with another weight of a task's loss": "panvision train data/demo "
-        "--set model.weights=none --set loss.cls=4.0",
+        "--set model.weights=none --set train.batch_norm=train --set loss.cls=4.0",
     },
     exits={
         Exit.STOPPED: "stopped by Ctrl-C or SIGTERM, the state saved: the same command resumes",
@@ -84,6 +84,7 @@ def _check(config: "Config", device_name: str | None) -> None:
     from panvision.training.devices import pick_device
 
     config.train.check_devices(config.train.devices)
+    config.train.check_weights(config.model.weights)
     pick_device(device_name)
     check_weights(config.model)
 
@@ -133,7 +134,13 @@ def _train(config: "Config", folder: Path, args: Args) -> int:
     from panvision.training.phases import PhaseFiles, TrainingConfig, train_phase1, train_phase2
 
     settings = TrainingConfig(
-        config.seed, config.augment, config.loss, config.train, config.tracking, tasks=config.tasks
+        config.seed,
+        config.augment,
+        config.loss,
+        config.train,
+        config.tracking,
+        tasks=config.tasks,
+        shipped=config.model_dump(mode="json", include={"detection", "classification"}),
     )
     build, curves = folder / "build", folder / "curves"
     start = build / "phase1" / "best_model.pth"

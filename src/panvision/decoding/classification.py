@@ -22,8 +22,8 @@ def shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
 
 
 def decode(outputs: RawOutputs, model: ModelShape, size: tuple[int, int]) -> ClassResult:
-    """Decode the raw outputs of one image."""
-    probabilities: list[float] = softmax(outputs["state_logits"]).tolist()
+    """Decode the raw outputs of one image, by the model's temperature (Guo et al. 2017)."""
+    probabilities: list[float] = softmax(outputs["state_logits"] / np.float64(model.temperature)).tolist()
     best = int(np.argmax(probabilities))
     return {
         "class_idx": best,

@@ -37,6 +37,7 @@ class ModelShape:
         det_class_names: names of the K box classes; none without detection.
         cls_class_names: names of the C class labels; none without classification.
         thresholds: which boxes are reported.
+        temperature: the class logits of classification are divided by it, so that probabilities are calibrated.
     """
 
     image_size: int
@@ -44,6 +45,7 @@ class ModelShape:
     det_class_names: tuple[str, ...]
     cls_class_names: tuple[str, ...]
     thresholds: Thresholds
+    temperature: float = 1.0
 
 
 class Decoder(NamedTuple):

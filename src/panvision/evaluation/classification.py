@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from panvision.evaluation.calibration import BINS, confidence_bins, fit_temperature, negative_log_likelihood, scale
 from panvision.evaluation.evaluation import Evaluation, Table
 from panvision.evaluation.results import Results
 from panvision.evaluation.thresholds import best_threshold
+from panvision.scoring.calibration import BINS, confidence_bins, negative_log_likelihood, scale
 from panvision.scoring.classification import confusion_cells, matrix_metrics
 from panvision.scoring.scorer import FloatArray, MetricsBySet, Tally, Weights, one_hot, ratio
 
 IntArray = npt.NDArray[np.int64]
+
+UNCALIBRATED = "_uncalibrated"  # suffix of metrics of the probabilities without the temperature
 
 
 def record(part: Mapping[str, Any], truth: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -37,10 +39,7 @@ def tally(results: Results) -> Tally:
         None if limit is None else _against_rest(shipped[:, label] >= limit, truth == label)
         for label, limit in enumerate(results.thresholds)
     ]
-    probabilities = {"": shipped}
-    if results.temperature is not None:
-        probabilities["_scaled"] = scale(shipped, results.temperature)
-    calibration = {suffix: _calibration(values, truth) for suffix, values in probabilities.items()}
+    calibration = {suffix: _calibration(values, truth) for suffix, values in _probabilities(results, shipped).items()}
     ranks = None if results.order is None else np.array([results.order.index(name) for name in names], np.float64)
 
     def metrics(weights: Weights) -> MetricsBySet:
@@ -55,13 +54,13 @@ def tally(results: Results) -> Tally:
 
 
 def choose(results: Results) -> dict[str, Any]:
-    """Choose for each class the probability with the best F1, and the temperature with the least loss."""
+    """Choose for each class the probability with the best F1."""
     truth, shipped = _columns(results)
     thresholds = [
         best_threshold(shipped[:, label], truth == label, int((truth == label).sum()))
         for label in range(len(results.classes))
     ]
-    return {"thresholds": thresholds, "temperature": fit_temperature(shipped, truth)}
+    return {"thresholds": thresholds}
 
 
 def unresampled(results: Results) -> dict[str, Any]:
@@ -75,13 +74,19 @@ def plots(results: Results) -> dict[str, Table]:
     truth, shipped = _columns(results)
     said = shipped.argmax(axis=1) if len(truth) else truth
     names = results.classes
-    bins = list(_bins("as shipped", shipped, truth))
-    if results.temperature is not None:
-        bins += _bins("scaled", scale(shipped, results.temperature), truth)
+    kinds = {"": "as shipped", UNCALIBRATED: "uncalibrated"}
+    bins = [row for key, own in _probabilities(results, shipped).items() for row in _bins(kinds[key], own, truth)]
     return {
         "confusion": (("actual", "predicted"), [(names[a], names[b]) for a, b in zip(truth, said, strict=True)]),
         "reliability": (("probabilities", "confidence", "accuracy", "images"), bins),
     }
+
+
+def _probabilities(results: Results, shipped: FloatArray) -> dict[str, FloatArray]:
+    """Probabilities (N, C) as shipped and, if the model has a temperature, without it, by suffix of the metrics."""
+    if results.temperature is None:
+        return {"": shipped}
+    return {"": shipped, UNCALIBRATED: scale(shipped, 1.0 / results.temperature)}
 
 
 def _columns(results: Results) -> tuple[IntArray, FloatArray]:
@@ -122,10 +127,10 @@ def _calibration(probabilities: FloatArray, truth: IntArray) -> tuple[FloatArray
 
 
 def _calibrated(weights: Weights, calibration: Mapping[str, tuple[FloatArray, FloatArray]]) -> MetricsBySet:
-    """Log-likelihood and calibration error of the probabilities as shipped and scaled."""
+    """Log-likelihood and calibration error of the probabilities as shipped and without the temperature."""
     images = weights.sum(axis=1)
     found: MetricsBySet = {}
-    for suffix in ("", "_scaled"):
+    for suffix in ("", UNCALIBRATED):
         found[f"nll{suffix}"] = found[f"ece{suffix}"] = np.full(len(weights), np.nan)
         if suffix in calibration:
             loss, gap = calibration[suffix]
@@ -145,5 +150,5 @@ def _bins(kind: str, probabilities: FloatArray, truth: IntArray) -> Iterator[tup
         yield kind, float(confidence[own].mean()), float(right[own].mean()), int(own.sum())
 
 
-SMALLER = frozenset(("mae_states", "nll", "ece", "nll_scaled", "ece_scaled"))
+SMALLER = frozenset(("mae_states", "nll", "ece", f"nll{UNCALIBRATED}", f"ece{UNCALIBRATED}"))
 EVALUATION = Evaluation(record, tally, choose, unresampled, plots, smaller=SMALLER)

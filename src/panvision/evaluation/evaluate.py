@@ -77,7 +77,7 @@ def evaluate(
         data: location of the raw images and largest size of an image.
         settings: how to score.
         order: the class labels of classification from first to last, if they have an order.
-        choices: thresholds and temperature; by default they are chosen on the validation split, whose images are
+        choices: thresholds; by default they are chosen on the validation split, whose images are
             then predicted too.
 
     Raises:
@@ -108,8 +108,10 @@ def evaluate(
 
     results = _record(predictor, tested, list(TASKS), keep)
     for task, found in results.items():
-        ranked = TASKS[task].dataset == "classification" and found.trained and order is not None
-        results[task] = replace(found, **choices.get(task, {}), order=list(order or ()) if ranked else None)
+        shipped_with: dict[str, Any] = {}
+        if TASKS[task].dataset == "classification" and found.trained:
+            shipped_with = {"order": order and list(order), "temperature": predictor.info.temperature}
+        results[task] = replace(found, **choices.get(task, {}), **shipped_with)
     return Evaluated(
         metrics={
             task: scores(found, resamples=settings.resamples, seed=settings.seed) for task, found in results.items()

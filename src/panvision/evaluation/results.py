@@ -39,7 +39,7 @@ class Results:
         classes: class names by index.
         images: one record per image.
         thresholds: by class, chosen on the validation split; empty if the task has none.
-        temperature: chosen on the validation split; None if the task has none.
+        temperature: by which the model divides the logits; None if it has none.
         order: the class labels of classification from first to last; None without an order.
     """
 

@@ -19,16 +19,19 @@ from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
 from panvision.inference.origin import data_hash, params_hash
 from panvision.inference.predictor import Predictor
-from panvision.model.checkpoint import load_checkpoint
+from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 
 # Sections of the configuration that training writes into a checkpoint's metadata.
 TRAINED_SECTIONS = ("seed", "augment", "loss", "train")
+# Sections that inference reads; export writes them into the metadata itself.
+SHIPPED_SECTIONS = ("detection", "classification")
 
 
 class Shipped(NamedTuple):
     """Files that export writes.
 
     Attributes:
+        checkpoint: the checkpoint with all that the ONNX file contains: thresholds, temperature, order, hashes.
         onnx: the float file.
         int8: the INT8 file; empty if `export.int8` is false, because DVC requires every output of a stage.
         config: the shipped configuration.
@@ -36,6 +39,7 @@ class Shipped(NamedTuple):
         metrics: parity, metrics of both files, sizes.
     """
 
+    checkpoint: Path
     onnx: Path
     int8: Path
     config: Path
@@ -47,6 +51,7 @@ class Shipped(NamedTuple):
         """Return the paths that the pipeline uses."""
         models = Path(models)
         return cls(
+            models / "panvision.pth",
             models / "panvision.onnx",
             models / "panvision.int8.onnx",
             models / "config.json",
@@ -107,7 +112,10 @@ def ship(
         parity.check(settings, checkpoint)
         found = {"parity": parity.to_json(settings), **_measure(exported, settings, held_out, scratch)}
         found["size_mb"] = _sizes({"checkpoint": checkpoint, "onnx": scratch.onnx, "int8": scratch.int8})
-        write_json(scratch.config, shipped_config(metadata, info, settings))
+        config = shipped_config(metadata, info, settings)
+        meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, "data_sha256": info.data_sha256}
+        save_checkpoint(scratch.checkpoint, model, meta=meta)
+        write_json(scratch.config, config)
         write_json(scratch.metrics, found)
         write_text(scratch.card, model_card(info, {**shown, "export": found}, max_drop=settings.max_drop))
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from panvision.core.tasks import TASKS
 from panvision.decoding.decoder import ModelShape, RawOutputs, Thresholds
 from panvision.decoding.table import DECODERS
+from panvision.scoring.calibration import HIGHEST, LOWEST
 
 METADATA_KEY = "panvision"
 METADATA_VERSION = 1
@@ -66,6 +67,7 @@ class ModelInfo(ModelShape):
             "score_threshold": self.thresholds.score,
             "nms_threshold": self.thresholds.nms,
             "max_detections": self.thresholds.max_detections,
+            "temperature": self.temperature,
             "params_sha256": self.params_sha256,
             "data_sha256": self.data_sha256,
             "state_order": list(self.state_order),
@@ -94,6 +96,7 @@ class ModelInfo(ModelShape):
                         max_detections=values.get("max_detections", int),
                     ),
                     # Older files lack the following keys.
+                    temperature=values.get("temperature", float, 1.0),
                     tasks=values.several("tasks", str, tuple(TASKS)),
                     params_sha256=values.get("params_sha256", str, None),
                     data_sha256=values.get("data_sha256", str, None),
@@ -157,6 +160,7 @@ def checked(info: ModelInfo) -> ModelInfo:
         "det_class_names": _are_names(info.det_class_names, wanted="detection" in tasks),
         "cls_class_names": _are_names(info.cls_class_names, wanted="classification" in tasks),
         "thresholds": all(0.0 <= value <= 1.0 for value in (thresholds.score, thresholds.nms)),
+        "temperature": LOWEST <= info.temperature <= HIGHEST,
         "max_detections": 1 <= thresholds.max_detections <= MOST_COUNTED,
         "hashes": all(
             value is None or (len(value) <= LONGEST_NAME and not _NOT_ONE_LINE.search(value))

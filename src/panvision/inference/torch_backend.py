@@ -1,17 +1,21 @@
 """A checkpoint on PyTorch: the only module of this room that imports it, when a checkpoint is loaded."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from panvision.core.params import ParamsError
 from panvision.decoding.decoder import RawOutputs, Thresholds
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.origin import params_hash
 from panvision.inference.settings import DetectionSettings
 from panvision.model.checkpoint import CheckpointError, load_checkpoint
 from panvision.model.flat import FlatModel
+from panvision.model.multitask import MultiTaskModel
 
 
 class TorchBackend:
@@ -38,18 +42,10 @@ class TorchBackend:
         except CheckpointError as error:
             raise PredictorError(str(error)) from error
         self._flat = FlatModel(model).eval()
-        # A checkpoint has no thresholds, because training does not use them: these are the defaults.
-        settings = DetectionSettings()
-        self.info = ModelInfo(
-            image_size=model.image_size,
-            strides=tuple(model.settings.strides),
-            det_class_names=tuple(model.det_classes),
-            cls_class_names=tuple(model.cls_classes),
-            thresholds=Thresholds(settings.score_threshold, settings.nms_threshold, settings.max_detections),
-            tasks=model.tasks,
-            # Without a hash of the data, which a checkpoint does not know.
-            params_sha256=params_hash(metadata),
-        )
+        try:
+            self.info = _describe(model, metadata)
+        except (ParamsError, TypeError, AttributeError) as error:
+            raise PredictorError(f"{path}: its metadata are damaged ({error}); train or export it again") from error
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
         """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network."""
@@ -60,3 +56,24 @@ class TorchBackend:
             outputs = self._flat(torch.tensor(images, device=self._device))
         arrays = (output.cpu().numpy() for output in outputs)
         return dict(zip(self._flat.output_names, arrays, strict=True))
+
+
+def _describe(model: MultiTaskModel, metadata: Mapping[str, Any]) -> ModelInfo:
+    """Return the description of a checkpoint.
+
+    Training reads neither thresholds nor an order of the class labels. Export writes both into the shipped checkpoint;
+    without them the thresholds are the defaults.
+    """
+    detection = DetectionSettings.parse(metadata.get("detection") or {}, prefix="detection")
+    return ModelInfo(
+        image_size=model.image_size,
+        strides=tuple(model.settings.strides),
+        det_class_names=tuple(model.det_classes),
+        cls_class_names=tuple(model.cls_classes),
+        thresholds=Thresholds(detection.score_threshold, detection.nms_threshold, detection.max_detections),
+        temperature=float((metadata.get("calibration") or {}).get("temperature", 1.0)),
+        tasks=model.tasks,
+        params_sha256=params_hash(metadata),
+        data_sha256=metadata.get("data_sha256"),
+        state_order=tuple((metadata.get("classification") or {}).get("order") or ()),
+    )

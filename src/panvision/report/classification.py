@@ -13,7 +13,7 @@ from panvision.report.mistakes import SURE, UNSURE, WRONG_CLASS, Mistake, Mistak
 from panvision.report.section import CHOSEN, Section, ShownMetric
 
 # Probabilities of reliability.csv → colour, and the key of their calibration error.
-RELIABILITY = {"as shipped": (8, "ece"), "scaled": (2, "ece_scaled")}
+RELIABILITY = {"as shipped": (8, "ece"), "uncalibrated": (2, "ece_uncalibrated")}
 _PERFECT = 6  # colour
 
 
@@ -152,9 +152,9 @@ SECTION = Section(
         ShownMetric("mae_states", "error in states, mean", bar=False, smaller=True, optional=True),
         ShownMetric("quadratic_kappa", "quadratic kappa", bar=False, optional=True),
         ShownMetric("ece", "calibration error (ECE)", bar=False, smaller=True),
-        ShownMetric("ece_scaled", "calibration error, scaled", bar=False, smaller=True),
+        ShownMetric("ece_uncalibrated", "calibration error, uncalibrated", bar=False, smaller=True),
         ShownMetric("nll", "negative log-likelihood", bar=False, smaller=True),
-        ShownMetric("nll_scaled", "negative log-likelihood, scaled", bar=False, smaller=True),
+        ShownMetric("nll_uncalibrated", "negative log-likelihood, uncalibrated", bar=False, smaller=True),
     ),
     verdict=verdict,
     mistakes=mistakes,
@@ -167,7 +167,7 @@ SECTION = Section(
     ),
     noun="state",
     remark="Recall, precision and F1 are those of the most probable state; a threshold separates one state from the "
-    "rest. Thresholds and the temperature of the scaled probabilities were chosen on the validation split.",
+    "rest. Thresholds and the temperature of the probabilities were chosen on the validation split.",
     facts="States",
     color=5,
     template="classification.html.jinja",

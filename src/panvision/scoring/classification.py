@@ -1,22 +1,29 @@
 """Accuracy, recall, precision and F1 of one class label per image."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from panvision.scoring.calibration import fit_temperature
 from panvision.scoring.scorer import FloatArray, MetricsBySet, Scorer, Tally, Weights, mean, one_hot, ratio
 
-Labels = tuple[int, int]
+
+class Labels(NamedTuple):
+    """The true and the predicted class index of an image, and the probability of each class."""
+
+    truth: int
+    predicted: int
+    probabilities: tuple[float, ...]
 
 
 def compare(part: Mapping[str, Any], truth: Mapping[str, Any]) -> Labels:
-    """Return the true and the predicted class index of one result."""
-    return int(truth["class_idx"]), int(part["class_idx"])
+    """Return the labels of one result."""
+    return Labels(int(truth["class_idx"]), int(part["class_idx"]), tuple(part["probabilities"].values()))
 
 
-def confusion_cells(labels: Sequence[Labels], num_classes: int) -> FloatArray:
+def confusion_cells(labels: Sequence[tuple[int, int]], num_classes: int) -> FloatArray:
     """One-hot cell of the confusion matrix of each image, (N, C * C); rows of the matrix are true classes.
 
     Raises:
@@ -47,7 +54,7 @@ def matrix_metrics(matrix: FloatArray, classes: Sequence[str]) -> MetricsBySet:
 
 def tally(labels: Sequence[Labels], classes: Sequence[str]) -> Tally:
     """Metrics of N images from their true and predicted class indexes."""
-    cells = confusion_cells(labels, len(classes))
+    cells = confusion_cells([(each.truth, each.predicted) for each in labels], len(classes))
 
     def metrics(weights: Weights) -> MetricsBySet:
         return matrix_metrics((weights @ cells).reshape(len(weights), len(classes), len(classes)), classes)
@@ -55,4 +62,10 @@ def tally(labels: Sequence[Labels], classes: Sequence[str]) -> Tally:
     return metrics
 
 
-SCORER = Scorer(compare, tally)
+def calibrate(labels: Sequence[Labels]) -> dict[str, float]:
+    """Fit the temperature to probabilities of temperature 1."""
+    found = fit_temperature([each.probabilities for each in labels], [each.truth for each in labels])
+    return {} if found is None else {"temperature": found}
+
+
+SCORER = Scorer(compare, tally, calibrate)

@@ -23,10 +23,13 @@ class Scorer(NamedTuple):
     Attributes:
         compare: (the task's part of an image's result, truth) → what the metrics need of this image.
         tally: (these of N images, class names) → a function from weights to metrics.
+        calibrate: these of the validation split → values of `decoding.decoder.ModelShape` that fit them best. None if
+            the task has none.
     """
 
     compare: Callable[[Any, Any], Any]
     tally: Callable[[Sequence[Any], Sequence[str]], Tally]
+    calibrate: Callable[[Sequence[Any]], dict[str, float]] | None = None
 
 
 def ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> FloatArray:

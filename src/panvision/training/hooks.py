@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,13 +56,14 @@ class BestModel(Hook):
 
     Args:
         phase: its name, for the checkpoint's metadata.
+        meta: further metadata of the checkpoint.
 
     Attributes:
         rows: one per epoch.
     """
 
-    def __init__(self, phase: str) -> None:
-        self._phase = phase
+    def __init__(self, phase: str, meta: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._phase, self._further = phase, meta
         self.rows: list[Row] = []
         self._weights: dict[str, torch.Tensor] = {}
         self._meta: dict[str, Any] = {}
@@ -71,8 +73,10 @@ class BestModel(Hook):
         if result.row is not None:
             self.rows.append(result.row)
         if result.better:
-            validation = {**result.validation.metrics, "losses": result.validation.losses}
+            found = result.validation
+            validation = {**found.metrics, "losses": found.losses}
             self._meta = {"phase": self._phase, "epoch": state.epoch, "validation": validation}
+            self._meta["calibration"] = found.calibration
             weights = state.shipped.state_dict()
             self._weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
 
@@ -85,7 +89,7 @@ class BestModel(Hook):
         """
         best = copy.deepcopy(model).cpu()
         best.load_state_dict(self._weights)
-        return pack_checkpoint(best, meta={**self._meta, "config": described})
+        return pack_checkpoint(best, meta={**self._further, **self._meta, "config": described})
 
     def write(self, packed: bytes, *, checkpoint: str | Path, curves: str | Path) -> None:
         """Write a phase's two outputs, each whole or not at all, and remove what killed writers left beside them.

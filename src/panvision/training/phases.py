@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class TrainingConfig:
     Attributes:
         tasks: the heads that phase 1 gives the model; datasets of other tasks are not read. Phase 2 has the tasks of
             its checkpoint.
+        shipped: sections of the configuration that training does not read and the checkpoint contains, if it is not
+            exported: `detection` and `classification`.
     """
 
     seed: int
@@ -49,6 +51,7 @@ class TrainingConfig:
     train: TrainSettings
     tracking: TrackingSettings
     tasks: tuple[str, ...] = tuple(TASKS)
+    shipped: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def train_phase1(
     described |= {"model": model_settings.model_dump(mode="json"), "tasks": list(model.tasks)}
     seed = phase_seed(config.seed, 1)
     phase = Phase("phase1", train.phase1.epochs, train.phase1.lr, seed, sets, config.augment, config.loss, train, ranks)
-    return _train(model, phase, config.tracking, described, files)
+    return _train(model, phase, config, described, files)
 
 
 def train_phase2(sets: Sets, config: TrainingConfig, files: PhaseFiles, ranks: Ranks | None = None) -> None:
@@ -117,6 +120,7 @@ def train_phase2(sets: Sets, config: TrainingConfig, files: PhaseFiles, ranks: R
 
     Raises:
         CheckpointError: `files.start` cannot be used.
+        ParamsError: the backbone had random weights, and its BatchNorm is to be frozen.
         TrainingError: it was made for other classes or another image size, or as for `train_phase1`, like all others.
     """
     ranks, train = ranks or Ranks(), config.train
@@ -126,20 +130,21 @@ def train_phase2(sets: Sets, config: TrainingConfig, files: PhaseFiles, ranks: R
     _check_fits(model, sets, files.start)
     model.backbone.freeze(weights=False, batch_norm=train.batch_norm == "frozen")
     before = metadata.get("config", {})
+    train.check_weights(before.get("model", {}).get("weights"))
     described = {**before, **describe_settings(config, ranks, without=("phase1",))}
     described["train"] = {**before.get("train", {}), **described["train"]}
     seed = phase_seed(config.seed, 2)
     torch.manual_seed(seed)
     phase = Phase("phase2", train.phase2.epochs, train.phase2.lr, seed, sets, config.augment, config.loss, train, ranks)
     phase = replace(phase, backbone_lr=train.phase2.backbone_lr)
-    _train(model, phase, config.tracking, described, files)
+    _train(model, phase, config, described, files)
 
 
 def _train(
-    model: MultiTaskModel, phase: Phase, tracking: TrackingSettings, described: dict[str, Any], files: PhaseFiles
+    model: MultiTaskModel, phase: Phase, config: TrainingConfig, described: dict[str, Any], files: PhaseFiles
 ) -> Path | None:
     """Train a phase, or what an interrupted run left of it, and write its outputs; return where it is kept."""
-    ranks, best = phase.ranks, BestModel(phase.name)
+    ranks, best = phase.ranks, BestModel(phase.name, config.shipped)
     phase.train.check_devices(ranks.size)
     with contextlib.ExitStack() as stack:
         stack.enter_context(deterministic(ranks.device))
@@ -159,7 +164,9 @@ def _train(
         found = ranks.from_first(found)
         if found is None or not found["finished"]:
             run_id = None if found is None else found["run_id"]
-            tracker = make_tracker(tracking, phase.name, described, run_id=run_id) if ranks.leads else NoTracker()
+            tracker: Tracker = NoTracker()
+            if ranks.leads:
+                tracker = make_tracker(config.tracking, phase.name, described, run_id=run_id)
             stack.callback(tracker.finish)
             stop = stack.enter_context(Stop(ranks)) if files.scratch is not None else None
             _learn(model, phase, best, tracker=tracker, checkpoints=checkpoints, found=found, stop=stop)

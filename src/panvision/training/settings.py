@@ -118,6 +118,21 @@ class TrainSettings(Settings):
     save_steps: Annotated[int, Field(ge=1)] | None = None
     save_minutes: Annotated[float, Field(gt=0.0)] | None = 5.0
 
+    def check_weights(self, weights: str | None) -> None:
+        """Check that the backbone's BatchNorm is not frozen at the statistics of random weights.
+
+        They are mean 0 and variance 1, so the network would not be normalised at all: of a ResNet-101 C5 has a standard
+        deviation of 28,000 instead of about 1.
+
+        Raises:
+            ParamsError: it is.
+        """
+        if weights == "none" and self.batch_norm == "frozen":
+            raise ParamsError(
+                "train.batch_norm: frozen keeps the BatchNorm statistics of pretrained weights, but model.weights is "
+                "none; set train.batch_norm to train, or model.weights to pretrained ones"
+            )
+
     def check_devices(self, devices: int) -> None:
         """Check that a number of devices can share a batch.
 

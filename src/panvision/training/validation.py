@@ -32,11 +32,13 @@ class Validation:
         losses: by name, of the model's tasks; of two models with one score the best has the lowest `total`.
         metrics: by key of each task's first headline metric: fractions on packed images; None where undefined.
         unsound: by dataset, the files of the first batch whose losses are not finite; it is not scored.
+        calibration: values of `ModelShape` that fit the split best, such as `temperature`.
     """
 
     losses: dict[str, float]
     metrics: dict[str, float | None]
     unsound: dict[str, list[str]]
+    calibration: dict[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -148,7 +150,10 @@ def _combine(parts: list[_Part], model: MultiTaskModel, context: LossContext) ->
     losses = {name: float(value) for name, value in task_losses(terms, context.settings).items()}
     classes = {"detection": model.det_classes, "classification": model.cls_classes}
     metrics: dict[str, float | None] = {spec.metrics[0].key: None for spec in TASKS.values()}
+    calibration: dict[str, float] = {}
     for task, own in compared.items():
+        if (calibrate := SCORERS[task].calibrate) is not None:
+            calibration |= calibrate(own)
         key = TASKS[task].metrics[0].key
         metrics[key] = score(task, own, classes.get(TASKS[task].dataset, []))[key]
-    return Validation(losses, metrics, unsound)
+    return Validation(losses, metrics, unsound, calibration)

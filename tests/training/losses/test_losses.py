@@ -121,7 +121,7 @@ def test_label_smoothing_acts_with_the_focal_loss():
         labels = {"classes": torch.tensor([0])}
         terms("classification", logits, labels, label_smoothing=smoothing)["cls"].mean().backward()
         slopes.append(float(logits.grad[0, 0]))
-    assert -1e-6 < slopes[0] <= 0 < 1e-5 < slopes[1]
+    assert -1e-6 < slopes[0] <= 0 and slopes[1] > 1e-5
 
 
 @pytest.mark.parametrize("gamma", [0.25, 0.5, 1.0])
