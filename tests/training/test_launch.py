@@ -38,7 +38,8 @@ def started(code, devices=2, **environment):
 
 def test_each_rank_gets_the_environment_of_torchrun():
     names = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "PANVISION_LAUNCHED"]
-    code = f"import os; print(*(os.environ[name] for name in {names!r}), flush=True)"
+    # In one write, because both ranks have the same pipe.
+    code = f"import os, sys; sys.stdout.write(' '.join(os.environ[name] for name in {names!r}) + '\\n')"
     done = started(code, OMP_NUM_THREADS="7")
     assert done.returncode == 0 and done.stderr == ""
     assert sorted(done.stdout.splitlines()) == ["0 0 2 7 1", "1 1 2 7 1"]
