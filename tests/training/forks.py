@@ -153,7 +153,7 @@ def train(folder, phase, scratch, settings, ranks=None):
         train_phase2(sets, config(loss=loss, **values), start=folder / "phase1.pth", **paths)
 
 
-def thin_backbone(self, blocks):
+def thin_backbone(self, blocks, *, bottleneck):
     """Eight channels instead of 64: a state is a megabyte, and is written hundreds of times."""
     from torch import nn
 
