@@ -7,6 +7,7 @@ import torch
 
 from panvision.core.tasks import DATASETS, TASKS
 from panvision.model.backbones import BACKBONES, BackboneSpec
+from panvision.model.backbones.resnet import ResNet
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
@@ -116,4 +117,4 @@ def plan(sets, *, epochs=2, lr=1e-3, seed=1, augment=None, loss=None, name="phas
 
 def thin_backbones(patch):
     """Give `resnet10` eight channels instead of 64: a training checkpoint is then a megabyte."""
-    patch.setitem(BACKBONES, "resnet10", BackboneSpec("resnet.ResNet", {"blocks": (1, 1, 1, 1), "width": 8}))
+    patch.setitem(BACKBONES, "resnet10", BackboneSpec(lambda: ResNet((1, 1, 1, 1), width=8)))
