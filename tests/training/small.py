@@ -13,8 +13,8 @@ from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.ddp import Ranks
 from panvision.training.phases import TrainingConfig
-from panvision.training.plan import Phase
 from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings, TrackingSettings, TrainSettings
+from panvision.training.state import Phase
 from tests.model.small import SMALL
 from tests.training.data.packed_sets import packed_sets, rectangle
 
