@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 PHASES = ("phase1", "phase2")
-# A batch of four images per task, two for each of two ranks. Of phase 2's epochs the last but one is the best.
+# A batch of four images per task, two for each of two ranks. Phase 2's last epoch is not its best.
 # Everything that has a state is on.
 SETTINGS = {
     "batch_size": 4,
@@ -96,7 +96,8 @@ def test_two_processes_train_what_one_trains(one, two):
     there, here = (flat(folder / "phase1.pth") for folder in (one, two))
     assert float((here - there).abs().max()) < 1e-6 < float(there.abs().max())
     assert deviation(two, one, one) < ROUNDING
-    assert [load_checkpoint(folder / "phase2.pth")[1]["epoch"] for folder in (one, two)] == [4, 4]
+    epochs = [load_checkpoint(folder / "phase2.pth")[1]["epoch"] for folder in (one, two)]
+    assert epochs[0] == epochs[1] < 5
     for phase in PHASES:
         for single, shared in zip(*(rows(folder / f"{phase}.csv") for folder in (one, two)), strict=True):
             assert shared == pytest.approx(single, rel=1e-3, abs=1e-6)
