@@ -41,7 +41,7 @@ def test_backbone_as_onnx_and_int8(name, tmp_path):
         predictor.raw(images) for predictor in (reference, *map(Predictor.load, (exported, rounded)))
     )
     for output in ("mask_logits", "state_logits"):
-        wanted, found, near = (getattr(outputs, output) for outputs in (trained, plain, small))
+        wanted, found, near = (outputs[output] for outputs in (trained, plain, small))
         spread = np.ptp(wanted)
         assert spread > 0.1, output
         assert np.abs(found - wanted).max() < 1e-4 * spread, output

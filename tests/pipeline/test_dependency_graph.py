@@ -69,7 +69,7 @@ def test_training_lists_no_file_that_it_does_not_reach(name):
 def test_deps_are_few_because_they_are_rooms():
     prepared_once = {stage.cmd.split()[1]: stage for name, stage in STAGES.items() if not name.startswith("train")}
     stages = [*prepared_once.values(), STAGES["train_phase1"], STAGES["train_phase2"]]
-    assert sum(len(code_deps(stage)) for stage in stages) <= 85
+    assert sum(len(code_deps(stage)) for stage in stages) <= 70
 
 
 def test_every_stage_script_belongs_to_a_stage():

@@ -143,7 +143,7 @@ RESULTS = {
         image(1, truth=1, probabilities=[0.1, 0.2, 0.7]),
     ],
 }
-RELIABILITY = [("as shipped", 0.62, 0.5, 2), ("as shipped", 0.9, 0.75, 4), ("scaled", 0.55, 0.5, 1)]
+RELIABILITY = [("as shipped", 0.62, 0.5, 2), ("as shipped", 0.9, 0.75, 4), ("uncalibrated", 0.55, 0.5, 1)]
 
 
 class Run(World):

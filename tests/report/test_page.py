@@ -265,8 +265,8 @@ def test_page_refuses_results_of_other_images(run) -> None:
 def test_page_shows_calibration(run) -> None:
     page = Page(run.page())
     text = page.text["classification"]
-    assert "Accuracy over confidence perfect as shipped ECE 0.120 scaled ECE 0.050" in text
-    assert "as shipped 0.620 0.500 2 as shipped 0.900 0.750 4 scaled 0.550 0.500 1" in text
+    assert "Accuracy over confidence perfect as shipped ECE 0.120 uncalibrated ECE 0.050" in text
+    assert "as shipped 0.620 0.500 2 as shipped 0.900 0.750 4 uncalibrated 0.550 0.500 1" in text
     assert "as shipped: 0.75 at confidence 0.9, 4 images" in text and "at confidence 0.55, 1 image " in text
 
 

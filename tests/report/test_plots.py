@@ -83,7 +83,7 @@ def test_read_reliability(run) -> None:
     path = run.reports / "plots/reliability.csv"
     found = read_reliability(path, {"ece": 0.12, "ece_uncalibrated": None})
     lines = [(line.name, line.note, line.dashed) for line in found.chart.lines]
-    assert lines == [("perfect", "", True), ("as shipped", "ECE 0.120", False), ("scaled", "", False)]
+    assert lines == [("perfect", "", True), ("as shipped", "ECE 0.120", False), ("uncalibrated", "", False)]
     assert found.bins[1] == Bin("as shipped", 0.9, 0.75, 4)
     perfect, shipped, _ = found.chart.lines
     assert not perfect.dots and [dot.label for dot in shipped.dots] == [
@@ -92,7 +92,7 @@ def test_read_reliability(run) -> None:
     ]
     # The area of a point grows with its number of images.
     assert RADIUS < shipped.dots[0].radius < shipped.dots[1].radius
-    assert found.chart.described == "Accuracy over confidence: perfect; as shipped ECE 0.120; scaled"
+    assert found.chart.described == "Accuracy over confidence: perfect; as shipped ECE 0.120; uncalibrated"
 
 
 def test_read_reliability_empty_or_damaged(run) -> None:

@@ -6,14 +6,15 @@ import numpy as np
 import torch
 
 from panvision.core.tasks import DATASETS, TASKS
-from panvision.model.backbones import BACKBONES, BackboneSpec, make_backbone
+from panvision.model.backbones import BACKBONES, BackboneSpec
+from panvision.model.backbones.resnet import ResNet
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.ddp import Ranks
 from panvision.training.phases import TrainingConfig
-from panvision.training.plan import Phase
 from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings, TrackingSettings, TrainSettings
+from panvision.training.state import Phase
 from tests.model.small import SMALL
 from tests.training.data.packed_sets import packed_sets, rectangle
 
@@ -123,4 +124,4 @@ def write_weights(path, width=64):
 
 def thin_backbones(patch):
     """Give `resnet10` eight channels instead of 64: a training checkpoint is then a megabyte."""
-    patch.setitem(BACKBONES, "resnet10", BackboneSpec("resnet.ResNet", {"blocks": (1, 1, 1, 1), "width": 8}))
+    patch.setitem(BACKBONES, "resnet10", BackboneSpec(lambda: ResNet((1, 1, 1, 1), width=8)))

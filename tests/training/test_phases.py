@@ -123,7 +123,7 @@ def test_frozen_batch_norm_keeps_its_statistics_in_phase_two(tmp_path):
 
 
 def test_batch_norm_of_random_weights_is_not_frozen(tmp_path):
-    with pytest.raises(ParamsError, match="train.batch_norm: .* model.weights is none"):
+    with pytest.raises(ParamsError, match=r"train.batch_norm: .* model.weights is none"):
         both(tmp_path, settings=config(batch_norm="frozen"))
     assert not (tmp_path / "2.pth").exists()
 

@@ -53,7 +53,7 @@ def two(forks, tmp_path_factory):
 
 
 def both(forks, size, folder, **settings):
-    write_weights(folder / "first.pth")
+    write_weights(folder / "first.pth", width=8)
     for phase in PHASES:
         (folder / f"{phase}.said").write_text(trained(forks, size, folder, phase, **settings))
     return folder
@@ -107,7 +107,7 @@ def test_two_processes_train_what_one_trains(one, two):
 def test_only_the_first_rank_writes_and_speaks(one, two):
     for phase in PHASES:
         said = [(folder / f"{phase}.said").read_text() for folder in (one, two)]
-        assert said[0].count("\n") == said[1].count("\n") and said[1].count("1/") == 1
+        assert said[0].count("\n") == said[1].count("\n") and said[1].count(" 1/") == 1
     assert {path.name for path in two.iterdir()} - {"scratch"} == {path.name for path in one.iterdir()}
     devices = [load_checkpoint(folder / "phase2.pth")[1]["config"]["train"]["devices"] for folder in (one, two)]
     assert devices == [1, 2]

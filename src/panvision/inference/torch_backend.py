@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from panvision.core.params import ParamsError
 from panvision.decoding.decoder import RawOutputs, Thresholds
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.origin import params_hash
@@ -44,7 +43,7 @@ class TorchBackend:
         self._flat = FlatModel(model).eval()
         try:
             self.info = _describe(model, metadata)
-        except (ParamsError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise PredictorError(f"{path}: its metadata are damaged ({error}); train or export it again") from error
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:

@@ -20,8 +20,7 @@ from panvision.training.hooks import EpochResult, Hook
 from panvision.training.losses import whole_counts
 from panvision.training.losses.objective import Objective
 from panvision.training.optimisation import trained_weights
-from panvision.training.plan import Phase
-from panvision.training.state import TrainState
+from panvision.training.state import Phase, TrainState
 from panvision.training.validation import Validation, validate
 
 # Steps between two reads of the losses on a GPU, which each make it wait.

@@ -13,8 +13,7 @@ from torch import Tensor
 from panvision.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from panvision.training.plan import Phase
-    from panvision.training.state import TrainState
+    from panvision.training.state import Phase, TrainState
 
 # Columns of a message in a terminal.
 WIDTH = 80

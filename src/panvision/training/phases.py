@@ -24,9 +24,8 @@ from panvision.training.fingerprint import fingerprint
 from panvision.training.fit import fit
 from panvision.training.guards import TrainingError, check_finite, explained_errors
 from panvision.training.hooks import BestModel, Hook, Saving, Tracking
-from panvision.training.plan import Phase
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
-from panvision.training.state import TrainState, start
+from panvision.training.state import Phase, TrainState, start
 from panvision.training.stopping import Stop
 from panvision.training.tracking import NoTracker, Tracker, make_tracker
 

