@@ -1,4 +1,4 @@
-"""Classification loss: softmax focal loss or cross-entropy, mean over images."""
+"""Classification loss: softmax focal loss or cross-entropy, mean over images and classes."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
@@ -17,6 +17,9 @@ def _terms(logits: Tensor, labels: Labels, context: LossContext) -> Terms:
     class by |q_c - p_c|^γ. With hard labels that is equation 4 of Lin et al. 2017 (https://arxiv.org/abs/1708.02002);
     with soft ones it is the form of the quality focal loss (Li et al. 2020, https://arxiv.org/abs/2006.04388), whose
     minimum is at p = q.
+
+    The loss is the mean over classes, as the box loss is the mean over coordinates. With the sum, three quarters of the
+    gradient on the backbone came from this task at equal shares of the formula (docs/results.md, "Loss balance").
     """
     settings, classes = context.settings, labels["classes"]
     log_p = F.log_softmax(logits.float(), dim=1)  # (B, C)
@@ -27,7 +30,7 @@ def _terms(logits: Tensor, labels: Labels, context: LossContext) -> Terms:
     if settings.state == "focal":
         gap = (target - 1 - torch.expm1(log_p)).abs()  # |q - p|, exact where p is near 1
         losses = gap.clamp_min(LEAST_GAP).pow(settings.focal_gamma) * losses
-    return {"cls": Term(losses.sum(), _counts(labels, context)["cls"])}
+    return {"cls": Term(losses.mean(dim=1).sum(), _counts(labels, context)["cls"])}
 
 
 def _counts(labels: Labels, context: LossContext) -> dict[str, Tensor]:
