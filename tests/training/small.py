@@ -101,7 +101,7 @@ def small_model(sets, settings=MODEL, seed=0, tasks=TASKS):
     )
 
 
-def plan(sets, *, epochs=2, lr=1e-3, seed=1, augment=None, loss=None, name="phase2", **train):
+def plan(sets, *, epochs=2, lr=1e-3, seed=1, augment=None, loss=None, name="phase2", min_steps=0, **train):
     """A phase of this process alone."""
     return Phase(
         name=name,
@@ -113,6 +113,7 @@ def plan(sets, *, epochs=2, lr=1e-3, seed=1, augment=None, loss=None, name="phas
         loss=loss or LossSettings(),
         train=TrainSettings(**{"batch_size": 2, "schedule": "constant", **train}),
         ranks=Ranks("cpu"),
+        min_steps=min_steps,
     )
 
 

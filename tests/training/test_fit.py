@@ -38,7 +38,7 @@ class Recorder(Hook):
     def after_epoch(self, state, result):
         if result.row is not None:
             self.rows.append(result.row)
-        if result.better:
+        if result.kept:
             weights = {name: value.clone() for name, value in state.shipped.state_dict().items()}
             self.saved.append((state.epoch, result.validation, weights))
 
@@ -145,7 +145,14 @@ class TestEpochs:
         run(sets, model, epochs=1, epoch_steps=2)
         assert [images for training, images in seen if training] == [6, 6]
 
-    def test_best_validation_is_kept_and_patience_ends_the_phase(self, monkeypatch):
+    def test_min_steps_lengthens_the_epochs_of_a_small_dataset(self, taken):
+        run(small_sets((7, 3, 2)), epochs=2, min_steps=9)
+        assert len(taken) == 10
+        run(small_sets((7, 3, 2)), epochs=2, min_steps=3)
+        assert len(taken) == 10 + 8
+
+    @pytest.mark.parametrize(("select", "kept"), [("best", [1, 2, 5]), ("last", [1, 2, 3, 4, 5, 6, 7, 8])])
+    def test_best_validation_is_kept_and_patience_ends_the_phase(self, monkeypatch, select, kept):
         """The best has the highest mean of the metrics; of equal ones the lowest loss."""
         scripts = iter([(0.2, 5), (0.4, 6), (0.4, 6), (0.3, 1), (0.4, 5), (0.3, 1), (0.2, 1), (0.4, 5), (0.9, 1)])
         validate = module.validate
@@ -157,8 +164,8 @@ class TestEpochs:
             return found
 
         monkeypatch.setattr(module, "validate", scripted)
-        recorder = run(epochs=9, epoch_steps=1, patience=3)
-        assert [epoch for epoch, _, _ in recorder.saved] == [1, 2, 5]
+        recorder = run(epochs=9, epoch_steps=1, patience=3, select=select)
+        assert [epoch for epoch, _, _ in recorder.saved] == kept
         assert len(recorder.rows) == 8
 
     def test_without_epochs_the_model_is_kept_unchanged(self):

@@ -1,10 +1,19 @@
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from panvision.training.optimisation import MovingAverage, Precision, make_optimizer, trained_weights
+from panvision.model.backbones import make_backbone
+from panvision.training.optimisation import (
+    MovingAverage,
+    Precision,
+    backbone_shares,
+    make_optimizer,
+    trained_weights,
+)
+from panvision.training.settings import Phase2Settings
 from tests.training import small
 
 
@@ -59,17 +68,47 @@ def test_a_gpu_computes_in_half_precision_unless_told_not_to(amp, half):
 
 def test_the_backbone_has_groups_of_its_own_with_its_own_rate():
     model = small.small_model(small.small_sets())
-    groups = make_optimizer(model, 1e-3, 0.05, backbone_lr=1e-4).param_groups
+    shares = backbone_shares(model, Phase2Settings(backbone_factor=0.1))
+    groups = make_optimizer(model, 1e-3, 0.05, shares=shares).param_groups
     backbone = {id(parameter) for parameter in model.backbone.parameters()}
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     assert set(rates) == {id(parameter) for parameter in model.parameters()}
-    assert all(rate == (1e-4 if parameter in backbone else 1e-3) for parameter, rate in rates.items())
+    assert all(rate == pytest.approx(1e-4 if parameter in backbone else 1e-3) for parameter, rate in rates.items())
     assert all((group["weight_decay"] == 0.05) is (group["params"][0].ndim >= 2) for group in groups)
 
 
 def test_without_a_rate_of_its_own_the_backbone_has_the_others():
     model = small.small_model(small.small_sets())
     assert {group["lr"] for group in make_optimizer(model, 1e-3, 0.0).param_groups} == {1e-3}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "mobilenet_v2", "convnext_tiny"])
+def test_layer_decay_lowers_the_rate_of_each_earlier_stage(name):
+    backbone = make_backbone(name)
+    stages = backbone.stages()
+    assert stages.keys() == {name for name, _ in backbone.named_parameters()} and {*stages.values()} == {0, 1, 2, 3}
+    model = SimpleNamespace(backbone=backbone)
+    shares = backbone_shares(model, Phase2Settings(backbone_factor=0.5, layer_decay=0.5))
+    assert {stages[name.removeprefix("backbone.")]: share for name, share in shares.items()} == {
+        3: 0.5, 2: 0.25, 1: 0.125, 0: 0.0625
+    }  # fmt: skip
+    features = backbone.eval()(torch.ones(1, 3, 32, 32))
+    with torch.no_grad():
+        for own, parameter in backbone.named_parameters():
+            if stages[own] > 1:
+                parameter.zero_()
+    changed = backbone(torch.ones(1, 3, 32, 32))
+    assert [torch.equal(*pair) for pair in zip(features, changed, strict=True)] == [True, True, False, False]
+
+
+def test_stages_leave_mode_and_statistics_unchanged():
+    backbone = make_backbone("resnet10").train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    backbone.stages()
+    assert backbone.training and backbone.bn1.training
+    assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+    backbone.freeze(weights=False, batch_norm=True)
+    assert not any("bn" in name for name in backbone.stages())
 
 
 def test_loss_weights_are_learned_and_do_not_decay():

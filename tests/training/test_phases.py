@@ -204,7 +204,7 @@ def test_where_gpus_stand_idle_they_are_named_too(tmp_path, monkeypatch):
 
 
 def test_the_backbone_of_phase_two_may_have_a_rate_of_its_own(trained, tmp_path):
-    settings_ = config(phase2=Phase2Settings(epochs=1, lr=1e-3, backbone_lr=1e-5))
+    settings_ = config(phase2=Phase2Settings(epochs=1, lr=1e-3, backbone_factor=0.01))
     second(tmp_path, settings=settings_, start=trained / "1.pth")
     (row,) = rows(tmp_path / "2.csv")
     assert (row["lr"], row["backbone_lr"]) == ("0.001", "1e-05")

@@ -21,8 +21,13 @@ class Two(nn.Module):
         self.backbone, self.head = nn.Linear(2, 2), nn.Linear(2, 2)
 
 
+def optimizer_of(model, lr, backbone_lr):
+    shares = {name: (backbone_lr or lr) / lr for name, _ in model.named_parameters() if name.startswith("backbone.")}
+    return make_optimizer(model, lr, 0.0, shares=shares)
+
+
 def make(schedule, steps, *, lr=0.1, backbone_lr=None, **settings):
-    optimizer = make_optimizer(Two(), lr, 0.0, backbone_lr=backbone_lr)
+    optimizer = optimizer_of(Two(), lr, backbone_lr)
     return Schedule(optimizer, TrainSettings(schedule=schedule, **settings), lr, steps)
 
 
@@ -103,7 +108,7 @@ def test_the_backbones_rate_keeps_its_proportion(schedule):
 
 
 def test_the_optimizer_is_set_to_the_rates_that_are_told():
-    optimizer = make_optimizer(Two(), 0.1, 0.0, backbone_lr=0.01)
+    optimizer = optimizer_of(Two(), 0.1, 0.01)
     made = Schedule(optimizer, TrainSettings(schedule="cosine"), 0.1, 9)
     for _ in range(4):
         made.step()
@@ -133,7 +138,7 @@ def test_a_schedule_goes_on_where_another_was(schedule, done):
 
 @pytest.mark.parametrize(
     "values", [{"warmup_steps": -1}, {"final_lr": 0.0}, {"final_lr": 1.5}, {"schedule": "linear"}, {"accumulate": 0},
-               {"phase2": {"backbone_lr": 0.0}}, {"warmup_steps": 1.5}]
+               {"phase2": {"backbone_factor": 0.0}}, {"warmup_steps": 1.5}]
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(values):
     with pytest.raises(ParamsError):

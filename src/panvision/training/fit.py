@@ -91,7 +91,7 @@ def fit(
     """
     if phase.epochs == 0:
         validation = _validate(state, phase, hooks)
-        _after_epoch(hooks, state, EpochResult(row=None, validation=validation, better=True))
+        _after_epoch(hooks, state, EpochResult(row=None, validation=validation, kept=True))
         return
     steps = phase.epoch_steps(state.model)
     accumulate = phase.train.accumulate
@@ -115,7 +115,8 @@ def fit(
         state.best, state.stale = ((score, loss), 0) if better else (state.best, state.stale + 1)
         if phase.ranks.leads:
             print(epoch_line(phase.name, state.epoch, phase.epochs, learned, validation, better=better), flush=True)
-        _after_epoch(hooks, state, EpochResult(epoch_row(state.epoch, learned, validation), validation, better))
+        kept = better or phase.train.select == "last"
+        _after_epoch(hooks, state, EpochResult(epoch_row(state.epoch, learned, validation), validation, kept))
     if state.stale >= phase.train.patience and phase.ranks.leads:
         print(f"{phase.name}: {state.stale} epochs without a better validation score; stopped", flush=True)
 

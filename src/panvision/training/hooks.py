@@ -30,12 +30,12 @@ class EpochResult:
     Attributes:
         row: its row of the curves; None for a phase without epochs.
         validation: of the model that is kept.
-        better: true if no epoch before had a lower validation loss.
+        kept: true if the phase keeps this model, unless a later one is kept.
     """
 
     row: Row | None
     validation: Validation
-    better: bool
+    kept: bool
 
 
 class Hook:
@@ -69,10 +69,10 @@ class BestModel(Hook):
         self._meta: dict[str, Any] = {}
 
     def after_epoch(self, state: "TrainState", result: EpochResult) -> None:
-        """Add the epoch's row, and copy the model if it is the best so far."""
+        """Add the epoch's row, and copy the model if it is to be kept."""
         if result.row is not None:
             self.rows.append(result.row)
-        if result.better:
+        if result.kept:
             found = result.validation
             validation = {**found.metrics, "losses": found.losses}
             self._meta = {"phase": self._phase, "epoch": state.epoch, "validation": validation}

@@ -2,7 +2,8 @@
 
 import contextlib
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.optim import AdamW, Optimizer
 
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.schedule import BACKBONE, PART
+from panvision.training.settings import Phase2Settings
 
 
 def make_optimizer(
@@ -18,7 +20,7 @@ def make_optimizer(
     lr: float,
     weight_decay: float,
     *,
-    backbone_lr: float | None = None,
+    shares: Mapping[str, float] = MappingProxyType({}),
     loss_weights: Iterable[nn.Parameter] = (),
 ) -> Optimizer:
     """Return AdamW over the trained weights; biases, normalisation and scales (one dimension or none) do not decay.
@@ -27,23 +29,32 @@ def make_optimizer(
         model: its `backbone`, if it has one, has separate parameter groups.
         lr: peak learning rate.
         weight_decay: of the weights with two or more dimensions.
-        backbone_lr: the backbone's, None is `lr`.
+        shares: by parameter name, the share of `lr` that it is trained with; 1 for all others.
         loss_weights: further learned values, which do not decay.
     """
+    parts: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part = BACKBONE if name.startswith("backbone.") else ""
+            parts.setdefault((part, -shares.get(name, 1.0), parameter.ndim < 2), []).append(parameter)
     groups: list[dict[str, Any]] = []
-    for part, part_lr in (("", lr), (BACKBONE, lr if backbone_lr is None else backbone_lr)):
-        trained = [
-            parameter
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad and name.startswith("backbone.") is (part == BACKBONE)
-        ]
-        decaying = [parameter for parameter in trained if parameter.ndim >= 2]
-        rest = [parameter for parameter in trained if parameter.ndim < 2]
-        groups.append({"params": decaying, "lr": part_lr, "weight_decay": weight_decay, PART: part})
-        groups.append({"params": rest, "lr": part_lr, "weight_decay": 0.0, PART: part})
+    for (part, share, flat), trained in sorted(parts.items(), key=lambda item: item[0]):  # highest rate first
+        groups.append({"params": trained, "lr": -share * lr, "weight_decay": 0.0 if flat else weight_decay, PART: part})
     groups.append({"params": list(loss_weights), "lr": lr, "weight_decay": 0.0, PART: "loss"})
     # One kernel for all weights, also on a CPU.
     return AdamW([group for group in groups if group["params"]], lr=lr, fused=True)
+
+
+def backbone_shares(model: MultiTaskModel, settings: Phase2Settings) -> dict[str, float]:
+    """Return the share of the learning rate of each parameter of the backbone, by its name in the model.
+
+    With a layer decay d the stages that end in C5, C4, C3 and C2 have shares f, f·d, f·d² and f·d³: earlier features
+    are more general, so they may change less (Clark et al. 2020, ELECTRA, section 3.1; Bao et al. 2022, BEiT).
+    """
+    stages = model.backbone.stages()
+    last = max(stages.values(), default=0)
+    factor, decay = settings.backbone_factor, settings.layer_decay
+    return {f"backbone.{name}": factor * decay ** (last - stage) for name, stage in stages.items()}
 
 
 def trained_weights(model: nn.Module) -> list[nn.Parameter]:

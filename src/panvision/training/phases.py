@@ -111,6 +111,7 @@ def train_phase1(
     described |= {"model": model_settings.model_dump(mode="json"), "tasks": list(model.tasks)}
     seed = phase_seed(config.seed, 1)
     phase = Phase("phase1", train.phase1.epochs, train.phase1.lr, seed, sets, config.augment, config.loss, train, ranks)
+    phase = replace(phase, min_steps=train.phase1.min_steps)
     return _train(model, phase, config, described, files)
 
 
@@ -135,7 +136,7 @@ def train_phase2(sets: Sets, config: TrainingConfig, files: PhaseFiles, ranks: R
     seed = phase_seed(config.seed, 2)
     torch.manual_seed(seed)
     phase = Phase("phase2", train.phase2.epochs, train.phase2.lr, seed, sets, config.augment, config.loss, train, ranks)
-    phase = replace(phase, backbone_lr=train.phase2.backbone_lr)
+    phase = replace(phase, min_steps=train.phase2.min_steps)
     _train(model, phase, config, described, files)
 
 

@@ -8,6 +8,8 @@ from panvision.core.params import ParamsError, Settings
 
 Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+MinSteps = Annotated[int, Field(ge=0, le=10_000_000)]
 
 
 class LossSettings(Settings):
@@ -47,10 +49,12 @@ class Phase1Settings(Settings):
 
     Attributes:
         epochs: how many, at most (`train.patience`); with 0 phase 2 starts from the first weights.
+        min_steps: least number of optimiser steps: a small dataset is passed several times in an epoch.
         lr: peak learning rate of phase 1.
     """
 
     epochs: Annotated[int, Field(ge=0, le=10_000)] = 3
+    min_steps: MinSteps = 0
     lr: LearningRate = 1e-3
 
 
@@ -59,13 +63,18 @@ class Phase2Settings(Settings):
 
     Attributes:
         epochs: how many, at most (`train.patience`).
+        min_steps: least number of optimiser steps, as in phase 1.
         lr: peak learning rate of phase 2.
-        backbone_lr: the backbone's own peak learning rate; `null` is `lr`.
+        backbone_factor: share of `lr` that the backbone is trained with. Pretrained features change less than new
+            heads have to.
+        layer_decay: factor on the share from each stage of the backbone to the one before; 1 is no difference.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    min_steps: MinSteps = 0
     lr: LearningRate = 1e-4
-    backbone_lr: LearningRate | None = None
+    backbone_factor: Share = 1.0
+    layer_decay: Share = 1.0
 
 
 class TrainSettings(Settings):
@@ -75,7 +84,8 @@ class TrainSettings(Settings):
         batch_size: images per task in one pass through the model, over all devices together.
         accumulate: batches in one optimiser step. The gradient is that of one batch with all their images,
             but that BatchNorm which is trained sees them batch by batch.
-        epoch_steps: optimiser steps in an epoch; `null` is one pass over the largest set, smaller ones cycle.
+        epoch_steps: optimiser steps in an epoch; `null` is one pass over the largest set, smaller ones cycle, or more
+            if the phase would have fewer than its `min_steps`.
         phase1, phase2: epochs and peak learning rate.
         schedule: learning rate over a phase: `constant`, `cosine` or `exponential` (down to `final_lr`), or
             `one_cycle` (Smith and Topin 2019, as PyTorch has it: up from 1/25 of the peak, then down to nearly 0).
@@ -84,7 +94,9 @@ class TrainSettings(Settings):
             the schedule says; 0 is off.
         weight_decay: AdamW's weight decay, on weights with two or more dimensions.
         grad_clip: largest norm of the gradient; `null` is unlimited.
-        patience: epochs without a better validation loss after which a phase stops.
+        patience: epochs without a better validation score after which a phase stops.
+        select: which epoch a phase keeps: the `best` validation score, or the `last` one. With few validation images
+            the best score is partly luck.
         batch_norm: `frozen` keeps the backbone's BatchNorm statistics in phase 2 (safe with pretrained
             weights and small batches), `train` updates them (needed from random weights).
         ema_decay: decay per step of the averaged weights that are validated and kept; 0 is off.
@@ -109,6 +121,7 @@ class TrainSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-4
     grad_clip: Annotated[float, Field(gt=0.0)] | None = 1.0
     patience: Annotated[int, Field(ge=1)] = 5
+    select: Literal["best", "last"] = "best"
     batch_norm: Literal["frozen", "train"] = "frozen"
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     amp: Literal["auto", "off"] = "auto"

@@ -16,7 +16,7 @@ from panvision.training.guards import FiniteGuard, Means, TrainingError
 from panvision.training.losses import averaged_terms
 from panvision.training.losses.terms import CountAverage, LossContext
 from panvision.training.losses.weights import TaskWeights
-from panvision.training.optimisation import MovingAverage, Precision, make_optimizer
+from panvision.training.optimisation import MovingAverage, Precision, backbone_shares, make_optimizer
 from panvision.training.schedule import Schedule
 from panvision.training.settings import LossSettings, TrainSettings
 from panvision.training.targets import make_points
@@ -29,7 +29,8 @@ class Phase:
     Attributes:
         name: `phase1` or `phase2`.
         epochs: at most this many.
-        lr: peak learning rate; `backbone_lr` is the backbone's, None is `lr`.
+        lr: peak learning rate.
+        min_steps: take at least this many optimiser steps.
         seed: decides the batches.
         sets: what to learn from and what to validate on.
         augment, loss, train: the settings.
@@ -45,7 +46,7 @@ class Phase:
     loss: LossSettings
     train: TrainSettings
     ranks: Ranks
-    backbone_lr: float | None = None
+    min_steps: int = 0
 
     def datasets(self, model: MultiTaskModel) -> dict[str, int]:
         """Return the datasets that the model's tasks learn from, with their number of training images."""
@@ -53,9 +54,10 @@ class Phase:
         return {dataset: len(of_dataset) for dataset, of_dataset in rows.items()}
 
     def epoch_steps(self, model: MultiTaskModel) -> int:
-        """Return the optimiser steps of an epoch: by default one pass over the largest dataset."""
+        """Return the optimiser steps of an epoch: one pass over the largest dataset, or more for `min_steps` in all."""
         images = self.train.batch_size * self.train.accumulate
-        return self.train.epoch_steps or math.ceil(max(self.datasets(model).values()) / images)
+        one_pass = math.ceil(max(self.datasets(model).values()) / images)
+        return self.train.epoch_steps or max(one_pass, math.ceil(self.min_steps / max(1, self.epochs)))
 
     def stream(self, model: MultiTaskModel, rank: int) -> TrainingStream:
         """Return a rank's shard of every batch."""
@@ -142,7 +144,11 @@ def start(model: MultiTaskModel, phase: Phase) -> TrainState:
         )
     weights = TaskWeights(phase.loss).to(phase.ranks.device)
     optimizer = make_optimizer(
-        model, phase.lr, train.weight_decay, backbone_lr=phase.backbone_lr, loss_weights=weights.parameters()
+        model,
+        phase.lr,
+        train.weight_decay,
+        shares=backbone_shares(model, train.phase2),
+        loss_weights=weights.parameters(),
     )
     return TrainState(
         model=model,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
+import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor, nn
 
@@ -56,6 +57,23 @@ class Backbone(nn.Module):
             for module in self._batch_norms():
                 module.eval()
         return self
+
+    def stages(self) -> dict[str, int]:
+        """Return the stage of each trained parameter: 0 if C2 depends on it, else 1 if C3 does, and so on to 3."""
+        trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        if not trained:
+            return {}
+        training = self.training
+        self.eval()  # BatchNorm's statistics do not change
+        features = self(torch.zeros(1, 3, 32, 32, device=next(self.parameters()).device))
+        self.train(training)
+        found: dict[str, int] = {}
+        for stage, feature in enumerate(features):
+            gradients = torch.autograd.grad(feature.sum(), [*trained.values()], retain_graph=True, allow_unused=True)
+            for name, gradient in zip(trained, gradients, strict=True):
+                if gradient is not None:
+                    found.setdefault(name, stage)
+        return found
 
     def _batch_norms(self) -> list[nn.Module]:
         return [module for module in self.modules() if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm))]
