@@ -6,27 +6,11 @@ import pytest
 from panvision.cli.main import main
 from panvision.config import Config
 from panvision.inference import infer_image, load_model
-from panvision.scenes.demo import write_demo_sets
-from panvision.scenes.settings import SceneSettings, SetSizes
 from panvision.training import phases
 from panvision.training.stopping import Interrupted
 from tests.cli.holders import held
 from tests.cli.shown import json_keys
-
-SMALL = [
-    "data.image_size=64", "split.val=0.25", "split.test=0.25", "split.method=balanced", "split.copy_difference=0",
-    "model.backbone=resnet10", "model.weights=none", "model.fpn_channels=32", "model.head_convs=0",
-    "model.seg_channels=8", "model.cls_hidden=8", "train.batch_size=2", "train.epoch_steps=1",
-    "train.phase1.epochs=1", "train.phase2.epochs=1", "train.batch_norm=train",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory):
-    root = tmp_path_factory.mktemp("raw") / "demo"
-    sizes = SetSizes(segmentation=10, detection=10, classification=10)
-    write_demo_sets(root, SceneSettings(width=96, height=96, images=sizes, units=2))
-    return root
+from tests.cli.small import SMALL
 
 
 def train(*arguments, settings=()):

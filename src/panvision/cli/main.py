@@ -29,6 +29,8 @@ GROUPS = {
         "folds": "mean and spread of the metrics of k-fold experiments",
     },
     "use of a model": {
+        "evaluate": "score a model file on labelled images, with gates for CI",
+        "export": "write a checkpoint as ONNX and INT8, with a model card",
         "predict": "predict every image of a folder",
         "watch": "watch a pan through a camera, a video or a growing folder",
         "page": "a web page on this machine to try a model on",

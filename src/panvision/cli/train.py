@@ -14,13 +14,13 @@ from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
 from panvision.cli.options import FOLDER, data_root, device, json_flag, option, settings
+from panvision.cli.packing import pack
 from panvision.cli.status import narrated_on_stderr
 
 BEST = "best_model.pth"
 
 if TYPE_CHECKING:
     from panvision.config import Config
-    from panvision.validate.splits.units import Pins
 
 
 @command(
@@ -68,7 +68,7 @@ def run(args: Args) -> int:
     _check(config, args.device)
     narration = narrated_on_stderr() if args.json else contextlib.nullcontext()
     with only_writer(folder / "build", "--checkpoint_dir"), narration:
-        _prepare(config, pins_of(args, config), folder / "build")
+        pack(config, pins_of(args, config), folder / "build")
         status = (_launch if config.train.devices > 1 else _train)(config, folder, args)
     if status == Exit.DONE:
         name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
@@ -87,22 +87,6 @@ def _check(config: "Config", device_name: str | None) -> None:
     config.train.check_weights(config.model.weights)
     pick_device(device_name)
     check_weights(config.model)
-
-
-def _prepare(config: "Config", pins: "Pins", build: Path) -> None:
-    """Do the pipeline's stages before training, below one folder."""
-    from panvision.core.tasks import DATASETS
-    from panvision.dataset.problems import IngestError
-    from panvision.prepare.pack import prepare
-    from panvision.validate.verdict import judge, write_verdict
-
-    for task in DATASETS:
-        prepare(task, config.data, build / "prepared" / task)
-    verdict = judge(build / "prepared", config.split, pins)
-    if verdict.errors:
-        raise IngestError(verdict.refusal())
-    write_verdict(verdict, build / "splits.csv", build / "problems.csv", build / "data.json")
-    print(verdict.table(), flush=True)
 
 
 def _launch(config: "Config", folder: Path, args: Args) -> int:

@@ -46,7 +46,8 @@ class RunFiles:
     Attributes:
         prepared: folder of `prepare`'s outputs, one subfolder per dataset.
         splits, problems: the splits.csv and problems.csv that `validate` wrote.
-        config: the config.json that `export` wrote.
+        config: the config.json that `export` wrote; None for a model that was not made by the pipeline: its page shows
+            neither training nor export.
         metrics: folder of data.json, <task>.json, export.json, baselines.json and previous.json.
         reports: folder of curves/phase{1,2}.csv, the tables of plots/, results/<task>.json and
             results/predictions.json.
@@ -55,7 +56,7 @@ class RunFiles:
     prepared: Path
     splits: Path
     problems: Path
-    config: Path
+    config: Path | None
     metrics: Path
     reports: Path
 
@@ -164,17 +165,21 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
         )
         for task, section in SECTIONS.items()
     ]
-    context = {
+    context: dict[str, Any] = {
         "model": evaluated.predictions.model,
         "tasks": evaluated.tasks,
         "previous": previous.commit,
         "data": counts,
         "problems": problem_rows(counts.problems),
-        "export": export_tables(read_metrics(files.metrics / "export.json", JsonValues).root),
-        "settings": trained_settings(read_metrics(files.config, JsonValues).root),
-        "training": read_training(files.reports / "curves", evaluated.tasks),
-        "sharing": read_sharing(read_baselines(files.metrics / "baselines.json"), flat),
+        "whole": files.config is not None,
     }
+    if files.config is not None:
+        context |= {
+            "export": export_tables(read_metrics(files.metrics / "export.json", JsonValues).root),
+            "settings": trained_settings(read_metrics(files.config, JsonValues).root),
+            "training": read_training(files.reports / "curves", evaluated.tasks),
+            "sharing": read_sharing(read_baselines(files.metrics / "baselines.json"), flat),
+        }
     # Images are drawn last: that takes longest, and a missing file is reported before.
     packed = {name: open_packed(files.prepared / name, name) for name in DATASETS}
     problems, archive = read_problem_table(files.problems), Archive.open(list(packed.values()), files.splits, data)

@@ -49,6 +49,12 @@ class Verdict:
         """The problems that stop the pipeline."""
         return [found for found in self.problems if found.severity == "error"]
 
+    def all_tested(self) -> "Verdict":
+        """Return the same images with all of them in the test split, without the problems of a split."""
+        assignment = replace(self.assignment, splits=["test"] * len(self.entries), problems=[])
+        problems = [found for found in self.problems if not found.code.startswith("split_")]
+        return replace(self, assignment=assignment, problems=problems)
+
     def refusal(self) -> str:
         """Return the errors, each with its file, reason and remedy; "" if there are none."""
         count = len(self.errors)

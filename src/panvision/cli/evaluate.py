@@ -1,0 +1,190 @@
+"""`panvision evaluate`: metrics of a model file on labelled images, with intervals, and gates for CI."""
+
+import contextlib
+import json
+import math
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from panvision.cli.exits import Exit
+from panvision.cli.framework import Args, command
+from panvision.cli.lock import only_writer
+from panvision.cli.options import FILE, FOLDER, argument, data_root, device, json_flag, option, settings
+from panvision.cli.packing import Packed, open_model, pack
+from panvision.cli.status import narrated_on_stderr
+
+if TYPE_CHECKING:
+    from panvision.config import Config
+    from panvision.evaluation.evaluate import Evaluated
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A limit on a metric.
+
+    Attributes:
+        key: of the metric, as `miou` or `ap50.pan`; with the task before it where two tasks have it.
+        limit: the value.
+        least: True if smaller values do not pass, False if larger ones do not.
+    """
+
+    key: str
+    limit: float
+    least: bool
+
+    @classmethod
+    def parse(cls, text: str, *, least: bool) -> "Gate":
+        """Parse `KEY=VALUE`.
+
+        Raises:
+            click.UsageError: it is something else.
+        """
+        key, _, value = text.partition("=")
+        with contextlib.suppress(ValueError):
+            if key and math.isfinite(float(value)):
+                return cls(key, float(value), least)
+        name = "--min" if least else "--max"
+        raise click.UsageError(f"{name}: expected KEY=NUMBER, as miou=0.9, found {text!r}.")
+
+    def check(self, values: Mapping[str, float | None]) -> dict[str, Any]:
+        """Compare the metric; an undefined one does not pass.
+
+        Args:
+            values: all metrics by `task.key`.
+
+        Raises:
+            click.UsageError: no metric, or more than one, has the key.
+        """
+        found = [name for name in values if self.key in (name, name.partition(".")[2])]
+        if len(found) != 1:
+            known = ", ".join(found or (name.partition(".")[2] for name in values))
+            problem = "several metrics have this key" if found else "no metric has this key"
+            raise click.UsageError(f"{self.key}: {problem}; choose one of {known}.")
+        value = values[found[0]]
+        passed = value is not None and (value >= self.limit if self.least else value <= self.limit)
+        return {"metric": found[0], "value": value, "min" if self.least else "max": self.limit, "passed": passed}
+
+
+@command(
+    about="Scores a model file on the raw images of three labelled datasets, as the pipeline's stage does: a "
+    "checkpoint, an ONNX file or an INT8 one. The images are split as for the training if the configuration of the "
+    "training is beside the model file; only the test split is scored.",
+    examples={
+        "the model of a training": "panvision evaluate checkpoints/best_model.pth data/demo",
+        "every image of a folder that was not trained on": "panvision evaluate models/panvision.onnx photos "
+        "--images all --html report.html",
+        "in CI": "panvision evaluate models/panvision.onnx data/demo --min miou=0.9 --min map50=0.85 --max ece=0.1",
+    },
+    exits={Exit.GATE: "a metric does not pass its --min or --max"},
+    sections={
+        "arguments": [argument("model", "Model file: .pth, .pt or .onnx.", type=FILE, metavar="MODEL"), *data_root()],
+        "settings": [
+            option(
+                "--images",
+                "`test`: the test split; thresholds are chosen on the validation split. `all`: every image is tested.",
+                type=click.Choice(["test", "all"]),
+                default="test",
+            ),
+            *settings("the newest JSON configuration beside the model file, if any"),
+            device(),
+        ],
+        "output": [
+            option("--min", "Least value of a metric; may be repeated.", multiple=True, metavar="KEY=VALUE"),
+            option("--max", "Largest value of a metric; may be repeated.", multiple=True, metavar="KEY=VALUE"),
+            json_flag("model, metrics, gates and passed; progress goes to standard error"),
+            option("--html", "Write a page with images of what was found.", type=FILE),
+            option(
+                "--results",
+                "Keep metrics/, reports/ and the packed datasets there.",
+                type=FOLDER,
+                show_default="a temporary folder, which is removed",
+            ),
+        ],
+    },
+)
+def run(args: Args) -> int:
+    """Score and print; returns GATE if a metric does not pass."""
+    gates = [Gate.parse(text, least=True) for text in args.min] + [Gate.parse(text, least=False) for text in args.max]
+    narration = narrated_on_stderr() if args.json else nullcontext()
+    keep = nullcontext(args.results) if args.results else tempfile.TemporaryDirectory(prefix="panvision-")
+    with keep as name, only_writer(Path(name), "--results"), narration:
+        evaluated = _evaluate(args, Path(name))
+    checked = [gate.check(_flat(evaluated.metrics)) for gate in gates]
+    passed = all(gate["passed"] for gate in checked)
+    if args.json:
+        values = {"model": args.model, "metrics": evaluated.metrics, "gates": checked, "passed": passed}
+        print(json.dumps(values, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(["", *_lines(evaluated, checked)]))
+    return Exit.DONE if passed else Exit.GATE
+
+
+def _evaluate(args: Args, folder: Path) -> "Evaluated":
+    """Score the model, and write its files below a folder."""
+    from panvision.core.files import write_text
+    from panvision.evaluation.evaluate import evaluate
+
+    predictor, config, pins = open_model(args, args.device)
+    packed = pack(config, pins, folder / "build", images="all" if args.images == "all" else "split")
+    evaluated = evaluate(
+        predictor,
+        prepared=packed.prepared,
+        splits=packed.splits,
+        data=config.data,
+        settings=config.evaluation,
+        order=config.classification.order or predictor.info.state_order or None,
+        choices={} if args.images == "all" else None,
+    )
+    evaluated.write(packed.metrics, folder / "reports/plots", folder / "reports/results")
+    if args.html:
+        write_text(args.html, _page(config, packed, folder / "reports"))
+    return evaluated
+
+
+def _page(config: "Config", packed: Packed, reports: Path) -> str:
+    from panvision.report.page import RunFiles, build_report
+
+    files = RunFiles(packed.prepared, packed.splits, packed.problems, None, packed.metrics, reports)
+    return build_report(files=files, data=config.data, settings=config.report)
+
+
+def _flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return every metric by `task.key`."""
+
+    def leaves(values: Mapping[str, Any], above: str) -> Iterator[tuple[str, float | None]]:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                yield from leaves(value, f"{above}.{key}")
+            elif value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+                yield f"{above}.{key}", value
+
+    found: dict[str, float | None] = {}
+    for task, values in metrics.items():
+        found |= dict(leaves({key: value for key, value in values.items() if not re.match("ci95|images", key)}, task))
+    return found
+
+
+def _lines(evaluated: "Evaluated", gates: Sequence[Mapping[str, Any]]) -> list[str]:
+    from panvision.core.tasks import headline_metrics
+    from panvision.experiments.tables import number, table
+
+    rows = [("", "images", "metric", "value  95 % interval")]
+    for task, key, name in headline_metrics():
+        own = evaluated.metrics[task]
+        if own["images"] is not None:
+            ends = own["ci95"].get(key)
+            between = "" if ends is None else f"  {ends['low']:.3f} to {ends['high']:.3f}"
+            rows.append((task, str(own["images"]), name, number(own[key]) + between))
+    lines = table((16, 8, 20), rows)
+    for gate in gates:
+        sign, limit = ("at least", gate["min"]) if "min" in gate else ("at most", gate["max"])
+        verdict = "passed" if gate["passed"] else "NOT passed"
+        lines.append(f"{gate['metric']} {number(gate['value'])}, {sign} {limit:g}: {verdict}")
+    return lines

@@ -1,0 +1,75 @@
+"""`panvision export`: a checkpoint as ONNX and INT8, held to the checkpoint and scored, with a model card."""
+
+import contextlib
+import json
+from pathlib import Path
+
+from panvision.cli.framework import Args, command
+from panvision.cli.lock import only_writer
+from panvision.cli.options import FILE, FOLDER, argument, json_flag, option, settings
+from panvision.cli.packing import open_model, pack
+from panvision.cli.status import narrated_on_stderr
+
+
+@command(
+    about="Exports a checkpoint as the pipeline's stage does: an ONNX file that answers as the checkpoint does, an "
+    "INT8 file with what it loses, the configuration and a model card. The datasets calibrate INT8 with training "
+    "images and score all files on test images; they are split as for the training if its configuration is beside the "
+    "checkpoint.",
+    examples={
+        "the checkpoint of a training": "panvision export checkpoints/best_model.pth --calibrate data/demo",
+        "without INT8, for programs": "panvision export checkpoints/best_model.pth --calibrate data/demo "
+        "--set export.int8=false --json",
+    },
+    sections={
+        "arguments": [
+            argument("model", "The checkpoint: .pth or .pt.", type=FILE, metavar="CHECKPOINT"),
+            option(
+                "--calibrate",
+                "Folder with segmentation/, detection/ and classification/.",
+                type=FOLDER,
+                required=True,
+                metavar="DATA_ROOT",
+            ),
+        ],
+        "settings": settings("the newest JSON configuration beside the checkpoint, if any"),
+        "output": [
+            option("--out", "Receives model files, card, metrics/ and build/.", default="exported", type=FOLDER),
+            json_flag("checkpoint, onnx, int8, config, card and metrics, the files; progress goes to standard error"),
+        ],
+    },
+)
+def run(args: Args) -> int:
+    """Export and print the files."""
+    from panvision.evaluation.evaluate import evaluate
+    from panvision.export.scores import HeldOut
+    from panvision.export.ship import Shipped, ship
+
+    folder = Path(args.out)
+    metrics = folder / "metrics"
+    known = Args(**vars(args), data_root=args.calibrate, data_root_option=None)
+    with only_writer(folder, "--out"), narrated_on_stderr() if args.json else contextlib.nullcontext():
+        reference, config, pins = open_model(known, "cpu")
+        packed = pack(config, pins, folder / "build")
+        order = config.classification.order or reference.info.state_order
+        found = evaluate(
+            reference,
+            prepared=packed.prepared,
+            splits=packed.splits,
+            data=config.data,
+            settings=config.evaluation,
+            order=order or None,
+        )
+        found.write(metrics, folder / "reports/plots", folder / "reports/results")
+        (packed.metrics / "data.json").replace(metrics / "data.json")
+        held_out = HeldOut(packed.prepared, packed.splits, config.data, config.evaluation)
+        ship(args.model, reference, config.export, held_out, models=folder, metrics=metrics, order=order)
+    shipped = {name: str(path) for name, path in Shipped.below(folder, metrics)._asdict().items()}
+    if args.json:
+        print(json.dumps(shipped))
+    else:
+        scores = json.loads(Path(shipped["metrics"]).read_text(encoding="utf-8"))
+        print("\n".join(f"{name:12}{path}" for name, path in shipped.items()))
+        if scores["int8"] is not None and not scores["int8"]["accepted"]:
+            print(f"int8 loses more than export.max_drop allows: {scores['int8']['drop']}")
+    return 0

@@ -1,0 +1,84 @@
+"""What commands do with three raw datasets before they train, evaluate or export: pack, check and split them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from panvision.cli.configuration import load_configuration, pins_of, read_configuration
+from panvision.cli.framework import Args
+
+if TYPE_CHECKING:
+    from panvision.config import Config
+    from panvision.inference.predictor import Predictor
+    from panvision.validate.splits.units import Pins
+
+
+class Packed(NamedTuple):
+    """Packed datasets below one folder.
+
+    Attributes:
+        prepared: one subfolder per dataset.
+        splits, problems: tables as those of the stage `validate`.
+        metrics: folder with data.json.
+    """
+
+    prepared: Path
+    splits: Path
+    problems: Path
+    metrics: Path
+
+    @classmethod
+    def below(cls, build: Path) -> "Packed":
+        """Return the paths below a folder."""
+        return cls(build / "prepared", build / "splits.csv", build / "problems.csv", build)
+
+
+def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split", "all"] = "split") -> Packed:
+    """Pack the datasets of `config.data`, check them and split them, as the pipeline's stages do; print the table.
+
+    Args:
+        config: its `data` and `split` sections are used.
+        pins: the split of some images.
+        build: folder to write below.
+        images: `split` them, or `all` of them are the test split.
+
+    Raises:
+        IngestError: the data have errors; problems of the split are none if `all` images are tested.
+    """
+    from panvision.core.tasks import DATASETS
+    from panvision.dataset.problems import IngestError
+    from panvision.prepare.pack import prepare
+    from panvision.validate.verdict import judge, write_verdict
+
+    packed = Packed.below(build)
+    for task in DATASETS:
+        prepare(task, config.data, packed.prepared / task)
+    verdict = judge(packed.prepared, config.split, pins)
+    if images == "all":
+        verdict = verdict.all_tested()
+    if verdict.errors:
+        raise IngestError(verdict.refusal())
+    write_verdict(verdict, packed.splits, packed.problems, packed.metrics / "data.json")
+    print(verdict.table(), flush=True)
+    return packed
+
+
+def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins]":
+    """Load a model for a dataset: with the predictor, its configuration and the pins of the split.
+
+    The configuration is that of the options, else the newest one beside the model file. Its thresholds are the
+    model's, and its images have the model's size.
+
+    Raises:
+        PredictorError: the model cannot be used.
+        ParamsError: the configuration cannot be used.
+        IngestError: the pins cannot be used.
+    """
+    from panvision.config import Config
+    from panvision.inference import load_model
+
+    beside = args.config or Config.find_in_directory(Path(args.model).parent)
+    known = Args(**{**vars(args), "config": beside})
+    config, pins = read_configuration(known), pins_of(known, read_configuration(known))
+    predictor, _ = load_model(args.model, load_configuration(beside) if beside else None, device)
+    data = config.data.model_copy(update={"image_size": predictor.image_size})
+    return predictor, config.model_copy(update={"data": data}), pins

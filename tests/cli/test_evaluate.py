@@ -1,0 +1,71 @@
+import json
+
+import pytest
+
+from panvision.cli.evaluate import Gate
+from panvision.cli.exits import Exit
+from panvision.cli.main import main
+from panvision.core.tasks import TASKS
+from tests.cli.shown import json_keys
+
+
+def evaluate(capsys, *arguments):
+    """Return the exit code, standard output and standard error."""
+    code = main(["evaluate", *map(str, arguments)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_metrics_are_those_of_the_split_that_was_trained(raw, trained, tmp_path, capsys):
+    model = trained / "best_model.pth"
+    code, out, err = evaluate(capsys, model, raw, "--json", "--results", tmp_path / "kept")
+    found = json.loads(out)
+    assert code == 0 and found["passed"] and set(found) <= json_keys("evaluate")
+    splits = (tmp_path / "kept/build/splits.csv").read_text()
+    assert splits == (trained / "build/splits.csv").read_text() and "groups that span sets" in err
+    for task in TASKS:
+        assert found["metrics"][task]["images"] == sum(
+            line.startswith(f"{task},") and line.endswith(",test") for line in splits.splitlines()
+        )
+        assert json.loads((tmp_path / f"kept/build/{task}.json").read_text()) == found["metrics"][task]
+
+
+def test_all_images_are_tested_on_request_and_shown_on_a_page(raw, trained, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    code, out, _ = evaluate(capsys, trained / "best_model.pth", raw, "--images", "all", "--html", page)
+    assert code == 0 and "segmentation    10      mIoU" in out
+    text = page.read_text()
+    assert 'id="detection"' in text and 'id="training"' not in text and "panvision evaluate" in text
+
+
+def test_a_gate_that_is_not_passed_is_the_exit_code(raw, trained, capsys):
+    model = trained / "best_model.pth"
+    code, out, _ = evaluate(capsys, model, raw, "--min", "miou=0", "--max", "ap50.pan=-1", "--json")
+    gates = json.loads(out)["gates"]
+    assert code == Exit.GATE and [gate["passed"] for gate in gates] == [True, False]
+    assert gates[1]["metric"] == "detection.ap50.pan" and gates[1]["max"] == -1
+
+
+def test_gates_on_unknown_metrics_are_wrong_usage(raw, trained, capsys):
+    code, _, err = evaluate(capsys, trained / "best_model.pth", raw, "--min", "mioo=0.5")
+    assert code == Exit.USAGE and "mioo: no metric has this key" in err and "miou" in err
+    for text in ("miou", "miou=high", "=1", "miou=nan"):
+        code, _, err = evaluate(capsys, trained / "best_model.pth", raw, "--max", text)
+        assert code == Exit.USAGE and f"--max: expected KEY=NUMBER, as miou=0.9, found '{text}'" in err
+
+
+@pytest.mark.parametrize(("value", "least", "passed"), [(0.9, True, True), (0.9, False, True), (None, True, False)])
+def test_limits_themselves_pass_and_undefined_metrics_do_not(value, least, passed):
+    assert Gate("miou", 0.9, least).check({"segmentation.miou": value})["passed"] is passed
+
+
+def test_a_key_of_two_tasks_needs_the_task():
+    values = {"segmentation.precision": 0.5, "classification.precision": 0.7}
+    with pytest.raises(Exception, match="several metrics have this key; choose one of segmentation"):
+        Gate("precision", 0.6, True).check(values)
+    assert Gate("classification.precision", 0.6, True).check(values)["passed"]
+
+
+def test_a_missing_model_is_one_line(raw, tmp_path, capsys):
+    code, out, err = evaluate(capsys, tmp_path / "model.onnx", raw)
+    assert code == Exit.ERROR and out == "" and err.count("\n") == 1 and "model.onnx" in err

@@ -1,0 +1,30 @@
+import json
+
+from panvision.cli.main import main
+from panvision.inference.predictor import Predictor
+from tests.cli.shown import json_keys
+
+
+def test_export_ships_what_train_made_and_evaluate_scores_it_alike(raw, trained, tmp_path, capsys):
+    folder = tmp_path / "exported"
+    settings = ["--set", "export.calibration_images=8", "--set", "evaluation.resamples=10"]
+    model = str(trained / "best_model.pth")
+    assert main(["export", model, "--calibrate", str(raw), "--out", str(folder), "--json", *settings]) == 0
+    files = json.loads(capsys.readouterr().out)
+    assert set(files) <= json_keys("export") and all((folder / name).exists() for name in files.values())
+    export = json.loads((folder / "metrics/export.json").read_text())
+    assert export["parity"]["passed"] and "Model card" in (folder / "MODEL_CARD.md").read_text()
+    info = Predictor.load(files["onnx"]).info
+    assert info.data_sha256 and info == Predictor.load(files["checkpoint"], "cpu").info
+
+    config = str(next(trained.glob("config_*.json")))
+    assert main(["evaluate", files["onnx"], str(raw), "--config", config, "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    for task, key in (("segmentation", "miou"), ("detection", "map50_95"), ("classification", "accuracy")):
+        assert metrics[task][key] == export["scores"]["onnx"][key]
+
+
+def test_datasets_that_the_model_was_not_made_for_are_one_line(raw, trained, tmp_path, capsys):
+    model = trained / "best_model.pth"
+    assert main(["export", str(model), "--calibrate", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert str(tmp_path) in capsys.readouterr().err and not (tmp_path / "out/panvision.onnx").exists()
