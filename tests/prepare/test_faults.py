@@ -222,6 +222,7 @@ ELSEWHERE = {
     "split_leak",
     "split_empty",
     "split_uneven",
+    "split_small",
     "split_topped_up",
     "class_absent",
     "group_moved",

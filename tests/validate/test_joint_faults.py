@@ -113,6 +113,10 @@ CORPUS = {
     "split_leak": (lambda root: own_splits(root, leak=True), {"classification": False}),
     "split_empty": (one_photo, {}),
     "split_uneven": (one_burst, {"method": "stable", "seed": 2}),
+    "split_small": (
+        lambda root: boxes(root, (20, 20, 60, 40), [[20, 20, 60, 40]]),
+        {"detection": False, "method": "stable", "val": 0.1, "test": 0.1, "seed": 2},
+    ),
     "split_topped_up": (lambda root: None, {"method": "stable"}),
     "class_absent": (lambda root: save(root / "classification" / "images" / "golden" / "x.png", 999), {}),
     "group_moved": (moved_group, {}),

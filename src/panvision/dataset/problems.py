@@ -109,6 +109,11 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "pin the large group to train (split.pins), try another split.seed or split.method: balanced, or lower "
         "split.burst_seconds if separate photos were joined as one burst",
     ),
+    "split_small": (
+        "warning",
+        "try another split.seed or split.method: balanced, or pin images there (split.pins): a metric of few images "
+        "says little",
+    ),
     "split_topped_up": ("fixed", "nothing; pin the split (split.pins) to keep it when images are added"),
     "class_absent": ("warning", "add images of the class from other photo sessions"),
     "group_moved": (
