@@ -231,6 +231,7 @@ ELSEWHERE = {
     "box_unusual_size",
     "box_unusual_place",
     "boxes_duplicated",
+    "boxes_off_grid",
     "neighbours_disagree",
 }
 

@@ -128,6 +128,10 @@ CORPUS = {
         lambda root: boxes(root, (20, 20, 60, 40), [[20, 20, 60, 40], [21, 20, 60, 41]]),
         {"detection": False},
     ),
+    "boxes_off_grid": (
+        lambda root: boxes(root, (20, 20, 60, 40), [[20, 20, 4, 3]]),
+        {"detection": False},
+    ),
     "neighbours_disagree": (states, {"classification": False}),
 }
 

@@ -126,6 +126,10 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "box_unusual_size": ("warning", "check the box: the other boxes of its class have another size"),
     "box_unusual_place": ("warning", "check the box: the other boxes of its class are elsewhere"),
     "boxes_duplicated": ("warning", "remove one of the boxes if they mark one object"),
+    "boxes_off_grid": (
+        "fixed",
+        "nothing, if they are few: each is learned at the nearest location only; else raise data.image_size",
+    ),
     "neighbours_disagree": ("warning", "check the label: the most similar images have another class"),
 }
 
