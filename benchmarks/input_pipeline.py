@@ -67,8 +67,8 @@ def pack(folder: Path, photos: dict[str, list[Path]], side: int) -> dict[str, Pa
         np.save(folder / f"{task}.npy", np.stack([np.asarray(resize_image(Image.open(path), side)) for path in paths]))
         count = len(paths)
         masks = np.zeros((count, side, side), np.uint8)
-        masks[:, side // 4 : side // 2] = 1
-        np.save(folder / "masks.npy", masks)
+        masks[:, side // 4 : side // 2] = 255
+        np.save(folder / "coverage.npy", masks)
         sets[task] = PackedSet(
             task=task,
             folder=folder,
@@ -77,7 +77,7 @@ def pack(folder: Path, photos: dict[str, list[Path]], side: int) -> dict[str, Pa
             classes=["a", "b", "c"],
             images=np.load(folder / f"{task}.npy", mmap_mode="r"),
             looks=np.zeros((count, 64, 64), np.uint8),
-            masks=np.load(folder / "masks.npy", mmap_mode="r") if task == "segmentation" else None,
+            masks=np.load(folder / "coverage.npy", mmap_mode="r") if task == "segmentation" else None,
             boxes=[box] * count if task == "detection" else None,
             labels=[np.arange(3)] * count if task == "detection" else None,
             states=np.arange(count) % 3 if task == "classification" else None,

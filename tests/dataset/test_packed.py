@@ -64,6 +64,15 @@ def test_only_its_own_fields(tmp_path):
         seg.packed_boxes(0)
 
 
+def test_masks_of_an_earlier_version_are_not_taken_for_coverage(tmp_path):
+    segmentation_set(tmp_path, count=3)
+    pack(tmp_path, "segmentation")
+    folder = tmp_path / "prepared" / "segmentation"
+    (folder / "coverage.npy").rename(folder / "masks.npy")
+    with pytest.raises(PackedError, match=r"coverage.npy: missing; run `python stages/prepare.py segmentation`"):
+        open_packed(folder, "segmentation")
+
+
 def splits_file(tmp_path, *rows):
     path = tmp_path / "splits.csv"
     path.write_text("task,file,group,split\n" + "".join(f"{row}\n" for row in rows))

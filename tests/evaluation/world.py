@@ -59,8 +59,8 @@ class World:
         np.save(folder / "images.npy", np.array(packed, np.uint8).reshape(-1, SIZE, SIZE, 3))
         np.save(folder / "looks.npy", np.zeros((len(samples), 64, 64), np.uint8))
         if task == "segmentation":
-            masks = [resize_rgb(np.repeat(label[:, :, None], 3, axis=2), SIZE)[:, :, 0] > 127 for _, label in samples]
-            np.save(folder / "masks.npy", np.array(masks, np.uint8).reshape(-1, SIZE, SIZE))
+            masks = [resize_rgb(np.repeat(label[:, :, None], 3, axis=2), SIZE)[:, :, 0] for _, label in samples]
+            np.save(folder / "coverage.npy", np.array(masks, np.uint8).reshape(-1, SIZE, SIZE))
         write_rows(self.splits, ("task", "file", "group", "split"), self.split_rows)
 
     def evaluate(self, backend=None, *, order=None, choices=None, **settings):

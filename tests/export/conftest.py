@@ -60,7 +60,7 @@ class Packed:
             images = np.broadcast_to(values[:, None, None, None], (len(splits), size, size, 3))
         np.save(folder / "images.npy", images)
         np.save(folder / "looks.npy", np.zeros((len(splits), 64, 64), np.uint8))
-        np.save(folder / "masks.npy", np.zeros((len(splits), size, size), np.uint8))
+        np.save(folder / "coverage.npy", np.zeros((len(splits), size, size), np.uint8))
         rows = [(task, file, file, split) for file, split in zip(files, splits, strict=True)]
         self.split_rows = [row for row in self.split_rows if row[0] != task] + rows
         write_rows(self.splits, ("task", "file", "group", "split"), self.split_rows)

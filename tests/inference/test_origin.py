@@ -20,7 +20,7 @@ def folder(tmp_path):
         write_rows(tmp_path / "prepared" / task / "index.csv", ("file", "sha256"), [("a.png", "00")])
         write_json(tmp_path / "prepared" / task / "classes.json", {"classes": ["a"]})
         np.save(tmp_path / "prepared" / task / "images.npy", np.zeros(3))
-    np.save(tmp_path / "prepared/segmentation/masks.npy", np.zeros(3))
+    np.save(tmp_path / "prepared/segmentation/coverage.npy", np.zeros(3))
     write_rows(tmp_path / "splits.csv", ("file", "split"), [("a.png", "test")])
     return tmp_path
 
@@ -56,7 +56,7 @@ def test_data_are_the_same_wherever_they_lie(folder) -> None:
     "change",
     [
         "prepared/segmentation/index.csv",
-        "prepared/segmentation/masks.npy",
+        "prepared/segmentation/coverage.npy",
         "prepared/classification/classes.json",
         "prepared/classification/boxes.csv",
         "splits.csv",

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageOps
 
-from panvision.photos.masks import MaskSizeError, binarise, load_mask, looks_inverted, read_mask
+from panvision.dataset.packed import HALF_PAN
+from panvision.decoding.segmentation import mask_from_logits
+from panvision.photos.masks import MaskSizeError, binarise, load_mask, looks_inverted, pack_mask, read_mask
 from panvision.photos.orientation import turn_mask
 from panvision.photos.pixels import ImageEmptyError, ImageTruncatedError
 from tests.prepare.raw_sets import REAL, save
@@ -269,3 +271,39 @@ def test_load_mask_empty_or_truncated(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ImageEmptyError):
         load_mask(tmp_path, "m.png")
+
+
+# Widths and packed sides: even, odd and fractional ratios, the same size, and smaller images than the square.
+SIZES = [(256, 128), (512, 256), (1024, 256), (2048, 256), (640, 256), (768, 256), (300, 128), (999, 128), (321, 256),
+         (128, 128), (64, 128), (100, 128), (90, 256)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "side"), SIZES)
+def test_pack_mask_shifts_no_edge(width, side):
+    """The nearest neighbour shifts edges by half an own pixel at even ratios."""
+    for edge in range(width // 3, width // 3 + 16):
+        pan = np.zeros((3, width), np.uint8)
+        pan[:, edge:] = 1
+        for shares in (pack_mask(pan, side)[0] / 255, pack_mask(pan.T, side)[:, 0] / 255):
+            assert width - shares.sum() * width / side == pytest.approx(edge, abs=0.02)
+
+
+@pytest.mark.parametrize(("width", "side"), SIZES)
+def test_pack_mask_edges_are_decoded_where_they_were(width, side):
+    """Exactly, up to five pixels in a cell; then a perfect answer comes back within a tenth of a cell."""
+    for edge in range(width // 3, width // 3 + 12):
+        pan = np.zeros((8, width), np.uint8)
+        pan[:, edge:] = 1
+        found = mask_from_logits(pack_mask(pan, side).astype(np.float32) - 127.4, width, 8)
+        assert np.count_nonzero(found[0] != 255 * pan[0]) <= round(0.09 * width / side)
+        assert (found == found[0]).all()
+
+
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.integers(0, 1)),
+       st.integers(1, 24))  # fmt: skip
+def test_pack_mask_is_the_mean_of_each_cell(pan, side):
+    height, width = pan.shape
+    fine = np.kron(pan, np.ones((side, side)))  # each pixel as side × side parts
+    means = fine.reshape(side, height, side, width).mean(axis=(1, 3))
+    assert np.abs(pack_mask(pan, side) - 255 * means).max() <= 0.5 + 1e-9
+    assert ((pack_mask(pan, side) >= HALF_PAN) == (means >= 0.5 - 1e-9)).all()

@@ -222,6 +222,7 @@ ELSEWHERE = {
     "split_leak",
     "split_empty",
     "split_uneven",
+    "split_small",
     "split_topped_up",
     "class_absent",
     "group_moved",
@@ -230,6 +231,7 @@ ELSEWHERE = {
     "box_unusual_size",
     "box_unusual_place",
     "boxes_duplicated",
+    "boxes_off_grid",
     "neighbours_disagree",
 }
 

@@ -33,7 +33,7 @@ def test_a_classified_image(tmp_path):
     save(tmp_path / "a.png", 3)
     loaded = load(tmp_path, label="raw")
     assert loaded.problems == [] and loaded.image.shape == (SIDE, SIDE, 3)
-    assert (loaded.mask, loaded.full_mask, loaded.boxes, loaded.drawn) == (None, None, None, False)
+    assert (loaded.coverage, loaded.full_mask, loaded.boxes, loaded.drawn) == (None, None, None, False)
     found = row(loaded, "classification")
     assert (found["file"], found["width"], found["height"], found["label"]) == ("a.png", 40, 30, "raw")
     assert len(loaded.index) == len(INDEX_COLUMNS) + 1
@@ -43,7 +43,8 @@ def test_an_image_with_a_mask_file(tmp_path):
     save(tmp_path / "a.png", 3)
     save_mask(tmp_path / "m.png")
     loaded = load(tmp_path, mask="m.png")
-    assert loaded.problems == [] and loaded.mask.shape == (SIDE, SIDE) and set(np.unique(loaded.mask)) == {0, 1}
+    assert loaded.problems == [] and loaded.coverage.shape == (SIDE, SIDE)
+    assert loaded.coverage.mean() / 255 == pytest.approx(1 / 3, abs=1e-3)
     assert not loaded.drawn and loaded.full_mask is None
     found = row(loaded, "segmentation")
     assert (found["mask"], found["pan_fraction"]) == ("m.png", round(400 / 1200, 6))
@@ -56,7 +57,7 @@ def test_an_image_with_outlines(tmp_path):
     expected = load(tmp_path, mask="m.png")
     assert loaded.problems == [] and loaded.drawn
     assert loaded.full_mask.shape == (30, 40) and loaded.full_mask.sum() == 400
-    assert (loaded.mask == expected.mask).all()
+    assert (loaded.coverage == expected.coverage).all()
     assert (row(loaded, "segmentation")["mask"], row(loaded, "segmentation")["pan_fraction"]) == ("", 0.333333)
 
 

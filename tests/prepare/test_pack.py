@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panvision.dataset.packed import open_packed
+from panvision.dataset.packed import HALF_PAN, open_packed
 from panvision.dataset.problems import IngestError
 from panvision.photos.pixels import read_image, resize_rgb
 from panvision.photos.settings import DataSettings
@@ -42,9 +42,11 @@ def test_segmentation_arrays(tmp_path):
     expected = resize_rgb(read_image(tmp_path / "segmentation" / packed.files[3]), SIDE)
     assert (packed.images[3] == expected).all()
     # The pan covers columns 10 to 30 of 40 and rows 5 to 25 of 30.
-    rows, columns = np.nonzero(packed.masks[0])
+    rows, columns = np.nonzero(packed.masks[0] >= HALF_PAN)
     assert (columns.min(), columns.max() + 1) == (16, 48)
-    assert abs(rows.min() - 5 * SIDE / 30) < 1 and abs(rows.max() + 1 - 25 * SIDE / 30) <= 1
+    assert abs(rows.min() - 5 * SIDE / 30) <= 0.5 and abs(rows.max() + 1 - 25 * SIDE / 30) <= 0.5
+    # Pixel 10 of 64 is crossed by the edge at 10.67.
+    assert packed.masks[0, 10, 32] == 85 and set(np.unique(packed.masks[0])) == {0, 85, 255}
     assert isinstance(packed.images, np.memmap)
 
 
@@ -175,7 +177,7 @@ def test_exif_rotation_turns_unrotated_mask_and_boxes(tmp_path):
     seg = open_packed(tmp_path / "prepared" / "segmentation", "segmentation")
     assert seg.sizes.tolist() == [[30, 40]]
     bright = seg.images[0, :, :, 0] > 127
-    assert np.mean(bright == seg.masks[0]) > 0.98
+    assert np.mean(bright == (seg.masks[0] >= HALF_PAN)) > 0.98
     det = open_packed(tmp_path / "prepared" / "detection", "detection")
     assert det.boxes[0].tolist() == [[10, 0, 20, 8]]
 

@@ -61,7 +61,7 @@ def two_box_sets():
         image[red[1] : red[3], red[0] : red[2]] = (200, 0, 0)
         image[green[1] : green[3], green[0] : green[2]] = (0, 200, 0)
     images = np.stack(shown)
-    masks = (images == (200, 0, 0)).all(axis=3).astype(np.uint8)
+    masks = (images == (200, 0, 0)).all(axis=3) * np.uint8(255)
     sets.packed["segmentation"] = replace(sets.packed["segmentation"], images=images, masks=masks)
     sets.packed["detection"] = replace(
         sets.packed["detection"], images=images, boxes=boxes, labels=[np.array([0, 1])] * 4

@@ -1,5 +1,7 @@
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +41,17 @@ def test_metrics_are_those_of_the_validation_split():
         last.bias.copy_(torch.tensor([1.0, 0.0]))
     states = sets.packed["classification"].states[sets.rows["classification"]["val"]]
     assert look(model, sets).metrics["accuracy"] == pytest.approx((states == 0).mean())
+
+
+def test_miou_counts_pixels_of_which_half_is_pan():
+    sets = small_sets()
+    packed = sets.packed["segmentation"]
+    right = np.broadcast_to(np.arange(64) >= 32, packed.masks.shape)
+    sets.packed["segmentation"] = replace(packed, masks=np.where(right, np.uint8(128), np.uint8(127)))
+    model = small_model(sets)
+    logits = torch.where(torch.tensor(right[:2, None]), 1.0, -1.0)
+    model.segmentation.register_forward_hook(lambda *_: logits)
+    assert look(model, sets).metrics["miou"] == 1.0
 
 
 def test_every_loss_has_its_name():

@@ -113,6 +113,10 @@ CORPUS = {
     "split_leak": (lambda root: own_splits(root, leak=True), {"classification": False}),
     "split_empty": (one_photo, {}),
     "split_uneven": (one_burst, {"method": "stable", "seed": 2}),
+    "split_small": (
+        lambda root: boxes(root, (20, 20, 60, 40), [[20, 20, 60, 40]]),
+        {"detection": False, "method": "stable", "val": 0.1, "test": 0.1, "seed": 2},
+    ),
     "split_topped_up": (lambda root: None, {"method": "stable"}),
     "class_absent": (lambda root: save(root / "classification" / "images" / "golden" / "x.png", 999), {}),
     "group_moved": (moved_group, {}),
@@ -122,6 +126,10 @@ CORPUS = {
     "box_unusual_place": (lambda root: boxes(root, (20, 20, 30, 20), [[120, 95, 30, 20]]), {"detection": False}),
     "boxes_duplicated": (
         lambda root: boxes(root, (20, 20, 60, 40), [[20, 20, 60, 40], [21, 20, 60, 41]]),
+        {"detection": False},
+    ),
+    "boxes_off_grid": (
+        lambda root: boxes(root, (20, 20, 60, 40), [[20, 20, 4, 3]]),
         {"detection": False},
     ),
     "neighbours_disagree": (states, {"classification": False}),

@@ -20,6 +20,11 @@ Split = Literal["train", "val", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+# Kind of array → its file. Earlier versions had masks of 0 and 1 in masks.npy, which must not be taken for coverage.
+ARRAYS = {"image": "images.npy", "look": "looks.npy", "coverage": "coverage.npy"}
+# Packed masks have at least this value where half of a pixel or more is pan.
+HALF_PAN = 128
+
 BOX_COLUMNS = ("row", "x1", "y1", "x2", "y2", "label")
 SPLIT_COLUMNS = ("task", "file", "group", "split")
 # Columns of index.csv that every dataset needs here, and those with the labels of one.
@@ -46,7 +51,8 @@ class PackedSet:
         sizes: (N, 2) int32, width and height of the original images after EXIF orientation.
         classes: class names in the order of their indexes.
         images: (N, S, S, 3) uint8 RGB, memory-mapped.
-        masks: (N, S, S) uint8 0 or 1, memory-mapped; segmentation only.
+        masks: (N, S, S) uint8, memory-mapped: the part of each pixel that is pan, 255 for all of it, `HALF_PAN` or more
+            where it is at least half; segmentation only.
         looks: (N, 64, 64) uint8 grey thumbnails, memory-mapped; copies are recognised by them.
         mask_files: path of each mask below `<data.root>/segmentation`, "" if the mask was drawn from annotated
             outlines; segmentation only.
@@ -109,8 +115,8 @@ def open_packed(folder: str | Path, task: Dataset, index: "pd.DataFrame | None" 
             files=index["file"].tolist(),
             sizes=index[["width", "height"]].to_numpy().astype(np.int64).astype(np.int32),
             classes=classes,
-            images=np.load(folder / "images.npy", mmap_mode="r"),
-            looks=np.load(folder / "looks.npy", mmap_mode="r"),
+            images=np.load(folder / ARRAYS["image"], mmap_mode="r"),
+            looks=np.load(folder / ARRAYS["look"], mmap_mode="r"),
         )
         packed = _with_labels(packed, index)
     except FileNotFoundError as error:
@@ -224,7 +230,7 @@ def read_splits(path: str | Path, task: Dataset, files: list[str]) -> dict[str, 
 def _with_labels(packed: PackedSet, index: "pd.DataFrame") -> PackedSet:
     """Add the fields that only the dataset's own labels fill."""
     if packed.task == "segmentation":
-        masks = np.load(packed.folder / "masks.npy", mmap_mode="r")
+        masks = np.load(packed.folder / ARRAYS["coverage"], mmap_mode="r")
         return replace(packed, masks=masks, mask_files=index["mask"].tolist(), drawn_files=index["drawn"].tolist())
     if packed.task == "classification":
         numbers = {name: number for number, name in enumerate(packed.classes)}

@@ -109,6 +109,11 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "pin the large group to train (split.pins), try another split.seed or split.method: balanced, or lower "
         "split.burst_seconds if separate photos were joined as one burst",
     ),
+    "split_small": (
+        "warning",
+        "try another split.seed or split.method: balanced, or pin images there (split.pins): a metric of few images "
+        "says little",
+    ),
     "split_topped_up": ("fixed", "nothing; pin the split (split.pins) to keep it when images are added"),
     "class_absent": ("warning", "add images of the class from other photo sessions"),
     "group_moved": (
@@ -121,6 +126,10 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "box_unusual_size": ("warning", "check the box: the other boxes of its class have another size"),
     "box_unusual_place": ("warning", "check the box: the other boxes of its class are elsewhere"),
     "boxes_duplicated": ("warning", "remove one of the boxes if they mark one object"),
+    "boxes_off_grid": (
+        "fixed",
+        "nothing, if they are few: each is learned at the nearest location only; else raise data.image_size",
+    ),
     "neighbours_disagree": ("warning", "check the label: the most similar images have another class"),
 }
 

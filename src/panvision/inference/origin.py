@@ -13,7 +13,7 @@ from typing import Any
 # Keys of a checkpoint's metadata that come from the params; the class names come from the data.
 _SHAPED_BY = ("config", "model", "tasks", "image_size")
 # Files of each packed dataset: index.csv has the hashes of every image's bytes and pixels, the others are its labels.
-_LABELS = ("index.csv", "classes.json", "boxes.csv", "masks.npy")
+_LABELS = ("index.csv", "classes.json", "boxes.csv", "coverage.npy")
 
 
 def params_hash(metadata: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from panvision.core.levels import STRIDES
 from panvision.core.params import Settings
 from panvision.model.backbones import BACKBONES
 
@@ -38,7 +39,7 @@ class ModelSettings(Settings):
     seg_channels: Annotated[int, Field(ge=8, le=1024)] = 128
     cls_hidden: Annotated[int, Field(ge=8, le=4096)] = 512
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    strides: Annotated[tuple[int, ...], Field(min_length=1)] = (8, 16, 32)
+    strides: Annotated[tuple[int, ...], Field(min_length=1)] = STRIDES
 
     @field_validator("strides")
     @classmethod

@@ -123,6 +123,34 @@ def looks_inverted(pan: MaskArray) -> bool:
     return _left_out(middle) >= share and _INVERTED_HOLE <= share <= 1 - _INVERTED_HOLE
 
 
+def pack_mask(pan: MaskArray, side: int) -> MaskArray:
+    """Return the share of each cell of a square that is pan, as the square is stretched over the image.
+
+    Area coverage shifts no edge and keeps its place between pixels; the nearest neighbour moves it by up to half a
+    pixel. All sums are whole numbers that floats hold exactly, so the result is the same on every machine.
+
+    Args:
+        pan: (H, W) uint8 0 or 1, at most 2^24 pixels wide.
+        side: S, cells per side; may be larger than the image's.
+
+    Returns:
+        (S, S) uint8, 0 to 255 for all of the cell; 128 or more where at least half of the cell is pan.
+    """
+    height, width = pan.shape
+    rows = pan.astype(np.float32) @ _overlaps(width, side).T.astype(np.float32)  # (H, S), at most `width`
+    shares = _overlaps(height, side).astype(np.float64) @ rows / (height * width)  # (S, S)
+    return np.floor(255 * shares + 0.5).astype(np.uint8)
+
+
+def _overlaps(length: int, cells: int) -> npt.NDArray[np.int64]:
+    """Return the overlap of each of `cells` equal cells with each of `length` pixels, (cells, length).
+
+    The unit is a pixel divided by `cells`, so that a cell is `length` long.
+    """
+    pixels, starts = np.arange(length) * cells, np.arange(cells)[:, None] * length
+    return np.maximum(np.minimum(starts + length, pixels + cells) - np.maximum(starts, pixels), 0)
+
+
 def _left_out(pan: npt.NDArray[np.uint8]) -> float:
     """Return the fraction of some pixels that are not marked."""
     return (pan.size - np.count_nonzero(pan)) / pan.size

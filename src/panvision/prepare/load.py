@@ -13,13 +13,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import PLAIN, make_look
 from panvision.dataset.paths import is_link, leaves_root, photo_name
 from panvision.dataset.problems import Problem, problem
-from panvision.photos.masks import Mask, MaskSizeError, looks_inverted, read_mask
+from panvision.photos.masks import Mask, MaskSizeError, looks_inverted, pack_mask, read_mask
 from panvision.photos.orientation import MaskArray
 from panvision.photos.pixels import (
     ImageEmptyError,
@@ -78,7 +77,7 @@ class Loaded:
         image: (S, S, 3) uint8 RGB.
         look: (64, 64) uint8 grey thumbnail, by which copies are recognised.
         index: the values of INDEX_COLUMNS and LABEL_COLUMNS, without `drawn`: that file is not written yet.
-        mask: (S, S) uint8 0 or 1; segmentation only.
+        coverage: (S, S) uint8, 255 where all of a pixel is pan; segmentation only.
         drawn: the mask was drawn from outlines; it has no file.
         full_mask: (H, W) uint8 0 or 1, the drawn mask at the image's own size.
         boxes: detection only.
@@ -88,7 +87,7 @@ class Loaded:
     image: RgbArray | None = None
     look: npt.NDArray[np.uint8] | None = None
     index: tuple[object, ...] = ()
-    mask: MaskArray | None = None
+    coverage: MaskArray | None = None
     drawn: bool = False
     full_mask: MaskArray | None = None
     boxes: PlacedBoxes | None = None
@@ -127,7 +126,7 @@ def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
             image=image,
             look=look,
             index=(*_index_row(sample, picture, image, content), *labels),
-            mask=None if pan is None else _resize_mask(pan, settings.image_size),
+            coverage=None if pan is None else pack_mask(pan, settings.image_size),
             drawn=drawn,
             full_mask=pan if drawn else None,
             boxes=boxes,
@@ -270,11 +269,6 @@ def _mask_problems(pan: MaskArray, file: str) -> list[Problem]:
         share = f"marks {pan.mean():.0%} of the image, its border included, but not the middle"
         return [problem("mask_inverted", file, share)]
     return []
-
-
-def _resize_mask(pan: MaskArray, side: int) -> MaskArray:
-    """Resize (H, W) 0/1 to (side, side) 0/1, nearest neighbour."""
-    return np.asarray(Image.fromarray(pan).resize((side, side), Image.Resampling.NEAREST))
 
 
 def _index_row(sample: Sample, picture: Picture, image: RgbArray, content: bytes) -> tuple[object, ...]:

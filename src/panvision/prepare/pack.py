@@ -12,7 +12,7 @@ from PIL import Image
 from panvision.core.files import write_json
 from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import SIDE
-from panvision.dataset.packed import BOX_COLUMNS
+from panvision.dataset.packed import ARRAYS, BOX_COLUMNS
 from panvision.dataset.problems import IngestError, Problem, describe, write_problems
 from panvision.dataset.tables import GrowingTable
 from panvision.photos.settings import DataSettings
@@ -134,12 +134,12 @@ class _Arrays:
                 file.finish(rows)
 
     def _kinds(self) -> tuple[str, ...]:
-        return ("image", "look", "mask") if self.task == "segmentation" else ("image", "look")
+        return tuple(ARRAYS) if self.task == "segmentation" else ("image", "look")
 
     def _files(self) -> list[ArrayFile]:
         square = (self.side, self.side)
-        shapes = {"image": (*square, 3), "look": (SIDE, SIDE), "mask": square}
-        return [ArrayFile(self.folder / f"{kind}s.npy", shapes[kind]) for kind in self._kinds()]
+        shapes = {"image": (*square, 3), "look": (SIDE, SIDE), "coverage": square}
+        return [ArrayFile(self.folder / ARRAYS[kind], shapes[kind]) for kind in self._kinds()]
 
 
 def _without_pixels(loaded: Loaded) -> _Packed:

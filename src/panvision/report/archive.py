@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from panvision.core.tasks import DATASETS
-from panvision.dataset.packed import SPLIT_COLUMNS, PackedSet
+from panvision.dataset.packed import HALF_PAN, SPLIT_COLUMNS, PackedSet
 from panvision.dataset.paths import leaves_root
 from panvision.photos.drawing import draw_result
 from panvision.photos.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image
@@ -147,8 +147,8 @@ def _labels(packed: PackedSet, row: int, shown: RgbArray, chosen: Sequence[Box])
     """Return the labels of a packed image in the pixels of its thumbnail, for `draw_result`."""
     height, width = shown.shape[:2]
     if packed.masks is not None:
-        mask = Image.fromarray(np.asarray(packed.masks[row])).resize((width, height), Image.Resampling.NEAREST)
-        return {"segmentation": {"mask": np.asarray(mask)}}
+        shares = Image.fromarray(np.asarray(packed.masks[row])).resize((width, height), Image.Resampling.BILINEAR)
+        return {"segmentation": {"mask": (np.asarray(shares) >= HALF_PAN).view(np.uint8)}}
     if packed.boxes is None or packed.labels is None:
         return {}
     boxes = packed.boxes[row]

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from panvision.core.levels import CENTER_RADIUS
 from panvision.core.params import ParamsError, Settings
 
 Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
@@ -41,7 +42,7 @@ class LossSettings(Settings):
     box: Literal["smooth_l1", "giou"] = "smooth_l1"
     state: Literal["focal", "cross_entropy"] = "focal"
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    center_radius: Annotated[float, Field(gt=0.0, le=10.0)] = 1.5
+    center_radius: Annotated[float, Field(gt=0.0, le=10.0)] = CENTER_RADIUS
 
 
 class Phase1Settings(Settings):

@@ -6,12 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from panvision.core.levels import level_reach
 from panvision.decoding.points import level_points
 from panvision.training.data.batches import NO_OBJECT
-
-# The finest level takes objects that reach at most this share of the image's side from their point, each coarser
-# level twice as far. At the system's own 256 px these are FCOS's bounds, 64 px for P3 and 128 px for P4.
-FINEST_REACH = 0.25
 
 
 class Points(NamedTuple):
@@ -50,8 +47,7 @@ class Targets(NamedTuple):
 def make_points(image_size: int, strides: Sequence[int]) -> Points:
     """The points of all levels for one image size, with the distances each level answers for."""
     xy, point_strides = (torch.from_numpy(array) for array in level_points(image_size, strides))
-    bounds = [FINEST_REACH * image_size * 2**level for level in range(len(strides) - 1)]
-    ranges = torch.tensor(list(zip([0.0, *bounds], [*bounds, float("inf")], strict=True)))  # (L, 2)
+    ranges = torch.tensor(level_reach(image_size, len(strides)))  # (L, 2)
     level = torch.searchsorted(torch.tensor(strides, dtype=torch.float32), point_strides)  # (P,)
     return Points(xy, point_strides, ranges[level])
 

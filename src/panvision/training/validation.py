@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from panvision.core.tasks import TASKS, Task
+from panvision.dataset.packed import HALF_PAN
 from panvision.decoding.decoder import ModelShape, Thresholds
 from panvision.decoding.table import DECODERS
 from panvision.model.flat import flat_outputs
@@ -129,7 +130,7 @@ def _truth(batch: Batch, dataset: str, row: int) -> dict[str, Any]:
     """Return the labels of one image as the scorers take them."""
     labels = {name: values[row].numpy() for name, values in batch.labels[dataset].items()}
     if dataset == "segmentation":
-        return {"mask": labels["masks"][0]}
+        return {"mask": labels["masks"][0] >= HALF_PAN}
     if dataset == "classification":
         return {"class_idx": int(labels["classes"])}
     used = labels["labels"] != NO_OBJECT

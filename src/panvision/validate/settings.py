@@ -13,9 +13,11 @@ class SplitSettings(Settings):
     Attributes:
         val, test: fractions of the images held out for validation and for the test.
         seed: decides which group goes where.
-        method: `stable` assigns each group by its own hash, so that adding images moves none of the old ones;
-            `balanced` meets the shares of each dataset and class as closely as it can, and may move old images when
-            images are added, unless they are pinned.
+        method: `stable` assigns each group by its own hash, so that adding images moves none of the old ones, with two
+            exceptions: a group that filled a gap (`split_topped_up`) moves back when others fill it, and a group moves
+            if a new image joins it. It meets the shares on average only (`split_small`). `balanced` meets the shares of
+            each dataset and class as closely as it can, and may move old images when images are added, unless they are
+            pinned.
         pins: CSV file with the columns task, file and split (build/splits.csv is one); the images in it stay there.
         folds: 0, or k for k-fold: fold number `fold` is the test split, the next one validation, the rest training.
         fold: which fold is the test split, 0 to `folds` - 1.

@@ -12,6 +12,7 @@ from panvision.dataset.descriptors import LookStack
 from panvision.dataset.packed import SPLIT_COLUMNS, SPLITS, PackedError, PackedSet, open_packed, read_index
 from panvision.dataset.problems import Problem, describe, problem, read_problems, write_problems
 from panvision.dataset.tables import write_table
+from panvision.validate.checks.locations import boxes_off_grid
 from panvision.validate.checks.suspicions import describe_colours, suspicious_boxes, suspicious_states
 from panvision.validate.copies.groups import Entry, Groups, join_groups
 from panvision.validate.settings import SplitSettings
@@ -256,5 +257,6 @@ def _suspicions(packed: Sequence[PackedSet], entries: Sequence[Entry], groups: G
         names = [group for entry, group in zip(entries, groups.names, strict=True) if entry.task == own.task]
         if own.task == "detection":
             yield from suspicious_boxes(own)
+            yield from boxes_off_grid(own)
         elif own.task == "classification":
             yield from suspicious_states(own, describe_colours(own.images), names)

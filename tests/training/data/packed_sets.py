@@ -16,12 +16,12 @@ ALL = AugmentSettings(vertical_flip=0.5, scale=0.3, translate=0.2)
 
 
 def rectangle(seed, side=SIDE):
-    """(S, S, 3) image of one red rectangle on blue, its mask (S, S) 0/1 and its box (1, 4) float32."""
+    """(S, S, 3) image of one red rectangle on blue, its mask (S, S) 0/255 and its box (1, 4) float32."""
     chance = np.random.default_rng(seed)
     left, top = chance.integers(2, side // 2, 2)
     right, bottom = left + chance.integers(4, side // 3), top + chance.integers(4, side // 3)
     mask = np.zeros((side, side), np.uint8)
-    mask[top:bottom, left:right] = 1
+    mask[top:bottom, left:right] = 255
     return paint(mask), mask, np.array([[left, top, right, bottom]], np.float32)
 
 
@@ -32,8 +32,8 @@ def full_sample(seed):
 
 
 def paint(mask):
-    """Red where the mask is 1, blue elsewhere."""
-    return np.where(mask[..., None] == 1, np.uint8([200, 0, 0]), np.uint8([0, 0, 100]))
+    """Red where the mask is 255, blue elsewhere."""
+    return np.where(mask[..., None] == 255, np.uint8([200, 0, 0]), np.uint8([0, 0, 100]))
 
 
 def packed_sets(counts=(7, 5, 6), *, boxless=()):
@@ -69,7 +69,7 @@ def write_sets(folder, sets):
         np.save(out / "images.npy", packed.images)
         np.save(out / "looks.npy", packed.looks)
         if packed.masks is not None:
-            np.save(out / "masks.npy", packed.masks)
+            np.save(out / "coverage.npy", packed.masks)
         if packed.boxes is not None:
             lines = [(row, *box, 0) for row, boxes in enumerate(packed.boxes) for box in boxes.tolist()]
             write_rows(out / "boxes.csv", ("row", "x1", "y1", "x2", "y2", "label"), lines)

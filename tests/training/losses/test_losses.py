@@ -77,8 +77,8 @@ def test_focal_loss_is_torchvisions(alpha, gamma):
 
 
 def test_segmentation_loss_is_binary_cross_entropy():
-    logits, masks = torch.randn(2, 1, 8, 8), torch.randint(0, 2, (2, 1, 8, 8), dtype=torch.uint8)
-    expected = F.binary_cross_entropy_with_logits(logits, masks.float())
+    logits, masks = torch.randn(2, 1, 8, 8), torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
+    expected = F.binary_cross_entropy_with_logits(logits, masks.float() / 255)
     assert terms("segmentation", logits, {"masks": masks})["seg"].mean() == pytest.approx(expected)
 
 

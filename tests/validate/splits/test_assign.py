@@ -265,3 +265,34 @@ def test_the_order_of_the_images_changes_nothing(method, drawn, order, folds):
     turned = split([entries[row] for row in rows], [groups[row] for row in rows], method=method, folds=folds)
     assert by_name([entries[row] for row in rows], turned.splits) == by_name(entries, straight.splits)
     assert sorted(turned.problems) == sorted(straight.problems)
+
+
+@pytest.mark.parametrize("count", [14, 30, 100])
+def test_val_or_test_below_half_of_its_share_is_reported(count):
+    told = set()
+    for seed in range(40):
+        entries = some("detection", count)
+        assignment = split(entries, method="stable", seed=seed)
+        held = {place: assignment.splits.count(place) for place in ("val", "test")}
+        few = {place for place, number in held.items() if number < 0.15 * count / 2}
+        assert {found.reason.split()[0] for found in found_of(assignment, "split_small")} == few
+        for found in found_of(assignment, "split_small"):
+            place = found.reason.split()[0]
+            assert (found.file, found.severity) == ("detection", "warning")
+            assert found.reason == (
+                f"{place} gets {held[place]} of {count} images, {held[place] / count:.1%} instead of 15%"
+            )
+        told |= few
+        assert not found_of(split(entries, method="balanced", seed=seed), "split_small")
+    assert told or count != 30
+
+
+def test_small_splits_of_folders_and_of_pins_are_the_users():
+    entries = given_set("detection", {"train": 60, "test": 3})
+    small = [found.reason for seed in range(40) for found in found_of(split(entries, seed=seed), "split_small")]
+    assert small and all(reason.startswith("val gets ") for reason in small)
+    entries = some("detection", 60)
+    pins = {("detection", entry.file): "test" for entry in entries[:20]}
+    for seed in range(20):
+        found = found_of(split(entries, pins=pins, seed=seed), "split_small")
+        assert not any(each.reason.startswith("test") for each in found)

@@ -23,9 +23,9 @@ class Batch:
 
     Attributes:
         images: (B, 3, S, S) uint8.
-        labels: by name. segmentation: `masks` (B, 1, S, S) uint8, 0 or 1. detection: `boxes` (B, M, 4) float32 xyxy in
-            packed pixels, M the most boxes of an image, unused rows 0, and `labels` (B, M) int64, NO_OBJECT in unused
-            rows. classification: `classes` (B,) int64.
+        labels: by name. segmentation: `masks` (B, 1, S, S) uint8, 255 for all of a pixel. detection: `boxes` (B, M, 4)
+            float32 xyxy in packed pixels, M the most boxes of an image, unused rows 0, and `labels` (B, M) int64,
+            NO_OBJECT in unused rows. classification: `classes` (B,) int64.
         rows: (B,) int64, rows of the packed dataset.
     """
 

@@ -14,7 +14,7 @@ class Sample:
 
     Attributes:
         image: (S, S, 3) uint8 RGB.
-        mask: (S, S) uint8, 0 or 1.
+        mask: (S, S) uint8, the part of each pixel that is pan, 255 for all of it.
         boxes: (M, 4) float32 xyxy in packed pixels; float64 between two transforms, so that roundings do not add up.
         labels: (M,) int64 class indexes of the boxes.
         class_label: class index of the image.

@@ -1,4 +1,4 @@
-"""Segmentation loss: binary cross-entropy, mean over pixels."""
+"""Segmentation loss: binary cross-entropy with the pan's share of each pixel, mean over pixels."""
 
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
@@ -7,8 +7,9 @@ from panvision.training.losses.terms import Labels, LossContext, TaskLoss, Term,
 
 
 def _terms(logits: Tensor, labels: Labels, context: LossContext) -> Terms:
-    """Return `seg` from logits (B, 1, S, S) and masks (B, 1, S, S) uint8, 0 or 1."""
-    total = F.binary_cross_entropy_with_logits(logits.float(), labels["masks"].float(), reduction="sum")
+    """Return `seg` from logits (B, 1, S, S) and masks (B, 1, S, S) uint8, 255 for all of a pixel."""
+    shares = labels["masks"].float() / 255
+    total = F.binary_cross_entropy_with_logits(logits.float(), shares, reduction="sum")
     return {"seg": Term(total, _counts(labels, context)["seg"])}
 
 

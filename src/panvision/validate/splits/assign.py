@@ -12,7 +12,9 @@ from panvision.validate.splits.balance import deal_evenly
 from panvision.validate.splits.pins import follow_exports, moved_pins, unknown_pins
 from panvision.validate.splits.stable import Move, deal_by_hash
 from panvision.validate.splits.units import (
+    TEST,
     TRAIN,
+    VAL,
     WHOLE,
     Feature,
     Pins,
@@ -83,6 +85,7 @@ def assign_splits(entries: Sequence[Entry], groups: Sequence[str], settings: Spl
         *(_topped_up(move, units[move.unit], entries, places) for move in moves),
         *_empty_splits(entries, groups, splits, choices, folds=settings.folds),
         *([] if settings.folds else _starved(entries, groups, splits, choices, wished=places.shares[TRAIN])),
+        *([] if settings.folds else _small(entries, splits, choices, places)),
         *_absent_classes(entries, groups, splits),
         *(_pooled(entries, settings) if settings.folds else _leaks(entries, groups, splits)),
         *unknown_pins(entries, pins, settings.pins),
@@ -150,6 +153,25 @@ def _starved(
             f"group elsewhere, that of {largest}, takes {size} of them to {place}"
         )
         yield problem("split_uneven", task, reason)
+
+
+def _small(entries: Sequence[Entry], splits: Sequence[str], choices: Choices, places: Places) -> Iterator[Problem]:
+    """Find datasets of which val or test got less than half of its share, by chance or because groups are large.
+
+    Images that folders or pins keep in a split count in full for its share.
+    """
+    for task, rows in _rows_by_task(entries):
+        free = [row for row in rows if len(choices[row]) > 1]
+        for place in (VAL, TEST) if len(free) >= _ENOUGH_IMAGES else ():
+            held = sum(splits[row] == SPLITS[place] for row in rows)
+            wished = sum(choices[row] == (place,) for row in rows) + sum(
+                places.shares[place] / sum(places.shares[choice] for choice in choices[row])
+                for row in free
+                if place in choices[row]
+            )
+            if 0 < held < wished / 2:
+                reason = f"{SPLITS[place]} gets {held} of {len(rows)} images, {held / len(rows):.1%}"
+                yield problem("split_small", task, f"{reason} instead of {wished / len(rows):.0%}")
 
 
 def _absent_classes(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str]) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import albumentations as A  # noqa: N812 -- the library's own convention
+import cv2
 
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.data.transforms.transform import Boxes, Wrapped
@@ -15,7 +16,17 @@ def zoom_and_shift(settings: AugmentSettings) -> Wrapped | None:
         return None
     scale = (1 - settings.scale, 1 + settings.scale)
     shift = (-settings.translate, settings.translate)
-    return Wrapped(A.Affine(scale=scale, translate_percent=shift, keep_ratio=True, p=1.0), _move)
+    # Masks hold parts of a pixel, which the nearest neighbour would shift.
+    return Wrapped(
+        A.Affine(
+            scale=scale,
+            translate_percent=shift,
+            keep_ratio=True,
+            mask_interpolation=cv2.INTER_LINEAR,
+            p=1.0,
+        ),
+        _move,
+    )
 
 
 def _move(boxes: Boxes, applied: Mapping[str, Any]) -> Boxes:

@@ -7,7 +7,7 @@ from panvision.training.losses.terms import Labels, LossContext, TaskLoss, Term,
 
 
 def _terms(logits: Tensor, labels: Labels, context: LossContext) -> Terms:
-    fractions = labels["masks"].float().mean((1, 2, 3))  # (B,)
+    fractions = labels["masks"].float().mean((1, 2, 3)) / 255  # (B,)
     total = F.binary_cross_entropy_with_logits(logits.float(), fractions, reduction="sum")
     return {"cov": Term(total, _counts(labels, context)["cov"])}
 
