@@ -11,7 +11,7 @@ import torch
 from panvision.training import devices
 from panvision.training.devices import (
     HUGE_PAGES,
-    deterministic,
+    algorithms,
     keep_freed_memory,
     pick_device,
     random_state,
@@ -31,13 +31,15 @@ def flags():
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         memory,
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
     )
 
 
 def test_deterministic_is_strict_on_a_cpu():
     before = flags()
-    with deterministic(torch.device("cpu")):
-        assert flags() == (True, False, False)
+    with algorithms(torch.device("cpu")):
+        assert flags() == (True, False, False, True, False)
     assert flags() == before
 
 
@@ -45,13 +47,23 @@ def test_deterministic_warns_on_cuda_and_fixes_the_workspace(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "to be taken back")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     before = flags()
-    with deterministic(torch.device("cuda")):
-        assert flags() == (True, True, False)
+    with algorithms(torch.device("cuda")):
+        assert flags() == (True, True, False, True, False)
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert flags() == before
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    with deterministic(torch.device("cuda")):
+    with algorithms(torch.device("cuda")):
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+def test_algorithms_are_timed_where_they_need_not_repeat(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "to be taken back")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    before = flags()
+    with algorithms(torch.device("cuda"), deterministic=False):
+        assert flags() == (False, False, False, False, True)
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    assert flags() == before
 
 
 @pytest.mark.parametrize(

@@ -44,24 +44,30 @@ def describe_machine(device: torch.device) -> str:
 
 
 @contextlib.contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
-    """Use PyTorch's deterministic algorithms inside the block.
+def algorithms(device: torch.device, *, deterministic: bool = True) -> Iterator[None]:
+    """Choose PyTorch's algorithms inside the block, for the whole process.
 
-    On a CPU an operation without one is an error. On other devices, where it depends on PyTorch's version which
-    operations have one, PyTorch warns and names the operation, and training continues.
+    Args:
+        device: what computes.
+        deterministic: use deterministic algorithms. On a CPU an operation without one is an error. On other devices,
+            where it depends on PyTorch's version which operations have one, PyTorch warns and names the operation, and
+            training continues. False: cuDNN times its convolutions on the first batch of each shape and takes the
+            fastest, and so does Inductor with its kernels, which deterministic algorithms keep it from.
     """
     enabled = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     fills = memory.fill_uninitialized_memory
-    if device.type == "cuda":
+    if device.type == "cuda" and deterministic:
         # Before the first matrix product, at which cuBLAS reads it.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)
-    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    torch.use_deterministic_algorithms(deterministic, warn_only=deterministic and device.type != "cpu")
     # Nothing here reads memory before writing it: filling it first would only cost 5 to 10 % of the time.
     memory.fill_uninitialized_memory = False
+    convolutions = torch.backends.cudnn.flags(enabled=True, benchmark=not deterministic, deterministic=deterministic)
     try:
-        yield
+        with convolutions:
+            yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
         memory.fill_uninitialized_memory = fills

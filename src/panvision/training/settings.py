@@ -91,6 +91,8 @@ class TrainSettings(Settings):
         amp: mixed precision: `auto` is bfloat16 or float16 on CUDA and float32 on a CPU, `off` is float32.
         compile: whether PyTorch compiles the training steps' passes through the model (`torch.compile`): the first step
             takes minutes, a C++ compiler must be there. Changes the last bits of a result.
+        deterministic: use PyTorch's deterministic algorithms. `false` lets cuDNN and `compile` time the kernels of a
+            GPU and take the fastest, some of which add in no fixed order: two trainings then differ.
         devices: processes that share each batch, each on a GPU of its own where there are GPUs.
         workers: loader processes of each device; 0 loads in the training process.
         save_steps: optimiser steps between two states that an interrupted phase goes on from; `null` is no such
@@ -113,6 +115,7 @@ class TrainSettings(Settings):
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     amp: Literal["auto", "off"] = "auto"
     compile: bool = False
+    deterministic: bool = True
     devices: Annotated[int, Field(ge=1, le=1024)] = 1
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     save_steps: Annotated[int, Field(ge=1)] | None = None
