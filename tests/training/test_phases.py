@@ -229,6 +229,19 @@ def test_phases_have_seeds_of_their_own_that_every_library_takes(seed):
     assert len(seeds) == 2 and all(0 <= each < 2**32 for each in seeds)
 
 
+@pytest.mark.parametrize(("amp", "precision"), [("auto", "tf32"), ("off", "ieee")])
+def test_no_step_uses_tf32_if_amp_is_off(tmp_path, monkeypatch, amp, precision):
+    seen, step = [], fit.train_step
+
+    def counted(*given):
+        seen.append(torch.backends.cudnn.conv.fp32_precision)
+        return step(*given)
+
+    monkeypatch.setattr(fit, "train_step", counted)
+    first(tmp_path, settings=config(amp=amp))
+    assert set(seen) == {precision} and torch.backends.cudnn.conv.fp32_precision == "tf32"
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_every_step_uses_the_algorithms_of_the_settings(tmp_path, monkeypatch, wanted):
     seen, step = [], fit.train_step

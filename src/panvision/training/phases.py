@@ -146,7 +146,8 @@ def _train(
     ranks, best = phase.ranks, BestModel(phase.name, config.shipped)
     phase.train.check_devices(ranks.size)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(algorithms(ranks.device, deterministic=phase.train.deterministic))
+        tf32 = phase.train.amp != "off"
+        stack.enter_context(algorithms(ranks.device, deterministic=phase.train.deterministic, tf32=tf32))
         if ranks.device.type == "cpu":
             keep_freed_memory()
         # Channels last is the fastest layout for convolutions, also on a CPU: docs/results.md, "Training speed".

@@ -88,7 +88,8 @@ class TrainSettings(Settings):
         batch_norm: `frozen` keeps the backbone's BatchNorm statistics in phase 2 (safe with pretrained
             weights and small batches), `train` updates them (needed from random weights).
         ema_decay: decay per step of the averaged weights that are validated and kept; 0 is off.
-        amp: mixed precision: `auto` is bfloat16 or float16 on CUDA and float32 on a CPU, `off` is float32.
+        amp: mixed precision: `auto` is bfloat16 or float16 on CUDA, where convolutions that stay in float32 use TF32 as
+            PyTorch does by default, and float32 on a CPU. `off` is float32 everywhere, without TF32.
         compile: whether PyTorch compiles the training steps' passes through the model (`torch.compile`): the first step
             takes minutes, a C++ compiler must be there. Changes the last bits of a result.
         deterministic: use PyTorch's deterministic algorithms. `false` lets cuDNN and `compile` time the kernels of a
