@@ -29,7 +29,7 @@ from panvision.dataset.packed import PackedSet
 from panvision.photos.pixels import resize_image
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.data.stream import TrainingStream
-from panvision.training.devices import deterministic, keep_freed_memory
+from panvision.training.devices import algorithms, keep_freed_memory
 
 WIDTH, HEIGHT = 640, 480
 
@@ -158,7 +158,7 @@ def main() -> None:
     keep_freed_memory()
     print(f"samples/s of one process ({torch.get_num_threads()} threads in the step), process time")
     print(f"{'preset':10}{'px':>6}{'packed':>12}{'plain':>12}{'ratio':>8}{'step':>12}{'workers':>9}")
-    with tempfile.TemporaryDirectory() as name, deterministic(torch.device("cpu")):
+    with tempfile.TemporaryDirectory() as name, algorithms(torch.device("cpu")):
         folder = Path(name)
         photos = write_photos(folder, args.photos)
         for preset in args.presets:

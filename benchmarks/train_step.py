@@ -33,7 +33,7 @@ from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.model.settings import ModelSettings
 from panvision.photos.settings import DataSettings
 from panvision.training.data.batches import Batch
-from panvision.training.devices import deterministic, keep_freed_memory
+from panvision.training.devices import algorithms, keep_freed_memory
 from panvision.training.losses import batch_terms, task_losses
 from panvision.training.losses.terms import LossContext
 from panvision.training.optimisation import Precision, make_optimizer, trained_weights
@@ -258,7 +258,7 @@ def main() -> None:
     for name in args.presets:
         sections = read_sections(SECTIONS, PRESETS / f"{name}.yaml")
         for phase in args.phases:
-            with deterministic(device):
+            with algorithms(device):
                 compare(name, phase, sections, args)
 
 

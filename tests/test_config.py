@@ -34,6 +34,11 @@ def test_presets_have_all_settings_and_are_valid():
     assert tuple(Config.model_fields) == SECTIONS
 
 
+def test_presets_for_training_on_a_gpu_load_beside_it():
+    workers = {name: Config.from_params(PRESETS / f"{name}.yaml").train.workers for name in NAMES}
+    assert workers["resnet50"] >= 2 and workers["edge"] >= 2 and workers["laptop"] == 0
+
+
 def test_defaults_are_the_documented_numbers():
     config = Config()
     assert (config.seed, config.data.image_size) == (42, 256)

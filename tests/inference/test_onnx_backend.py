@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -63,6 +64,23 @@ def test_onnx_runtime_gives_what_the_graph_says(tmp_path) -> None:
 
 def test_onnx_backend_falls_back_to_the_cpu(tmp_path) -> None:
     assert Predictor.load(write_onnx(tmp_path / "m.onnx"), "cuda").predict(picture())
+
+
+@pytest.mark.parametrize(("device", "number"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1), ("cuda:12", 12)])
+def test_onnx_backend_uses_the_named_gpu_without_tf32(tmp_path, monkeypatch, device, number) -> None:
+    asked = []
+    session = onnxruntime.InferenceSession
+
+    def stub(source, options, *, providers, enable_fallback):
+        asked.append((providers, enable_fallback))
+        return session(source, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", stub)
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    Predictor.load(write_onnx(tmp_path / "m.onnx"), device)
+    cuda = ("CUDAExecutionProvider", {"device_id": number, "use_tf32": 0})
+    assert asked == [([cuda, "CPUExecutionProvider"], True)]
 
 
 @pytest.mark.parametrize("device", ["toaster", "cuda:x"])

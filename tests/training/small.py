@@ -78,6 +78,7 @@ def config(augment=None, loss=None, tracking=None, seed=3, shipped=None, **train
         "phase2": Phase2Settings(epochs=2, lr=1e-3),
         "schedule": "constant",
         "batch_norm": "train",
+        "workers": 0,
         **train,
     }
     return TrainingConfig(
@@ -111,7 +112,7 @@ def plan(sets, *, epochs=2, lr=1e-3, seed=1, augment=None, loss=None, name="phas
         sets=sets,
         augment=augment or AugmentSettings(),
         loss=loss or LossSettings(),
-        train=TrainSettings(**{"batch_size": 2, "schedule": "constant", **train}),
+        train=TrainSettings(**{"batch_size": 2, "schedule": "constant", "workers": 0, **train}),
         ranks=Ranks("cpu"),
         min_steps=min_steps,
     )

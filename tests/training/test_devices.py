@@ -11,7 +11,7 @@ import torch
 from panvision.training import devices
 from panvision.training.devices import (
     HUGE_PAGES,
-    deterministic,
+    algorithms,
     keep_freed_memory,
     pick_device,
     random_state,
@@ -31,13 +31,15 @@ def flags():
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         memory,
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
     )
 
 
 def test_deterministic_is_strict_on_a_cpu():
     before = flags()
-    with deterministic(torch.device("cpu")):
-        assert flags() == (True, False, False)
+    with algorithms(torch.device("cpu")):
+        assert flags() == (True, False, False, True, False)
     assert flags() == before
 
 
@@ -45,13 +47,61 @@ def test_deterministic_warns_on_cuda_and_fixes_the_workspace(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "to be taken back")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     before = flags()
-    with deterministic(torch.device("cuda")):
-        assert flags() == (True, True, False)
+    with algorithms(torch.device("cuda")):
+        assert flags() == (True, True, False, True, False)
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert flags() == before
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    with deterministic(torch.device("cuda")):
+    with algorithms(torch.device("cuda")):
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+def precisions():
+    return (
+        torch.backends.cuda.matmul.fp32_precision,
+        torch.backends.cudnn.conv.fp32_precision,
+        torch.backends.cudnn.rnn.fp32_precision,
+        torch.backends.cudnn.fp32_precision,
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_algorithms_without_tf32(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = precisions()
+    assert before[1] == "tf32"
+    with algorithms(torch.device("cuda")):
+        assert precisions() == before
+    with algorithms(torch.device("cuda"), tf32=False):
+        assert precisions() == ("ieee",) * 4
+        # What reads the older names must not find that they disagree.
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+        with torch.backends.cudnn.flags(enabled=True):
+            pass
+    assert precisions() == before and torch.backends.cudnn.allow_tf32
+
+
+def test_algorithms_without_tf32_overrule_the_process(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with algorithms(torch.device("cuda"), tf32=False):
+            assert precisions() == ("ieee",) * 4
+        assert precisions()[0] == "tf32"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_algorithms_are_timed_where_they_need_not_repeat(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "to be taken back")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    before = flags()
+    with algorithms(torch.device("cuda"), deterministic=False):
+        assert flags() == (False, False, False, False, True)
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    assert flags() == before
 
 
 @pytest.mark.parametrize(

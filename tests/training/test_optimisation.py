@@ -57,6 +57,23 @@ def test_a_cpu_never_computes_in_half_precision():
     assert not precision.make_scaler().is_enabled()
 
 
+@pytest.mark.parametrize(("capability", "dtype"), [(7, torch.float16), (8, torch.bfloat16)])
+def test_precision_is_bfloat16_only_where_native(monkeypatch, capability, dtype):
+    """A T4 or V100 (capability 7) emulates bfloat16."""
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=capability))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
+    precision = Precision(torch.device("cuda"), "auto")
+    # A GPU need not be there to ask autocast what it would compute in; the scaler switches itself off without one.
+    monkeypatch.setattr(torch, "autocast", lambda kind, dtype: contextlib.nullcontext((kind, dtype)))
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda kind, enabled: (kind, enabled))
+    with precision.autocast() as chosen:
+        assert chosen == ("cuda", dtype)
+    assert precision.make_scaler() == ("cuda", dtype == torch.float16)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("amp", "half"), [("auto", True), ("off", False)])
 def test_a_gpu_computes_in_half_precision_unless_told_not_to(amp, half):

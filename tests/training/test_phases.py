@@ -229,16 +229,30 @@ def test_phases_have_seeds_of_their_own_that_every_library_takes(seed):
     assert len(seeds) == 2 and all(0 <= each < 2**32 for each in seeds)
 
 
-def test_every_step_uses_deterministic_algorithms(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("amp", "precision"), [("auto", "tf32"), ("off", "ieee")])
+def test_no_step_uses_tf32_if_amp_is_off(tmp_path, monkeypatch, amp, precision):
     seen, step = [], fit.train_step
 
     def counted(*given):
-        seen.append(torch.are_deterministic_algorithms_enabled())
+        seen.append(torch.backends.cudnn.conv.fp32_precision)
         return step(*given)
 
     monkeypatch.setattr(fit, "train_step", counted)
-    first(tmp_path)
-    assert set(seen) == {True} and not torch.are_deterministic_algorithms_enabled()
+    first(tmp_path, settings=config(amp=amp))
+    assert set(seen) == {precision} and torch.backends.cudnn.conv.fp32_precision == "tf32"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_every_step_uses_the_algorithms_of_the_settings(tmp_path, monkeypatch, wanted):
+    seen, step = [], fit.train_step
+
+    def counted(*given):
+        seen.append((torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark))
+        return step(*given)
+
+    monkeypatch.setattr(fit, "train_step", counted)
+    first(tmp_path, settings=config(deterministic=wanted))
+    assert set(seen) == {(wanted, not wanted)} and not torch.are_deterministic_algorithms_enabled()
 
 
 def test_tracking_without_the_package_says_how_to_get_it(tmp_path, monkeypatch):

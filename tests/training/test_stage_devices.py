@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.skipif(os.name != "posix", reason="no signals"), pytes
 ROOT = Path(__file__).parents[2]
 PARAMS = """\
 model: {backbone: resnet10, weights: none, fpn_channels: 32, head_convs: 0, seg_channels: 8, cls_hidden: 8}
-train: {devices: DEVICES, batch_size: 2, epoch_steps: 2, phase1: {epochs: 2, lr: 0.001}, schedule: constant}
+train: {devices: DEVICES, batch_size: 2, epoch_steps: 2, phase1: {epochs: 2, lr: 0.001}, schedule: constant, workers: 0}
 """
 CHECKPOINT, CURVES = "build/phase1/best_model.pth", "reports/curves/phase1.csv"
 

@@ -44,25 +44,45 @@ def describe_machine(device: torch.device) -> str:
 
 
 @contextlib.contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
-    """Use PyTorch's deterministic algorithms inside the block.
+def algorithms(device: torch.device, *, deterministic: bool = True, tf32: bool = True) -> Iterator[None]:
+    """Choose PyTorch's algorithms inside the block, for the whole process.
 
-    On a CPU an operation without one is an error. On other devices, where it depends on PyTorch's version which
-    operations have one, PyTorch warns and names the operation, and training continues.
+    Args:
+        device: what computes.
+        deterministic: use deterministic algorithms. On a CPU an operation without one is an error. On other devices,
+            where it depends on PyTorch's version which operations have one, PyTorch warns and names the operation, and
+            training continues. False: cuDNN times its convolutions on the first batch of each shape and takes the
+            fastest, and so does Inductor with its kernels, which deterministic algorithms keep it from.
+        tf32: leave PyTorch's defaults, by which cuDNN computes float32 convolutions in TF32 (10 bits of mantissa
+            instead of 23) on GPUs from compute capability 8.0 on, and cuBLAS no matrix product. False: neither does.
     """
     enabled = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     fills = memory.fill_uninitialized_memory
-    if device.type == "cuda":
+    if device.type == "cuda" and deterministic:
         # Before the first matrix product, at which cuBLAS reads it.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)
-    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    torch.use_deterministic_algorithms(deterministic, warn_only=deterministic and device.type != "cpu")
     # Nothing here reads memory before writing it: filling it first would only cost 5 to 10 % of the time.
     memory.fill_uninitialized_memory = False
+    product, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.fp32_precision
+    # `flags` sets the older `allow_tf32` along with `fp32_precision`; if they disagree, whatever reads the older one
+    # raises, such as Inductor (https://github.com/pytorch/pytorch/issues/179445).
+    convolutions = torch.backends.cudnn.flags(
+        enabled=True,
+        benchmark=not deterministic,
+        deterministic=deterministic,
+        allow_tf32=tf32,
+        fp32_precision="none" if tf32 else "ieee",
+    )
     try:
-        yield
+        with convolutions:
+            if not tf32:
+                product.fp32_precision = "ieee"
+            yield
     finally:
+        product.fp32_precision = before
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
         memory.fill_uninitialized_memory = fills
 

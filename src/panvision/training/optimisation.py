@@ -115,7 +115,10 @@ class Precision:
         self._dtype: torch.dtype | None = None
         # Never on a CPU: without AVX512 or AMX bfloat16 is many times slower there.
         if device.type == "cuda" and amp == "auto":
-            self._dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            # GPUs before compute capability 8.0 (T4, V100, RTX 20xx) only emulate bfloat16, which is slow; PyTorch
+            # counts that as supported by default.
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            self._dtype = torch.bfloat16 if native else torch.float16
         self._device = device
 
     def make_scaler(self) -> torch.amp.GradScaler:

@@ -19,7 +19,7 @@ from panvision.training.checkpointing import Document, SaveTimer, Scratch, Train
 from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.ddp import Ranks
-from panvision.training.devices import describe_machine, deterministic, keep_freed_memory, random_state
+from panvision.training.devices import algorithms, describe_machine, keep_freed_memory, random_state
 from panvision.training.fingerprint import fingerprint
 from panvision.training.fit import fit
 from panvision.training.guards import TrainingError, check_finite, explained_errors
@@ -147,7 +147,8 @@ def _train(
     ranks, best = phase.ranks, BestModel(phase.name, config.shipped)
     phase.train.check_devices(ranks.size)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(deterministic(ranks.device))
+        tf32 = phase.train.amp != "off"
+        stack.enter_context(algorithms(ranks.device, deterministic=phase.train.deterministic, tf32=tf32))
         if ranks.device.type == "cpu":
             keep_freed_memory()
         # Channels last is the fastest layout for convolutions, also on a CPU: docs/results.md, "Training speed".

@@ -128,6 +128,5 @@ def training_batches(
         sampler=range(start, stop),
         num_workers=workers,
         pin_memory=pin_memory,
-        prefetch_factor=4 if workers else None,
     )
     return iter(loader)
