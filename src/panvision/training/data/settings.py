@@ -1,17 +1,44 @@
 """The `augment` section of params.yaml: random changes of the training images."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
 
 from panvision.core.params import Settings
+from panvision.core.tasks import DATASETS, Dataset
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Jitter = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+def _one_or_each(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Return one value, or a mapping with one for each dataset, each of them checked."""
+    if not isinstance(value, dict):
+        return check(value)
+    if unknown := [str(name) for name in value if name not in DATASETS]:
+        raise ValueError(f"unknown {_listed(unknown)}; expected one value, or one for each of {', '.join(DATASETS)}")
+    if missing := [dataset for dataset in DATASETS if dataset not in value]:
+        raise ValueError(f"no value for {_listed(missing)}; give one value, or one for each of {', '.join(DATASETS)}")
+    return {dataset: check(value[dataset]) for dataset in DATASETS}
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names on one line, however long they are."""
+    text = ", ".join(name if name.isprintable() else repr(name) for name in names)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+# Without a serializer pydantic warns of a mapping in place of a number.
+PER_DATASET = (WrapValidator(_one_or_each), PlainSerializer(lambda value: value, return_type=Any))
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0), *PER_DATASET]
+Jitter = Annotated[float, Field(ge=0.0, lt=1.0), *PER_DATASET]
+Half = Annotated[float, Field(ge=0.0, le=0.5), *PER_DATASET]
 
 
 class AugmentSettings(Settings):
     """Augmentation of the training split; validation and test images are never changed.
+
+    Each value is one number, or a mapping with one for each dataset, as `{segmentation: 0.5, detection: 0.5,
+    classification: 0.0}`. `of` returns the numbers of one dataset; these are what a transform is made from.
 
     Attributes:
         horizontal_flip: probability of mirroring an image left to right.
@@ -27,6 +54,12 @@ class AugmentSettings(Settings):
     brightness: Jitter = 0.2
     contrast: Jitter = 0.2
     saturation: Jitter = 0.2
-    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
-    scale: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
-    translate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    hue: Half = 0.05
+    scale: Half = 0.0
+    translate: Half = 0.0
+
+    def of(self, dataset: Dataset) -> "AugmentSettings":
+        """Return the settings of one dataset, each of them one number."""
+        return self.model_copy(
+            update={name: value[dataset] for name, value in self.__dict__.items() if isinstance(value, dict)}
+        )
