@@ -47,3 +47,8 @@ def test_a_mapping_that_does_not_fit_is_one_line(value, message):
     with pytest.raises(ParamsError, match=f"^augment.vertical_flip: {re.escape(message)}") as raised:
         AugmentSettings.parse({"vertical_flip": value}, "augment")
     assert str(raised.value).isprintable() and len(str(raised.value)) < 300
+
+
+def test_an_unknown_transform_is_one_line():
+    with pytest.raises(ParamsError, match=r"^augment.erasin: unknown key; did you mean augment.erasing\?$"):
+        AugmentSettings.parse({"erasin": 0.5}, "augment")

@@ -47,6 +47,12 @@ class AugmentSettings(Settings):
         hue: shift drawn from ± this value, in turns of the colour circle.
         scale: zoom drawn from 1 ± this value.
         translate: shift drawn from ± this fraction of the image's side.
+        crop: a random part of the image, enlarged to the whole; its area is drawn from 1 - this value to 1.
+        erasing: probability of hiding a rectangle of 2 to 20 % of the image.
+        blur: standard deviation of a Gaussian blur, in packed pixels, drawn from 0 to this value.
+        noise: standard deviation of Gaussian noise, as a fraction of white, drawn from 0 to this value.
+        jpeg: quality of a JPEG compression drawn from 100 · (1 - this value) to 100.
+        shadow: one or two shadows, each darker by a fraction drawn from 0 to this value.
     """
 
     horizontal_flip: Probability = 0.5
@@ -57,6 +63,12 @@ class AugmentSettings(Settings):
     hue: Half = 0.05
     scale: Half = 0.0
     translate: Half = 0.0
+    crop: Jitter = 0.0
+    erasing: Probability = 0.0
+    blur: Annotated[float, Field(ge=0.0, le=10.0), *PER_DATASET] = 0.0
+    noise: Half = 0.0
+    jpeg: Jitter = 0.0
+    shadow: Jitter = 0.0
 
     def of(self, dataset: Dataset) -> "AugmentSettings":
         """Return the settings of one dataset, each of them one number."""
