@@ -49,6 +49,13 @@ def test_a_mapping_that_does_not_fit_is_one_line(value, message):
     assert str(raised.value).isprintable() and len(str(raised.value)) < 300
 
 
+@pytest.mark.parametrize("name", ["mosaic", "mixup"])
+def test_transforms_of_boxes_are_refused_elsewhere(name):
+    message = f"^augment.{name}: acts on detection alone; set segmentation to 0$"
+    with pytest.raises(ParamsError, match=message):
+        AugmentSettings.parse({name: EACH}, "augment")
+
+
 def test_an_unknown_transform_is_one_line():
-    with pytest.raises(ParamsError, match=r"^augment.erasin: unknown key; did you mean augment.erasing\?$"):
-        AugmentSettings.parse({"erasin": 0.5}, "augment")
+    with pytest.raises(ParamsError, match=r"^augment.mosiac: unknown key; did you mean augment.mosaic\?$"):
+        AugmentSettings.parse({"mosiac": 0.5}, "augment")

@@ -17,8 +17,10 @@ from panvision.training.data.transforms.transform import GEOMETRY
 from tests.training.data.packed_sets import ALL, SIDE, STILL, packed_sets, paint, write_sets
 
 COUNTS = (7, 5, 6)
-# Every transform.
-EVERY = ALL.model_copy(update=dict.fromkeys(("crop", "erasing", "blur", "noise", "jpeg", "shadow"), 0.5))
+# Every transform: also those that draw other samples.
+EVERY = ALL.model_copy(
+    update=dict.fromkeys(("crop", "erasing", "blur", "noise", "jpeg", "shadow", "mosaic", "mixup"), 0.5)
+)
 FLIPS = STILL.model_copy(update={"horizontal_flip": 0.5, "vertical_flip": 0.5})
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
 
 from panvision.core.params import Settings
 from panvision.core.tasks import DATASETS, Dataset
@@ -26,11 +26,19 @@ def _listed(names: Sequence[str]) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
+def _detection_alone(value: Any) -> Any:
+    """Refuse a mapping with a value above 0 for a dataset without boxes."""
+    if isinstance(value, dict) and (others := [each for each in value if each != "detection" and value[each]]):
+        raise ValueError(f"acts on detection alone; set {_listed(others)} to 0")
+    return value
+
+
 # Without a serializer pydantic warns of a mapping in place of a number.
 PER_DATASET = (WrapValidator(_one_or_each), PlainSerializer(lambda value: value, return_type=Any))
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0), *PER_DATASET]
 Jitter = Annotated[float, Field(ge=0.0, lt=1.0), *PER_DATASET]
+DetectionProbability = Annotated[Probability, AfterValidator(_detection_alone)]
 Half = Annotated[float, Field(ge=0.0, le=0.5), *PER_DATASET]
 
 
@@ -53,6 +61,8 @@ class AugmentSettings(Settings):
         noise: standard deviation of Gaussian noise, as a fraction of white, drawn from 0 to this value.
         jpeg: quality of a JPEG compression drawn from 100 · (1 - this value) to 100.
         shadow: one or two shadows, each darker by a fraction drawn from 0 to this value.
+        mosaic: probability of showing parts of four images in one; detection alone.
+        mixup: probability of showing two images through each other, with the boxes of both; detection alone.
     """
 
     horizontal_flip: Probability = 0.5
@@ -69,6 +79,8 @@ class AugmentSettings(Settings):
     noise: Half = 0.0
     jpeg: Jitter = 0.0
     shadow: Jitter = 0.0
+    mosaic: DetectionProbability = 0.0
+    mixup: DetectionProbability = 0.0
 
     def of(self, dataset: Dataset) -> "AugmentSettings":
         """Return the settings of one dataset, each of them one number."""

@@ -12,13 +12,13 @@ from tests.training.data.packed_sets import ALL, SIDE, STILL, full_sample, paint
 from tests.training.data.transforms.one import make_rng, red_box
 
 SURE = ALL.model_copy(
-    update=dict.fromkeys(("horizontal_flip", "vertical_flip", "erasing"), 1.0)
+    update=dict.fromkeys(("horizontal_flip", "vertical_flip", "erasing", "mosaic", "mixup"), 1.0)
     | dict.fromkeys(("crop", "noise", "jpeg", "shadow"), 0.4)
     | {"blur": 5.0}
 )
 MOVING = [name for name, build in TRANSFORMS.items() if build(SURE).moves == GEOMETRY]
 # These add pixels that are not the sample's: tests of their own say how.
-ADDING = ("erasing",)
+ADDING = ("erasing", "mosaic", "mixup")
 edge = st.integers(0, SIDE)
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 from panvision.training.data.settings import AugmentSettings
-from panvision.training.data.transforms import affine, camera, color, crop, erasing, flip, shadow
+from panvision.training.data.transforms import affine, camera, color, crop, erasing, flip, mixup, mosaic, shadow
 from panvision.training.data.transforms.transform import GEOMETRY, IMAGE, Transform
 from panvision.training.guards import TrainingError
 
 # Name → the transform that the settings ask for; None if they switch it off.
 TRANSFORMS: dict[str, Callable[[AugmentSettings], Transform | None]] = {
+    "mosaic": mosaic.mosaic,
+    "mixup": mixup.mixup,
     "horizontal_flip": flip.horizontal,
     "vertical_flip": flip.vertical,
     "affine": affine.zoom_and_shift,
