@@ -122,7 +122,7 @@ def measure(name: str, rounds: int, photos: dict[str, list[Path]], folder: Path)
     packed = pack(folder, photos, side)
     rows = {task: np.arange(len(of_task)) for task, of_task in packed.items()}
     stream = TrainingStream(packed, rows, augment, batch_size=size, seed=1)
-    transform = plain_transforms(augment, side)
+    transform = plain_transforms(augment.of("detection"), side)
     few = min(size, 4)  # a step of more takes half a minute on a CPU
     step = own_step(together, sections, random_batch(side, few, torch.device("cpu")), phase=2, compiled=False)
     batches = max(1, 32 // size)

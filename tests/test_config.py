@@ -11,23 +11,17 @@ from hypothesis import strategies as st
 
 from panvision.config import Config
 from panvision.core.params import SECTIONS, ParamsError, Settings, load_params
+from tests.pipeline.scratch import leaves
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ROOT / "presets"
 NAMES = ("laptop", "resnet50", "edge")
 
 
-def leaf_keys(values: dict, prefix: str = "") -> set[str]:
-    keys: set[str] = set()
-    for name, value in values.items():
-        keys |= leaf_keys(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
-    return keys
-
-
 def test_presets_have_all_settings_and_are_valid():
     assert {path.stem for path in PRESETS.iterdir()} == set(NAMES)
     for name in NAMES:
-        assert leaf_keys(load_params(PRESETS / f"{name}.yaml")) == leaf_keys(Config().model_dump())
+        assert leaves(load_params(PRESETS / f"{name}.yaml")).keys() == leaves(Config().model_dump()).keys()
         assert Config.from_params(PRESETS / f"{name}.yaml").data.root == "data/demo"
     assert (ROOT / "params.yaml").read_bytes() == (PRESETS / "laptop.yaml").read_bytes()
     assert Config.from_params(PRESETS / "resnet50.yaml") == Config()

@@ -76,6 +76,13 @@ def test_values_are_those_of_the_files(project):
     assert "`7.5` in params.yaml, `2.0` in laptop and resnet50, `3.5` in edge." in said
 
 
+def test_a_value_for_each_dataset_is_one_value(project):
+    each = "{segmentation: 0.5, detection: 0.5, classification: 0.0}"
+    change(project / "params.yaml", "  vertical_flip: 0.5 ", f"  vertical_flip: {each} ")
+    said = entry(parameters_text(project), "augment.vertical_flip")
+    assert f"`{each}` in params.yaml, `0.5` in laptop" in said
+
+
 def test_every_key_has_an_effect_and_a_kind():
     assert [key for key in KEYS if len(effect(key)) <= 10 or not allowed(key)] == []
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dvc.repo import Repo
+from panvision_docs import parameters
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
@@ -67,12 +68,9 @@ def read_yaml(path: Path) -> Any:
     return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
 
-def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every key path of nested values with the value at it."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
+def leaves(values: dict[str, Any]) -> dict[str, Any]:
+    """Every key path of a params file with the value at it, which may be a mapping."""
+    return dict(parameters.leaves(values))
 
 
 def with_values(text: str, changes: dict[str, Any]) -> str:

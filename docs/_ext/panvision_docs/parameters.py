@@ -36,11 +36,13 @@ def parameters_text(root: Path) -> str:
     return "\n".join(lines)
 
 
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key of each value, `train.phase1.lr`, and the value."""
+def leaves(values: Mapping[str, Any], schema: type[Settings] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key of each setting, `train.phase1.lr`, and its value, which may be a mapping."""
     for name, value in values.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
+        field = schema.model_fields.get(name)
+        inner = None if field is None else field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            yield from leaves(value, inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

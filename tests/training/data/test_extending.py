@@ -89,7 +89,7 @@ def run_with(tmp_path, module):
     (table.parent / "rotate.py").write_text(module)
     text = table.read_text()
     for old, new in {
-        "import affine, color, flip\n": "import affine, color, flip, rotate\n",
+        "mosaic, shadow\n": "mosaic, rotate, shadow\n",
         '    "color": color.jitter,\n': '    "color": color.jitter,\n    "rotate": rotate.quarter_turn,\n',
     }.items():
         assert old in text

@@ -17,14 +17,19 @@ class Augmentation:
     """Random changes of a sample.
 
     Args:
-        settings: which changes, and how strong.
+        settings: which changes, and how strong; of one dataset.
 
     Raises:
         TrainingError: a transform does not say how it moves boxes.
     """
 
     def __init__(self, settings: AugmentSettings) -> None:
+        self._settings = settings
         self._transforms = make_transforms(settings)
+
+    def __reduce__(self) -> tuple[type["Augmentation"], tuple[AugmentSettings]]:
+        """Pickle the settings alone: the transforms made from them take a hundred times as many bytes."""
+        return Augmentation, (self._settings,)
 
     def __call__(self, sample: Sample, seed: int, draw: Draw) -> Sample:
         """Return the changed sample. Boxes are clipped to the image; boxes without a pixel inside are removed.

@@ -29,7 +29,7 @@ class TrainingStream(TorchDataset[Batch]):
     Args:
         packed: packed datasets by name.
         rows: the training rows of each dataset that is trained on.
-        augment: augmentation settings.
+        augment: augmentation settings, of which each dataset takes its own.
         batch_size: images per dataset.
         seed: decides order and augmentation.
         part: index of this shard of every batch, and the number of equal shards; by default the whole batch.
@@ -51,7 +51,7 @@ class TrainingStream(TorchDataset[Batch]):
         self._rows: dict[Dataset, Rows] = {dataset: rows[dataset] for dataset in DATASETS if dataset in rows}
         # A folder where the dataset is not open yet, as in a worker that was not forked.
         self._packed: dict[Dataset, PackedSet | Path] = {dataset: packed[dataset] for dataset in self._rows}
-        self._augmentation = Augmentation(augment)
+        self._augmentations = {dataset: Augmentation(augment.of(dataset)) for dataset in self._rows}
         self._batch_size, self._seed, self._part = batch_size, seed, part
 
     def __getitem__(self, step: int) -> Batch:
@@ -94,7 +94,7 @@ class TrainingStream(TorchDataset[Batch]):
         sample = load_sample(self._open(dataset), self._rows[dataset][index])
         key = (self._seed, DATASETS.index(dataset), position, 1)
         seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-        return self._augmentation(sample, seed, partial(next, self._others(dataset, position, index)))
+        return self._augmentations[dataset](sample, seed, partial(next, self._others(dataset, position, index)))
 
     def _others(self, dataset: Dataset, position: int, index: int) -> Iterator[Sample]:
         """Yield further samples of a dataset, none of them the one at `index` if there is another."""

@@ -13,10 +13,10 @@ def make_rng(seed):
     return Rng(random.Random(seed), np.random.default_rng(seed))  # noqa: S311 -- not for security
 
 
-def transformed(name, sample, seed=1, **settings):
+def transformed(name, sample, seed=1, draw=None, **settings):
     """The sample after one transform, with everything but `settings` off."""
     transform = TRANSFORMS[name](STILL.model_copy(update=settings))
-    return transform(sample, make_rng(seed), None)
+    return transform(sample, make_rng(seed), draw)
 
 
 def red_box(image):

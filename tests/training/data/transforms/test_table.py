@@ -11,8 +11,14 @@ from panvision.training.data.transforms.transform import GEOMETRY, IMAGE
 from tests.training.data.packed_sets import ALL, SIDE, STILL, full_sample, paint
 from tests.training.data.transforms.one import make_rng, red_box
 
-SURE = ALL.model_copy(update={"horizontal_flip": 1.0, "vertical_flip": 1.0})
+SURE = ALL.model_copy(
+    update=dict.fromkeys(("horizontal_flip", "vertical_flip", "erasing", "mosaic", "mixup"), 1.0)
+    | dict.fromkeys(("crop", "noise", "jpeg", "shadow"), 0.4)
+    | {"blur": 5.0}
+)
 MOVING = [name for name, build in TRANSFORMS.items() if build(SURE).moves == GEOMETRY]
+# These add pixels that are not the sample's: tests of their own say how.
+ADDING = ("erasing", "mosaic", "mixup")
 edge = st.integers(0, SIDE)
 
 
@@ -21,7 +27,7 @@ def test_switched_off_transforms_are_none():
     assert len(make_transforms(SURE)) == len(TRANSFORMS)
 
 
-@pytest.mark.parametrize("name", MOVING)
+@pytest.mark.parametrize("name", [name for name in MOVING if name not in ADDING])
 @given(x=st.tuples(edge, edge).map(sorted), y=st.tuples(edge, edge).map(sorted), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=100, deadline=None)
 def test_image_mask_and_box_move_together(name, x, y, seed):

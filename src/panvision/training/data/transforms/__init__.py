@@ -7,16 +7,24 @@ from collections.abc import Callable
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 from panvision.training.data.settings import AugmentSettings
-from panvision.training.data.transforms import affine, color, flip
+from panvision.training.data.transforms import affine, camera, color, crop, erasing, flip, mixup, mosaic, shadow
 from panvision.training.data.transforms.transform import GEOMETRY, IMAGE, Transform
 from panvision.training.guards import TrainingError
 
 # Name → the transform that the settings ask for; None if they switch it off.
 TRANSFORMS: dict[str, Callable[[AugmentSettings], Transform | None]] = {
+    "mosaic": mosaic.mosaic,
+    "mixup": mixup.mixup,
     "horizontal_flip": flip.horizontal,
     "vertical_flip": flip.vertical,
     "affine": affine.zoom_and_shift,
+    "crop": crop.resized_crop,
+    "shadow": shadow.shadow,
     "color": color.jitter,
+    "blur": camera.blur,
+    "noise": camera.noise,
+    "jpeg": camera.jpeg,
+    "erasing": erasing.erasing,
 }
 
 
