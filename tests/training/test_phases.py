@@ -122,6 +122,23 @@ def test_frozen_batch_norm_keeps_its_statistics_in_phase_two(tmp_path):
     assert not torch.equal(one["backbone.conv1.weight"], two["backbone.conv1.weight"])
 
 
+def test_warm_start_counts_as_pretrained(trained, tmp_path, capsys):
+    """Its BatchNorm may be frozen, though the earlier model began with random weights."""
+    start = trained / "2.pth"
+    warm = MODEL.model_copy(update={"weights": str(start)})
+    sets = small_sets()
+    sets.packed["detection"].classes.append("ladle")
+    folder = both(tmp_path, sets, settings=config(batch_norm="frozen"), model=warm)
+    said = capsys.readouterr().out
+    assert f"segmentation, detection, classification from {start}\n  new" in said and "detection class ladle" in said
+    before, one, two = weights(start), weights(folder / "1.pth"), weights(folder / "2.pth")
+    norms = [name for name in one if name.startswith("backbone") and ("running" in name or "bn" in name)]
+    assert norms and all(torch.equal(before[name], two[name]) for name in norms)
+    # One epoch of AdamW at 0.001 moves a weight by a few thousandths, other first weights are further away.
+    assert (one["fpn.lateral.3.weight"] - before["fpn.lateral.3.weight"]).abs().max() < 0.01
+    assert load_checkpoint(folder / "2.pth")[1]["config"]["model"]["weights"] == str(start)
+
+
 def test_batch_norm_of_random_weights_is_not_frozen(tmp_path):
     with pytest.raises(ParamsError, match=r"train.batch_norm: .* model.weights is none"):
         both(tmp_path, settings=config(batch_norm="frozen"))

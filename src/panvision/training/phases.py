@@ -14,7 +14,7 @@ from panvision.core.tasks import TASKS
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
-from panvision.model.weights import initialise_backbone
+from panvision.model.weights import initialise_model
 from panvision.training.checkpointing import Document, SaveTimer, Scratch, TrainingCheckpoints
 from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
@@ -103,7 +103,7 @@ def train_phase1(
         cls_classes=sets.cls_classes,
         tasks=config.tasks,
     )
-    report = initialise_backbone(model.backbone, model_settings)
+    report = initialise_model(model)
     if ranks.leads:
         print(report, flush=True)
     model.backbone.freeze(weights=True, batch_norm=True)

@@ -43,4 +43,4 @@ def _flatten(logits: Tensor) -> tuple[Tensor, ...]:
     return (logits,)
 
 
-HEAD = HeadSpec(build=_build, flatten=_flatten)
+HEAD = HeadSpec(build=_build, flatten=_flatten, class_layer="layers.4")
