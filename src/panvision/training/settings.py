@@ -1,5 +1,6 @@
 """The `train`, `loss` and `tracking` sections of params.yaml."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -27,6 +28,8 @@ class LossSettings(Settings):
         box: loss on the stride-normalised distances (`smooth_l1`) or on the boxes (`giou`).
         state: loss of the state head, `focal` or `cross_entropy`.
         label_smoothing: share of a state's label spread evenly over all states.
+        ordinal: share of a state's label spread evenly over the one or two states beside it in `classification.order`:
+            labels of ordered classes are soft (as in Diaz & Marathe 2019, whose labels reach all classes). 0 is off.
         center_radius: centre sampling radius in strides (FCOS, Tian et al. 2020).
     """
 
@@ -39,7 +42,20 @@ class LossSettings(Settings):
     box: Literal["smooth_l1", "giou"] = "smooth_l1"
     state: Literal["focal", "cross_entropy"] = "focal"
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    ordinal: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     center_radius: Annotated[float, Field(gt=0.0, le=10.0)] = 1.5
+
+    def check_order(self, order: Sequence[str] | None) -> None:
+        """Check that the states have an order if their labels are spread along it.
+
+        Raises:
+            ParamsError: they have none.
+        """
+        if self.ordinal and order is None:
+            raise ParamsError(
+                "loss.ordinal: spreads labels along classification.order, which is null; list the states there from "
+                "the first to the last, or set loss.ordinal to 0.0"
+            )
 
 
 class Phase1Settings(Settings):

@@ -124,6 +124,27 @@ def test_label_smoothing_acts_with_the_focal_loss():
     assert -1e-6 < slopes[0] <= 0 and slopes[1] > 1e-5
 
 
+# Places of the classes in their order: 2, 0, 1.
+ORDINAL = {(0, 0.3): [0.7, 0, 0.3], (1, 0.3): [0, 0.7, 0.3], (2, 0.3): [0.15, 0.15, 0.7], (2, 0.0): [0, 0, 1]}
+
+
+@pytest.mark.parametrize(("state", "share"), ORDINAL)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_ordinal_labels_reach_the_states_beside(state, share, smoothing):
+    target = torch.tensor(ORDINAL[state, share]) * (1 - smoothing) + smoothing / 3
+    logits = torch.randn(4, 3)
+    settings_ = LossSettings(state="cross_entropy", ordinal=share, label_smoothing=smoothing)
+    context = LossContext(POINTS, settings_, torch.tensor([2, 0, 1]))
+    found = LOSSES["classification"].compute(logits, {"classes": torch.full((4,), state)}, context)["cls"]
+    assert found.mean() == pytest.approx(F.cross_entropy(logits, target.expand(4, 3)))
+
+
+def test_ordinal_labels_of_one_state_are_finite():
+    context = LossContext(POINTS, LossSettings(ordinal=0.4), torch.tensor([0]))
+    labels = {"classes": torch.tensor([0, 0])}
+    assert LOSSES["classification"].compute(torch.randn(2, 1), labels, context)["cls"].mean() == 0
+
+
 @pytest.mark.parametrize("gamma", [0.25, 0.5, 1.0])
 @pytest.mark.parametrize("sure", [5.0, 40.0, 200.0])
 def test_focal_losses_of_sure_answers_have_finite_gradients(gamma, sure):
