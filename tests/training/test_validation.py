@@ -44,7 +44,7 @@ def test_metrics_are_those_of_the_validation_split():
 def test_every_loss_has_its_name():
     sets = small_sets()
     assert set(look(small_model(sets), sets).losses) == {
-        "seg", "det", "det_class", "det_box", "det_centerness", "cls", "total",
+        "seg", "seg_bce", "seg_dice", "det", "det_class", "det_box", "det_centerness", "cls", "total",
     }  # fmt: skip
 
 

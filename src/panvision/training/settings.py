@@ -21,6 +21,8 @@ class LossSettings(Settings):
         det: weight of the boxes' loss.
         cls: weight of the state's loss. Under AdamW a head that shares no trained weight barely feels its weight, so
             this one acts through the shared backbone: in phase 2.
+        dice: weight, within the mask's loss, of a soft Dice loss per image (Milletari et al. 2016) beside the binary
+            cross-entropy of the pixels; 0 is off. It counts small pans as much as large ones.
         focal_gamma: how much less a sure answer counts in the focal loss (Lin et al. 2017) of boxes' classes and of the
             state; 0 is no less.
         focal_alpha: in the focal loss of boxes' classes, weight of classes that are present; absent classes have
@@ -37,6 +39,7 @@ class LossSettings(Settings):
     seg: Weight = 1.0
     det: Weight = 1.0
     cls: Weight = 2.0
+    dice: Weight = 0.0
     focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)] = 2.0
     focal_alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
     box: Literal["smooth_l1", "giou"] = "smooth_l1"
