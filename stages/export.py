@@ -8,7 +8,7 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 from panvision.core.params import ParamsError, read_sections
 from panvision.dataset.packed import PackedError
 from panvision.evaluation.evaluate import EvaluationError
-from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
+from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.errors import ExportError
 from panvision.export.scores import HeldOut
 from panvision.export.settings import ExportSettings
@@ -19,6 +19,7 @@ from panvision.inference.settings import DetectionSettings
 from panvision.model.checkpoint import CheckpointError
 from panvision.photos.pixels import ImageError
 from panvision.photos.settings import DataSettings
+from panvision.scoring.settings import ClassificationSettings
 
 CHECKPOINT = "models/best_model.pth"
 SCHEMAS = {

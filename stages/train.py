@@ -8,11 +8,18 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
 from panvision.model.settings import ModelSettings
+from panvision.scoring.settings import ClassificationSettings
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.launch import is_rank, launch, run_as_rank
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 
-_BOTH = {"augment": AugmentSettings, "loss": LossSettings, "train": TrainSettings, "tracking": TrackingSettings}
+_BOTH = {
+    "augment": AugmentSettings,
+    "loss": LossSettings,
+    "train": TrainSettings,
+    "tracking": TrackingSettings,
+    "classification": ClassificationSettings,
+}
 SCHEMAS = {"phase1": {**_BOTH, "model": ModelSettings}, "phase2": _BOTH}
 PHASE1, PHASE2 = Path("build/phase1/best_model.pth"), Path("models/best_model.pth")
 
@@ -24,6 +31,8 @@ def main() -> None:
     phase = sys.argv[1]
     try:
         params = read_sections(SCHEMAS[phase], top=("seed", "tasks") if phase == "phase1" else ("seed",))
+        params["order"] = params.pop("classification").order
+        params["loss"].check_order(params["order"])
         devices = params["train"].devices
         if devices > 1 and not is_rank():
             params["train"].check_devices(devices)

@@ -8,13 +8,14 @@ from typing import Any, Self
 from panvision.core.files import write_json
 from panvision.core.params import ParamsError, Seed, Settings, Tasks, load_params, read_settings_text
 from panvision.core.tasks import TASKS
-from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
+from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.settings import ExportSettings
 from panvision.inference.settings import DetectionSettings
 from panvision.model.settings import ModelSettings
 from panvision.photos.settings import DataSettings
 from panvision.report.settings import ReportSettings
 from panvision.scenes.settings import SceneSettings
+from panvision.scoring.settings import ClassificationSettings
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 from panvision.validate.settings import SplitSettings
@@ -67,6 +68,7 @@ class Config(Settings):
         try:
             config = cls.parse(load_params(path))
             config.train.check_weights(config.model.weights)
+            config.loss.check_order(config.classification.order)
             return config
         except ParamsError as error:
             prefix = f"{path}: "

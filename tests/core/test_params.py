@@ -198,6 +198,7 @@ def test_values_of_another_type_are_refused(params):
         "loss.cls": ["true", "False", "'1.0'", "on", ".inf", ".nan", "[1.0]", "null"],
         "train.batch_size": ["true", "4.5", "'4'", "null"],
         "tracking.wandb": ["{enabled: 1}", "{enabled: 0}", "{enabled: on}", "{enabled: 'true'}"],
+        "model.cls_levels": ["[]", "[5, 4]", "[4, 4]", "[1]", "5"],
         "model.strides": ["[]", "[8, 32]", "[16, 8]", "[7]", "8"],
     }
     schemas = {"loss": LossSettings, "train": TrainSettings, "tracking": TrackingSettings, "model": ModelSettings}

@@ -20,19 +20,19 @@ from tests.model.small import pictures, small_model  # noqa: E402
 TASKS = ("segmentation", "classification")  # of which one reads the finest level and one the coarsest
 
 
-def model_of(name):
+def model_of(name, levels):
     """A model of random weights; depthwise ones large enough that the deep features of MobileNetV2 do not vanish."""
-    model = small_model(tasks=TASKS, backbone=name)
+    model = small_model(tasks=TASKS, backbone=name, cls_levels=levels)
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.out_channels > 1:
             nn.init.kaiming_normal_(module.weight)
     return model
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_backbone_as_onnx_and_int8(name, tmp_path):
+@pytest.mark.parametrize(("name", "levels"), [*((name, (5,)) for name in BACKBONES), ("efficientnet_lite0", (4, 5))])
+def test_backbone_as_onnx_and_int8(name, levels, tmp_path):
     checkpoint, exported, rounded = (tmp_path / file for file in ("model.pth", "model.onnx", "model.int8.onnx"))
-    save_checkpoint(checkpoint, model_of(name))
+    save_checkpoint(checkpoint, model_of(name, levels))
     reference = Predictor.load(checkpoint, "cpu")
     images = pictures(4).permute(0, 2, 3, 1).contiguous().numpy()
     write_onnx(exported, load_checkpoint(checkpoint)[0], reference.info, opset=18)

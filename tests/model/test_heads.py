@@ -108,6 +108,14 @@ def test_state_head_sees_the_mean_of_the_map():
     torch.testing.assert_close(head(c5), head(c5.flip(2, 3)))
 
 
+def test_state_head_joins_the_means_of_its_levels():
+    torch.manual_seed(0)
+    head = ClassificationHead(24, 5, hidden=8, dropout=0.5, levels=("C4", "C5")).eval()
+    c4, c5 = torch.randn(2, 8, 6, 6), torch.randn(2, 16, 3, 3)
+    means = torch.cat([c4.mean((2, 3)), c5.mean((2, 3))], dim=1)
+    torch.testing.assert_close(head(c4, c5), head.layers(means))
+
+
 def test_dropout_acts_in_training_only():
     torch.manual_seed(0)
     head = ClassificationHead(16, 5, hidden=64, dropout=0.5)

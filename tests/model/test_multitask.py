@@ -53,6 +53,19 @@ def test_strides_choose_the_levels(strides, sides):
     assert [level.shape[-1] for level in outputs["detection"].ltrb] == sides
 
 
+@pytest.mark.parametrize("levels", [(5,), (4, 5), (2, 4)])
+def test_cls_levels_choose_the_maps_of_the_state_head(levels):
+    model = small_model(cls_levels=levels).eval()
+    features = []
+    model.backbone.register_forward_hook(lambda _module, _inputs, output: features.extend(output))
+    counts = dict.fromkeys(TASKS, 2)
+    with torch.inference_mode():
+        logits = model(pictures(6), TASKS, counts)["classification"]
+    wanted = model.classification(*(features[level - 2][4:] for level in levels))
+    torch.testing.assert_close(logits, wanted)
+    assert not any(name.startswith("fpn") for name in calls(model, lambda: model(pictures(), ["classification"])))
+
+
 @pytest.mark.parametrize("tasks", SUBSETS)
 def test_only_what_is_asked_for_is_computed(tasks):
     model = small_model().eval()

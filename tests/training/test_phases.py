@@ -17,7 +17,7 @@ from panvision.model.weights import WeightsError
 from panvision.training import fit
 from panvision.training.guards import TrainingError
 from panvision.training.phases import PhaseFiles, phase_seed, train_phase1, train_phase2
-from panvision.training.settings import Phase1Settings, Phase2Settings, TrackingSettings, WandbSettings
+from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings, TrackingSettings, WandbSettings
 from tests.training.small import MODEL, config, small_sets, write_weights
 
 
@@ -120,6 +120,45 @@ def test_frozen_batch_norm_keeps_its_statistics_in_phase_two(tmp_path):
     norms = [name for name in one if name.startswith("backbone") and ("running" in name or "bn" in name)]
     assert norms and all(torch.equal(one[name], two[name]) for name in norms)
     assert not torch.equal(one["backbone.conv1.weight"], two["backbone.conv1.weight"])
+
+
+def test_warm_start_counts_as_pretrained(trained, tmp_path, capsys):
+    """Its BatchNorm may be frozen, though the earlier model began with random weights."""
+    start = trained / "2.pth"
+    warm = MODEL.model_copy(update={"weights": str(start)})
+    sets = small_sets()
+    sets.packed["detection"].classes.append("ladle")
+    folder = both(tmp_path, sets, settings=config(batch_norm="frozen"), model=warm)
+    said = capsys.readouterr().out
+    assert f"segmentation, detection, classification from {start}\n  new" in said and "detection class ladle" in said
+    before, one, two = weights(start), weights(folder / "1.pth"), weights(folder / "2.pth")
+    norms = [name for name in one if name.startswith("backbone") and ("running" in name or "bn" in name)]
+    assert norms and all(torch.equal(before[name], two[name]) for name in norms)
+    # One epoch of AdamW at 0.001 moves a weight by a few thousandths, other first weights are further away.
+    assert (one["fpn.lateral.3.weight"] - before["fpn.lateral.3.weight"]).abs().max() < 0.01
+    assert load_checkpoint(folder / "2.pth")[1]["config"]["model"]["weights"] == str(start)
+
+
+def test_ordinal_labels_follow_the_given_order(trained, tmp_path):
+    names = small_sets().cls_classes
+    settings = replace(config(loss=LossSettings(ordinal=0.4)), order=tuple(reversed(names)))
+    folder = both(tmp_path, settings=settings)
+    assert (folder / "1.csv").read_text() != (trained / "1.csv").read_text()
+    _, metadata = load_checkpoint(folder / "2.pth")
+    assert metadata["config"]["classification"] == {"order": names[::-1]}
+    assert Config.parse(metadata["config"]).loss.ordinal == 0.4
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [(None, r"loss.ordinal: spreads .* is null; list"), (("raw",), r"classification.order is \['raw'\], .* set loss")],
+)
+def test_ordinal_labels_need_the_order_of_the_states(tmp_path, order, message):
+    settings = replace(config(loss=LossSettings(ordinal=0.4)), order=order)
+    with pytest.raises(ParamsError, match=message) as caught:
+        both(tmp_path, settings=settings)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+    both(tmp_path, settings=settings, tasks=["segmentation"])  # which has no states
 
 
 def test_batch_norm_of_random_weights_is_not_frozen(tmp_path):

@@ -57,7 +57,7 @@ def test_miou_counts_pixels_of_which_half_is_pan():
 def test_every_loss_has_its_name():
     sets = small_sets()
     assert set(look(small_model(sets), sets).losses) == {
-        "seg", "det", "det_class", "det_box", "det_centerness", "cls", "total",
+        "seg", "seg_bce", "seg_dice", "det", "det_class", "det_box", "det_centerness", "cls", "total",
     }  # fmt: skip
 
 

@@ -85,6 +85,7 @@ def _check(config: "Config", device_name: str | None) -> None:
 
     config.train.check_devices(config.train.devices)
     config.train.check_weights(config.model.weights)
+    config.loss.check_order(config.classification.order)
     pick_device(device_name)
     check_weights(config.model)
 
@@ -124,6 +125,7 @@ def _train(config: "Config", folder: Path, args: Args) -> int:
         config.train,
         config.tracking,
         tasks=config.tasks,
+        order=config.classification.order,
         shipped=config.model_dump(mode="json", include={"detection", "classification"}),
     )
     build, curves = folder / "build", folder / "curves"

@@ -85,6 +85,11 @@ class MultiTaskModel(nn.Module):
         else:
             del self.fpn
 
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """Class names by dataset; none of datasets without classes."""
+        return {"segmentation": [], "detection": self.det_classes, "classification": self.cls_classes}
+
     def forward(
         self, images: Tensor, tasks: Collection[Task] | None = None, counts: Mapping[str, int] | None = None
     ) -> Outputs:

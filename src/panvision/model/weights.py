@@ -1,4 +1,4 @@
-"""First weights of the backbone: torchvision's, a package's, a file's, or none."""
+"""First weights: torchvision's, a package's, a file's or none for the backbone, or a checkpoint's for everything."""
 
 import contextlib
 import pickle
@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from panvision.model.backbones import BACKBONES, make_backbone
 from panvision.model.backbones.base import Backbone
-from panvision.model.checkpoint import UnreadableError, read_plain, some_names
+from panvision.model.checkpoint import FORMAT, CheckpointError, UnreadableError, load_checkpoint, read_plain, some_names
+from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
+from panvision.model.warm_start import differing_keys, warm_start
 
 # Values of `model.weights` that name torchvision's weights, and the version of each; None is its best.
 TORCHVISION = {"imagenet": None, "imagenet_v1": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}
@@ -64,10 +67,42 @@ def check_weights(settings: ModelSettings) -> None:
     """Check in the first seconds, before any data are read, that `model.weights` is available and fits.
 
     Raises:
-        WeightsError: as `initialise_backbone`.
+        WeightsError: as `initialise_model`.
     """
-    if settings.weights != "none":
+    if settings.weights != "none" and _earlier_model(settings) is None:
         initialise_backbone(make_backbone(settings.backbone), settings)
+
+
+def initialise_model(model: MultiTaskModel) -> str:
+    """Fill a model with the weights that its settings' `weights` names, and return lines for the log.
+
+    A whole checkpoint of panvision fills backbone, FPN and heads; anything else fills the backbone.
+
+    Raises:
+        WeightsError: the weights are not available, or do not fit.
+    """
+    earlier = _earlier_model(model.settings)
+    if earlier is None:
+        return str(initialise_backbone(model.backbone, model.settings))
+    first, *more = warm_start(model, earlier)
+    return "\n  ".join([f"weights: {first} from {model.settings.weights}", *more])
+
+
+def _earlier_model(settings: ModelSettings) -> MultiTaskModel | None:
+    """Return the model in the checkpoint that `model.weights` names; None if it names something else."""
+    if settings.weights in (*TORCHVISION, "package", "none"):
+        return None
+    path = Path(settings.weights)
+    document = _read_file(path, settings.backbone)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        return None
+    try:
+        earlier, _ = load_checkpoint(path)
+    except CheckpointError as error:
+        raise WeightsError(f"model.weights: {error}") from error
+    if differing := differing_keys(settings, earlier.settings):
+        raise WeightsError(f"model.weights: {path}: made with {differing}; set the same values, or other weights")
+    return earlier
 
 
 def initialise_backbone(backbone: Backbone, settings: ModelSettings) -> WeightsReport:
@@ -166,18 +201,22 @@ def _download_timeout() -> Iterator[None]:
 
 def _from_file(path: Path, backbone: str) -> dict[str, Tensor]:
     """Read a state dict from a file, without its wrappers and its names' prefixes."""
-    try:
-        document = read_plain(path)
-    except FileNotFoundError as error:
-        raise WeightsError(f"model.weights: {path}: no such file; set it to {_choices(backbone)}") from error
-    except UnreadableError as error:
-        raise WeightsError(f"model.weights: {path}: not a readable state dict: {error}") from error
+    document = _read_file(path, backbone)
     for wrapper in WRAPPERS:
         if isinstance(document, dict) and isinstance(document.get(wrapper), dict):
             document = document[wrapper]
     if not isinstance(document, dict):
         raise WeightsError(f"model.weights: {path}: holds a {type(document).__name__}, not a state dict")
     return {_bare(str(name)): value for name, value in document.items() if isinstance(value, Tensor)}
+
+
+def _read_file(path: Path, backbone: str) -> Any:
+    try:
+        return read_plain(path)
+    except FileNotFoundError as error:
+        raise WeightsError(f"model.weights: {path}: no such file; set it to {_choices(backbone)}") from error
+    except UnreadableError as error:
+        raise WeightsError(f"model.weights: {path}: not a readable state dict: {error}") from error
 
 
 def _bare(name: str) -> str:

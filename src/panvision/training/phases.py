@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from panvision.core.params import Settings
+from panvision.core.params import ParamsError, Settings
 from panvision.core.tasks import TASKS
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
-from panvision.model.weights import initialise_backbone
+from panvision.model.weights import initialise_model
 from panvision.training.checkpointing import Document, SaveTimer, Scratch, TrainingCheckpoints
 from panvision.training.data.sets import Sets
 from panvision.training.data.settings import AugmentSettings
@@ -40,6 +40,7 @@ class TrainingConfig:
     Attributes:
         tasks: the heads that phase 1 gives the model; datasets of other tasks are not read. Phase 2 has the tasks of
             its checkpoint.
+        order: the class labels from the first to the last; None if they have no order.
         shipped: sections of the configuration that training does not read and the checkpoint contains, if it is not
             exported: `detection` and `classification`.
     """
@@ -50,6 +51,7 @@ class TrainingConfig:
     train: TrainSettings
     tracking: TrackingSettings
     tasks: tuple[str, ...] = tuple(TASKS)
+    order: tuple[str, ...] | None = None
     shipped: dict[str, Any] = field(default_factory=dict)
 
 
@@ -89,7 +91,7 @@ def train_phase1(
 
     Raises:
         WeightsError: `model.weights` cannot be loaded.
-        ParamsError: the ranks cannot share a batch evenly.
+        ParamsError: the ranks cannot share a batch evenly, or `loss.ordinal` needs another `order`.
         TrainingError: a loss is not finite, the GPU's memory does not suffice, another process trains the same, or the
             outputs cannot be written.
         Interrupted: SIGTERM or SIGINT came; the training checkpoint is saved.
@@ -103,7 +105,7 @@ def train_phase1(
         cls_classes=sets.cls_classes,
         tasks=config.tasks,
     )
-    report = initialise_backbone(model.backbone, model_settings)
+    report = initialise_model(model)
     if ranks.leads:
         print(report, flush=True)
     model.backbone.freeze(weights=True, batch_norm=True)
@@ -111,7 +113,7 @@ def train_phase1(
     described |= {"model": model_settings.model_dump(mode="json"), "tasks": list(model.tasks)}
     seed = phase_seed(config.seed, 1)
     phase = Phase("phase1", train.phase1.epochs, train.phase1.lr, seed, sets, config.augment, config.loss, train, ranks)
-    phase = replace(phase, min_steps=train.phase1.min_steps)
+    phase = replace(phase, min_steps=train.phase1.min_steps, order=config.order)
     return _train(model, phase, config, described, files)
 
 
@@ -136,7 +138,7 @@ def train_phase2(sets: Sets, config: TrainingConfig, files: PhaseFiles, ranks: R
     seed = phase_seed(config.seed, 2)
     torch.manual_seed(seed)
     phase = Phase("phase2", train.phase2.epochs, train.phase2.lr, seed, sets, config.augment, config.loss, train, ranks)
-    phase = replace(phase, min_steps=train.phase2.min_steps)
+    phase = replace(phase, min_steps=train.phase2.min_steps, order=config.order)
     _train(model, phase, config, described, files)
 
 
@@ -146,6 +148,7 @@ def _train(
     """Train a phase, or what an interrupted run left of it, and write its outputs; return where it is kept."""
     ranks, best = phase.ranks, BestModel(phase.name, config.shipped)
     phase.train.check_devices(ranks.size)
+    _check_order(phase, model)
     with contextlib.ExitStack() as stack:
         tf32 = phase.train.amp != "off"
         stack.enter_context(algorithms(ranks.device, deterministic=phase.train.deterministic, tf32=tf32))
@@ -258,12 +261,24 @@ def describe_settings(config: TrainingConfig, ranks: Ranks, *, without: tuple[st
             value = getattr(config.train, name)
             train[name] = value.model_dump(mode="json") if isinstance(value, Settings) else value
     train["devices"] = ranks.size  # torchrun may have started another number
-    return {
+    described = {
         "seed": config.seed,
         "augment": config.augment.model_dump(mode="json"),
         "loss": config.loss.model_dump(mode="json"),
         "train": train,
     }
+    return described | {"classification": {"order": config.order}} if config.loss.ordinal else described
+
+
+def _check_order(phase: Phase, model: MultiTaskModel) -> None:
+    """Raise ParamsError if `loss.ordinal` needs an order of the model's classes that is not there."""
+    if phase.loss.ordinal and "classification" in model.tasks:
+        phase.loss.check_order(phase.order)
+        if sorted(phase.order or ()) != sorted(model.cls_classes):
+            raise ParamsError(
+                f"classification.order is {list(phase.order or ())}, the states of the data are {model.cls_classes}; "
+                "name each of them once, or set loss.ordinal to 0.0"
+            )
 
 
 def _check_fits(model: MultiTaskModel, sets: Sets, path: Path) -> None:

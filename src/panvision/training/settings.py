@@ -1,5 +1,6 @@
 """The `train`, `loss` and `tracking` sections of params.yaml."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -23,6 +24,8 @@ class LossSettings(Settings):
         det: weight of the boxes' loss.
         cls: weight of the state's loss. Under AdamW a head that shares no trained weight barely feels its weight, so
             this one acts through the shared backbone: in phase 2.
+        dice: weight, within the mask's loss, of a soft Dice loss per image (Milletari et al. 2016) beside the binary
+            cross-entropy of the pixels; 0 is off. It counts small pans as much as large ones.
         focal_gamma: how much less a sure answer counts in the focal loss (Lin et al. 2017) of boxes' classes and of the
             state; 0 is no less.
         focal_alpha: in the focal loss of boxes' classes, weight of classes that are present; absent classes have
@@ -30,6 +33,8 @@ class LossSettings(Settings):
         box: loss on the stride-normalised distances (`smooth_l1`) or on the boxes (`giou`).
         state: loss of the state head, `focal` or `cross_entropy`.
         label_smoothing: share of a state's label spread evenly over all states.
+        ordinal: share of a state's label spread evenly over the one or two states beside it in `classification.order`:
+            labels of ordered classes are soft (as in Diaz & Marathe 2019, whose labels reach all classes). 0 is off.
         center_radius: centre sampling radius in strides (FCOS, Tian et al. 2020).
     """
 
@@ -37,12 +42,26 @@ class LossSettings(Settings):
     seg: Weight = 1.0
     det: Weight = 1.0
     cls: Weight = 2.0
+    dice: Weight = 0.0
     focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)] = 2.0
     focal_alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
     box: Literal["smooth_l1", "giou"] = "smooth_l1"
     state: Literal["focal", "cross_entropy"] = "focal"
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    ordinal: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     center_radius: Annotated[float, Field(gt=0.0, le=10.0)] = CENTER_RADIUS
+
+    def check_order(self, order: Sequence[str] | None) -> None:
+        """Check that the states have an order if their labels are spread along it.
+
+        Raises:
+            ParamsError: they have none.
+        """
+        if self.ordinal and order is None:
+            raise ParamsError(
+                "loss.ordinal: spreads labels along classification.order, which is null; list the states there from "
+                "the first to the last, or set loss.ordinal to 0.0"
+            )
 
 
 class Phase1Settings(Settings):

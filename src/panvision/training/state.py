@@ -35,6 +35,7 @@ class Phase:
         sets: what to learn from and what to validate on.
         augment, loss, train: the settings.
         ranks: the processes that train together, each on its shard of every batch.
+        order: the class labels from the first to the last; None if they have no order.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Phase:
     train: TrainSettings
     ranks: Ranks
     min_steps: int = 0
+    order: tuple[str, ...] | None = None
 
     def datasets(self, model: MultiTaskModel) -> dict[str, int]:
         """Return the datasets that the model's tasks learn from, with their number of training images."""
@@ -73,7 +75,10 @@ class Phase:
     def context(self, model: MultiTaskModel) -> LossContext:
         """Return what the losses need, on the model's device."""
         points = make_points(model.image_size, model.settings.strides).to(self.ranks.device)
-        return LossContext(points, self.loss)
+        if not self.loss.ordinal or self.order is None or "classification" not in model.tasks:
+            return LossContext(points, self.loss)
+        places = torch.tensor([self.order.index(name) for name in model.cls_classes])
+        return LossContext(points, self.loss, places.to(self.ranks.device))
 
 
 @dataclass

@@ -149,12 +149,11 @@ def _combine(parts: list[_Part], model: MultiTaskModel, context: LossContext) ->
             compared[task] += own
         unsound = {**part.unsound, **unsound}
     losses = {name: float(value) for name, value in task_losses(terms, context.settings).items()}
-    classes = {"detection": model.det_classes, "classification": model.cls_classes}
     metrics: dict[str, float | None] = {spec.metrics[0].key: None for spec in TASKS.values()}
     calibration: dict[str, float] = {}
     for task, own in compared.items():
         if (calibrate := SCORERS[task].calibrate) is not None:
             calibration |= calibrate(own)
         key = TASKS[task].metrics[0].key
-        metrics[key] = score(task, own, classes.get(TASKS[task].dataset, []))[key]
+        metrics[key] = score(task, own, model.classes[TASKS[task].dataset])[key]
     return Validation(losses, metrics, unsound, calibration)

@@ -79,7 +79,44 @@ def test_focal_loss_is_torchvisions(alpha, gamma):
 def test_segmentation_loss_is_binary_cross_entropy():
     logits, masks = torch.randn(2, 1, 8, 8), torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
     expected = F.binary_cross_entropy_with_logits(logits, masks.float() / 255)
-    assert terms("segmentation", logits, {"masks": masks})["seg"].mean() == pytest.approx(expected)
+    assert terms("segmentation", logits, {"masks": masks})["seg_bce"].mean() == pytest.approx(expected)
+
+
+def dice(logits, masks, **changes):
+    return terms("segmentation", logits, {"masks": 255 * masks.float()}, **changes)["seg_dice"]
+
+
+@given(st.integers(0, 10_000), st.floats(0.0, 1.0))
+@settings(deadline=None, max_examples=25)
+def test_dice_loss_is_least_at_its_soft_target(seed, softness):
+    torch.manual_seed(seed)
+    target = (0.02 + 0.96 * torch.rand(2, 1, 8, 8)).lerp(torch.randint(0, 2, (2, 1, 8, 8)).float(), 1 - softness)
+    best = target.clamp(1e-6, 1 - 1e-6).logit().requires_grad_()
+    loss = dice(best, target, dice=1.0).mean()
+    loss.backward()
+    assert loss < 1e-4 and best.grad.abs().max() < 1e-4
+    assert dice(best + torch.randn(2, 1, 8, 8), target, dice=1.0).mean() > loss
+
+
+def test_dice_loss_is_weighted_and_a_mean_over_images():
+    masks = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    masks[0, 0, :4], masks[1, 0, :2] = 1, 1  # 32 and 16 pixels
+    logits = torch.full((2, 1, 8, 8), -30.0)
+    logits[:, 0, 2:4] = 30.0
+    # 16 of 32 pixels are found, and 16 wrong ones beside 16: Dice 2 · 16 / (16 + 32) and 0, but for the floor.
+    expected = 0.5 * (16 / 49 + 32 / 33)
+    assert dice(logits, masks, dice=1.0).mean() == pytest.approx(expected)
+    assert dice(logits, masks, dice=0.25).mean() == pytest.approx(0.25 * expected)
+    assert dice(logits, masks).mean() == 0
+
+
+def test_dice_loss_of_empty_masks_is_finite():
+    masks = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    for level, expected in ((-200.0, 0.0), (200.0, 64 / 65)):
+        logits = torch.full((1, 1, 8, 8), level, requires_grad=True)
+        loss = dice(logits, masks, dice=1.0).mean()
+        loss.backward()
+        assert loss.item() == pytest.approx(expected) and logits.grad.isfinite().all()
 
 
 def test_classification_loss_is_the_focal_loss():
@@ -122,6 +159,27 @@ def test_label_smoothing_acts_with_the_focal_loss():
         terms("classification", logits, labels, label_smoothing=smoothing)["cls"].mean().backward()
         slopes.append(float(logits.grad[0, 0]))
     assert -1e-6 < slopes[0] <= 0 and slopes[1] > 1e-5
+
+
+# Places of the classes in their order: 2, 0, 1.
+ORDINAL = {(0, 0.3): [0.7, 0, 0.3], (1, 0.3): [0, 0.7, 0.3], (2, 0.3): [0.15, 0.15, 0.7], (2, 0.0): [0, 0, 1]}
+
+
+@pytest.mark.parametrize(("state", "share"), ORDINAL)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_ordinal_labels_reach_the_states_beside(state, share, smoothing):
+    target = torch.tensor(ORDINAL[state, share]) * (1 - smoothing) + smoothing / 3
+    logits = torch.randn(4, 3)
+    settings_ = LossSettings(state="cross_entropy", ordinal=share, label_smoothing=smoothing)
+    context = LossContext(POINTS, settings_, torch.tensor([2, 0, 1]))
+    found = LOSSES["classification"].compute(logits, {"classes": torch.full((4,), state)}, context)["cls"]
+    assert found.mean() == pytest.approx(F.cross_entropy(logits, target.expand(4, 3)))
+
+
+def test_ordinal_labels_of_one_state_are_finite():
+    context = LossContext(POINTS, LossSettings(ordinal=0.4), torch.tensor([0]))
+    labels = {"classes": torch.tensor([0, 0])}
+    assert LOSSES["classification"].compute(torch.randn(2, 1), labels, context)["cls"].mean() == 0
 
 
 @pytest.mark.parametrize("gamma", [0.25, 0.5, 1.0])
@@ -224,15 +282,16 @@ def test_terms_of_two_batches_add_up(seed, box):
 
 def test_total_is_the_weighted_sum():
     one = torch.tensor(1.0)
-    values = {"seg": 2, "det_class": 3, "det_box": 5, "det_centerness": 7, "cls": 11}
+    values = {"seg_bce": 1.5, "seg_dice": 0.5, "det_class": 3, "det_box": 5, "det_centerness": 7, "cls": 11}
     found = {name: Term(one * value, one) for name, value in values.items()}
     losses = task_losses(found, LossSettings(seg=1.5, det=0.5, cls=2.0))
     assert float(losses["det"]) == 15
     assert float(losses["total"]) == 1.5 * 2 + 0.5 * 15 + 2.0 * 11
-    assert float(task_losses({"seg": found["seg"]}, LossSettings())["total"]) == 2
+    assert float(task_losses({"seg_bce": found["seg_bce"]}, LossSettings())["total"]) == 1.5
 
 
-def test_parts_add_up_to_the_whole():
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_parts_add_up_to_the_whole(weight):
     """The parts count different numbers of locations, so the mean of their means is not the mean of the whole."""
     sets = small_sets()
     model = small_model(sets).eval()
@@ -240,7 +299,7 @@ def test_parts_add_up_to_the_whole():
     batches = [stream[step] for step in range(3)]
     # A part without a positive point.
     batches[1].labels["detection"]["labels"].fill_(NO_OBJECT)
-    settings = LossSettings()
+    settings = LossSettings(dice=weight)
     context = LossContext(POINTS, settings)
     with torch.no_grad():
         parts = []
@@ -261,4 +320,14 @@ def test_parts_add_up_to_the_whole():
 
 
 def test_loss_names_are_those_of_the_curves():
-    assert loss_names() == ("seg", "det", "det_class", "det_box", "det_centerness", "cls", "total")
+    assert loss_names() == (
+        "seg",
+        "seg_bce",
+        "seg_dice",
+        "det",
+        "det_class",
+        "det_box",
+        "det_centerness",
+        "cls",
+        "total",
+    )

@@ -33,11 +33,13 @@ class HeadSpec:
             "C5" of the backbone, "P2" to "P5" of the FPN.
         flatten: turns the head's output into the raw outputs of a model file, in the order of `TaskSpec.outputs`, each
             (N, ...).
+        class_layer: name of the head's layer that has one row of weights per class; empty if it has none.
         for_runtimes: returns a module that computes the same and that runtimes execute faster; None is the head itself.
     """
 
     build: Callable[[HeadInputs], nn.Module]
     flatten: Callable[[Any], tuple[Tensor, ...]]
+    class_layer: str = ""
     for_runtimes: Callable[[Any], nn.Module] | None = None
 
 

@@ -1,22 +1,26 @@
-"""Classification head: C5 to one logit per class."""
+"""Classification head: the levels that `model.cls_levels` names to one logit per class."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from panvision.model.heads.base import HeadInputs, HeadSpec
 
 
 class ClassificationHead(nn.Module):
-    """C5 (N, D, ·, ·) → class logits (N, C): global average pool and two fully connected layers.
+    """Feature maps (N, D, ·, ·) → class logits (N, C): global average pools, joined, and two fully connected layers.
 
-    The up to 2,048 pooled values are all positive and similar in all images. A step of Adam changes each weight of a
+    The thousands of pooled values are all positive and similar in all images. A step of Adam changes each weight of a
     hidden unit by about the learning rate, mostly with one sign, so the unit's sum changes by a multiple of itself.
     Without LayerNorm (Ba et al. 2016), ReLU soon turns most units off for every image, and learning stops.
     """
 
-    levels = ("C5",)
-
-    def __init__(self, in_channels: int, num_classes: int, *, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, *, hidden: int, dropout: float, levels: Sequence[str] = ("C5",)
+    ) -> None:
         super().__init__()
+        self.levels = tuple(levels)
         self.layers = nn.Sequential(
             nn.Linear(in_channels, hidden, bias=False),
             nn.LayerNorm(hidden),
@@ -25,16 +29,21 @@ class ClassificationHead(nn.Module):
             nn.Linear(hidden, num_classes),
         )
 
-    def forward(self, c5: Tensor) -> Tensor:
-        """Return class logits (N, C)."""
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Return class logits (N, C), from one map per level."""
         # mean(), not AdaptiveAvgPool2d: the latter's backward pass is not deterministic on CUDA.
-        return self.layers(c5.mean((2, 3)))
+        pooled = [features.mean((2, 3)) for features in maps]  # (N, D) each
+        return self.layers(pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1))
 
 
 def _build(inputs: HeadInputs) -> ClassificationHead:
     settings = inputs.settings
     return ClassificationHead(
-        inputs.backbone_channels[-1], inputs.num_classes, hidden=settings.cls_hidden, dropout=settings.dropout
+        sum(inputs.backbone_channels[level - 2] for level in settings.cls_levels),
+        inputs.num_classes,
+        hidden=settings.cls_hidden,
+        dropout=settings.dropout,
+        levels=[f"C{level}" for level in settings.cls_levels],
     )
 
 
@@ -43,4 +52,4 @@ def _flatten(logits: Tensor) -> tuple[Tensor, ...]:
     return (logits,)
 
 
-HEAD = HeadSpec(build=_build, flatten=_flatten)
+HEAD = HeadSpec(build=_build, flatten=_flatten, class_layer="layers.4")

@@ -101,4 +101,4 @@ def _flatten(output: DetectionOutput) -> tuple[Tensor, ...]:
     return join_levels(output.class_logits), join_levels(output.ltrb), join_levels(output.centerness)[..., 0]
 
 
-HEAD = HeadSpec(build=_build, flatten=_flatten)
+HEAD = HeadSpec(build=_build, flatten=_flatten, class_layer="class_logits")

@@ -21,16 +21,25 @@ def _terms(logits: Tensor, labels: Labels, context: LossContext) -> Terms:
     The loss is the mean over classes, as the box loss is the mean over coordinates. With the sum, three quarters of the
     gradient on the backbone came from this task at equal shares of the formula (docs/results.md, "Loss balance").
     """
-    settings, classes = context.settings, labels["classes"]
+    settings = context.settings
     log_p = F.log_softmax(logits.float(), dim=1)  # (B, C)
-    smoothing, count = settings.label_smoothing, logits.shape[1]
-    true = classes[:, None] == torch.arange(count, device=classes.device)  # one_hot would read numbers on the CPU
-    target = true * (1 - smoothing) + smoothing / count  # (B, C)
+    target = _targets(labels["classes"], logits.shape[1], context)
     losses = -target * log_p
     if settings.state == "focal":
         gap = (target - 1 - torch.expm1(log_p)).abs()  # |q - p|, exact where p is near 1
         losses = gap.clamp_min(LEAST_GAP).pow(settings.focal_gamma) * losses
     return {"cls": Term(losses.mean(dim=1).sum(), _counts(labels, context)["cls"])}
+
+
+def _targets(classes: Tensor, count: int, context: LossContext) -> Tensor:
+    """Return the soft labels (B, C) of class labels (B,)."""
+    settings = context.settings
+    target = classes[:, None] == torch.arange(count, device=classes.device)  # one_hot would read numbers on the CPU
+    if context.places is not None:
+        beside = (context.places[classes][:, None] - context.places).abs() == 1  # (B, C)
+        neighbours = beside / beside.sum(1, keepdim=True).clamp(min=1)
+        target = target * (1 - settings.ordinal) + settings.ordinal * neighbours
+    return target * (1 - settings.label_smoothing) + settings.label_smoothing / count
 
 
 def _counts(labels: Labels, context: LossContext) -> dict[str, Tensor]:

@@ -1,20 +1,46 @@
-"""Segmentation loss: binary cross-entropy with the pan's share of each pixel, mean over pixels."""
+"""Segmentation loss: binary cross-entropy with the pan's share of each pixel, mean over pixels, and soft Dice."""
 
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
 
 from panvision.training.losses.terms import Labels, LossContext, TaskLoss, Term, Terms, constant
 
+# Added to Dice's denominator, in pixels: an empty mask has a loss of 0 for an empty answer, and finite gradients.
+DICE_FLOOR = 1.0
+
 
 def _terms(logits: Tensor, labels: Labels, context: LossContext) -> Terms:
-    """Return `seg` from logits (B, 1, S, S) and masks (B, 1, S, S) uint8, 255 for all of a pixel."""
-    shares = labels["masks"].float() / 255
-    total = F.binary_cross_entropy_with_logits(logits.float(), shares, reduction="sum")
-    return {"seg": Term(total, _counts(labels, context)["seg"])}
+    """Return `seg_bce` and `seg_dice` from logits (B, 1, S, S) and masks (B, 1, S, S), 255 for all of a pixel.
+
+    `seg_dice` is multiplied by `loss.dice`; with 0 it is not computed.
+    """
+    logits, masks = logits.float(), labels["masks"].float() / 255
+    counts, weight = _counts(labels, context), context.settings.dice
+    total = F.binary_cross_entropy_with_logits(logits, masks, reduction="sum")
+    dice = weight * dice_losses(logits.sigmoid(), masks).sum() if weight else constant(0, logits)
+    return {"seg_bce": Term(total, counts["seg_bce"]), "seg_dice": Term(dice, counts["seg_dice"])}
+
+
+def dice_losses(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Return 1 - Dice of each image (Milletari et al. 2016, https://arxiv.org/abs/1606.04797, section 3).
+
+    With the paper's squares in the denominator, 1 - 2 Σ p·t / (Σ p² + Σ t²) is Σ (p - t)² / (Σ p² + Σ t²). It is least
+    at p = t, also for targets between 0 and 1.
+
+    Args:
+        predicted: (B, ...) probabilities p.
+        wanted: (B, ...) targets t, 0 to 1.
+
+    Returns:
+        (B,), 0 to 1.
+    """
+    p, t = predicted.flatten(1), wanted.flatten(1)
+    return (p - t).square().sum(1) / (p.square().sum(1) + t.square().sum(1) + DICE_FLOOR)
 
 
 def _counts(labels: Labels, context: LossContext) -> dict[str, Tensor]:
-    return {"seg": constant(labels["masks"].numel(), labels["masks"])}
+    masks = labels["masks"]
+    return {"seg_bce": constant(masks.numel(), masks), "seg_dice": constant(len(masks), masks)}
 
 
-LOSS = TaskLoss(terms=("seg",), compute=_terms, count=_counts)
+LOSS = TaskLoss(terms=("seg_bce", "seg_dice"), compute=_terms, count=_counts)

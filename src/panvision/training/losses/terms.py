@@ -47,10 +47,12 @@ class LossContext(NamedTuple):
     Attributes:
         points: the FCOS locations of the model.
         settings: forms and weights of the losses.
+        places: (C,) int64, the place of each class label in `classification.order`; None if `loss.ordinal` is 0.
     """
 
     points: Points
     settings: LossSettings
+    places: Tensor | None = None
 
 
 @dataclass(frozen=True)
