@@ -96,8 +96,15 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "label_conflict": ("error", "keep the image in one class"),
     "label_conflict_near": ("warning", "check both: copies of one photo have different classes"),
     # copies and splits
-    "copies_in_set": ("fixed", "nothing; copies of one photo, or photos of one burst, were kept in one split"),
+    "copies_in_set": (
+        "fixed",
+        "nothing; copies of one photo, photos of one burst or frames of one video were kept in one split",
+    ),
     "copies_across_sets": ("fixed", "nothing; related images were kept in one split in all datasets"),
+    "frames_torn": (
+        "warning",
+        "add images of other scenes, or pin later parts of the video to val and test (split.pins): scores are too good",
+    ),
     "split_leak": ("warning", "move the copies into one split"),
     "split_empty": (
         "error",

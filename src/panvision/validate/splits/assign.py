@@ -175,7 +175,11 @@ def _leaks(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str
     for found in sides.values():
         if len(found) > 1:
             shown = ", ".join(f"{found[split]} in {split}" for split in SPLITS if split in found)
-            yield problem("split_leak", min(found.values()), f"the same photo on two sides: {shown}")
+            yield problem(
+                "split_leak",
+                min(found.values()),
+                f"related images (copies, a burst or a video) are on two sides: {shown}",
+            )
 
 
 def _pooled(entries: Sequence[Entry], settings: SplitSettings) -> Iterator[Problem]:
