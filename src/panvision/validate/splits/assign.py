@@ -188,7 +188,7 @@ def _pooled(entries: Sequence[Entry], settings: SplitSettings) -> Iterator[Probl
         counts = Counter(entries[row].split for row in rows)
         given = ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
         if given:
-            reason = f"has {given} images by its folders, which are pooled for {settings.folds} folds"
+            reason = f"has {given} images by its folders or lists, which are pooled for {settings.folds} folds"
             yield problem("own_split_pooled", task, reason)
 
 
