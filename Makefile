@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup repro test lint docs lock clean
+.PHONY: help in-git setup repro test lint docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,13 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-repro: setup  ## run the pipeline (dvc repro), then print the metrics
+# DVC finds this out only after the installation.
+in-git:
+	@git rev-parse --git-dir > /dev/null || { \
+	    echo "DVC needs a git repository here: clone the project with git, or, where it was unpacked from a ZIP file," \
+	         "run: git init && git add --all && git commit -m start" >&2; exit 1; }
+
+repro: in-git setup  ## run the pipeline (dvc repro), then print the metrics
 	$(BIN)/panvision params
 	$(BIN)/dvc repro
 	@$(BIN)/panvision summary

@@ -44,10 +44,10 @@ def write_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
 def one_by_one(checkpoint: str, photos: Path, out: Path, plain: int) -> int:
     """What a loop over `Predictor.predict` comes to."""
     from panvision.inference import Predictor
-    from panvision.inference.directory import list_images
+    from panvision.inference.inputs import find_images
 
     predictor = Predictor.load(checkpoint)
-    paths = list_images(photos)[:plain]
+    paths = [Path(image.path) for image in find_images(photos).images][:plain]
     out.mkdir()
     start = marks()
     for path in paths:
@@ -59,10 +59,11 @@ def one_by_one(checkpoint: str, photos: Path, out: Path, plain: int) -> int:
 def together(checkpoint: str, photos: Path, out: Path, plain: int) -> int:
     """The folder as a whole."""
     from panvision.inference import Predictor
-    from panvision.inference.directory import list_images, predict_directory
+    from panvision.inference.directory import predict_directory
+    from panvision.inference.inputs import find_images
 
     predictor = Predictor.load(checkpoint)
-    count = len(list_images(photos))
+    count = len(find_images(photos).images)
     start = marks()
     predict_directory(predictor, photos, out)
     report(start, count)

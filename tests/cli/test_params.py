@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from panvision.cli.main import main
 from tests.cli.shown import json_keys
 
@@ -32,3 +34,19 @@ def test_errors_as_json(tmp_path, capsys):
     assert found["valid"] is False and len(found["faults"]) == 2 and not text.err
     assert all(fault.startswith(f"{path}: ") for fault in found["faults"])
     assert set(found) <= json_keys("params")
+
+
+def test_home_folder_is_refused_with_its_path(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "params.yaml"
+    path.write_text("data: {root: ~/photos}\n")
+    assert main(["params", str(path)]) == 1
+    assert f"data.root: DVC does not expand ~; write {tmp_path}/photos, found '~/photos'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/photos", "gs://bucket/photos", "https://host/photos"])
+def test_remote_data_is_refused_with_the_import(tmp_path, capsys, root):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"data: {{root: '{root}'}}\n")
+    assert main(["params", str(path)]) == 1
+    assert f"data.root: expected a local folder; run `dvc import-url {root} data/photos`" in capsys.readouterr().err

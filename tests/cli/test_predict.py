@@ -66,7 +66,7 @@ def test_a_broken_file_is_named(tmp_path, arguments, capsys):
     assert main(arguments) == 3
     text = capsys.readouterr()
     assert "1 image predicted" in text.out
-    assert text.err.startswith("panvision predict: could not be read: 0.jpg: ")
+    assert text.err.startswith("panvision predict: left out: 0.jpg: ")
     assert len(text.err.splitlines()) == 1
 
 
@@ -122,6 +122,7 @@ def test_results_as_lines_of_json(tmp_path, arguments, capsys):
         "predicted": 1,
         "before": 0,
         "failed": [],
+        "leftover": [],
         "output_dir": str(tmp_path / "out"),
         "model": {"file": str(tmp_path / "model" / "m.onnx"), **hashes},
     }
@@ -168,3 +169,20 @@ def test_a_quiet_run_prints_the_summary_alone(tmp_path, arguments, capsys, monke
     assert main([*arguments, "-q", "--json"]) == 0
     text = capsys.readouterr()
     assert len(text.out.splitlines()) == 2 and "\x1b" not in text.err
+
+
+def test_files_of_an_earlier_run_are_reported(tmp_path, arguments, capsys):
+    assert main([*arguments, "--visualize"]) == 0
+    assert main([*arguments, "-q"]) == 3
+    message = "1 file of an earlier run beside the new ones, first a_pred.png; remove them, or name another output"
+    assert message in capsys.readouterr().err
+
+
+def test_skipped_files_are_listed(tmp_path, arguments, capsys):
+    (tmp_path / "in/b.heic").write_bytes(b"?")
+    assert main(arguments) == 3
+    assert "panvision predict: left out: b.heic: is not in a format that is read" in capsys.readouterr().err
+    assert main([*arguments, "--input_dir", str(tmp_path / "in/a.png")]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--input_dir", "clip.mp4"]) == 1
+    assert "`panvision watch clip.mp4`" in capsys.readouterr().err

@@ -315,3 +315,9 @@ def test_a_quiet_run_shows_no_progress(root, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert validate(root, "--quiet") == 0
     assert not capsys.readouterr().err
+
+
+def test_data_root_in_the_home_folder(root, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(root.parent))
+    assert validate("~/sets") == 0
+    assert capsys.readouterr().out.endswith("no problems\n")

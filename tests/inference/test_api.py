@@ -107,7 +107,7 @@ def test_run_inference_names_broken_files(model, folder, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         results = run_inference(model, folder)
     assert [one["image_name"] for one in results] == ["a.jpg", "b.png"]
-    assert "1 of 3 images left out: ab.jpg: " in caplog.text
+    assert "1 of 3 files left out: ab.jpg: " in caplog.text
 
 
 def test_a_folder_in_order_says_nothing(model, folder, caplog) -> None:

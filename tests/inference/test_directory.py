@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from panvision.inference.backend import PredictorError
-from panvision.inference.directory import DirectoryOptions, list_images, output_names, predict_directory
+from panvision.inference.directory import DirectoryOptions, output_names, predict_directory
 from panvision.inference.predictor import Predictor
 from tests.tiny import SUBSETS, ColourBackend, PartBackend, picture
 
@@ -28,21 +27,17 @@ def folder(tmp_path):
     return pictures
 
 
-def test_list_images(folder) -> None:
-    assert [path.name for path in list_images(folder)] == ["B.PNG", "a.bmp", "a.png"]
-
-
 def test_directory_reports_broken_links(predictor, folder, tmp_path) -> None:
     (folder / "moved.png").symlink_to(tmp_path / "gone.png")
-    failures = predict_directory(predictor, folder, tmp_path / "out")
-    assert "moved.png" in [failure.name for failure in failures]
+    outcome = predict_directory(predictor, folder, tmp_path / "out")
+    assert "moved.png" in [failure.name for failure in outcome.failures]
 
 
 def test_what_is_written(predictor, folder, tmp_path) -> None:
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     out = tmp_path / "out"
-    failures = predict_directory(predictor, folder, out, visualize=True)
-    assert [failure.name for failure in failures] == ["broken.jpg"]
+    outcome = predict_directory(predictor, folder, out, visualize=True)
+    assert [failure.name for failure in outcome.failures] == ["broken.jpg", "deeper"]
     assert sorted(path.name for path in out.glob("[!.]*")) == [
         "B_mask.png",
         "B_pred.png",
@@ -59,7 +54,7 @@ def test_what_is_written(predictor, folder, tmp_path) -> None:
     assert (first["width"], first["height"], first["segmentation"]) == (96, 48, {"mask": "B_mask.png"})
     assert first["detection"]["class_names"] == ["stirrer"]
     assert set(first["classification"]) == {"class_idx", "class_name", "probabilities"}
-    assert [one["image_name"] for one in written["failed"]] == ["broken.jpg"]
+    assert [one["image_name"] for one in written["failed"]] == ["broken.jpg", "deeper"]
     assert str(tmp_path) not in (out / "predictions.json").read_text()
     mask = np.asarray(Image.open(out / "B_mask.png"))
     assert np.array_equal(mask, predictor.predict(folder / "B.PNG")["segmentation"]["mask"])
@@ -93,7 +88,7 @@ def test_folders_that_do_not_fit_are_refused(predictor, folder, tmp_path) -> Non
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     for image_dir, output_dir, visualize, message in (
-        (tmp_path / "missing", None, False, "no such folder"),
+        (tmp_path / "missing", None, False, "no such folder, file or pattern"),
         (tmp_path / "empty", None, False, "has no images"),
         (folder, None, True, "needs output_dir"),
         (folder, folder, False, "must not be the folder of the images"),
@@ -109,15 +104,12 @@ NAMES = st.sets(st.from_regex(r"[aAb]{1,2}(\.jpg)?(_)?\.(jpg|png|JPG)", fullmatc
 
 @given(NAMES)
 def test_output_names_never_meet(names) -> None:
-    paths = [Path(name) for name in sorted(names)]
-    given_names = output_names(paths)
-    assert len(given_names) == len(paths)
-    assert len({name.casefold() for name in given_names}) == len(paths)
+    given_names = output_names(sorted(names))
+    assert len({name.casefold() for name in given_names}) == len(given_names) == len(names)
 
 
 def test_a_stem_of_its_own_is_the_name() -> None:
-    paths = [Path("a.jpg"), Path("a.png"), Path("b.jpg")]
-    assert output_names(paths) == ["a.jpg", "a.png", "b"]
+    assert output_names(["a.jpg", "a.png", "b.jpg", "c/a.jpg"]) == ["a.jpg", "a.png", "b", "c/a"]
 
 
 def whole(out):
@@ -144,7 +136,7 @@ def many(tmp_path):
 @pytest.mark.parametrize("options", [DirectoryOptions(1, 1), DirectoryOptions(6, 3), DirectoryOptions(50, 2)])
 def test_directory_batches_and_threads_change_nothing(predictor, many, tmp_path, options) -> None:
     given, progress = [], []
-    failures = predict_directory(
+    outcome = predict_directory(
         predictor,
         many,
         tmp_path / "out",
@@ -153,7 +145,7 @@ def test_directory_batches_and_threads_change_nothing(predictor, many, tmp_path,
         on_progress=lambda *done: progress.append(done),
     )
     good = [f"{number:02}.png" for number in range(20) if number not in (7, 16)]
-    assert [failure.name for failure in failures] == ["07.png", "16.png"]
+    assert [failure.name for failure in outcome.failures] == ["07.png", "16.png"]
     assert [result["image_name"] for result in given] == good
     assert progress[0] == (0, 20) and progress[-1] == (20, 20)
     for result in given:
@@ -212,7 +204,7 @@ def test_directory_resume_equals_one_run(many, tmp_path) -> None:
         file.write('{"image_name": "08.p')
     assert not (broken / "predictions.json").exists()
     given = []
-    failures = predict_directory(
+    outcome = predict_directory(
         Predictor(ColourBackend()),
         many,
         broken,
@@ -221,7 +213,7 @@ def test_directory_resume_equals_one_run(many, tmp_path) -> None:
         on_result=given.append,
     )
     assert given[0]["image_name"] == "08.png" and len(given) == 11
-    assert [failure.name for failure in failures] == ["07.png", "16.png"]  # the first once more
+    assert [failure.name for failure in outcome.failures] == ["07.png", "16.png"]  # the first once more
     for path in straight.iterdir():
         if path.name != "predictions.jsonl":
             assert path.read_bytes() == (broken / path.name).read_bytes(), path.name
@@ -277,11 +269,11 @@ def test_directory_raises_disk_errors(predictor, many, tmp_path, monkeypatch) ->
 
 def test_few_pictures_are_in_memory_at_a_time(many, tmp_path, monkeypatch) -> None:
     """However fast they are decoded: no more than the batches in work and two ahead."""
-    from panvision.inference import directory
+    from panvision.inference import inputs
 
     decoded, most = [], []
-    read = directory.read_image
-    monkeypatch.setattr(directory, "read_image", lambda path, **limit: decoded.append(1) or read(path, **limit))
+    read = inputs.read_image
+    monkeypatch.setattr(inputs, "read_image", lambda path, **limit: decoded.append(1) or read(path, **limit))
     predict_directory(
         Predictor(ColourBackend()),
         many,
@@ -296,3 +288,23 @@ def test_options_that_make_no_sense_are_refused(predictor, many) -> None:
         predict_directory(predictor, many, options=DirectoryOptions(0, -1))
     with pytest.raises(PredictorError, match="resume and coco needs output_dir"):
         predict_directory(predictor, many, options=DirectoryOptions(resume=True, coco=True))
+
+
+def test_directory_names_files_of_an_earlier_run(predictor, many, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert predict_directory(predictor, many, out, visualize=True, options=DirectoryOptions(coco=True)).leftover == []
+    assert predict_directory(predictor, many, out, visualize=True, options=DirectoryOptions(coco=True)).leftover == []
+    (many / "00.png").unlink()
+    (many / "01.png").write_bytes(b"broken")
+    drawn = [f"{number:02}_pred.png" for number in range(20) if number not in (7, 16)]
+    expected = sorted([*drawn, "00_mask.png", "01_mask.png"])
+    assert predict_directory(predictor, many, out).leftover == [*expected, "predictions.coco.json"]
+
+
+def test_directory_writes_as_the_folders_are(predictor, folder, tmp_path) -> None:
+    out = folder / "deeper/out"
+    for _ in range(2):  # masks of the first run are not read in the second
+        outcome = predict_directory(predictor, folder, out, options=DirectoryOptions(recursive=True))
+        assert outcome.failures == outcome.leftover == []
+        assert [one["image_name"] for one in whole(out)["images"]] == ["B.PNG", "a.bmp", "a.png", "deeper/c.png"]
+        assert (out / "deeper/c_mask.png").is_file()

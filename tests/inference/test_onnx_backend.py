@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 
@@ -47,6 +48,16 @@ def test_onnx_path_imports(tmp_path) -> None:
     for package in ("torch", "pydantic", "pandas", "cv2", "yaml"):
         assert f"'{package}'" not in run.stdout
     assert (tmp_path / "out" / "a_pred.png").is_file()
+
+
+def test_a_loaded_model_can_be_pickled(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = Predictor.load(write_onnx(tmp_path / "m.onnx").relative_to(tmp_path)).with_thresholds(0.0)
+    packed = pickle.dumps(model)
+    monkeypatch.chdir("/")
+    copy = pickle.loads(packed)  # noqa: S301
+    assert copy.info == model.info
+    assert copy.predict(picture())["detection"] == model.predict(picture())["detection"]
 
 
 def test_onnx_runtime_gives_what_the_graph_says(tmp_path) -> None:

@@ -1,4 +1,7 @@
+import multiprocessing
+import os
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -46,6 +49,39 @@ def test_a_checkpoint_predicts_without_a_warning(checkpoint) -> None:
     assert result["segmentation"]["mask"].shape == (40, 80)
     assert 0 < len(result["detection"]["boxes"]) <= 100
     assert set(result["classification"]["probabilities"]) == set(STATE_NAMES)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("again", [False, True])
+def test_forked_child_gets_an_error_that_names_spawn(checkpoint, again) -> None:
+    model = Predictor.load(checkpoint, "cpu")
+    model.predict(picture())
+    ours, theirs = multiprocessing.Pipe()
+
+    def child() -> None:
+        try:
+            (Predictor.load(checkpoint, "cpu") if again else model).predict(picture())
+        except PredictorError as error:
+            theirs.send(str(error))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+        process.start()
+    try:
+        assert ours.poll(60), "the child hangs"
+        assert 'get_context("spawn")' in ours.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_spawned_child_predicts_with_the_model_that_it_gets(checkpoint) -> None:
+    model = Predictor.load(checkpoint, "cpu")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        found = pool.submit(model.predict, picture()).result(timeout=120)
+    assert found["classification"]["class_name"] == model.predict(picture())["classification"]["class_name"]
 
 
 def test_what_a_checkpoint_knows(checkpoint) -> None:

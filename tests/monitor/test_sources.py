@@ -1,6 +1,8 @@
 import os
 import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,6 +166,26 @@ def test_find_source_files_and_folders(tmp_path):
     ]
     with pytest.raises(SourceError, match=r"gone\.mp4: no such file or folder; give a camera's number"):
         find_source(str(tmp_path / "gone.mp4"), FakeClock(), stop)
+
+
+def test_find_source_device(monkeypatch):
+    opened = []
+    link = "/dev/v4l/by-id/usb-camera-index0"
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) in (link, "/dev/video3"))
+    monkeypatch.setattr(Path, "resolve", lambda path: Path("/dev/video3") if str(path) == link else path)
+    monkeypatch.setattr(sources, "video_module", lambda: SimpleNamespace(open_camera=lambda *args: opened.append(args)))
+    for name in (link, "/dev/video3"):
+        found = find_source(name, FakeClock(), threading.Event())
+        assert (found.name, found.live, found.recorded) == (name, True, False)
+        found.open()
+    assert opened == [(3, link), (3, "/dev/video3")]
+    with pytest.raises(SourceError, match="/dev/video4: no such file or folder"):
+        find_source("/dev/video4", FakeClock(), threading.Event())
+
+
+def test_find_source_neither_file_nor_camera():
+    with pytest.raises(SourceError, match=f"{os.devnull}: neither a file, a folder nor a camera; give a camera's num"):
+        find_source(os.devnull, FakeClock(), threading.Event())
 
 
 def test_without_opencv_the_error_names_the_extra(monkeypatch):

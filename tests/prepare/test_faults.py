@@ -212,13 +212,18 @@ ALSO = {
     ("detection", "image_id_twice"): {"annotation_unknown_image"},
     ("detection", "boxes_rotated"): {"exif_rotated"},
 }
-# Codes with a separate test below, and those that only validate finds.
+# Codes with a separate test below, and those that other tests find.
 BELOW = {"set_unusable", "image_too_large", "image_tiny", "name_unreadable", "not_permitted"}
 ELSEWHERE = {
     "label_conflict",
     "label_conflict_near",
     "copies_in_set",
     "copies_across_sets",
+    "frames_torn",
+    "split_lists_read",
+    "split_lists_overlap",
+    "split_list_unknown",
+    "split_list_incomplete",
     "split_leak",
     "split_empty",
     "split_uneven",

@@ -89,6 +89,17 @@ def one_burst(root):
         save_mask(folder / "masks" / f"{name}.png")
 
 
+def one_video(root):
+    """Thirty frames of one still scene, in which a grey bar moves."""
+    folder = root / "segmentation"
+    for number in range(30):
+        name = f"frame_{number:03}"
+        image = picture(9100, 160, 120)
+        image.paste((128, 128, 128), (5 * number, 0, 5 * number + 8, 60))
+        save(folder / "images" / f"{name}.png", image)
+        save_mask(folder / "masks" / f"{name}.png", 160, 120)
+
+
 # Code → what spoils the sets (it may give the text of the pins), and settings.
 CORPUS = {
     "label_conflict": (
@@ -111,6 +122,7 @@ CORPUS = {
         {},
     ),
     "split_leak": (lambda root: own_splits(root, leak=True), {"classification": False}),
+    "frames_torn": (one_video, {"segmentation": False, "copy_difference": 0.0}),
     "split_empty": (one_photo, {}),
     "split_uneven": (one_burst, {"method": "stable", "seed": 2}),
     "split_small": (

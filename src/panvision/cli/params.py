@@ -1,6 +1,7 @@
 """`panvision params`: check that every setting of params.yaml is known, of the right type and possible."""
 
 import json
+from typing import Any
 
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
@@ -28,11 +29,12 @@ from panvision.cli.options import FILE, argument, json_flag
 def run(args: Args) -> int:
     """Check the file and report every error."""
     from panvision.config import Config
-    from panvision.core.params import ParamsError
+    from panvision.core.params import ParamsError, load_params
 
     faults: list[str] = []
     try:
-        Config.from_params(args.path)
+        config = Config.from_params(args.path)
+        _check_root(args.path, load_params(args.path), config.data.root)
     except ParamsError as error:
         if not args.json:
             raise
@@ -42,3 +44,16 @@ def run(args: Args) -> int:
     else:
         print(f"{args.path}: all settings are valid")
     return Exit.ERROR if faults else Exit.DONE
+
+
+def _check_root(path: str, params: dict[str, Any], root: str) -> None:
+    """Refuse `~` in the pipeline's data.root, which dvc.yaml also names: DVC would look for a folder called `~`.
+
+    Raises:
+        ParamsError: data.root begins with `~`.
+    """
+    from panvision.core.params import ParamsError
+
+    written = (params.get("data") or {}).get("root", root)
+    if written != root:
+        raise ParamsError(f"{path}: data.root: DVC does not expand ~; write {root}, found {written!r}")

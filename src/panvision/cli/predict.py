@@ -1,4 +1,4 @@
-"""`panvision predict`: a folder of images in, predictions.json, masks and drawn images out."""
+"""`panvision predict`: images in, predictions.json, masks and drawn images out."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from panvision.cli.status import StatusLine
 
 if TYPE_CHECKING:
     from panvision.inference.backend import ModelInfo
-    from panvision.inference.directory import Failure
+    from panvision.inference.directory import Outcome
     from panvision.inference.predictor import Predictor
     from panvision.inference.results import Result
 
@@ -22,27 +22,36 @@ BAR = 40  # characters
 
 
 @command(
-    about="Predicts every image of a folder: a mask, boxes and the state of the onions, in the image's own pixels. "
-    "A broken image is named and costs exit code 3, not the run.",
+    about="Predicts an image, or every image of a folder, a pattern or a ZIP: a mask, boxes and the state of the "
+    "onions, in the image's own pixels. A broken image, and a file that is left out, is named and costs exit code 3, "
+    "not the run.",
     examples={
         "masks, and predictions.json, below outputs/": "panvision predict --checkpoint models/panvision.onnx "
         "--input_dir photos",
         "with mask, boxes and state drawn on each image": "panvision predict --checkpoint models/best_model.pth "
         "--input_dir photos --output_dir drawn --visualize",
+        "the images of a folder and all folders in it": "panvision predict --checkpoint models/panvision.onnx "
+        "--input_dir photos --recursive",
         "continue an interrupted run": "panvision predict --checkpoint models/panvision.onnx --input_dir photos "
         "--resume",
         "for programs": "panvision predict --checkpoint models/panvision.onnx --input_dir photos --json",
     },
-    exits={Exit.WARNINGS: "done, but some images could not be read"},
+    exits={Exit.WARNINGS: "done, but some files were left out, or files of an earlier run are beside the new ones"},
     sections={
         "images": [
-            option("--input_dir", "Folder of images.", required=True, type=FOLDER),
+            option(
+                "--input_dir",
+                "Folder of images; or an image, a ZIP of images, or a pattern in quotes, such as 'photos/*/*.jpg'.",
+                required=True,
+                type=FOLDER,
+            ),
+            flag("--recursive", "Read the images in sub-folders, too."),
             batch_size(8),
             option("--workers", "Threads that decode images.", type=Number(1), show_default="one for each core"),
         ],
         "model": model(),
         "output": [
-            json_flag("a line for each image, then one with predicted, before, failed, output_dir and model"),
+            json_flag("a line for each image, then one with predicted, before, failed, leftover, output_dir and model"),
             quiet("bar and no line per image"),
             option(
                 "--output_dir",
@@ -58,36 +67,38 @@ BAR = 40  # characters
     },
 )
 def run(args: Args) -> int:
-    """Predict; returns 3 when some images could not be read."""
+    """Predict; returns 3 when files were left out, or files of an earlier run are beside the new ones."""
     # Imported here, so that `--help` answers at once.
-    from panvision.inference.directory import DirectoryOptions, predict_directory
+    from panvision.inference.directory import DirectoryOptions, earlier_files, predict_directory
 
     with StatusLine(quiet=args.quiet) as status:
         screen = _Screen(status, json_lines=args.json, quiet=args.quiet)
         predictor = load_predictor(args)
-        failures = predict_directory(
+        outcome = predict_directory(
             predictor,
             args.input_dir,
             args.output_dir,
             visualize=args.visualize,
-            options=DirectoryOptions(args.batch_size, args.workers or 0, args.resume, args.coco),
+            options=DirectoryOptions(args.batch_size, args.workers or 0, args.resume, args.coco, args.recursive),
             on_result=screen.result,
             on_progress=screen.progress,
         )
     if args.json:
-        print(json.dumps(_summary(args, screen, predictor.info, failures), sort_keys=True))
+        print(json.dumps(_summary(args, screen, predictor.info, outcome), sort_keys=True))
     before = f", {screen.before} before" if screen.before else ""
     done = f"{screen.count} {_plural('image', screen.count)} predicted{before}, written to {args.output_dir}"
     # With --json, stdout is for results alone.
     print(done, file=sys.stderr if args.json else sys.stdout)
     if predictor.info.params_sha256 or predictor.info.data_sha256:
         print(f"{args.checkpoint}: {_origin(predictor.info)}", file=sys.stderr if args.json else sys.stdout)
-    for failure in failures:
+    for failure in outcome.failures:
         print(
-            f"panvision predict: could not be read: {printable(failure.name)}: {printable(failure.reason)}",
+            f"panvision predict: left out: {printable(failure.name)}: {printable(failure.reason)}",
             file=sys.stderr,
         )
-    return Exit.WARNINGS if failures else Exit.DONE
+    if outcome.leftover:
+        print(f"panvision predict: {printable(earlier_files(args.output_dir, outcome.leftover))}", file=sys.stderr)
+    return Exit.WARNINGS if outcome.failures or outcome.leftover else Exit.DONE
 
 
 class _Screen:
@@ -126,12 +137,13 @@ def load_predictor(args: Args) -> "Predictor":
     return predictor.with_thresholds(args.score_threshold, args.nms_threshold)
 
 
-def _summary(args: Args, screen: _Screen, info: "ModelInfo", failures: "list[Failure]") -> dict[str, object]:
+def _summary(args: Args, screen: _Screen, info: "ModelInfo", outcome: "Outcome") -> dict[str, object]:
     """Return the counts of the run, as the last line for programs."""
     return {
         "predicted": screen.count,
         "before": screen.before or 0,
-        "failed": [{"image_name": failure.name, "reason": failure.reason} for failure in failures],
+        "failed": [{"image_name": failure.name, "reason": failure.reason} for failure in outcome.failures],
+        "leftover": outcome.leftover,
         "output_dir": args.output_dir,
         "model": {"file": args.checkpoint, "params_sha256": info.params_sha256, "data_sha256": info.data_sha256},
     }

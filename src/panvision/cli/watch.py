@@ -56,7 +56,8 @@ def _fraction(name: str, help: str, default: float) -> click.Option:
         "arguments": [
             argument(
                 "source",
-                "Camera's number (0, 1 …), video file, address (rtsp://…), or folder into which images are written.",
+                "Camera's number (0, 1 …) or device (/dev/video0), video file, address (rtsp://…), or folder into "
+                "which images are written.",
                 type=FILE,
                 metavar="SOURCE",
             ),

@@ -7,12 +7,13 @@ import re
 import unicodedata
 from pathlib import Path
 
-# Folder names that mean a split; Roboflow writes `valid`.
-SPLIT_FOLDERS = {
+_SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("valid", "val", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+# Folder names that mean a split; Roboflow writes `valid`, Darknet and CVAT `obj_valid_data`.
+SPLIT_FOLDERS = _SPLITS | {f"obj_{name}_data": split for name, split in _SPLITS.items()}
 
 # DVC names an object by the hash of its content: files/md5/ab/cdef… (30 more digits).
 _DVC_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")

@@ -96,9 +96,20 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "label_conflict": ("error", "keep the image in one class"),
     "label_conflict_near": ("warning", "check both: copies of one photo have different classes"),
     # copies and splits
-    "copies_in_set": ("fixed", "nothing; copies of one photo, or photos of one burst, were kept in one split"),
+    "copies_in_set": (
+        "fixed",
+        "nothing; copies of one photo, photos of one burst or frames of one video were kept in one split",
+    ),
     "copies_across_sets": ("fixed", "nothing; related images were kept in one split in all datasets"),
+    "frames_torn": (
+        "warning",
+        "add images of other scenes, or pin later parts of the video to val and test (split.pins): scores are too good",
+    ),
     "split_leak": ("warning", "move the copies into one split"),
+    "split_lists_read": ("fixed", "nothing; remove the lists if `validate` is to make the split"),
+    "split_lists_overlap": ("warning", "list each image once; test counts before val, and val before train"),
+    "split_list_unknown": ("warning", "add the images, or remove their lines"),
+    "split_list_incomplete": ("warning", "list the images; until then chance decides, and they may be tested on"),
     "split_empty": (
         "error",
         "add images of other scenes, pin some there (split.pins), change split.seed, split.val or split.test, or lower "

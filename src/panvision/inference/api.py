@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 from panvision.inference.backend import PredictorError
-from panvision.inference.directory import predict_directory
+from panvision.inference.directory import earlier_files, predict_directory
 from panvision.inference.images import AnyImage
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
@@ -116,13 +116,14 @@ def run_inference(  # noqa: PLR0913 -- the arguments that users of the system kn
     score_threshold: float | None = None,
     nms_threshold: float | None = None,
 ) -> list[Result]:
-    """Infer all images of a folder, by name; images that cannot be read are named in a warning and left out.
+    """Infer all images of a folder, by name; files that are left out or cannot be read are named in a warning.
 
     The return value has every mask; for a folder too large for that, use `panvision predict`.
 
     Args:
         model: from `load_model`.
-        image_dir: the folder; its subfolders are not read.
+        image_dir: the folder, whose subfolders are not read; or an image, a ZIP of images, or a pattern such as
+            `photos/*/*.jpg`.
         checkpoint_info: as for `infer_image`.
         config: as for `infer_image`.
         output_dir: folder for predictions.json and a mask per image; by default nothing is written.
@@ -134,14 +135,16 @@ def run_inference(  # noqa: PLR0913 -- the arguments that users of the system kn
         One result per readable image, like that of `infer_image` with `image_name` and `image_path` added.
 
     Raises:
-        PredictorError: the folder is missing or has no image, or the arguments do not fit.
+        PredictorError: there is no image, or the arguments do not fit.
     """
     configured = _configured(model, checkpoint_info, config).with_thresholds(score_threshold, nms_threshold)
     results: list[Result] = []
-    failures = predict_directory(configured, image_dir, output_dir, visualize=visualize, on_result=results.append)
-    if failures:
-        listed = "; ".join(f"{failure.name}: {failure.reason}" for failure in failures)
-        logger.warning("%d of %d images left out: %s", len(failures), len(failures) + len(results), listed)
+    done = predict_directory(configured, image_dir, output_dir, visualize=visualize, on_result=results.append)
+    if done.failures:
+        listed = "; ".join(f"{failure.name}: {failure.reason}" for failure in done.failures)
+        logger.warning("%d of %d files left out: %s", len(done.failures), len(done.failures) + len(results), listed)
+    if done.leftover:
+        logger.warning("%s", earlier_files(str(output_dir), done.leftover))
     return results
 
 

@@ -1,4 +1,4 @@
-"""A folder of images through the predictor, batch by batch, so that memory does not grow with the folder."""
+"""Many images through the predictor, batch by batch, so that memory does not grow with their number."""
 
 import contextlib
 from collections import Counter, deque
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,29 +16,15 @@ from PIL import Image
 from panvision.core.cores import count_cores
 from panvision.core.files import replacing
 from panvision.inference.backend import PredictorError
+from panvision.inference.inputs import Failure, ImageSource, find_images
 from panvision.inference.predictor import Predictor
-from panvision.inference.records import Records, entry_of, write_coco, write_whole
+from panvision.inference.records import COCO, Records, entry_of, write_coco, write_whole
 from panvision.inference.results import Result
 from panvision.photos.drawing import draw_result
-from panvision.photos.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, read_image, resize_rgb
+from panvision.photos.pixels import ImageError, RgbArray, resize_rgb
 
-
-@dataclass(frozen=True)
-class Failure:
-    """An image that could not be read.
-
-    Attributes:
-        name: its file name.
-        reason: why.
-    """
-
-    name: str
-    reason: str
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """Return its line."""
-        return {"image_name": self.name, "failed": self.reason}
+# Ends of the names of masks and drawings.
+_MASK, _DRAWN = "_mask.png", "_pred.png"
 
 
 @dataclass(frozen=True)
@@ -50,67 +36,85 @@ class DirectoryOptions:
         workers: threads that decode images and write masks; 0: one per core.
         resume: skip the images that an interrupted run has finished.
         coco: also write predictions.coco.json.
+        recursive: include the images in sub-folders.
     """
 
     batch_size: int = 8
     workers: int = 0
     resume: bool = False
     coco: bool = False
+    recursive: bool = False
 
 
 @dataclass(frozen=True)
 class _Decoded:
     """A decoded image: the network's input, the original size, and the pixels if they are to be drawn on."""
 
-    path: Path
+    source: ImageSource
     name: str
     square: RgbArray
     size: tuple[int, int]
     pixels: RgbArray | None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did not write.
+
+    Attributes:
+        failures: files that were left out or could not be read, by name.
+        leftover: files of an earlier run in the output folder, which this run has not replaced.
+    """
+
+    failures: list[Failure]
+    leftover: list[str]
+
+
 def predict_directory(
     predictor: Predictor,
-    image_dir: str | Path,
+    source: str | Path,
     output_dir: str | Path | None = None,
     *,
     visualize: bool = False,
     options: DirectoryOptions | None = None,
     on_result: Callable[[Result], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> list[Failure]:
-    """Predict every image of a folder and write the results.
+) -> Outcome:
+    """Predict every image of a folder, a file, a ZIP or a pattern, and write the results.
 
     Images are decoded by several threads and predicted in batches; only a few batches are in memory. `output_dir`
     receives predictions.jsonl, a line per finished image; predictions.json at the end (boxes, states, names of the
     masks, failed files); `<stem>_mask.png` per image (if the model predicts masks) and, with `visualize`,
-    `<stem>_pred.png`. For images with the same stem (a.jpg, a.png) the whole name is used (a.jpg_mask.png).
+    `<stem>_pred.png`. For images with the same stem (a.jpg, a.png) the whole name is used (a.jpg_mask.png). Outputs of
+    images in sub-folders are in such folders, too.
 
     Args:
         predictor: the model with its thresholds.
-        image_dir: the folder; its subfolders are not read.
+        source: the folder, an image, a ZIP of images, or a pattern such as `photos/*/*.jpg`.
         output_dir: folder to write to; None writes nothing.
         visualize: also write drawn images.
-        options: batches, threads, resuming.
+        options: batches, threads, resuming, sub-folders.
         on_result: called with each result of this run, in the order of the names.
         on_progress: called with the number of finished images and of all images; first with those of an earlier run.
 
     Returns:
-        The images that could not be read.
+        The files that were left out or could not be read, and files of an earlier run.
 
     Raises:
-        PredictorError: the folder is missing or has no image, the output folder does not fit, or the run to resume used
-            another model or other settings.
+        PredictorError: there is no image, the output folder does not fit, or the run to resume used another model or
+            other settings.
     """
     options = options or DirectoryOptions()
-    paths = list_images(image_dir)
-    _check_output(Path(image_dir), output_dir, visualize=visualize, options=options)
+    _check_output(Path(source), output_dir, visualize=visualize, options=options)
+    inputs = find_images(source, recursive=options.recursive, without=output_dir)
     plan = _Plan(predictor, None if output_dir is None else Path(output_dir), visualize, options)
-    named = list(zip(paths, output_names(paths), strict=True))
-    failures: list[Failure] = []
+    named = list(zip(inputs.images, output_names([image.name for image in inputs.images]), strict=True))
+    failures = list(inputs.skipped)
     with contextlib.ExitStack() as stack:
         records = None if plan.folder is None else stack.enter_context(plan.records())
         todo = [pair for pair in named if records is None or pair[0].name not in records]
+        if records is not None:
+            records.add(skipped.entry for skipped in inputs.skipped)
         done = len(named) - len(todo)
         report = on_progress or (lambda done, total: None)
         report(done, len(named))
@@ -124,11 +128,14 @@ def predict_directory(
             done += len(batch)
             report(done, len(named))
         if plan.folder is not None and records is not None:
-            order = [path.name for path in paths]
+            order = sorted([*(one.name for one in inputs.images), *(one.name for one in inputs.skipped)])
             write_whole(plan.folder, records, order)
             if options.coco:
                 write_coco(plan.folder, records, order, predictor.det_class_names)
-    return failures
+    failures.sort(key=lambda failure: failure.name)
+    failed = {failure.name for failure in failures}
+    written = {file for image, name in named if image.name not in failed for file in plan.files(name)}
+    return Outcome(failures, [] if plan.folder is None else _leftover(plan.folder, written, options))
 
 
 @dataclass(frozen=True)
@@ -146,15 +153,22 @@ class _Plan:
             raise PredictorError("records need an output folder")
         return Records(self.folder, self.predictor, visualize=self.visualize, resume=self.options.resume)
 
-    def read(self, path: Path, name: str) -> "_Decoded | Failure":
+    def files(self, name: str) -> Iterator[str]:
+        """Yield the names of an image's mask and drawing."""
+        if "segmentation" in self.predictor.tasks:
+            yield f"{name}{_MASK}"
+        if self.visualize:
+            yield f"{name}{_DRAWN}"
+
+    def read(self, source: ImageSource, name: str) -> "_Decoded | Failure":
         """Decode an image and resize it for the network."""
         try:
-            image = read_image(path, max_pixels=self.predictor.max_pixels)
+            image = source.read(self.predictor.max_pixels)
         except ImageError as error:
-            return Failure(path.name, str(error).removeprefix(f"{path}: "))
+            return Failure(source.name, str(error).removeprefix(f"{source.path}: "))
         square = resize_rgb(image, self.predictor.image_size)
         size = image.shape[1], image.shape[0]
-        return _Decoded(path, name, square, size, image if self.visualize else None)
+        return _Decoded(source, name, square, size, image if self.visualize else None)
 
     def predict(self, decoded: Sequence[_Decoded]) -> list[Result]:
         """Predict some images in one pass through the network."""
@@ -163,7 +177,7 @@ class _Plan:
         squares = np.stack([image.square for image in decoded])
         results = self.predictor.predict_squares(squares, [image.size for image in decoded])
         for image, result in zip(decoded, results, strict=True):
-            result["image_name"], result["image_path"] = image.path.name, str(image.path)
+            result["image_name"], result["image_path"] = image.source.name, image.source.path
         return results
 
     def write(self, image: _Decoded, result: Result) -> None:
@@ -171,9 +185,9 @@ class _Plan:
         if self.folder is None:
             return
         if "segmentation" in result:
-            _write_png(self.folder / f"{image.name}_mask.png", result["segmentation"]["mask"])
+            _write_png(self.folder / f"{image.name}{_MASK}", result["segmentation"]["mask"])
         if image.pixels is not None:
-            _write_png(self.folder / f"{image.name}_pred.png", draw_result(image.pixels, result))
+            _write_png(self.folder / f"{image.name}{_DRAWN}", draw_result(image.pixels, result))
 
 
 @dataclass(frozen=True)
@@ -184,7 +198,7 @@ class _Finished:
     entry: dict[str, Any]
 
 
-def _batches(plan: _Plan, todo: Sequence[tuple[Path, str]]) -> Iterator[list[_Finished | Failure]]:
+def _batches(plan: _Plan, todo: Sequence[tuple[ImageSource, str]]) -> Iterator[list[_Finished | Failure]]:
     """Yield batches in order. While one is predicted, the next is decoded and the last one written."""
     workers, size = plan.options.workers or count_cores(), plan.options.batch_size
     with ThreadPoolExecutor(workers, thread_name_prefix="panvision-image") as pool:
@@ -208,7 +222,7 @@ def _batches(plan: _Plan, todo: Sequence[tuple[Path, str]]) -> Iterator[list[_Fi
                         continue
                     result = next(results)
                     written[1].append(pool.submit(plan.write, image, result))
-                    written[0].append(_Finished(result, entry_of(result, *image.size, f"{image.name}_mask.png")))
+                    written[0].append(_Finished(result, entry_of(result, *image.size, f"{image.name}{_MASK}")))
             yield _after(*written)
         finally:
             # After an error, or when the caller stops, waiting jobs are cancelled.
@@ -222,42 +236,37 @@ def _after(found: list[_Finished | Failure], jobs: list[Future[None]]) -> list[_
     return found
 
 
-def list_images(image_dir: str | Path) -> list[Path]:
-    """List the images directly in a folder, by name, broken links included and hidden files excluded.
-
-    Raises:
-        PredictorError: the folder is missing or has no image.
-    """
-    folder = Path(image_dir)
-    if not folder.is_dir():
-        raise PredictorError(f"{folder}: no such folder of images")
-    paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not path.name.startswith(".")
-        and (path.is_file() or (path.is_symlink() and not path.exists()))
-    )
-    if not paths:
-        raise PredictorError(f"{folder}: has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return paths
-
-
-def output_names(paths: Sequence[Path]) -> list[str]:
-    """Name the outputs of each image: its stem, or its whole name if another image has the same stem.
+def output_names(names: Sequence[str]) -> list[str]:
+    """Name the outputs of each image: without its suffix, or by its whole name if another image has the same.
 
     Names that differ only in case count as the same, because some file systems keep only one of them.
     """
-    stems = Counter(path.stem.casefold() for path in paths)
-    names: list[str] = []
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    counts = Counter(stem.casefold() for stem in stems)
+    given: list[str] = []
     taken: set[str] = set()
-    for path in paths:
-        name = path.stem if stems[path.stem.casefold()] == 1 else path.name
+    for whole, stem in zip(names, stems, strict=True):
+        name = stem if counts[stem.casefold()] == 1 else whole
         while name.casefold() in taken:
             name += "_"
         taken.add(name.casefold())
-        names.append(name)
-    return names
+        given.append(name)
+    return given
+
+
+def earlier_files(folder: str, leftover: Sequence[str]) -> str:
+    """Return the sentence that names files of an earlier run."""
+    count = f"{len(leftover)} file{'s' * (len(leftover) > 1)} of an earlier run"
+    return f"{folder}: {count} beside the new ones, first {leftover[0]}; remove them, or name another output folder"
+
+
+def _leftover(folder: Path, written: set[str], options: DirectoryOptions) -> list[str]:
+    """Return the outputs beside those that this run has written, by name."""
+    parents = {folder, *((folder / file).parent for file in written)}
+    ends = (path for parent in parents for end in (_MASK, _DRAWN) for path in parent.glob(f"*{end}"))
+    found = {path.relative_to(folder).as_posix() for path in ends}
+    old_coco = [COCO] if not options.coco and (folder / COCO).exists() else []
+    return sorted([*(found - written), *old_coco])
 
 
 def _check_output(

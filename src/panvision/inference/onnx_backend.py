@@ -40,7 +40,7 @@ _LONGEST_REASON = 500  # characters
 
 
 class OnnxBackend:
-    """One ONNX file with panvision's metadata.
+    """One ONNX file with panvision's metadata. A copy in another process (pickle) opens the file again.
 
     Args:
         path: the file.
@@ -78,6 +78,16 @@ class OnnxBackend:
             raise PredictorError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
         self._check_ends(path)
         self._path = path
+        self._arguments = path.resolve(), device, threads
+
+    def __getstate__(self) -> tuple[Path, str | None, int]:
+        """Return what opens the file again: a session cannot be pickled."""
+        return self._arguments
+
+    def __setstate__(self, state: tuple[Path, str | None, int]) -> None:
+        """Open the file again."""
+        path, device, threads = state
+        self.__init__(path, device, threads=threads)  # type: ignore[misc]
 
     def _check_ends(self, path: Path) -> None:
         """Refuse a graph whose input and outputs differ from the metadata."""

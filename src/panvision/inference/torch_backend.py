@@ -1,5 +1,6 @@
 """A checkpoint on PyTorch: the only module of this room that imports it, when a checkpoint is loaded."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from panvision.model.checkpoint import CheckpointError, load_checkpoint
 from panvision.model.flat import FlatModel
 from panvision.model.multitask import MultiTaskModel
 
+# PyTorch's threads do not survive a fork: a child would wait for them for ever. A spawned process imports this module.
+_PROCESS = os.getpid()
+
 
 class TorchBackend:
     """One checkpoint.
@@ -25,10 +29,12 @@ class TorchBackend:
         device: name of a PyTorch device; by default the GPU if there is one.
 
     Raises:
-        PredictorError: the file is not a checkpoint of panvision, or the device does not exist.
+        PredictorError: the file is not a checkpoint of panvision, the device does not exist, or this process was forked
+            from one that has loaded a checkpoint.
     """
 
     def __init__(self, path: Path, device: str | None = None) -> None:
+        _check_process()
         try:
             self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             # Allocates nothing, but fails here if the device does not exist.
@@ -47,7 +53,12 @@ class TorchBackend:
             raise PredictorError(f"{path}: its metadata are damaged ({error}); train or export it again") from error
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
-        """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network."""
+        """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network.
+
+        Raises:
+            PredictorError: this process was forked from the one that loaded the checkpoint.
+        """
+        _check_process()
         # On a GPU: full float32 and deterministic kernels, so that scores do not depend on the machine.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
@@ -55,6 +66,14 @@ class TorchBackend:
             outputs = self._flat(torch.tensor(images, device=self._device))
         arrays = (output.cpu().numpy() for output in outputs)
         return dict(zip(self._flat.output_names, arrays, strict=True))
+
+
+def _check_process() -> None:
+    if os.getpid() != _PROCESS:
+        raise PredictorError(
+            "a checkpoint cannot be used in a process forked from one that has loaded a checkpoint; start the process "
+            'with `multiprocessing.get_context("spawn")` (gunicorn: without --preload), or use the ONNX model'
+        )
 
 
 def _describe(model: MultiTaskModel, metadata: Mapping[str, Any]) -> ModelInfo:

@@ -94,7 +94,7 @@ class Source:
 
 
 def find_source(text: str, clock: SystemClock, stop: threading.Event, *, realtime: bool = False) -> Source:
-    """Find the source that a text names: a camera's number, a folder, a video file or the address of a stream.
+    """Find the source that a text names: a camera's number or device, a folder, a video file or a stream's address.
 
     Args:
         text: the user's text.
@@ -113,10 +113,14 @@ def find_source(text: str, clock: SystemClock, stop: threading.Event, *, realtim
     if "://" in text:
         name = re.sub(r"//[^/@]*@", "//", text)  # without name and password
         return Source(name, live=True, open=lambda: video_module().open_stream(text, name))
+    # By-id links of a camera lead to the number that it has at present. OpenCV opens no camera by its path.
+    if (device := re.fullmatch(r"/dev/video(\d+)", str(Path(text).resolve()))) and Path(text).exists():
+        return Source(text, live=True, open=lambda: video_module().open_camera(int(device[1]), text))
     if not Path(text).is_file():
+        fault = "neither a file, a folder nor a camera" if Path(text).exists() else "no such file or folder"
         raise SourceError(
-            f"{text}: no such file or folder; give a camera's number, a video file, a folder, or an address like "
-            "rtsp://camera/stream"
+            f"{text}: {fault}; give a camera's number or device (/dev/video0), a video file, a folder, or an address "
+            "like rtsp://camera/stream"
         )
     if realtime:
         return Source(text, live=True, open=lambda: PacedCapture(video_module().open_file(text), clock), recorded=True)

@@ -79,13 +79,14 @@ class VideoCapture:
         self._capture.release()
 
 
-def open_camera(number: int) -> VideoCapture:
-    """Open the machine's camera of this number, from 0.
+def open_camera(number: int, name: str = "") -> VideoCapture:
+    """Open the machine's camera of this number, from 0; messages call it `name`, by default by its number.
 
     Raises:
         SourceError: it cannot be opened.
     """
-    return _open(f"camera {number}", "is it connected, and not in use by another program?", number)
+    question = "is it connected, and not in use by another program?"
+    return _open(name or f"camera {number}", question, number)
 
 
 def open_stream(address: str, name: str) -> VideoCapture:

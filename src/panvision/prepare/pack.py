@@ -19,6 +19,7 @@ from panvision.photos.settings import DataSettings
 from panvision.prepare.arrays import ArrayFile
 from panvision.prepare.formats.layout import ACCEPTED, Reading
 from panvision.prepare.formats.readers import read_set
+from panvision.prepare.formats.split_lists import follow_split_lists
 from panvision.prepare.load import INDEX_COLUMNS, LABEL_COLUMNS, Loaded
 from panvision.prepare.workers import load_samples
 
@@ -49,7 +50,7 @@ def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResul
     root, out = Path(settings.root) / task, Path(out)
     if not root.is_dir():
         raise IngestError(f"{root}: no such folder; {_expected(task)}")
-    reading = read_set(task, root)
+    reading = follow_split_lists(read_set(task, root), root)
     # The names are fixed, so that the next run removes what a killed one left.
     scratch, old = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.old"
     shutil.rmtree(scratch, ignore_errors=True)

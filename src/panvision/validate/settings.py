@@ -23,7 +23,8 @@ class SplitSettings(Settings):
         fold: which fold is the test split, 0 to `folds` - 1.
         copy_difference: two images are copies of one photo if, after undoing flip, crop and brightness, no part of
             them differs by more than this, in units of their contrast (`alignment.differences`); 0: equal pixels only.
-        burst_seconds: photos that one camera took within this many seconds of each other stay together; 0: off.
+        burst_seconds: photos that one camera took within this many seconds of each other stay together, and similar
+            images with neighbouring numbers in their names, which are frames of a video; 0: both off.
     """
 
     val: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15

@@ -146,6 +146,7 @@ def judge(prepared: str | Path, settings: SplitSettings, pins: Pins) -> Verdict:
         *_near_conflicts(entries, groups),
         *_copies(entries, groups),
         *assignment.problems,
+        *_torn_frames(entries, groups, assignment.splits),
         *_suspicions(packed, entries, groups),
     ]
     return Verdict(entries, groups, assignment, sorted(set(problems)))
@@ -244,6 +245,15 @@ def _copies(entries: Sequence[Entry], groups: Groups) -> Iterator[Problem]:
         if len(names) > 1:
             first, *rest = (own[0] for _, own in sorted(names.items()))
             yield problem("copies_across_sets", first, f"belongs together with {_listed(rest)} (by {why})")
+
+
+def _torn_frames(entries: Sequence[Entry], groups: Groups, splits: Sequence[str]) -> Iterator[Problem]:
+    """Find neighbouring frames of a video that was too large to stay together, in two splits."""
+    for first, second in groups.torn:
+        if splits[first] != splits[second]:
+            ends = f"{splits[first]}, and {entries[second].name}, a neighbouring frame of the same video,"
+            reason = f"is in {ends} in {splits[second]}: together they would be over a third of the dataset"
+            yield problem("frames_torn", entries[first].name, reason)
 
 
 def _listed(names: Sequence[str]) -> str:

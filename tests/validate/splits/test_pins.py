@@ -201,7 +201,7 @@ def test_folders_take_precedence_over_pins(method):
     assert assignment.splits == [e.split for e in entries]
     (moved,) = assignment.problems
     assert moved.file == "detection/0002"
-    assert moved.reason == "is pinned to test and goes to train: its own folder is train"
+    assert moved.reason == "is pinned to test and goes to train: its own folder or list is train"
 
 
 @both
@@ -222,7 +222,7 @@ def test_pins_decide_what_a_missing_split_takes_from_train(method):
     assignment = split(entries, pins=pins, method=method)
     assert assignment.splits[:20] == ["val"] * 20
     (moved,) = found_of(assignment, "group_moved")  # test is given, so nothing of train goes there
-    assert moved.file == "detection/0030" and moved.reason.endswith("its own folder is train")
+    assert moved.file == "detection/0030" and moved.reason.endswith("its own folder or list is train")
 
 
 @both

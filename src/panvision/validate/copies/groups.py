@@ -1,6 +1,6 @@
 """Groups of images that show the same photo, over all datasets: they must never be split apart."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,14 +12,18 @@ from panvision.core.cores import in_threads
 from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import LookStack, is_plain
 from panvision.validate.copies.candidates import Integers
+from panvision.validate.copies.frames import find_frames
 from panvision.validate.copies.search import find_copies
 from panvision.validate.settings import SplitSettings
 
-# Reasons to join two images: equal pixels, one photo by Roboflow's names, copies by their look, one burst.
-Reason = Literal["pixels", "name", "look", "burst"]
+# Reasons to join two images: equal pixels, one photo by Roboflow's names, copies by their look, one burst, neighbouring
+# frames of a video.
+Reason = Literal["pixels", "name", "look", "burst", "frames"]
 
 # Looks that are in memory at a time.
 _AT_ONCE = 256
+# Frames of one video are at most this share of their dataset together, so that train, val and test get some.
+_MOST_FRAMES = 1 / 3
 
 
 class Entry(NamedTuple):
@@ -65,18 +69,24 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The group of each entry, named by its first member's `task/file`, and the links that made the groups."""
+    """The group of each entry, named by its first member's `task/file`, and the links that made the groups.
+
+    Attributes:
+        torn: neighbouring frames of a video that was too large for one group, by position.
+    """
 
     names: list[str]
     links: list[Link]
+    torn: list[tuple[int, int]]
 
 
 def join_groups(entries: Sequence[Entry], looks: LookStack, settings: SplitSettings) -> Groups:
     """Join the images that must not be split apart.
 
     Two images are of one group if their pixels are equal, if Roboflow made both from one photo, if one camera took
-    them within `settings.burst_seconds`, if their looks are copies up to `settings.copy_difference`, or if a chain of
-    such images links them. Very plain images are linked by pixels, names and time only.
+    them within `settings.burst_seconds`, if they are neighbouring frames of a video, if their looks are copies up to
+    `settings.copy_difference`, or if a chain of such images links them. Very plain images are linked by pixels, names
+    and time only.
 
     Args:
         entries: all images of all datasets.
@@ -90,6 +100,7 @@ def join_groups(entries: Sequence[Entry], looks: LookStack, settings: SplitSetti
         links.join(rows, "name")
     for pair in _bursts(entries, settings.burst_seconds):
         links.join(pair, "burst")
+    torn = _join_frames(entries, looks, links) if settings.burst_seconds > 0 else []
     if settings.copy_difference > 0:
         seen = _recognisable(entries, looks)
         for pair in find_copies(looks, seen, settings.copy_difference, joined=links.are_joined):
@@ -98,7 +109,22 @@ def join_groups(entries: Sequence[Entry], looks: LookStack, settings: SplitSetti
     for row, entry in enumerate(entries):
         root = links.root(row)
         names[root] = min(names.get(root, entry.name), entry.name)
-    return Groups([names[links.root(row)] for row in range(len(entries))], links.made)
+    return Groups([names[links.root(row)] for row in range(len(entries))], links.made, torn)
+
+
+def _join_frames(entries: Sequence[Entry], looks: LookStack, links: "_Links") -> list[tuple[int, int]]:
+    """Join neighbouring frames, the closest first, and return those that would make a group too large."""
+    sizes = Counter(entry.task for entry in entries)
+    torn = []
+    for _, _, first, second in find_frames(entries, looks):
+        joined = links.are_joined(first, second) or links.size(first) + links.size(second) <= max(
+            2, int(_MOST_FRAMES * sizes[entries[first].task])
+        )
+        if joined:
+            links.join((first, second), "frames")
+        else:
+            torn.append((first, second))
+    return torn
 
 
 class _Links:
@@ -106,6 +132,7 @@ class _Links:
 
     def __init__(self, count: int) -> None:
         self._parents = list(range(count))
+        self._sizes = [1] * count
         self.made: list[Link] = []
 
     def root(self, row: int) -> int:
@@ -115,13 +142,18 @@ class _Links:
             row = parents[row]
         return row
 
+    def size(self, row: int) -> int:
+        return self._sizes[self.root(row)]
+
     def are_joined(self, first: int, second: int) -> bool:
         return self.root(first) == self.root(second)
 
     def join(self, rows: Sequence[int], reason: Reason) -> None:
         for first, second in pairwise(rows):
             if not self.are_joined(first, second):
-                self._parents[self.root(second)] = self.root(first)
+                root, other = self.root(first), self.root(second)
+                self._parents[other] = root
+                self._sizes[root] += self._sizes[other]
                 self.made.append(Link(first, second, reason))
 
 

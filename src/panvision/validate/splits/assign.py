@@ -197,7 +197,11 @@ def _leaks(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence[str
     for found in sides.values():
         if len(found) > 1:
             shown = ", ".join(f"{found[split]} in {split}" for split in SPLITS if split in found)
-            yield problem("split_leak", min(found.values()), f"the same photo on two sides: {shown}")
+            yield problem(
+                "split_leak",
+                min(found.values()),
+                f"related images (copies, a burst or a video) are on two sides: {shown}",
+            )
 
 
 def _pooled(entries: Sequence[Entry], settings: SplitSettings) -> Iterator[Problem]:
@@ -206,7 +210,7 @@ def _pooled(entries: Sequence[Entry], settings: SplitSettings) -> Iterator[Probl
         counts = Counter(entries[row].split for row in rows)
         given = ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
         if given:
-            reason = f"has {given} images by its folders, which are pooled for {settings.folds} folds"
+            reason = f"has {given} images by its folders or lists, which are pooled for {settings.folds} folds"
             yield problem("own_split_pooled", task, reason)
 
 

@@ -97,7 +97,7 @@ def moved_pins(entries: Sequence[Entry], groups: Sequence[str], splits: Sequence
     for row in moved:
         change = f"is pinned to {pinned[row]} and goes to {splits[row]}"
         if entries[row].split:
-            cause = f"its own folder is {entries[row].split}"
+            cause = f"its own folder or list is {entries[row].split}"
         else:
             others = [other for other in members[groups[row]] if other != row and splits[other] == splits[row]]
             # Name an image that its folder keeps there, else a new one, which made the link.
