@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -69,12 +69,27 @@ _IMAGE_CODES = {
 }
 
 
+class Facts(NamedTuple):
+    """Facts about one decoded sample.
+
+    Attributes:
+        size: width and height of the upright image in pixels.
+        pan_fraction: fraction of the image that is pan, 0 to 1; None without a usable mask.
+        mask_labels: the labels in the mask's file (`Mask.labels`).
+    """
+
+    size: tuple[int, int]
+    pan_fraction: float | None = None
+    mask_labels: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Loaded:
     """One sample, decoded and labelled; without `image` it cannot be used, and `problems` says why.
 
     Attributes:
         problems: problems of the image and its labels.
+        facts: what the checks of the whole dataset need; None if the image cannot be decoded.
         image: (S, S, 3) uint8 RGB.
         look: (64, 64) uint8 grey thumbnail, by which copies are recognised.
         index: the values of INDEX_COLUMNS and LABEL_COLUMNS, without `drawn`: that file is not written yet.
@@ -85,6 +100,7 @@ class Loaded:
     """
 
     problems: list[Problem]
+    facts: Facts | None = None
     image: RgbArray | None = None
     look: npt.NDArray[np.uint8] | None = None
     index: tuple[object, ...] = ()
@@ -116,17 +132,22 @@ def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
         packed = resize_image(picture.image, settings.image_size)
         look = make_look(picture.image, packed)
         problems = list(_image_problems(picture, look, content, sample.file, settings.min_side))
-        labels, pan, boxes, faults = _labels(sample, picture, root, settings)
+        labels, mask, boxes, faults = _labels(sample, picture, root, settings)
         problems += faults
+        pan = None if mask is None else mask.pan
+        share = None if pan is None else round(np.count_nonzero(pan) / pan.size, 6)
+        facts = Facts(picture.size, share, () if mask is None else mask.labels)
         if any(found.severity == "error" for found in problems):
-            return Loaded(problems)
+            return Loaded(problems, facts)
         image = np.asarray(packed)
-        drawn = sample.outlines is not None and not sample.mask
+        # A mask that a table of labels explains is stored as it was understood: only this stage knows the table.
+        drawn = sample.outlines is not None or sample.mask_table is not None
         return Loaded(
             problems,
+            facts,
             image=image,
             look=look,
-            index=(*_index_row(sample, picture, image, content), *labels),
+            index=(*_index_row(sample, picture, image, content), *labels, *(() if share is None else (share,))),
             mask=None if pan is None else _resize_mask(pan, settings.image_size),
             drawn=drawn,
             full_mask=pan if drawn else None,
@@ -136,21 +157,20 @@ def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
 
 def _labels(
     sample: Sample, picture: Picture, root: Path, settings: DataSettings
-) -> tuple[tuple[object, ...], MaskArray | None, PlacedBoxes | None, list[Problem]]:
-    """Return the values of LABEL_COLUMNS, the mask (H, W) uint8, the boxes, and their problems."""
-    pan: MaskArray | None = None
+) -> tuple[tuple[object, ...], Mask | None, PlacedBoxes | None, list[Problem]]:
+    """Return the first values of LABEL_COLUMNS, the mask, the boxes, and their problems."""
     if sample.mask:
-        pan, faults = _load_mask(sample, picture, root, settings.max_pixels)
-    elif sample.outlines is not None:
+        mask, faults = _load_mask(sample, picture, root, settings.max_pixels)
+        return (sample.mask,), mask, None, faults
+    if sample.outlines is not None:
         pan, faults = draw_mask(sample.outlines, picture, sample.file)
-        faults += [] if pan is None else _mask_problems(pan, sample.file)
-    elif sample.boxes is not None:
+        if pan is None:
+            return ("",), None, None, faults
+        return ("",), Mask(pan), None, [*faults, *_mask_problems(pan, sample.file)]
+    if sample.boxes is not None:
         boxes, faults = place_boxes(sample.boxes, picture, sample.file, zero_area=settings.zero_area_boxes)
         return (len(boxes.labels),), None, boxes, faults
-    else:
-        return (sample.label,), None, None, []
-    share = 0.0 if pan is None else round(np.count_nonzero(pan) / pan.size, 6)
-    return (sample.mask, share), pan, None, faults
+    return (sample.label,), None, None, []
 
 
 def _read(file: str, root: Path, kind: Kind) -> tuple[bytes | None, list[Problem]]:
@@ -224,8 +244,8 @@ def _conversion(mode: str) -> str:
     return "its colours were converted to RGB"
 
 
-def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) -> tuple[MaskArray | None, list[Problem]]:
-    """Return the mask of a file, (H, W) uint8 0 or 1, as upright as its image, and its problems."""
+def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) -> tuple[Mask | None, list[Problem]]:
+    """Return the mask of a file, as upright as its image, and its problems."""
     file = sample.mask
     content, faults = _read(file, root, "mask")
     if content is None:
@@ -237,6 +257,7 @@ def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) ->
             orientation=picture.orientation,
             max_pixels=max_pixels,
             content=content,
+            table=sample.mask_table,
         )
     except MaskSizeError as error:
         return None, [problem("mask_size", file, str(error))]
@@ -244,7 +265,7 @@ def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) ->
         # Only a mask of another size than its image, which was small enough, can be too large.
         code = "mask_size" if isinstance(error, ImageTooLargeError) else "mask_undecodable"
         return None, [problem(code, file, _reason(error, file))]
-    return mask.pan, [*_file_problems(mask, sample), *([] if mask.unseen else _mask_problems(mask.pan, file))]
+    return mask, [*_file_problems(mask, sample), *([] if mask.unseen else _mask_problems(mask.pan, file))]
 
 
 def _file_problems(mask: Mask, sample: Sample) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from typing import Literal
 from panvision.core.tasks import Dataset
 from panvision.dataset.paths import SPLIT_FOLDERS, fold_name, is_link, leaves_root, relative
 from panvision.dataset.problems import Problem, problem
+from panvision.photos.masks import LabelTable
 from panvision.photos.pixels import IMAGE_SUFFIXES
 
 # Folders of images and masks: ours, with a capital, and Pascal VOC's.
@@ -104,6 +105,7 @@ class Sample:
         name: file name that identifies the photo it was made from.
         label: class name; classification only.
         mask: the mask's file; segmentation only.
+        mask_table: the labels in the mask's file, if the dataset or the params name them.
         outlines: instead of a mask's file; segmentation only.
         boxes: detection only.
     """
@@ -113,6 +115,7 @@ class Sample:
     name: str
     label: str = ""
     mask: str = ""
+    mask_table: LabelTable | None = None
     outlines: OutlineLabels | None = None
     boxes: BoxLabels | None = None
 
