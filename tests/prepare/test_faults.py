@@ -188,6 +188,10 @@ DETECTION = {
     "image_size": lambda root: stated_size(root, 40, 40),
     "image_size_swapped": lambda root: stated_size(root, 30, 40),
     "boxes_scaled": lambda root: stated_size(root, 80, 60),
+    "rotation_unclear": lambda root: (
+        yolo_for_coco(root),
+        save(root / "images" / "d101.png", **rotated(picture(1), 3)),
+    ),
     "boxes_rotated": lambda root: save(root / "images" / "d101.png", **rotated(picture(1), 8)),
     "annotation_broken": lambda root: change_one(root, category_id="pot"),
     "annotation_id_twice": lambda root: change_one(root, id=0),
@@ -237,6 +241,7 @@ ALSO = {
     ("detection", "class_names_alike"): {"class_unused"},
     ("detection", "image_id_twice"): {"annotation_unknown_image"},
     ("detection", "boxes_rotated"): {"exif_rotated"},
+    ("detection", "rotation_unclear"): {"exif_rotated"},
 }
 # Codes with a separate test below, and those that only validate finds.
 BELOW = {"pan_unknown", "set_unusable", "image_too_large", "image_tiny", "name_unreadable", "not_permitted"}

@@ -81,6 +81,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "image_size_swapped": ("error", "swap width and height in the annotations"),
     "boxes_scaled": ("warning", "check the labels: they were drawn on an image of another size"),
     "boxes_rotated": ("fixed", "nothing; the boxes were drawn on the image before its EXIF rotation"),
+    "rotation_unclear": ("warning", "check the labels on this image, or save it upright without EXIF rotation"),
     "annotation_broken": ("error", "correct the annotation, or remove it"),
     "annotation_id_twice": ("warning", "give each annotation its own id"),
     "annotation_unknown_image": ("error", "add the image's entry, or remove the annotation"),

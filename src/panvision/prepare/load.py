@@ -22,6 +22,7 @@ from panvision.dataset.problems import Problem, problem
 from panvision.photos.masks import Mask, MaskSizeError, looks_inverted, read_mask
 from panvision.photos.orientation import MaskArray
 from panvision.photos.pixels import (
+    SUFFIXES,
     ImageEmptyError,
     ImageError,
     ImageTooLargeError,
@@ -29,13 +30,14 @@ from panvision.photos.pixels import (
     Picture,
     RgbArray,
     ends_early,
+    is_cut,
     read_picture,
     resize_image,
 )
 from panvision.photos.settings import DataSettings
 from panvision.prepare.capture import capture_time
 from panvision.prepare.formats.boxes import PlacedBoxes, place_boxes
-from panvision.prepare.formats.layout import OUTSIDE, Sample
+from panvision.prepare.formats.layout import OUTSIDE, BoxLabels, Sample
 from panvision.prepare.formats.outlines import draw_mask
 from panvision.prepare.hashes import file_hash, pixel_hash
 
@@ -55,13 +57,6 @@ LABEL_COLUMNS: dict[Dataset, tuple[str, ...]] = {
 _ZEROS = 16
 # Modes whose pixels become 8-bit RGB without loss.
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB"})
-_SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "BMP": (".bmp",),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-}
 _IMAGE_CODES = {
     ImageEmptyError: "image_empty",
     ImageTruncatedError: "image_truncated",
@@ -133,7 +128,7 @@ def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
         look = make_look(picture.image, packed)
         problems = list(_image_problems(picture, look, content, sample.file, settings.min_side))
         labels, mask, boxes, faults = _labels(sample, picture, root, settings)
-        problems += faults
+        problems += [*faults, *_unclear_rotation(sample, picture)]
         pan = None if mask is None else mask.pan
         share = None if pan is None else round(np.count_nonzero(pan) / pan.size, 6)
         facts = Facts(picture.size, share, () if mask is None else mask.labels)
@@ -171,6 +166,16 @@ def _labels(
         boxes, faults = place_boxes(sample.boxes, picture, sample.file, zero_area=settings.zero_area_boxes)
         return (len(boxes.labels),), None, boxes, faults
     return (sample.label,), None, None, []
+
+
+def _unclear_rotation(sample: Sample, picture: Picture) -> Iterator[Problem]:
+    """Find fractions on an EXIF-rotated image: they do not say if they were drawn before or after the rotation."""
+    given = sample.boxes or sample.outlines
+    if picture.orientation == 1 or given is None or not given.relative or given.size:
+        return
+    if given.xywh if isinstance(given, BoxLabels) else given.polygons:
+        reason = f"its labels were taken as drawn after the EXIF rotation {picture.orientation}, which they do not say"
+        yield problem("rotation_unclear", sample.file, reason)
 
 
 def _read(file: str, root: Path, kind: Kind) -> tuple[bytes | None, list[Problem]]:
@@ -212,7 +217,9 @@ def _image_problems(
         zeros = len(content) - len(content.rstrip(b"\0"))
         # Pillow decodes the zeros as grey.
         yield problem("image_truncated", file, f"its last {zeros} bytes are zero, and its end is missing")
-    if posixpath.splitext(file)[1].lower() not in _SUFFIXES.get(picture.format, ()):
+    elif picture.format == "JPEG" and is_cut(content, picture):
+        yield problem("image_truncated", file, "its data end early: the rest of the image is grey, or lacks detail")
+    if posixpath.splitext(file)[1].lower() not in SUFFIXES.get(picture.format, ()):
         yield problem("extension_wrong", file, f"holds an image in the format {picture.format}")
     if picture.frames > 1:
         yield problem("image_animated", file, f"holds {picture.frames} images")
@@ -235,7 +242,7 @@ def _spread(look: npt.NDArray[np.uint8]) -> float:
 
 def _conversion(mode: str) -> str:
     """Describe what `image_to_rgb` does to a mode."""
-    if mode.startswith(("RGBA", "LA", "PA", "La", "RGBa")) or mode.endswith("transparency"):
+    if mode.partition(";")[0] in ("RGBA", "LA", "PA", "La", "RGBa") or mode.endswith("transparency"):
         return "transparency was laid on white"
     if mode == "I" or ";16" in mode:
         return "the high byte was kept"

@@ -12,7 +12,7 @@ from panvision.core.tasks import Dataset
 from panvision.dataset.paths import SPLIT_FOLDERS, fold_name, is_link, leaves_root, relative
 from panvision.dataset.problems import Problem, problem
 from panvision.photos.masks import LabelTable
-from panvision.photos.pixels import IMAGE_SUFFIXES
+from panvision.photos.pixels import IMAGE_SUFFIXES, unread_format
 
 # Folders of images and masks: ours, with a capital, and Pascal VOC's.
 _IMAGE_FOLDERS = ("images", "Images", "JPEGImages")
@@ -265,7 +265,9 @@ def list_images(folder: Path, root: Path, *, nested: bool = False) -> tuple[list
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 images.append(path)
             elif path.suffix.lower() not in _COMPANIONS:
-                problems.append(problem("foreign_file", relative(path, root), "is not an image that can be read"))
+                kind = unread_format(path.name)
+                reason = f"is {kind}, which is not read" if kind else "is not an image that can be read"
+                problems.append(problem("foreign_file", relative(path, root), reason))
         for path in listing.folders:
             if nested and not is_link(path):
                 waiting.append(path)
