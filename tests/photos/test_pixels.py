@@ -10,15 +10,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from panvision.photos.pixels import (
+    IMAGE_SUFFIXES,
+    SUFFIXES,
     ImageEmptyError,
     ImageError,
     ImageTooLargeError,
     ImageTruncatedError,
     ends_early,
     image_to_rgb,
+    is_cut,
     read_image,
     read_picture,
     resize_rgb,
+    unread_format,
 )
 
 
@@ -272,3 +276,71 @@ def test_resize_of_a_picture_of_that_size_changes_nothing():
 
 def test_result_can_be_written_to():
     image_to_rgb(Image.new("RGB", (2, 2)))[:] = 1
+
+
+BASELINE = [{}, {"subsampling": 0}, {"restart_marker_rows": 1}, {"quality": 20}]
+PROGRESSIVE = {"progressive": True}
+
+
+def is_cut_file(content):
+    return is_cut(content, read_picture("a.jpg", content=content))
+
+
+@given(
+    part=st.floats(0.3, 0.9),
+    options=st.sampled_from(BASELINE),
+    orientation=st.integers(1, 8),
+    mode=st.sampled_from(["RGB", "L"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_is_cut_finds_every_jpeg_that_was_closed_early(part, options, orientation, mode):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    whole = encoded(noise(200, 120).convert(mode), "JPEG", exif=exif, **options)
+    assert not is_cut_file(whole)
+    assert is_cut_file(whole[: int(len(whole) * part)] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("part", [0.1, 0.2, 0.4])
+def test_is_cut_progressive(part):
+    whole = encoded(noise(200, 120), "JPEG", **PROGRESSIVE)
+    assert not is_cut_file(whole) and is_cut_file(whole[: int(len(whole) * part)] + b"\xff\xd9")
+
+
+@given(grey=st.integers(126, 130), options=st.sampled_from([*BASELINE, PROGRESSIVE]))
+@settings(max_examples=25, deadline=None)
+def test_is_cut_grey_that_was_photographed(grey, options):
+    """A grey card is stored as data; nothing is missing."""
+    image = Image.new("RGB", (200, 120), (grey,) * 3)
+    assert not is_cut_file(encoded(image, "JPEG", **options))
+    image.paste(noise(200, 60), (0, 0))
+    assert not is_cut_file(encoded(image, "JPEG", **options) + bytes(40))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(200), "HEIC"),
+        (b"\0\0\0\x18ftypmif1" + bytes(200), "HEIC"),
+        (b"\0\0\0\x18ftypisom" + bytes(200), "a video"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"8BPS\0\1" + bytes(60), "Photoshop's format"),
+        (b"PK\x03\x04" + bytes(60), "a ZIP archive"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+    ],
+)
+def test_a_format_that_is_not_read_is_named(content, kind):
+    with pytest.raises(ImageError, match=f"^a.jpg: is {kind}, which is not read; convert it to JPEG or PNG$"):
+        read_picture("a.jpg", content=content)
+
+
+def test_unread_format_by_suffix():
+    assert unread_format("b/IMG_1.HEIC") == "HEIC" and unread_format("a.jpg") == unread_format("notes") == ""
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_suffix_that_is_read_names_a_format_that_is_read(tmp_path, suffix):
+    kind = next(kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes)
+    path = tmp_path / f"a{suffix}"
+    noise().convert("L").save(path, format=kind)
+    assert read_picture(path).format == kind and unread_format(path.name) == ""

@@ -10,6 +10,7 @@ from panvision.photos.settings import DataSettings
 from panvision.prepare.formats.readers import read_set
 from panvision.prepare.load import load_sample
 from panvision.prepare.pack import PackResult, prepare
+from panvision.prepare.whole import check_dataset
 
 SIDE = 64
 REAL = Path(__file__).parents[3] / "shared" / "realdata"
@@ -109,15 +110,17 @@ def pack(root, task, out=None, **settings):
 
 def load(root, task, **settings):
     """Read one set below `root` and load its samples; returns the reading and what was loaded."""
-    reading = read_set(task, root / task)
+    reading = read_set(task, root / task, set_settings(root, **settings).pan_names)
     return reading, [load_sample(sample, root / task, set_settings(root, **settings)) for sample in reading.samples]
 
 
 def check(root, task, **settings):
     """What prepare finds, without writing anything."""
     reading, loaded = load(root, task, **settings)
-    problems = {*reading.problems, *(found for one in loaded for found in one.problems)}
-    return PackResult(sum(one.image is not None for one in loaded), sorted(problems))
+    problems = [*reading.problems, *(found for one in loaded for found in one.problems)]
+    names = set_settings(root, **settings).pan_names
+    problems = check_dataset(reading.samples, [one.facts for one in loaded], problems, names)
+    return PackResult(sum(one.image is not None for one in loaded), sorted(set(problems)))
 
 
 def pack_all(root, **settings):

@@ -67,6 +67,25 @@ def change_one(root, **values):
     change(root, lambda document: document["annotations"][1].update(values))
 
 
+def change_all(root, **values):
+    """Change every annotation, and add one more, so that there are enough for a judgement."""
+
+    def edit(document):
+        document["annotations"].append({**document["annotations"][0], "id": 99})
+        for annotation in document["annotations"]:
+            annotation.update(values)
+
+    change(root, edit)
+
+
+def masks_of(root, number, areas):
+    """A mask with some values, each in a rectangle; later ones cover earlier ones."""
+    mask = np.zeros((30, 40), np.uint8)
+    for value, (left, top, right, bottom) in areas.items():
+        mask[top:bottom, left:right] = value
+    save(root / "masks" / f"s{number}.png", Image.fromarray(mask))
+
+
 def stated_size(root, width, height):
     change(root, lambda document: document["images"][1].update(width=width, height=height))
 
@@ -142,6 +161,9 @@ SEGMENTATION = {
     "mask_not_binary": grey_mask,
     "mask_inverted": inverted_mask,
     "masks_drawn": outlines_for_masks,
+    "masks_alike": lambda root: [save_mask(root / "masks" / f"s{n}.png", pan=(0, 0, 40, 30)) for n in range(3)],
+    "mask_void": lambda root: [masks_of(root, n, {1: (10, 5, 30, 25), 255: (10, 5, 30, 7)}) for n in range(3)],
+    "pan_unclear": lambda root: [masks_of(root, n, {1: (10, 5, 30, 25), 2: (0, 0, 5, 5)}) for n in range(3)],
 }
 DETECTION = {
     "annotations_missing": lambda root: (root / "_annotations.coco.json").unlink(),
@@ -166,6 +188,10 @@ DETECTION = {
     "image_size": lambda root: stated_size(root, 40, 40),
     "image_size_swapped": lambda root: stated_size(root, 30, 40),
     "boxes_scaled": lambda root: stated_size(root, 80, 60),
+    "rotation_unclear": lambda root: (
+        yolo_for_coco(root),
+        save(root / "images" / "d101.png", **rotated(picture(1), 3)),
+    ),
     "boxes_rotated": lambda root: save(root / "images" / "d101.png", **rotated(picture(1), 8)),
     "annotation_broken": lambda root: change_one(root, category_id="pot"),
     "annotation_id_twice": lambda root: change_one(root, id=0),
@@ -173,6 +199,9 @@ DETECTION = {
     "annotation_unknown_category": lambda root: change_one(root, category_id=77),
     "crowd_dropped": lambda root: change_one(root, iscrowd=1),
     "outline_broken": lambda root: outline(root, [[5, 5, 9, 9]], []),
+    "crowds_only": lambda root: change_all(root, iscrowd=1),
+    "crowds_used": lambda root: change_all(root, iscrowd=1, segmentation=[[5, 5, 15, 5, 15, 15, 5, 15]]),
+    "boxes_other_form": lambda root: change_all(root, bbox=[0.1, 0.2, 0.5, 0.5]),
     "box_from_outline": lambda root: outline(root, [[5, 5, 15, 5, 10, 15]], []),
     "box_not_finite": lambda root: change_one(root, bbox=[float("nan"), 0, 5, 5]),
     "box_negative": lambda root: change_one(root, bbox=[10, 10, -5, 5]),
@@ -184,6 +213,7 @@ CLASSIFICATION = {
     "nested_folder": lambda root: (root / "images" / "raw" / "more").mkdir(),
     "names_clash": lambda root: [save(root / "images" / "Raw" / f"{n}.png", n) for n in range(2)],
     "class_empty": lambda root: (root / "images" / "golden").mkdir(),
+    "class_placeholder": lambda root: save(root / "images" / "no_label" / "a.png", 5),
     "class_single_image": lambda root: save(root / "images" / "golden" / "a.png", 5),
     "name_unreadable": lambda root: [save(root / "images" / "gol\nden" / f"{n}.png", n) for n in range(40, 42)],
     "image_without_class": lambda root: save(root / "images" / "a.png", 5),
@@ -211,9 +241,10 @@ ALSO = {
     ("detection", "class_names_alike"): {"class_unused"},
     ("detection", "image_id_twice"): {"annotation_unknown_image"},
     ("detection", "boxes_rotated"): {"exif_rotated"},
+    ("detection", "rotation_unclear"): {"exif_rotated"},
 }
 # Codes with a separate test below, and those that other tests find.
-BELOW = {"set_unusable", "image_too_large", "image_tiny", "name_unreadable", "not_permitted"}
+BELOW = {"pan_unknown", "set_unusable", "image_too_large", "image_tiny", "name_unreadable", "not_permitted"}
 ELSEWHERE = {
     "label_conflict",
     "label_conflict_near",

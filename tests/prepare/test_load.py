@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from panvision.prepare.formats.layout import BoxLabels, OutlineLabels, Sample
 from panvision.prepare.load import INDEX_COLUMNS, LABEL_COLUMNS, load_sample
@@ -158,6 +158,7 @@ def test_modes(tmp_path, mode, name):
         ({"image": picture(3).convert("P"), "transparency": 0}, "is P+transparency; transparency was laid on white"),
         ({"image": picture(3), "transparency": (1, 2, 3)}, "is RGB+transparency; transparency was laid on white"),
         ({"image": picture(3).convert("RGBA")}, "is RGBA; transparency was laid on white"),
+        ({"image": picture(3).convert("LA")}, "is LA; transparency was laid on white"),
         (
             {"image": Image.fromarray(np.array(picture(3).convert("L"), np.uint16) * 257)},
             "is I;16; the high byte was kept",
@@ -167,6 +168,22 @@ def test_modes(tmp_path, mode, name):
 def test_conversions_are_reported(tmp_path, options, reason):
     save(tmp_path / "a.png", **options)
     assert [found.reason for found in load(tmp_path).problems] == [reason]
+
+
+def test_lab_is_not_transparent(tmp_path):
+    """Its name begins like that of grey with alpha."""
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    save(tmp_path / "a.tif", ImageCms.applyTransform(picture(3), to_lab))
+    assert [found.reason for found in load(tmp_path, "a.tif").problems] == ["is LAB; its colours were converted to RGB"]
+
+
+@pytest.mark.parametrize(("size", "found"), [(None, ["rotation_unclear"]), ((40.0, 30.0), ["boxes_rotated"])])
+def test_fractions_on_a_rotated_image(tmp_path, size, found):
+    """With the image's size the annotations say what they were drawn on."""
+    save(tmp_path / "a.png", **rotated(picture(3), 6))
+    boxes = BoxLabels(size, ((0.1, 0.1, 0.5, 0.5),), (0,), ("1",), relative=True)
+    assert codes(load(tmp_path, boxes=boxes)) == ["exif_rotated", *found]
+    assert codes(load(tmp_path, boxes=BoxLabels(None, relative=True))) == ["exif_rotated"]
 
 
 def noise(deviation):

@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from panvision.config import Config
     from panvision.core.tasks import Dataset
     from panvision.dataset.problems import Problem
-    from panvision.prepare.load import Loaded
     from panvision.validate.splits.units import Pins
     from panvision.validate.verdict import Verdict
 
@@ -183,7 +182,7 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
         OSError: something cannot be written.
     """
     from panvision.core.tasks import DATASETS
-    from panvision.dataset.problems import IngestError
+    from panvision.dataset.problems import IngestError, problem
     from panvision.prepare.pack import prepare
     from panvision.validate.verdict import judge, write_verdict
 
@@ -196,34 +195,14 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
             images[task] = result.images
             problems += [_below(found, task) for found in result.problems]
         except IngestError as error:
-            problems += _unusable(task, config, error)
+            reason = str(error).splitlines()[0].removeprefix(f"{Path(config.data.root) / task}: ")
+            problems += [problem("set_unusable", task, reason), *(_below(found, task) for found in error.problems)]
     if len(images) < len(DATASETS):
         return Examination(images, sorted(set(problems)), None)
     status.show("comparing the datasets …")
     verdict = judge(build / "prepared", config.split, pins)
     write_verdict(verdict, build / "splits.csv", build / "problems.csv", build / "data.json")
     return Examination(images, verdict.problems, verdict)
-
-
-def _unusable(task: "Dataset", config: "Config", error: Exception) -> "list[Problem]":
-    """Return the problems of an unusable dataset, for which prepare leaves no list behind."""
-    from panvision.dataset.problems import problem
-    from panvision.prepare.formats.readers import read_set
-    from panvision.prepare.workers import load_samples
-
-    root = Path(config.data.root) / task
-    reason = str(error).splitlines()[0].removeprefix(f"{root}: ")
-    problems = [problem("set_unusable", task, reason)]
-    if root.is_dir():
-        reading = read_set(task, root)
-        problems += [_below(found, task) for found in reading.problems]
-        problems += [_below(found, task) for found in load_samples(reading.samples, root, config.data, _problems)]
-    return problems
-
-
-def _problems(_first: int, samples: "Iterable[Loaded]") -> "list[Problem]":
-    """Return the problems of samples."""
-    return [found for loaded in samples for found in loaded.problems]
 
 
 def _below(found: "Problem", task: "Dataset") -> "Problem":

@@ -53,6 +53,10 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "mask_full": ("warning", "check the mask: it marks the whole image as pan"),
     "mask_not_binary": ("warning", "export masks as PNG with two values"),
     "mask_inverted": ("warning", "check the mask: it marks the border and leaves out the middle"),
+    "masks_alike": ("error", "export the masks again, with the pan in another value than the background"),
+    "mask_void": ("warning", "nothing, if these pixels show no pan"),
+    "pan_unclear": ("error", "list the labels that are the pan in data.pan_classes, for example [pan], or say all"),
+    "pan_unknown": ("error", "correct data.pan_classes: the classes or labels that are the pan, or all"),
     "masks_drawn": ("fixed", "nothing; masks were drawn from the annotated outlines"),
     # annotation files
     "annotations_missing": (
@@ -77,10 +81,13 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "image_size_swapped": ("error", "swap width and height in the annotations"),
     "boxes_scaled": ("warning", "check the labels: they were drawn on an image of another size"),
     "boxes_rotated": ("fixed", "nothing; the boxes were drawn on the image before its EXIF rotation"),
+    "rotation_unclear": ("warning", "check the labels on this image, or save it upright without EXIF rotation"),
     "annotation_broken": ("error", "correct the annotation, or remove it"),
     "annotation_id_twice": ("warning", "give each annotation its own id"),
     "annotation_unknown_image": ("error", "add the image's entry, or remove the annotation"),
     "annotation_unknown_category": ("error", "add the category, or remove the annotation"),
+    "crowds_only": ("error", "write iscrowd 0 for annotations that mark one object"),
+    "crowds_used": ("warning", "check the boxes: each was taken for one object, not for a crowd"),
     "crowd_dropped": ("warning", "box the objects one by one, or leave the crowd out"),
     "outline_broken": ("error", "draw the outline again: three points or more, finite numbers"),
     "box_from_outline": ("fixed", "nothing; the box is the one around the outline"),
@@ -89,8 +96,14 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "box_zero_area": ("warning", "draw the box again, or remove it"),
     "box_outside": ("warning", "draw the box again, or remove it"),
     "box_clipped": ("fixed", "nothing; the part of the box outside the image was cut off"),
+    "boxes_other_form": (
+        "error",
+        "export the labels again: COCO has x, y, width, height in pixels, Pascal VOC two corners in pixels, YOLO "
+        "centre, width, height as fractions",
+    ),
     # classification
     "class_empty": ("warning", "add images, or remove the folder"),
+    "class_placeholder": ("warning", "move the images into class folders, or remove the folder"),
     "class_single_image": ("warning", "add images: one image cannot be both in train and in test"),
     "image_without_class": ("warning", "move the image into a class folder"),
     "label_conflict": ("error", "keep the image in one class"),
@@ -146,7 +159,15 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
 
 
 class IngestError(ValueError):
-    """Raw data that cannot be used; the message names every file, the reason and the remedy."""
+    """Raw data that cannot be used; the message names every file, the reason and the remedy.
+
+    Attributes:
+        problems: those of the dataset, if it could be read.
+    """
+
+    def __init__(self, message: str, problems: "Iterable[Problem]" = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
 
 
 @dataclass(frozen=True, order=True)

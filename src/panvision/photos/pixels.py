@@ -20,7 +20,40 @@ from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 RgbArray = npt.NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+# Suffixes of each format that is read; older builds of Pillow lack AVIF.
+_AVIF = {"AVIF": (".avif",)} if "avif" in features.modules else {}
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k"),
+    "PPM": (".ppm", ".pgm", ".pbm"),
+    **_AVIF,
+}
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+# Formats of images that are not read, by suffix.
+_UNREAD_SUFFIXES = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"), "a camera's raw format"),
+    **{".jxl": "JPEG XL", ".psd": "Photoshop's format", ".svg": "SVG", ".tga": "TGA", ".exr": "OpenEXR", ".eps": "EPS"},
+    **({} if _AVIF else {".avif": "AVIF"}),
+}
+# Formats that are recognised by their first bytes, to name them. Pillow does not read them, or may not have AVIF.
+_SIGNATURES = (
+    (re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1|heif)", re.DOTALL), "HEIC"),
+    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "AVIF"),
+    (re.compile(rb"....ftypcrx ", re.DOTALL), "a camera's raw format"),
+    (re.compile(rb"....ftyp", re.DOTALL), "a video"),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL"),
+    (re.compile(rb"8BPS"), "Photoshop's format"),
+    (re.compile(rb"%PDF-"), "PDF"),
+    (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
+    (re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<svg", re.IGNORECASE), "SVG"),
+    (re.compile(rb"\s*<(?:!doctype html|html)", re.IGNORECASE), "a web page"),
+)
 
 # Larger images are refused unless the caller allows more.
 MAX_PIXELS = 100_000_000
@@ -28,9 +61,7 @@ MAX_PIXELS = 100_000_000
 _PIXEL_BYTES, _EXTRA_BYTES = 8, 2**24
 # Formats that are opened. Pillow knows forty more; some unpack without a limit (FITS) or run programs (EPS, which is
 # opened only to name it). JPEG includes the MPO files of phones.
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "JPEG2000", "PPM", "EPS") + (
-    ("AVIF",) if "avif" in features.modules else ()
-)
+_FORMATS = (*SUFFIXES, "DIB", "EPS")
 
 # The tag of Exif 2.32 that says how a viewer turns the image, 1 (not at all) to 8.
 EXIF_ORIENTATION = 0x0112
@@ -62,6 +93,8 @@ _DECODING = (
 )
 # The first bytes of Git's placeholder for a large file that has not been fetched.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+# Bytes without 0xFF that decode to something else than grey blocks, whatever the Huffman tables.
+_FILLING = bytes(range(1, 250)) * 4
 # The next marker of a JPEG file: 0xFF and a code, past fill bytes, stuffed zeros and restart markers.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
@@ -185,6 +218,8 @@ def open_image(content: bytes, *, name: str) -> Iterator[Image.Image]:
     except ImageTooLargeError:
         raise
     except ImageError as error:
+        if isinstance(error.__cause__, UnidentifiedImageError) and (kind := _name_format(content)):
+            raise ImageError(f"{name}: is {kind}, which is not read; convert it to JPEG or PNG") from error
         if "truncated" in str(error).removeprefix(name).lower() or ends_early(content):
             raise ImageTruncatedError(str(error)) from error
         raise
@@ -211,6 +246,16 @@ def decode_errors(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: cannot be decoded: {error}") from error
 
 
+def unread_format(name: str) -> str:
+    """Return the format of an image that its suffix says is not read; "" for any other file."""
+    return _UNREAD_SUFFIXES.get(Path(name).suffix.lower(), "")
+
+
+def _name_format(content: bytes) -> str:
+    """Name a format that Pillow does not read, or return ""."""
+    return next((kind for pattern, kind in _SIGNATURES if pattern.match(content[:256])), "")
+
+
 def ends_early(content: bytes) -> bool:
     """True if a file stops before the end that its own format announces (JPEG, PNG, WebP, BMP, TIFF).
 
@@ -230,17 +275,62 @@ def ends_early(content: bytes) -> bool:
     return False
 
 
+def is_cut(content: bytes, picture: Picture) -> bool:
+    """True if the data of a JPEG file end early, although an end marker follows; the rest is grey, or lacks detail.
+
+    libjpeg decodes the missing blocks as the middle of each channel. An image that ends in grey is therefore decoded
+    again with more data before the end marker: they fill a missing block, but are ignored after a complete image.
+
+    Args:
+        content: the file's bytes.
+        picture: the decoded image.
+    """
+    if _lacks_scans(content):
+        return True
+    width, height = picture.size
+    # The place of the stored image's last pixel in the upright one.
+    x = width - 1 if picture.orientation in (1, 4, 5, 8) else 0
+    y = height - 1 if picture.orientation in (1, 2, 5, 6) else 0
+    if not all(127 <= value <= 129 for value in picture.image.getpixel((x, y))):  # type: ignore[union-attr]
+        return False
+    kept = content[: content.rfind(b"\xff\xd9")].rstrip(b"\xff")
+    changed = b"".join(_FILLING + bytes((0xFF, 0xD0 + number)) for number in range(8)) + b"\xff\xd9"
+    pixels = []
+    for data in (content, kept + changed):
+        with open_image(data, name="image") as image:
+            pixels.append(image.tobytes())
+    return pixels[0] != pixels[1]
+
+
+def _lacks_scans(content: bytes) -> bool:
+    """True if a progressive JPEG file has not all bits of all coefficients (ITU-T T.81, annex G)."""
+    missing: dict[tuple[int, int], int] = {}
+    for code, segment in _jpeg_segments(content):
+        if code == 0xC2:
+            missing = {(part, place): 1 for part in segment[6::3] for place in range(64)}
+        elif code == 0xDA and missing and len(segment) >= 4 + 2 * segment[0]:
+            first, last, low = segment[-3], segment[-2], segment[-1] & 15
+            missing.update({(part, place): low for part in segment[1:-3:2] for place in range(first, last + 1)})
+    return any(missing.values())
+
+
 def _jpeg_ends(content: bytes) -> bool:
     """True if following the markers leads to the end-of-image marker."""
+    return any(code == 0xD9 for code, _ in _jpeg_segments(content))
+
+
+def _jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the code of each marker up to the end-of-image marker, with the contents of its segment."""
     place = 2
     while match := _MARKER.search(content, place):
         place = match.end()
         code = content[place - 1]
-        if code == 0xD9:
-            return True
         # All other codes except 01 are followed by the length of their segment.
-        place += 0 if code == 0x01 else int.from_bytes(content[place : place + 2], "big")
-    return False
+        length = 0 if code in (0x01, 0xD9) else int.from_bytes(content[place : place + 2], "big")
+        yield code, content[place + 2 : place + length]
+        if code == 0xD9:
+            return
+        place += length
 
 
 def _stored_mode(image: Image.Image) -> str:

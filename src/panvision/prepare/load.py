@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from panvision.dataset.problems import Problem, problem
 from panvision.photos.masks import Mask, MaskSizeError, looks_inverted, pack_mask, read_mask
 from panvision.photos.orientation import MaskArray
 from panvision.photos.pixels import (
+    SUFFIXES,
     ImageEmptyError,
     ImageError,
     ImageTooLargeError,
@@ -28,13 +29,14 @@ from panvision.photos.pixels import (
     Picture,
     RgbArray,
     ends_early,
+    is_cut,
     read_picture,
     resize_image,
 )
 from panvision.photos.settings import DataSettings
 from panvision.prepare.capture import capture_time
 from panvision.prepare.formats.boxes import PlacedBoxes, place_boxes
-from panvision.prepare.formats.layout import OUTSIDE, Sample
+from panvision.prepare.formats.layout import OUTSIDE, BoxLabels, Sample
 from panvision.prepare.formats.outlines import draw_mask
 from panvision.prepare.hashes import file_hash, pixel_hash
 
@@ -54,18 +56,25 @@ LABEL_COLUMNS: dict[Dataset, tuple[str, ...]] = {
 _ZEROS = 16
 # Modes whose pixels become 8-bit RGB without loss.
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB"})
-_SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "BMP": (".bmp",),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-}
 _IMAGE_CODES = {
     ImageEmptyError: "image_empty",
     ImageTruncatedError: "image_truncated",
     ImageTooLargeError: "image_too_large",
 }
+
+
+class Facts(NamedTuple):
+    """Facts about one decoded sample.
+
+    Attributes:
+        size: width and height of the upright image in pixels.
+        pan_fraction: fraction of the image that is pan, 0 to 1; None without a usable mask.
+        mask_labels: the labels in the mask's file (`Mask.labels`).
+    """
+
+    size: tuple[int, int]
+    pan_fraction: float | None = None
+    mask_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ class Loaded:
 
     Attributes:
         problems: problems of the image and its labels.
+        facts: what the checks of the whole dataset need; None if the image cannot be decoded.
         image: (S, S, 3) uint8 RGB.
         look: (64, 64) uint8 grey thumbnail, by which copies are recognised.
         index: the values of INDEX_COLUMNS and LABEL_COLUMNS, without `drawn`: that file is not written yet.
@@ -84,6 +94,7 @@ class Loaded:
     """
 
     problems: list[Problem]
+    facts: Facts | None = None
     image: RgbArray | None = None
     look: npt.NDArray[np.uint8] | None = None
     index: tuple[object, ...] = ()
@@ -115,17 +126,22 @@ def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
         packed = resize_image(picture.image, settings.image_size)
         look = make_look(picture.image, packed)
         problems = list(_image_problems(picture, look, content, sample.file, settings.min_side))
-        labels, pan, boxes, faults = _labels(sample, picture, root, settings)
-        problems += faults
+        labels, mask, boxes, faults = _labels(sample, picture, root, settings)
+        problems += [*faults, *_unclear_rotation(sample, picture)]
+        pan = None if mask is None else mask.pan
+        share = None if pan is None else round(np.count_nonzero(pan) / pan.size, 6)
+        facts = Facts(picture.size, share, () if mask is None else mask.labels)
         if any(found.severity == "error" for found in problems):
-            return Loaded(problems)
+            return Loaded(problems, facts)
         image = np.asarray(packed)
-        drawn = sample.outlines is not None and not sample.mask
+        # A mask that a table of labels explains is stored as it was understood: only this stage knows the table.
+        drawn = sample.outlines is not None or sample.mask_table is not None
         return Loaded(
             problems,
+            facts,
             image=image,
             look=look,
-            index=(*_index_row(sample, picture, image, content), *labels),
+            index=(*_index_row(sample, picture, image, content), *labels, *(() if share is None else (share,))),
             coverage=None if pan is None else pack_mask(pan, settings.image_size),
             drawn=drawn,
             full_mask=pan if drawn else None,
@@ -135,21 +151,30 @@ def load_sample(sample: Sample, root: Path, settings: DataSettings) -> Loaded:
 
 def _labels(
     sample: Sample, picture: Picture, root: Path, settings: DataSettings
-) -> tuple[tuple[object, ...], MaskArray | None, PlacedBoxes | None, list[Problem]]:
-    """Return the values of LABEL_COLUMNS, the mask (H, W) uint8, the boxes, and their problems."""
-    pan: MaskArray | None = None
+) -> tuple[tuple[object, ...], Mask | None, PlacedBoxes | None, list[Problem]]:
+    """Return the first values of LABEL_COLUMNS, the mask, the boxes, and their problems."""
     if sample.mask:
-        pan, faults = _load_mask(sample, picture, root, settings.max_pixels)
-    elif sample.outlines is not None:
+        mask, faults = _load_mask(sample, picture, root, settings.max_pixels)
+        return (sample.mask,), mask, None, faults
+    if sample.outlines is not None:
         pan, faults = draw_mask(sample.outlines, picture, sample.file)
-        faults += [] if pan is None else _mask_problems(pan, sample.file)
-    elif sample.boxes is not None:
+        if pan is None:
+            return ("",), None, None, faults
+        return ("",), Mask(pan), None, [*faults, *_mask_problems(pan, sample.file)]
+    if sample.boxes is not None:
         boxes, faults = place_boxes(sample.boxes, picture, sample.file, zero_area=settings.zero_area_boxes)
         return (len(boxes.labels),), None, boxes, faults
-    else:
-        return (sample.label,), None, None, []
-    share = 0.0 if pan is None else round(np.count_nonzero(pan) / pan.size, 6)
-    return (sample.mask, share), pan, None, faults
+    return (sample.label,), None, None, []
+
+
+def _unclear_rotation(sample: Sample, picture: Picture) -> Iterator[Problem]:
+    """Find fractions on an EXIF-rotated image: they do not say if they were drawn before or after the rotation."""
+    given = sample.boxes or sample.outlines
+    if picture.orientation == 1 or given is None or not given.relative or given.size:
+        return
+    if given.xywh if isinstance(given, BoxLabels) else given.polygons:
+        reason = f"its labels were taken as drawn after the EXIF rotation {picture.orientation}, which they do not say"
+        yield problem("rotation_unclear", sample.file, reason)
 
 
 def _read(file: str, root: Path, kind: Kind) -> tuple[bytes | None, list[Problem]]:
@@ -191,7 +216,9 @@ def _image_problems(
         zeros = len(content) - len(content.rstrip(b"\0"))
         # Pillow decodes the zeros as grey.
         yield problem("image_truncated", file, f"its last {zeros} bytes are zero, and its end is missing")
-    if posixpath.splitext(file)[1].lower() not in _SUFFIXES.get(picture.format, ()):
+    elif picture.format == "JPEG" and is_cut(content, picture):
+        yield problem("image_truncated", file, "its data end early: the rest of the image is grey, or lacks detail")
+    if posixpath.splitext(file)[1].lower() not in SUFFIXES.get(picture.format, ()):
         yield problem("extension_wrong", file, f"holds an image in the format {picture.format}")
     if picture.frames > 1:
         yield problem("image_animated", file, f"holds {picture.frames} images")
@@ -214,7 +241,7 @@ def _spread(look: npt.NDArray[np.uint8]) -> float:
 
 def _conversion(mode: str) -> str:
     """Describe what `image_to_rgb` does to a mode."""
-    if mode.startswith(("RGBA", "LA", "PA", "La", "RGBa")) or mode.endswith("transparency"):
+    if mode.partition(";")[0] in ("RGBA", "LA", "PA", "La", "RGBa") or mode.endswith("transparency"):
         return "transparency was laid on white"
     if mode == "I" or ";16" in mode:
         return "the high byte was kept"
@@ -223,8 +250,8 @@ def _conversion(mode: str) -> str:
     return "its colours were converted to RGB"
 
 
-def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) -> tuple[MaskArray | None, list[Problem]]:
-    """Return the mask of a file, (H, W) uint8 0 or 1, as upright as its image, and its problems."""
+def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) -> tuple[Mask | None, list[Problem]]:
+    """Return the mask of a file, as upright as its image, and its problems."""
     file = sample.mask
     content, faults = _read(file, root, "mask")
     if content is None:
@@ -236,6 +263,7 @@ def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) ->
             orientation=picture.orientation,
             max_pixels=max_pixels,
             content=content,
+            table=sample.mask_table,
         )
     except MaskSizeError as error:
         return None, [problem("mask_size", file, str(error))]
@@ -243,7 +271,7 @@ def _load_mask(sample: Sample, picture: Picture, root: Path, max_pixels: int) ->
         # Only a mask of another size than its image, which was small enough, can be too large.
         code = "mask_size" if isinstance(error, ImageTooLargeError) else "mask_undecodable"
         return None, [problem(code, file, _reason(error, file))]
-    return mask.pan, [*_file_problems(mask, sample), *([] if mask.unseen else _mask_problems(mask.pan, file))]
+    return mask, [*_file_problems(mask, sample), *([] if mask.unseen else _mask_problems(mask.pan, file))]
 
 
 def _file_problems(mask: Mask, sample: Sample) -> Iterator[Problem]:

@@ -20,7 +20,8 @@ from panvision.prepare.arrays import ArrayFile
 from panvision.prepare.formats.layout import ACCEPTED, Reading
 from panvision.prepare.formats.readers import read_set
 from panvision.prepare.formats.split_lists import follow_split_lists
-from panvision.prepare.load import INDEX_COLUMNS, LABEL_COLUMNS, Loaded
+from panvision.prepare.load import INDEX_COLUMNS, LABEL_COLUMNS, Facts, Loaded
+from panvision.prepare.whole import check_dataset
 from panvision.prepare.workers import load_samples
 
 
@@ -50,7 +51,7 @@ def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResul
     root, out = Path(settings.root) / task, Path(out)
     if not root.is_dir():
         raise IngestError(f"{root}: no such folder; {_expected(task)}")
-    reading = follow_split_lists(read_set(task, root), root)
+    reading = follow_split_lists(read_set(task, root, settings.pan_names), root)
     # The names are fixed, so that the next run removes what a killed one left.
     scratch, old = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.old"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -59,7 +60,8 @@ def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResul
     try:
         result = _pack(task, reading, root, settings, scratch)
         if not result.images:
-            raise IngestError(f"{root}: nothing usable found; {_expected(task)}\n{describe(result.problems)}".rstrip())
+            found = describe(result.problems)
+            raise IngestError(f"{root}: nothing usable found; {_expected(task)}\n{found}".rstrip(), result.problems)
         # Swap folders by rename, so that the final name is never partial.
         if out.exists():
             out.rename(old)
@@ -82,12 +84,15 @@ def _pack(task: Dataset, reading: Reading, root: Path, settings: DataSettings, f
     problems = list(reading.problems)
     arrays = _Arrays(task, settings.image_size, folder)
     tables = _Tables(task, folder)
+    facts: list[Facts | None] = []
     for number, packed in enumerate(load_samples(reading.samples, root, settings, arrays)):
         problems += packed.problems
+        facts.append(packed.facts)
         if packed.index:
             tables.append(number, packed)
     tables.flush()
     arrays.finish(tables.rows)
+    problems = check_dataset(reading.samples, facts, problems, settings.pan_names)
     write_json(folder / "classes.json", {"classes": reading.classes})
     write_problems(folder / "problems.csv", problems)
     return PackResult(len(tables.rows), sorted(set(problems)))
@@ -98,12 +103,13 @@ class _Packed:
     """The rest of a sample once its pixels are in the arrays; without `index` it cannot be used.
 
     Attributes:
-        problems, index: like those of `Loaded`.
+        problems, facts, index: like those of `Loaded`.
         boxes: x1, y1, x2, y2 and the label of each box.
         drawn: the PNG file of a mask that was drawn from outlines, at the image's own size.
     """
 
     problems: list[Problem]
+    facts: Facts | None
     index: tuple[object, ...] = ()
     boxes: tuple[tuple[object, ...], ...] = ()
     drawn: bytes = b""
@@ -145,7 +151,7 @@ class _Arrays:
 
 def _without_pixels(loaded: Loaded) -> _Packed:
     if loaded.image is None:
-        return _Packed(loaded.problems)
+        return _Packed(loaded.problems, loaded.facts)
     boxes: tuple[tuple[object, ...], ...] = ()
     if loaded.boxes is not None:
         pairs = zip(loaded.boxes.xyxy.tolist(), loaded.boxes.labels.tolist(), strict=True)
@@ -153,7 +159,7 @@ def _without_pixels(loaded: Loaded) -> _Packed:
     drawn = io.BytesIO()
     if loaded.full_mask is not None:
         Image.fromarray(loaded.full_mask * 255).save(drawn, "PNG")
-    return _Packed(loaded.problems, loaded.index, boxes, drawn.getvalue())
+    return _Packed(loaded.problems, loaded.facts, loaded.index, boxes, drawn.getvalue())
 
 
 class _Tables:

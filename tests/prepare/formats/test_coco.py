@@ -23,8 +23,8 @@ def coco_set(root, edit=lambda document: None, images=IMAGES):
     return root
 
 
-def read(tmp_path, edit=lambda document: None, task="detection"):
-    return read_set(task, coco_set(tmp_path, edit))
+def read(tmp_path, edit=lambda document: None, task="detection", pan_classes=None):
+    return read_set(task, coco_set(tmp_path, edit), pan_classes)
 
 
 def annotate(**values):
@@ -143,7 +143,7 @@ def test_segmentation_ignores_roots_and_unused_classes(tmp_path):
         for category, annotation in enumerate(document["annotations"], start=1):
             annotation.update(category_id=category, segmentation=[TRIANGLE])
 
-    reading = read(tmp_path, edit, "segmentation")
+    reading = read(tmp_path, edit, "segmentation", "all")
     assert [found.code for found in reading.problems] == ["masks_drawn"]
     assert reading.classes == ["background", "pan"]
     assert [sample.outlines.polygons for sample in reading.samples] == [(tuple(map(float, TRIANGLE)),)] * 2
@@ -251,3 +251,28 @@ def test_backslashes_are_slashes_or_part_of_a_name(tmp_path):
     reading = read_set("detection", tmp_path)
     assert reading.problems == []
     assert [sample.file for sample in reading.samples] == ["images/cam/b.jpg", "images/cam\\a.jpg"]
+
+
+def test_an_image_that_shows_only_a_crowd_is_left_out(tmp_path):
+    """Trained as showing nothing, it would be wrong."""
+    reading = read(tmp_path, annotate(iscrowd=1))
+    assert [found.code for found in reading.problems] == ["crowd_dropped"]
+    assert [sample.file for sample in reading.samples] == ["images/b.jpg"]
+
+
+RLE = {"size": [30, 40], "counts": [0, 60, 1140]}
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "codes", "boxes"), [(RLE, ["crowds_used"], 2), ([], ["crowd_dropped", "crowds_only"], 0)]
+)
+def test_crowds_only(tmp_path, segmentation, codes, boxes):
+    """CVAT marks every mask drawn with its brush as a crowd."""
+
+    def edit(document):
+        for annotation in document["annotations"]:
+            annotation.update(iscrowd=1, segmentation=segmentation)
+
+    reading = read(tmp_path, edit)
+    assert sorted({found.code for found in reading.problems}) == codes
+    assert sum(len(sample.boxes.xywh) for sample in reading.samples) == boxes

@@ -207,7 +207,7 @@ def test_two_images_of_one_name(tmp_path, kind):
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_boxes_around_outlines_and_masks_from_outlines(tmp_path, kind, task):
-    reading = read_set(task, write_set(kind, tmp_path, OUTLINED))
+    reading = read_set(task, write_set(kind, tmp_path, OUTLINED), "all")
     ((code, file),) = codes(reading)
     (found,) = reading.problems
     assert file in ("_annotations.coco.json", "labels", "Annotations", "images", "annotations.xml")
@@ -243,7 +243,7 @@ def test_a_box_among_outlines_is_named(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["LabelMe", "CVAT"])
 def test_rectangles_that_were_drawn_are_outlines(tmp_path, kind):
-    reading = read_set("segmentation", write_set(kind, tmp_path, IMAGES))
+    reading = read_set("segmentation", write_set(kind, tmp_path, IMAGES), "all")
     assert [found.code for found in reading.problems] == ["masks_drawn"]
     mask, _ = draw_mask(reading.samples[0].outlines, PICTURE, "x")
     assert mask[2:6, 1:4].all() and mask.sum() == 12 + 8 * 8 - 8
@@ -258,8 +258,24 @@ def test_mask_files_come_before_outlines(tmp_path, masks):
 
 
 def test_a_photo_of_a_mask_is_no_mask_file(tmp_path):
-    reading = read_set("segmentation", write_set("COCO", tmp_path, [("gas_mask.jpg", *OUTLINED[0][1:])]))
+    reading = read_set("segmentation", write_set("COCO", tmp_path, [("gas_mask.jpg", *OUTLINED[0][1:])]), "all")
     assert [found.code for found in reading.problems] == ["masks_drawn"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_outlines_of_several_classes_need_pan_classes(tmp_path, kind):
+    """YOLO's classes are numbers in the order of their names; the other formats have the names."""
+    root = write_set(kind, tmp_path, OUTLINED)
+    unclear = read_set("segmentation", root)
+    assert "pan (1 outlines), wok (1 outlines)" in reason(unclear, "pan_unclear")
+    assert severities(unclear) == {"error", "fixed"}
+    wok = read_set("segmentation", root, ("wok",))
+    assert [found.code for found in wok.problems] == ["masks_drawn"]
+    assert [len(sample.outlines.polygons) for sample in wok.samples] == [1, 0]
+    mask, _ = draw_mask(wok.samples[0].outlines, PICTURE, "x")
+    assert mask[:9, :8].any() and not mask[9:].any()
+    unknown = read_set("segmentation", root, ("wok", "woks"))
+    assert "names woks, which no label has; found: pan" in reason(unknown, "pan_unknown")
 
 
 def test_segmentation_without_labels_reports_each_image(tmp_path):

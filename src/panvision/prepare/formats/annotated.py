@@ -1,10 +1,11 @@
 """The common form of all label formats, and its translation into the samples of a dataset.
 
-For detection each shape is a box: as annotated, or the one around its outline. For segmentation all outlines of an
-image together are pan, whatever their class. A box is not an outline there, unless it was drawn as one: the corners of
-a box around a round pan are not pan, and a pan left out would be trained as background. So a shape with only a box is
-an error. Images that are listed without shapes are negatives. Images that are not listed are left out with a warning:
-they may show nothing, or may have been forgotten, and a forgotten pan trained as background costs more than one image.
+For detection each shape is a box: as annotated, or the one around its outline. For segmentation the outlines of
+`data.pan_classes` together are pan; if there is only one class, it need not be named. A box is not an outline there,
+unless it was drawn as one: the corners of a box around a round pan are not pan, and a pan left out would be trained as
+background. So a shape with only a box is an error. Images that are listed without shapes are negatives. Images that are
+not listed are left out with a warning: they may show nothing, or may have been forgotten, and a forgotten pan trained
+as background costs more than one image.
 """
 
 import re
@@ -19,6 +20,7 @@ from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.documents import Claim, Document, Scan
 from panvision.prepare.formats.folders import SEGMENTATION_CLASSES
 from panvision.prepare.formats.layout import BoxLabels, OutlineLabels, Reading, RunLengths, Sample
+from panvision.prepare.formats.mask_labels import PanClasses, list_counts, unknown_pan
 from panvision.prepare.formats.outlines import Box, Polygon, outline_box
 
 Size = tuple[float, float]
@@ -154,7 +156,7 @@ def read_paired(
     return found
 
 
-def to_reading(task: Dataset, found: Iterable[Found]) -> Reading:
+def to_reading(task: Dataset, found: Iterable[Found], pan_classes: PanClasses = None) -> Reading:
     """Join the results of the readers; classes of several formats are joined by name, in order of appearance."""
     found = list(found)
     classes = list(dict.fromkeys(name for part in found for name in part.classes))
@@ -164,9 +166,14 @@ def to_reading(task: Dataset, found: Iterable[Found]) -> Reading:
         samples, faults = _with_boxes(images, {name: label for label, name in enumerate(classes)})
         faults += _names_alike(classes, images)
     else:
+        images, unclear = _only_pan(images, pan_classes)
         samples, faults = _with_outlines(images)
+        faults += unclear
         classes = list(SEGMENTATION_CLASSES)
     ordered = sorted(samples, key=lambda sample: sample.file)
+    # An image that the annotations list is read, whatever its suffix.
+    known = {sample.file for sample in samples}
+    problems = [fault for fault in problems if fault.code != "foreign_file" or fault.file not in known]
     return Reading(ordered, classes, list(dict.fromkeys([*problems, *faults])))
 
 
@@ -239,6 +246,21 @@ def _with_boxes(images: list[Annotated], labels: dict[str, int]) -> tuple[list[S
         for group, count in drawn.items()
     ]
     return samples, problems
+
+
+def _only_pan(images: list[Annotated], pan_classes: PanClasses) -> tuple[list[Annotated], list[Problem]]:
+    """Drop the shapes that are not pan; of several classes the params must say which are."""
+    counts = Counter(shape.name for image in images for shape in image.shapes if shape.has_outline)
+    source = next((image.group for image in images if image.shapes), "")
+    if isinstance(pan_classes, tuple):
+        absent = set(pan_classes) - counts.keys()
+        problems = [unknown_pan(absent, counts, source, "outlines")] if counts and absent else []
+        kept = [tuple(shape for shape in image.shapes if shape.name in pan_classes) for image in images]
+        return [replace(image, shapes=shapes) for image, shapes in zip(images, kept, strict=True)], problems
+    if pan_classes is None and len(counts) > 1:
+        reason = f"its outlines have several classes: {list_counts(counts, 'outlines')}"
+        return images, [problem("pan_unclear", source, reason)]
+    return images, []
 
 
 def _with_outlines(images: list[Annotated]) -> tuple[list[Sample], list[Problem]]:

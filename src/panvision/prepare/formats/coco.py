@@ -73,7 +73,8 @@ def _read(claims: list[Claim], task: Dataset) -> Found:
 
     Roboflow's category 0 is often an empty root. A category is dropped if another one names it as its
     `supercategory` and no annotation uses it (the rule of roboflow/rf-detr#1303). A crowd's box marks no single
-    object and is dropped; its outline counts for segmentation.
+    object and is dropped, and so is an image that shows nothing else; a crowd's outline counts for segmentation. If
+    every annotation is a crowd, those drawn as run-length masks are objects: CVAT writes its brush's masks that way.
     """
     datasets: list[_Dataset] = []
     problems: list[Problem] = []
@@ -85,6 +86,7 @@ def _read(claims: list[Claim], task: Dataset) -> Found:
         whole[number] = all(dataset for dataset, _ in opened)
     names, faults = _categories(datasets, task)
     problems += faults
+    problems += _uncrowd(datasets) if task == "detection" else []
     images: list[Annotated] = []
     listed: set[str] = set()
     for dataset in datasets:
@@ -189,11 +191,24 @@ def _categories(datasets: Iterable[_Dataset], task: Dataset) -> tuple[dict[int, 
     return kept, problems
 
 
+def _uncrowd(datasets: Iterable[_Dataset]) -> list[Problem]:
+    """Make objects of the annotations if all of them are crowds with masks."""
+    given = [(dataset, entry) for dataset in datasets for entry in dataset.annotations]
+    if not given or not all(entry.get("iscrowd") for _, entry in given):
+        return []
+    file = given[0][0].file
+    if not all(entry.get("segmentation") for _, entry in given):
+        return [problem("crowds_only", file, f"each of its {len(given)} annotations is a crowd (iscrowd 1)")]
+    for dataset, _ in given:
+        dataset.annotations = [{**entry, "iscrowd": 0} for entry in dataset.annotations]
+    return [problem("crowds_used", file, f"each of its {len(given)} annotations is a crowd (iscrowd 1) with a mask")]
+
+
 def _read_images(
     dataset: _Dataset, names: dict[int, str], task: Dataset
 ) -> tuple[list[Annotated], set[str], list[Problem]]:
     """Return the file's images with their shapes, the files that it lists, and the problems."""
-    shapes, problems = _shapes(dataset, names, task)
+    shapes, crowded, problems = _shapes(dataset, names, task)
     images: list[Annotated] = []
     listed: set[str] = set()
     ids = Counter(image["id"] for image in dataset.images)
@@ -207,7 +222,7 @@ def _read_images(
             problems.append(path)
             continue
         listed.add(relative(path, dataset.scan.root))
-        if ids[image["id"]] == 1:
+        if ids[image["id"]] == 1 and (shapes[image["id"]] or image["id"] not in crowded):
             contents = Contents(shapes[image["id"]], stated_size(image.get("width"), image.get("height")))
             annotated = annotate(path, dataset.scan, dataset.document, contents, subset=subset)
             images.append(replace(annotated, name=_original_name(image)))
@@ -216,10 +231,11 @@ def _read_images(
 
 def _shapes(
     dataset: _Dataset, names: dict[int, str], task: Dataset
-) -> tuple[dict[int | str, list[Shape]], list[Problem]]:
-    """Return the usable annotations by image id."""
+) -> tuple[dict[int | str, list[Shape]], set[int | str], list[Problem]]:
+    """Return the usable annotations by image id, and the images with crowds."""
     ids = Counter(annotation["id"] for annotation in dataset.annotations if _is_key(annotation.get("id")))
     grouped: dict[int | str, list[Shape]] = defaultdict(list)
+    crowded: set[int | str] = set()
     problems = [
         problem("annotation_id_twice", dataset.file, f"{count} annotations have the id {identity}")
         for identity, count in ids.items()
@@ -238,9 +254,10 @@ def _shapes(
         elif annotation.get("iscrowd") and task == "detection":
             reason = f"annotation {call}: marks a crowd, not one object"
             problems.append(problem("crowd_dropped", dataset.file, reason))
+            crowded.add(image)
         else:
             grouped[image].append(_shape(annotation, names[category], call))
-    return grouped, problems
+    return grouped, crowded, problems
 
 
 def _shape(annotation: Entry, name: str, call: str) -> Shape:

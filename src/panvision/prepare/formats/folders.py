@@ -1,18 +1,29 @@
 """Readers of the layouts whose labels are files and folders: masks, and class folders."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from panvision.dataset.paths import fold_name, relative
 from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.layout import Part, Reading, Sample, find_parts, list_folder, list_images
+from panvision.prepare.formats.mask_labels import PanClasses, read_table
 from panvision.prepare.formats.parsing import is_name
+
+# Names of folders for images without a label, without spaces, hyphens and underscores: CVAT's is `no_label`.
+_PLACEHOLDERS = frozenset(
+    {
+        *("nolabel", "nolabels", "unlabeled", "unlabelled", "notlabeled", "notlabelled", "withoutlabel"),
+        *("untagged", "notag", "unannotated", "notannotated", "unsorted", "unassigned", "todo"),
+    }
+)
 
 SEGMENTATION_CLASSES = ["background", "pan"]
 
 
-def read_segmentation(root: Path) -> Reading:
+def read_segmentation(root: Path, pan_classes: PanClasses = None) -> Reading:
     """Pair images and masks by stem.
 
     The folders are `images/` and `masks/`, also with a capital, or Pascal VOC's `JPEGImages/` and `SegmentationClass/`;
@@ -23,8 +34,10 @@ def read_segmentation(root: Path) -> Reading:
     for part in parts:
         images, masks, faults = _images_and_masks(part, root)
         found, more = _pair(images, masks, part, root)
-        samples += found
-        problems += faults + more
+        folders = dict.fromkeys((part.masks or part.images, part.folder, root))
+        table, unread = read_table(folders, root, pan_classes)
+        samples += [replace(sample, mask_table=table) for sample in found]
+        problems += faults + more + unread
     ordered = sorted(samples, key=lambda sample: sample.file)
     return Reading(ordered, SEGMENTATION_CLASSES, list(dict.fromkeys(problems)))
 
@@ -107,6 +120,10 @@ def read_classification(root: Path) -> Reading:
         for folder in list_folder(part.images, root).folders:
             images, faults = list_images(folder, root)
             problems += faults
+            if is_placeholder(folder.name):
+                reason = f"is a folder for images without a label, not a class; its {len(images)} images are left out"
+                problems.append(problem("class_placeholder", relative(folder, root), reason))
+                continue
             folders.setdefault(folder.name, relative(folder, root))
             samples += [Sample(relative(path, root), part.split, path.name, label=folder.name) for path in images]
         # Images among the class folders; the folders themselves were read above.
@@ -116,6 +133,11 @@ def read_classification(root: Path) -> Reading:
     problems += _odd_classes(folders, Counter(sample.label for sample in samples))
     ordered = sorted(samples, key=lambda sample: sample.file)
     return Reading(ordered, sorted({sample.label for sample in samples}), list(dict.fromkeys(problems)))
+
+
+def is_placeholder(name: str) -> bool:
+    """True if a class's name means that the image has no label yet."""
+    return re.sub(r"[\W_]+", "", name.lower()) in _PLACEHOLDERS
 
 
 def _odd_classes(folders: dict[str, str], counts: Counter[str]) -> list[Problem]:

@@ -11,7 +11,8 @@ from typing import Literal
 from panvision.core.tasks import Dataset
 from panvision.dataset.paths import SPLIT_FOLDERS, fold_name, is_link, leaves_root, relative
 from panvision.dataset.problems import Problem, problem
-from panvision.photos.pixels import IMAGE_SUFFIXES
+from panvision.photos.masks import LabelTable
+from panvision.photos.pixels import IMAGE_SUFFIXES, unread_format
 
 # Folders of images and masks: ours, with a capital, and Pascal VOC's.
 _IMAGE_FOLDERS = ("images", "Images", "JPEGImages")
@@ -104,6 +105,7 @@ class Sample:
         name: file name that identifies the photo it was made from.
         label: class name; classification only.
         mask: the mask's file; segmentation only.
+        mask_table: the labels in the mask's file, if the dataset or the params name them.
         outlines: instead of a mask's file; segmentation only.
         boxes: detection only.
     """
@@ -113,6 +115,7 @@ class Sample:
     name: str
     label: str = ""
     mask: str = ""
+    mask_table: LabelTable | None = None
     outlines: OutlineLabels | None = None
     boxes: BoxLabels | None = None
 
@@ -262,7 +265,9 @@ def list_images(folder: Path, root: Path, *, nested: bool = False) -> tuple[list
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 images.append(path)
             elif path.suffix.lower() not in _COMPANIONS:
-                problems.append(problem("foreign_file", relative(path, root), "is not an image that can be read"))
+                kind = unread_format(path.name)
+                reason = f"is {kind}, which is not read" if kind else "is not an image that can be read"
+                problems.append(problem("foreign_file", relative(path, root), reason))
         for path in listing.folders:
             if nested and not is_link(path):
                 waiting.append(path)

@@ -19,6 +19,7 @@ from panvision.prepare.formats.documents import Claim, Document, Format, Scan, s
 from panvision.prepare.formats.folders import read_classification, read_segmentation
 from panvision.prepare.formats.labelme import LABELME
 from panvision.prepare.formats.layout import Part, Reading, find_parts, list_folder
+from panvision.prepare.formats.mask_labels import PanClasses
 from panvision.prepare.formats.voc import VOC
 from panvision.prepare.formats.yolo import YOLO
 
@@ -26,23 +27,24 @@ from panvision.prepare.formats.yolo import YOLO
 FORMATS: tuple[Format, ...] = (COCO, YOLO, VOC, LABELME, CVAT)
 
 
-def read_set(task: Dataset, root: Path) -> Reading:
+def read_set(task: Dataset, root: Path, pan_classes: PanClasses = None) -> Reading:
     """Read the labels of a dataset's folder, whichever of the known formats they have.
 
     Detection reads any of `FORMATS`, one in each part (the folder itself, or its train, valid and test folders).
     Segmentation reads mask files if there are any (`masks/`, `SegmentationClass/` or `*_mask.*` beside the images), and
-    then ignores annotation files; otherwise it reads the outlines of any of `FORMATS`. All outlines of an image
-    together are pan, whatever their class. Classification reads class folders.
+    then ignores annotation files; otherwise it reads the outlines of any of `FORMATS`. Classification reads class
+    folders.
 
     Args:
         task: the dataset, which decides what labels are wanted.
         root: its folder.
+        pan_classes: `data.pan_classes`: the labels that are pan; None: the only one; "all".
     """
     if task == "classification":
         return read_classification(root)
     parts, problems = find_parts(root)
     if task == "segmentation" and any(_has_masks(part, root) for part in parts):
-        return read_segmentation(root)
+        return read_segmentation(root, pan_classes)
     suffixes = {suffix for one in FORMATS for suffix in one.suffixes}
     scans = [scan_part(part, root, suffixes) for part in parts]
     # By format, in the order of the parts: classes of several formats are numbered in order of appearance.
@@ -57,14 +59,14 @@ def read_set(task: Dataset, root: Path) -> Reading:
             claims.setdefault(name, []).append(Claim(scan, documents))
     if task == "segmentation" and not claims and not any(fault.code == "annotations_twice" for fault in problems):
         # Neither masks nor annotations: every image without a mask is reported.
-        return read_segmentation(root)
+        return read_segmentation(root, pan_classes)
     formats = {one.name: one for one in FORMATS}
     read = [formats[name].read(own, task) for name, own in claims.items()]
     folders = {claim.documents[0].file.split("/")[0] for own in claims.values() for claim in own}
     # `annotations/` beside the split folders is not another layout if their labels were read from it.
     problems = [fault for fault in problems if fault.code != "layout_mixed" or fault.file not in folders]
     problems += [fault for scan in scans for fault in scan.problems]
-    return to_reading(task, [Found(problems=problems), *read])
+    return to_reading(task, [Found(problems=problems), *read], pan_classes)
 
 
 def _has_masks(part: Part, root: Path) -> bool:
