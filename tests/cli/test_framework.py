@@ -116,8 +116,8 @@ def test_an_option_means_the_same_in_every_command():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predct"], "panvision: No such command 'predct'. Did you mean 'predict'? See `panvision --help`."),
-        (["help", "predct"], "panvision: No such command 'predct'. Did you mean 'predict'?"),
+        (["predikt"], "panvision: No such command 'predikt'. Did you mean 'predict'? See `panvision --help`."),
+        (["help", "predikt"], "panvision: No such command 'predikt'. Did you mean 'predict'?"),
         (["boil"], "panvision: No such command 'boil'. See `panvision --help`."),
         (["--verson"], "panvision: No such option '--verson'. Did you mean '--version'?"),
         (["predict", "--chekpoint", "m"], "No such option '--chekpoint'. Did you mean '--checkpoint'?"),

@@ -19,6 +19,7 @@ GROUPS = {
     "data and training": {
         "validate": "check three labelled datasets, and show how they would be split",
         "params": "check params.yaml as a whole",
+        "presets": "list the presets, or write one as params.yaml",
         "train": "train the model on a folder of labelled images, without DVC",
     },
     "results of the pipeline": {

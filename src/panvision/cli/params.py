@@ -2,6 +2,7 @@
 
 import json
 
+from panvision.cli.configuration import load_configuration
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
 from panvision.cli.options import FILE, argument, json_flag
@@ -12,7 +13,7 @@ from panvision.cli.options import FILE, argument, json_flag
     "in one line, with the key and what is allowed.",
     examples={
         "check params.yaml in the current folder": "panvision params",
-        "check another file": "panvision params presets/resnet50.yaml",
+        "check another file, or a preset": "panvision params resnet50",
         "for programs": "panvision params --json",
     },
     exits={Exit.DONE: "all settings are valid", Exit.ERROR: "some are invalid, or the file is missing"},
@@ -27,12 +28,11 @@ from panvision.cli.options import FILE, argument, json_flag
 )
 def run(args: Args) -> int:
     """Check the file and report every error."""
-    from panvision.config import Config
     from panvision.core.params import ParamsError
 
     faults: list[str] = []
     try:
-        Config.from_params(args.path)
+        load_configuration(args.path)
     except ParamsError as error:
         if not args.json:
             raise

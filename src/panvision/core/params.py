@@ -213,7 +213,7 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
 
 def _load_top_level(path: str | Path) -> dict[str, Any]:
     """Read a params file into plain values, with any sections."""
-    missing = "no such file; run from the project's root, or `cp presets/laptop.yaml params.yaml`"
+    missing = "no such file; run from the project's root, or write one: `panvision presets laptop`"
     text = read_settings_text(path, kind="valid YAML", missing=missing)
     try:
         params = _parse_yaml(text)
