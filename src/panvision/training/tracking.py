@@ -96,7 +96,6 @@ def make_tracker(
         import wandb
     except ImportError as error:
         raise ParamsError(
-            "tracking.wandb.enabled: the package wandb is not installed; `pip install 'panvision[wandb]'`, "
-            "or set it to false"
+            "tracking.wandb.enabled: the package wandb is not installed; `pip install '.[wandb]'`, or set it to false"
         ) from error
     return WandbTracker(wandb, settings, phase, config, run_id=run_id)
