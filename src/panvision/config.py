@@ -2,11 +2,21 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from panvision.core.files import write_json
-from panvision.core.params import ParamsError, Seed, Settings, Tasks, load_params, read_settings_text
+from panvision.core.params import (
+    ParamsError,
+    Seed,
+    Settings,
+    Tasks,
+    load_values,
+    override,
+    read_settings_text,
+)
 from panvision.core.tasks import TASKS
 from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
 from panvision.export.settings import ExportSettings
@@ -18,6 +28,18 @@ from panvision.scenes.settings import SceneSettings
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 from panvision.validate.settings import SplitSettings
+
+
+class _Original(property):
+    """A setting under its name in the original system's flat configuration.
+
+    Attributes:
+        key: the setting's dotted key.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(attrgetter(key), doc=f"The setting `{key}`, as the original system called it.")
 
 
 class Config(Settings):
@@ -48,6 +70,35 @@ class Config(Settings):
     export: ExportSettings = ExportSettings()
     report: ReportSettings = ReportSettings()
 
+    # The names of the original system, read-only.
+    FPN_CHANNELS: ClassVar = _Original("model.fpn_channels")
+    FPN_STRIDES: ClassVar = _Original("model.strides")
+    DETECTION_SCORE_THRESHOLD: ClassVar = _Original("detection.score_threshold")
+    NMS_IOU_THRESHOLD: ClassVar = _Original("detection.nms_threshold")
+    BATCH_SIZE: ClassVar = _Original("train.batch_size")
+    NUM_EPOCHS_PHASE1: ClassVar = _Original("train.phase1.epochs")
+    NUM_EPOCHS_PHASE2: ClassVar = _Original("train.phase2.epochs")
+    LR_PHASE1: ClassVar = _Original("train.phase1.lr")
+    LR_PHASE2: ClassVar = _Original("train.phase2.lr")
+    WEIGHT_SEG: ClassVar = _Original("loss.seg")
+    WEIGHT_DET: ClassVar = _Original("loss.det")
+    WEIGHT_CLS: ClassVar = _Original("loss.cls")
+    FOCAL_GAMMA: ClassVar = _Original("loss.focal_gamma")
+    FOCAL_ALPHA: ClassVar = _Original("loss.focal_alpha")
+    USE_WANDB: ClassVar = _Original("tracking.wandb.enabled")
+    WANDB_PROJECT: ClassVar = _Original("tracking.wandb.project")
+    WANDB_ENTITY: ClassVar = _Original("tracking.wandb.entity")
+
+    @property
+    def NUM_SEG_CLASSES(self) -> int:  # noqa: N802 -- the original name
+        """1: the mask has one class, the pan."""
+        return 1
+
+    @property
+    def USE_FOCAL_LOSS(self) -> bool:  # noqa: N802 -- the original name
+        """True if the classification head is trained with the focal loss; detection always is."""
+        return self.loss.state == "focal"
+
     @property
     def DEVICE(self) -> str:  # noqa: N802 -- the public name
         """`cuda` where PyTorch sees a GPU, else `cpu` (also where PyTorch is not installed)."""
@@ -57,6 +108,17 @@ class Config(Settings):
             return "cpu"
         return "cuda" if torch.cuda.is_available() else "cpu"
 
+    def changed(self, *assignments: str) -> Self:
+        """Return a copy with some settings changed, as `--set` does it.
+
+        Args:
+            assignments: each `section.key=value`, the value in YAML, for example `train.batch_size=4`.
+
+        Raises:
+            ParamsError: one message with every error.
+        """
+        return self.parse(override(self.model_dump(mode="json"), assignments))
+
     @classmethod
     def from_params(cls, path: str | Path = "params.yaml") -> Self:
         """Read a whole params.yaml.
@@ -65,7 +127,7 @@ class Config(Settings):
             ParamsError: one message with every error in the file.
         """
         try:
-            config = cls.parse(load_params(path))
+            config = cls.parse(load_values(path))
             config.train.check_weights(config.model.weights)
             return config
         except ParamsError as error:
@@ -75,7 +137,7 @@ class Config(Settings):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a configuration written by `save`.
+        """Read a configuration written by `save`, or a flat one of the original system.
 
         Raises:
             ParamsError: no such file, not JSON, or not a configuration.
@@ -88,7 +150,7 @@ class Config(Settings):
         if not isinstance(values, dict):
             raise ParamsError(f"{path}: not a configuration: expected a JSON object")
         try:
-            return cls.parse(values)
+            return cls.parse(_from_original(values))
         except ParamsError as error:
             raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
@@ -119,3 +181,33 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         duplicate = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"duplicate key {duplicate!r}; keep one")
     return values
+
+
+# Names of the original system → keys. The device is chosen by each command, and the mask always has one class.
+_KEYS = {
+    **{name: each.key for name, each in vars(Config).items() if isinstance(each, _Original)},
+    "USE_FOCAL_LOSS": "loss.state",
+    "NUM_SEG_CLASSES": None,
+    "DEVICE": None,
+}
+
+
+def _from_original(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a flat configuration of the original system, all in capitals, in sections; others as they are.
+
+    Raises:
+        ParamsError: listing every name that is not the original system's.
+    """
+    if not values or not all(name.isupper() for name in values):
+        return values
+    unknown = [name for name in values if name not in _KEYS]
+    if unknown:
+        known = ", ".join(_KEYS)
+        raise ParamsError("\n".join(f"{name}: not a name of the original system; known: {known}" for name in unknown))
+    assignments = []
+    for name, value in values.items():
+        switch = name == "USE_FOCAL_LOSS" and isinstance(value, bool)
+        if (key := _KEYS[name]) is not None:
+            written = {True: "focal", False: "cross_entropy"}[value] if switch else json.dumps(value)
+            assignments.append(f"{key}={written}")
+    return override({}, assignments)
