@@ -180,6 +180,13 @@ def test_wrong_flat_configurations_are_refused(tmp_path, content, message):
         Config.load(tmp_path / "config.json")
 
 
+def test_the_page_on_migration_maps_every_original_name():
+    page = (ROOT / "docs/migration.md").read_text(encoding="utf-8")
+    keys = {name: getattr(vars(Config)[name], "key", "") for name in ORIGINAL}
+    assert not [name for name in (*keys, *keys.values()) if name and f"`{name}`" not in page]
+    assert keys["WEIGHT_CLS"] == "loss.cls"
+
+
 def test_a_configuration_is_changed_in_a_copy():
     config = Config()
     with pytest.raises(FrozenError, match=r"config\.changed\('train\.batch_size=VALUE'\)"):
