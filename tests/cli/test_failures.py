@@ -168,6 +168,7 @@ WRONG = {
     "watch": ["none.mp4", "--checkpoint", "none.onnx"],
     "benchmark": ["none.onnx"],
     "presets": ["none"],
+    "experiments": ["none"],
 }
 
 

@@ -24,6 +24,7 @@ GROUPS = {
     },
     "results of the pipeline": {
         "summary": "show the metrics of the last run",
+        "experiments": "a leaderboard of experiments and commits",
         "compare": "differences between two revisions, and whether they are noise",
         "previous": "keep an earlier commit's metrics for the report",
         "baselines": "compare the shared model with single-task experiments",

@@ -52,7 +52,7 @@ def results_of(project: Path, rev: str) -> dict[str, Results]:
         except (OSError, DvcException) as error:
             raise RevisionError(
                 f"{name}: neither in the cache nor in a remote, because another machine made it; commit your own run "
-                "first (`git commit -am 'Run on this machine'`), or fetch it: `dvc push` (an experiment: `dvc exp "
+                "first (`git commit -am 'My first run'`), or fetch it: `dvc push` (an experiment: `dvc exp "
                 "push`) there, then `dvc fetch --all-commits evaluate` here"
             ) from error
         found[task] = parse_results(content, name)
