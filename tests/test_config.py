@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panvision.config import Config
-from panvision.core.params import SECTIONS, ParamsError, Settings, load_params
+from panvision.core.params import SECTIONS, FrozenError, ParamsError, Settings, load_params
 from tests.pipeline.scratch import leaves
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +125,84 @@ def test_load_refuses_other_files_with_one_error(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(ParamsError, match=message):
         Config.load(path)
+
+
+ORIGINAL = {
+    "NUM_SEG_CLASSES": 1,
+    "FPN_CHANNELS": 128,
+    "FPN_STRIDES": [4, 8, 16],
+    "DETECTION_SCORE_THRESHOLD": 0.4,
+    "NMS_IOU_THRESHOLD": 0.6,
+    "BATCH_SIZE": 8,
+    "NUM_EPOCHS_PHASE1": 1,
+    "NUM_EPOCHS_PHASE2": 2,
+    "LR_PHASE1": 0.01,
+    "LR_PHASE2": 0.02,
+    "WEIGHT_SEG": 2.0,
+    "WEIGHT_DET": 3.0,
+    "WEIGHT_CLS": 4,
+    "USE_FOCAL_LOSS": False,
+    "FOCAL_GAMMA": 1.5,
+    "FOCAL_ALPHA": 0.5,
+    "USE_WANDB": True,
+    "WANDB_PROJECT": "multi-task-cooking-pan",
+    "WANDB_ENTITY": "kitchen",
+}
+
+
+def test_a_flat_configuration_of_the_original_system_is_loaded(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**ORIGINAL, "DEVICE": "cuda"}))
+    config = Config.load(path)
+    found = {name: getattr(config, name) for name in ORIGINAL}
+    assert found == {**ORIGINAL, "FPN_STRIDES": (4, 8, 16)}
+    assert (config.loss.state, config.train.phase2.lr, config.model.strides) == ("cross_entropy", 0.02, (4, 8, 16))
+    path.write_text('{"USE_FOCAL_LOSS": true}')
+    assert Config.load(path) == Config()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            '{"BATCH_SZE": 8, "BATCH_SIZE": 8}',
+            r"config\.json: BATCH_SZE: not a name of the original system; known",
+        ),
+        ('{"BATCH_SIZE": 8, "seed": 1}', r"BATCH_SIZE: unknown key; did you mean train\.batch_size or"),
+        ('{"BATCH_SIZE": "8"}', r"config\.json: train\.batch_size: "),
+        ('{"USE_FOCAL_LOSS": [1]}', r"config\.json: loss\.state: "),
+    ],
+)
+def test_wrong_flat_configurations_are_refused(tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ParamsError, match=message):
+        Config.load(tmp_path / "config.json")
+
+
+def test_the_page_on_migration_maps_every_original_name():
+    page = (ROOT / "docs/migration.md").read_text(encoding="utf-8")
+    keys = {name: getattr(vars(Config)[name], "key", "") for name in ORIGINAL}
+    assert not [name for name in (*keys, *keys.values()) if name and f"`{name}`" not in page]
+    assert keys["WEIGHT_CLS"] == "loss.cls"
+
+
+def test_a_configuration_is_changed_in_a_copy():
+    config = Config()
+    with pytest.raises(FrozenError, match=r"config\.changed\('train\.batch_size=VALUE'\)"):
+        config.BATCH_SIZE = 4
+    with pytest.raises(FrozenError, match=r"seed cannot be set"):
+        config.seed = 4
+    assert config.changed("train.batch_size=4", "seed=4").BATCH_SIZE == 4 and config == Config()
+    with pytest.raises(ParamsError, match=r"lr: unknown key; did you mean train\.phase1\.lr or train\.phase2\.lr\?"):
+        config.changed("lr=4")
+
+
+def test_unknown_sections_of_params_are_matched_by_their_last_part(tmp_path):
+    (tmp_path / "params.yaml").write_text("batch_size: 3\nloss: {clss: 1}\n")
+    with pytest.raises(ParamsError) as error:
+        Config.from_params(tmp_path / "params.yaml")
+    assert "batch_size: unknown key; did you mean train.batch_size" in str(error.value)
+    assert "loss.clss: unknown key; did you mean loss.cls?" in str(error.value)
 
 
 def test_find_in_directory_returns_the_newest(tmp_path):

@@ -2,11 +2,21 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from panvision.core.files import write_json
-from panvision.core.params import ParamsError, Seed, Settings, Tasks, load_params, read_settings_text
+from panvision.core.params import (
+    ParamsError,
+    Seed,
+    Settings,
+    Tasks,
+    load_values,
+    override,
+    read_settings_text,
+)
 from panvision.core.tasks import TASKS
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.settings import ExportSettings
@@ -19,6 +29,18 @@ from panvision.scoring.settings import ClassificationSettings
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 from panvision.validate.settings import SplitSettings
+
+
+class _Original(property):
+    """A setting under its name in the original system's flat configuration.
+
+    Attributes:
+        key: the setting's dotted key.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(attrgetter(key), doc=f"The setting `{key}`, as the original system called it.")
 
 
 class Config(Settings):
@@ -49,6 +71,35 @@ class Config(Settings):
     export: ExportSettings = ExportSettings()
     report: ReportSettings = ReportSettings()
 
+    # The names of the original system, read-only.
+    FPN_CHANNELS: ClassVar = _Original("model.fpn_channels")
+    FPN_STRIDES: ClassVar = _Original("model.strides")
+    DETECTION_SCORE_THRESHOLD: ClassVar = _Original("detection.score_threshold")
+    NMS_IOU_THRESHOLD: ClassVar = _Original("detection.nms_threshold")
+    BATCH_SIZE: ClassVar = _Original("train.batch_size")
+    NUM_EPOCHS_PHASE1: ClassVar = _Original("train.phase1.epochs")
+    NUM_EPOCHS_PHASE2: ClassVar = _Original("train.phase2.epochs")
+    LR_PHASE1: ClassVar = _Original("train.phase1.lr")
+    LR_PHASE2: ClassVar = _Original("train.phase2.lr")
+    WEIGHT_SEG: ClassVar = _Original("loss.seg")
+    WEIGHT_DET: ClassVar = _Original("loss.det")
+    WEIGHT_CLS: ClassVar = _Original("loss.cls")
+    FOCAL_GAMMA: ClassVar = _Original("loss.focal_gamma")
+    FOCAL_ALPHA: ClassVar = _Original("loss.focal_alpha")
+    USE_WANDB: ClassVar = _Original("tracking.wandb.enabled")
+    WANDB_PROJECT: ClassVar = _Original("tracking.wandb.project")
+    WANDB_ENTITY: ClassVar = _Original("tracking.wandb.entity")
+
+    @property
+    def NUM_SEG_CLASSES(self) -> int:  # noqa: N802 -- the original name
+        """1: the mask has one class, the pan."""
+        return 1
+
+    @property
+    def USE_FOCAL_LOSS(self) -> bool:  # noqa: N802 -- the original name
+        """True if the classification head is trained with the focal loss; detection always is."""
+        return self.loss.state == "focal"
+
     @property
     def DEVICE(self) -> str:  # noqa: N802 -- the public name
         """`cuda` where PyTorch sees a GPU, else `cpu` (also where PyTorch is not installed)."""
@@ -58,6 +109,17 @@ class Config(Settings):
             return "cpu"
         return "cuda" if torch.cuda.is_available() else "cpu"
 
+    def changed(self, *assignments: str) -> Self:
+        """Return a copy with some settings changed, as `--set` does it.
+
+        Args:
+            assignments: each `section.key=value`, the value in YAML, for example `train.batch_size=4`.
+
+        Raises:
+            ParamsError: one message with every error.
+        """
+        return self.parse(override(self.model_dump(mode="json"), assignments))
+
     @classmethod
     def from_params(cls, path: str | Path = "params.yaml") -> Self:
         """Read a whole params.yaml.
@@ -66,7 +128,7 @@ class Config(Settings):
             ParamsError: one message with every error in the file.
         """
         try:
-            config = cls.parse(load_params(path))
+            config = cls.parse(load_values(path))
             config.train.check_weights(config.model.weights)
             config.loss.check_order(config.classification.order)
             return config
@@ -77,7 +139,7 @@ class Config(Settings):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a configuration written by `save`.
+        """Read a configuration written by `save`, or a flat one of the original system.
 
         Raises:
             ParamsError: no such file, not JSON, or not a configuration.
@@ -90,7 +152,7 @@ class Config(Settings):
         if not isinstance(values, dict):
             raise ParamsError(f"{path}: not a configuration: expected a JSON object")
         try:
-            return cls.parse(values)
+            return cls.parse(_from_original(values))
         except ParamsError as error:
             raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
@@ -121,3 +183,33 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         duplicate = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"duplicate key {duplicate!r}; keep one")
     return values
+
+
+# Names of the original system → keys. The device is chosen by each command, and the mask always has one class.
+_KEYS = {
+    **{name: each.key for name, each in vars(Config).items() if isinstance(each, _Original)},
+    "USE_FOCAL_LOSS": "loss.state",
+    "NUM_SEG_CLASSES": None,
+    "DEVICE": None,
+}
+
+
+def _from_original(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a flat configuration of the original system, all in capitals, in sections; others as they are.
+
+    Raises:
+        ParamsError: listing every name that is not the original system's.
+    """
+    if not values or not all(name.isupper() for name in values):
+        return values
+    unknown = [name for name in values if name not in _KEYS]
+    if unknown:
+        known = ", ".join(_KEYS)
+        raise ParamsError("\n".join(f"{name}: not a name of the original system; known: {known}" for name in unknown))
+    assignments = []
+    for name, value in values.items():
+        switch = name == "USE_FOCAL_LOSS" and isinstance(value, bool)
+        if (key := _KEYS[name]) is not None:
+            written = {True: "focal", False: "cross_entropy"}[value] if switch else json.dumps(value)
+            assignments.append(f"{key}={written}")
+    return override({}, assignments)

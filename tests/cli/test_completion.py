@@ -22,7 +22,7 @@ def completed(line: str) -> set[str]:
     ("line", "expected"),
     [
         ("panvision ", set(cli.summaries)),
-        ("panvision pre", {"predict", "previous"}),
+        ("panvision pre", {"predict", "presets", "previous"}),
         ("panvision --ver", {"--version"}),
         ("panvision --debug wa", {"watch"}),
         ("panvision predict --ch", {"--checkpoint"}),

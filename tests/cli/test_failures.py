@@ -51,11 +51,11 @@ def system_error(number: int, *names: str) -> OSError:
         (RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory"), NO_MEMORY),
         (
             ModuleNotFoundError("No module named 'cv2'", name="cv2"),
-            "needs the package cv2, which is not installed; `pip install 'panvision[video]'`",
+            "needs the package cv2, which is not installed; `pip install '.[video]'` in panvision's repository",
         ),
         (
             ModuleNotFoundError("No module named 'dvc.api'", name="dvc.api"),
-            "needs the package dvc, which is not installed; `pip install 'panvision[train]'`",
+            "needs the package dvc, which is not installed; `pip install '.[train]'` in panvision's repository",
         ),
     ],
 )
@@ -167,6 +167,8 @@ WRONG = {
     "predict": ["--checkpoint", "none.onnx", "--input_dir", "none"],
     "watch": ["none.mp4", "--checkpoint", "none.onnx"],
     "benchmark": ["none.onnx"],
+    "presets": ["none"],
+    "experiments": ["none"],
 }
 
 
@@ -178,7 +180,7 @@ def test_every_command_with_json_has_a_wrong_call_here():
 @pytest.mark.parametrize(("command", "arguments"), WRONG.items())
 def test_after_an_error_stdout_is_empty(tmp_path, monkeypatch, capsys, command, arguments):
     monkeypatch.chdir(tmp_path)
-    assert main([command, *arguments, "--json"]) == (Exit.USAGE if command == "validate" else Exit.ERROR)
+    assert main([command, *arguments, "--json"]) == (Exit.USAGE if command in ("validate", "presets") else Exit.ERROR)
     text = capsys.readouterr()
     assert not text.out and text.err.startswith(f"panvision {command}: ") and text.err.count("\n") == 1
     assert "none" in text.err or "metrics/segmentation.json" in text.err

@@ -116,14 +116,21 @@ def test_an_option_means_the_same_in_every_command():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predct"], "panvision: No such command 'predct'. Did you mean 'predict'? See `panvision --help`."),
-        (["help", "predct"], "panvision: No such command 'predct'. Did you mean 'predict'?"),
+        (["predikt"], "panvision: No such command 'predikt'. Did you mean 'predict'? See `panvision --help`."),
+        (["help", "predikt"], "panvision: No such command 'predikt'. Did you mean 'predict'?"),
         (["boil"], "panvision: No such command 'boil'. See `panvision --help`."),
         (["--verson"], "panvision: No such option '--verson'. Did you mean '--version'?"),
         (["predict", "--chekpoint", "m"], "No such option '--chekpoint'. Did you mean '--checkpoint'?"),
         (["watch", "0", "--score-treshold", "1"], "(Did you mean one of: '--nms_threshold', '--score_threshold'?)"),
         (["predict", "--input-dri=x"], "(Did you mean one of: '--input_dir', '--output_dir'?)"),
         (["predict", "--check", "m.onnx"], "No such option '--check'. (Did you mean one of: '--checkpoint',"),
+        (["train", "a", "--weight-decay=1"], "Settings go through --set: --set train.weight_decay=VALUE."),
+        (
+            ["train", "a", "--lr", "1"],
+            "--set train.phase1.lr=VALUE or --set train.phase2.lr=VALUE. See `panvision train",
+        ),
+        (["validate", "a", "--htm"], "No such option '--htm'. (Did you mean one of: '--html', '--set'?)"),
+        (["predict", "--lr", "1"], "No such option '--lr'."),
         (["predict"], "panvision predict: Missing option '--input_dir'. See `panvision predict --help`."),
         (["completion", "ed"], "'ed' is not one of 'bash', 'zsh', 'fish'."),
         (["params", "a.yaml", "b.yaml"], "panvision params: Got unexpected extra argument (b.yaml)"),

@@ -9,7 +9,7 @@ from pydantic import Field
 from ruamel.yaml import YAML
 
 from panvision.config import Config
-from panvision.core.params import SECTIONS, ParamsError, Settings, load_params, override, read_sections
+from panvision.core.params import SECTIONS, FrozenError, ParamsError, Settings, load_params, override, read_sections
 from panvision.core.tasks import TASKS
 from panvision.inference.settings import DetectionSettings
 from panvision.model.settings import ModelSettings
@@ -140,7 +140,7 @@ def test_an_alias_and_a_byte_order_mark_are_read(params):
 def test_unreadable_paths_are_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     for path, message in (
-        (tmp_path / "params.yaml", r"no such file.*presets/laptop\.yaml"),
+        (tmp_path / "params.yaml", r"no such file.*panvision presets laptop"),
         (tmp_path, "cannot be read: Is a directory"),
         (tmp_path / "loop", "cannot be read: Too many levels of symbolic links"),
         ("/dev/zero", "more than 1 MiB"),
@@ -215,7 +215,7 @@ def test_values_of_another_type_are_refused(params):
 
 
 def test_settings_are_frozen_and_unknown_keys_list_the_known():
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(FrozenError, match=r"cls cannot be set: settings are frozen; .*config\.changed\("):
         LossSettings().cls = 3.0
 
     class Small(Settings):
@@ -223,6 +223,17 @@ def test_settings_are_frozen_and_unknown_keys_list_the_known():
 
     with pytest.raises(ParamsError, match=r"s\.zzzz: unknown key; known here: s\.first"):
         Small.parse({"zzzz": 1}, prefix="s")
+
+
+def test_an_unknown_key_is_also_matched_by_its_last_part(params):
+    def hint(text: str) -> str:
+        (line,) = errors_of(params(text), {"train": TrainSettings, "loss": LossSettings})
+        return line.partition("unknown key; ")[2]
+
+    assert hint("train: {epochs: 3}") == "did you mean train.phase1.epochs or train.phase2.epochs?"
+    assert hint("train: {LR: 3}") == "did you mean train.phase1.lr or train.phase2.lr?"
+    assert hint("train: {phase1: {batch_size: 3}}") == "did you mean train.batch_size?"
+    assert hint("loss: {clss: 3}") == "did you mean loss.cls?"
 
 
 def test_seed_is_read_or_42(params):

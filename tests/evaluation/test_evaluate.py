@@ -107,7 +107,7 @@ def test_evaluate_metrics_of_absent_tasks_are_null(world, tmp_path, tasks) -> No
     assert bool(found.plots["precision_recall"][1]) == ("detection" in tasks)
     assert bool(found.plots["confusion"][1]) == ("classification" in tasks)
     found.write(tmp_path / "metrics", tmp_path / "plots", tmp_path / "results")
-    assert [len(list((tmp_path / name).iterdir())) for name in ("metrics", "plots", "results")] == [3, 3, 4]
+    assert [len(list((tmp_path / name).iterdir())) for name in ("metrics", "plots", "results")] == [4, 3, 4]
 
 
 def test_evaluate_ignores_classes_of_absent_tasks(world) -> None:
@@ -133,6 +133,7 @@ def test_evaluate_writes_the_same_bytes(world, tmp_path) -> None:
         "reliability.csv",
         *(f"results/{name}.json" for name in sorted((*TASKS, "predictions"))),
         "segmentation.json",
+        "summary.json",
     ]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -3,15 +3,19 @@
 import json
 
 from panvision.core.tasks import TASKS
+from panvision.evaluation.summary import summary_names
 
 
-def data(metrics, *, time="2026-01-01T00:00:00", code="a", rev="a", **params):
-    """Return one run. DVC leaves out what is null in a metrics file."""
+def data(metrics, *, summary=True, time="2026-01-01T00:00:00", code="a", rev="a", **params):
+    """Return one run; without `summary` one of a commit whose metrics files are those of the tasks."""
+    files = {f"metrics/{task}.json": {"data": metrics.get(task, {})} for task in (*TASKS, "export")}
+    names = summary_names().items()
+    values = {name: metrics[task][key] for name, (task, key) in names if key in metrics.get(task, {})}
     return {
         "rev": rev,
         "timestamp": time,
         "params": {"params.yaml": {"data": params}},
-        "metrics": {f"metrics/{task}.json": {"data": metrics.get(task, {})} for task in (*TASKS, "export")},
+        "metrics": {"metrics/summary.json": {"data": values}} if summary else files,
         "deps": {
             "src/panvision/training": {"hash": code, "size": 1, "nfiles": None},
             "models/best_model.pth": {"hash": rev, "size": 1, "nfiles": None},

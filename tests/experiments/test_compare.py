@@ -5,7 +5,7 @@ import pytest
 
 from panvision.cli.main import main
 from panvision.experiments import revisions
-from panvision.experiments.compare import ABSENT, described, differing, markdown, shown, summary, text
+from panvision.experiments.compare import ABSENT, described, differing, markdown, shown, text
 from panvision.experiments.paired import compare_results
 from tests.cli.shown import json_keys
 from tests.evaluation.made import all_results, box_results, mask_results, state_results
@@ -26,20 +26,44 @@ def test_described_names_other_images_and_labels():
 
 def test_a_task_that_is_not_compared_has_a_reason_and_no_table():
     nothing = compared(box_results(), replace(box_results(), trained=False, images=[]))
-    assert "\ndetection: not compared: trained in the first only\n" in text("a", "b", [nothing])
+    said = text("a", "b", [nothing])
+    assert said.startswith("detection       not compared: trained in the first only\n")
+    assert "\ndetection: not compared: trained in the first only\n" in said
     assert "|" not in markdown("a", "b", [nothing])
-    assert summary([nothing]) == "There is nothing to compare."
 
 
-def test_summary_names_better_and_worse_metrics():
+def test_the_first_lines_are_a_verdict_per_task():
     found = [
         compared(mask_results(error=0.3), mask_results(error=0.1)),
         compared(box_results(shift=1), box_results(shift=9)),
+        compared(state_results(), state_results()),
     ]
-    sentence = summary(found)
-    assert sentence.startswith("More than noise: better: segmentation miou") and "worse: detection map50" in sentence
-    assert sentence.endswith("All else is within noise.")
-    assert "**worse**" in markdown("a", "b", found)
+    first, second, third, *_ = text("a", "b", found).splitlines()
+    one, other = (next(each for each in found[0].differences if each.name == "miou"), found[1].differences[0])
+    interval = f"({one.low:+.3f} to {one.high:+.3f})"
+    assert first == f"segmentation    better  mIoU {one.one:.3f} to {one.other:.3f}: {one.difference:+.3f} {interval}"
+    assert second.startswith(f"detection       worse   mAP@0.5 {other.one:.3f} to ")
+    assert third == "classification  noise   accuracy 0.750 to 0.750: +0.000 (+0.000 to +0.000)"
+    assert "of 10 metrics 10 better and 0 worse" in described(found[0])
+    assert markdown("a", "b", found).startswith("- segmentation: better") and "**worse**" in markdown("a", "b", found)
+
+
+def test_text_fits_eighty_columns_with_classes_below_their_metric():
+    results = replace(state_results(), order=["burnt", "raw", "golden"])
+    found = [
+        compared(mask_results(), mask_results()),
+        compared(box_results(), box_results()),
+        compared(results, results),
+    ]
+    params = {"train.phase2.backbone_lr": {"one": "x" * 90, "other": ["y" * 90]}}
+    lines = text("a-long-experiment", "workspace", found, params).splitlines()
+    assert max(map(len, lines)) <= 80
+    place = lines.index("  f1_at_threshold")
+    assert [line.split()[0] for line in lines[place + 1 : place + 3]] == ["raw", "golden"]
+    place = lines.index("  recall", lines.index("  f1_at_threshold") - 20)
+    assert [line.split()[0] for line in lines[place + 1 : place + 4]] == ["burnt", "raw", "golden"]
+    place = lines.index("  precision", lines.index("  ap50"))
+    assert [line.split()[0] for line in lines[place + 1 : place + 3]] == ["lid", "stirrer"]
 
 
 def test_class_names_do_not_break_the_markdown_table():
@@ -53,7 +77,7 @@ def test_params_that_differ_are_listed_first():
     lines = text("main", "a-long-experiment", found, params).splitlines()
     assert lines[2:7] == [
         "params: 2 differ",
-        "  key                main  a-long-ex…",
+        "  key                main  a-long-e…",
         "  loss.cls           2.0   4.0",
         "  train.epoch_steps  null  absent",
         "",
@@ -77,7 +101,7 @@ def test_differing_keys_values_and_types():
     cells = [("1", "2"), ("true", "1"), ("null", ABSENT), (ABSENT, '"x"')]
     assert [shown(sides) for sides in found.values()] == cells
     assert differing(one, one) == {} and differing(None, {}) is None and differing({}, None) is None
-    assert len(shown({"one": ["a long name"] * 9})[0]) == 24
+    assert len(shown({"one": ["a long name"] * 9})[0]) == 18
 
 
 def test_command_prints_json(tmp_path, monkeypatch, capsys):

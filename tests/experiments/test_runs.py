@@ -15,6 +15,12 @@ def test_runs_have_params_metrics_and_sources():
     assert lone.sources == {"src/panvision/training": "a", "metrics/baselines.json": "x"}
 
 
+def test_commits_without_a_summary_have_the_metrics_of_each_task():
+    metrics = {"segmentation": {"miou": 0.5, "dice": None, "iou": {"pan": 0.4}}, "detection": {"map50": 0.25}}
+    old, new = read_runs(printed(commit(data(metrics, summary=False)), commit(data(metrics))))
+    assert old.metrics == new.metrics == {"segmentation": {"miou": 0.5, "dice": None}, "detection": {"map50": 0.25}}
+
+
 @pytest.mark.parametrize(
     "unfinished",
     [{"state": "queued"}, {"state": "running"}, {"state": "failed"}, {"state": None, "error": {"msg": "failed"}}],

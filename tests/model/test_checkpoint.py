@@ -127,11 +127,19 @@ def test_damage_never_raises_anything_else(tmp_path, archive):
         assert "weights_only" not in str(caught.value)
 
 
+def test_a_foreign_state_dict_is_no_panvision_checkpoint(tmp_path):
+    path = tmp_path / "a.pth"
+    for document in (torch.nn.Linear(2, 2).state_dict(), torch.nn.Linear(2, 2), {"model": torch.zeros(2)}):
+        torch.save(document, path)
+        with pytest.raises(CheckpointError, match=r"a\.pth: not a panvision checkpoint.*; train one with `dvc repro`"):
+            load_checkpoint(path)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_in_a_checkpoint_is_executed(tmp_path, kind):
     mark = tmp_path / "executed"
     path = write_hostile(tmp_path / "a.pth", mark, kind)
-    with pytest.raises(CheckpointError, match=r"a\.pth: not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match=r"a\.pth: not a (readable|panvision) checkpoint"):
         load_checkpoint(path)
     assert not mark.exists()
 

@@ -192,5 +192,5 @@ def test_without_opencv_the_error_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "panvision.monitor.video", raising=False)
     monkeypatch.delattr(panvision.monitor, "video", raising=False)
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(SourceError, match=r"need the package cv2.*pip install 'panvision\[video\]'"):
+    with pytest.raises(SourceError, match=r"need the package cv2.*pip install '\.\[video\]'"):
         find_source("0", FakeClock(), threading.Event()).open()

@@ -81,11 +81,11 @@ def test_a_commit_an_experiment_and_the_workspace_are_compared(repo, compare):
 
 def test_text_and_markdown(compare):
     said = compare("HEAD")
-    assert said.startswith("More than noise: better: segmentation miou") and "within noise" in said
-    assert "segmentation: 12 common test images in 6 groups" in said
+    assert said.startswith("segmentation    better  mIoU ") and "\ndetection       noise   mAP@0.5 " in said
+    assert "segmentation: 12 common test images in 6 groups" in said and max(map(len, said.splitlines())) <= 80
     assert "\nparams: 1 differs\n" in said and "\n  loss.cls  2.0   4.0\n" in said
     said = compare("HEAD", "HEAD", "--markdown")
-    assert said.startswith("**No difference is more than noise.**")
+    assert said.startswith("- segmentation: noise ")
     rows = [line for line in said.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {7}
 
@@ -97,7 +97,9 @@ def test_missing_results_are_named_with_the_remedy(repo, tmp_path):
         results_of(repo.folder, "empty")
     clone = tmp_path / "clone"
     repo.run("git", "clone", "--quiet", str(repo.folder), str(clone))
-    with pytest.raises(RevisionError, match=r"^HEAD:reports/results/segmentation\.json: neither in.*dvc fetch"):
+    with pytest.raises(
+        RevisionError, match=r"^HEAD:reports/results/segmentation\.json: neither in.*git commit -am.*dvc fetch"
+    ):
         results_of(clone, "HEAD")
     shutil.rmtree(clone)
 

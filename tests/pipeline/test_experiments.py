@@ -23,24 +23,20 @@ def experiments_of(repository: Scratch) -> dict[str, dict]:
     return {experiment["name"]: experiment for experiment in found}
 
 
-def folds_of(experiments: dict[str, dict]) -> dict[int, tuple[str, dict[str, dict]]]:
+def folds_of(repository: Scratch, experiments: dict[str, dict]) -> dict[int, tuple[str, dict[str, dict]]]:
     """Fold → name of its experiment, and its metrics by the file's stem, without export's, which was not made."""
+
+    def metrics(commit: str, stem: str) -> dict:
+        return json.loads(repository.run("git", "show", f"{commit}:metrics/{stem}.json"))
+
     found = {}
     for name, experiment in experiments.items():
         data = experiment["revs"][0]["data"]
         split = data["params"]["params.yaml"]["data"]["split"]
         if split["folds"]:
-            found[split["fold"]] = (
-                name,
-                {stem: data["metrics"][f"metrics/{stem}.json"]["data"] for stem in ("data", *TASKS)},
-            )
+            commit = experiment["revs"][0]["rev"]
+            found[split["fold"]] = (name, {stem: metrics(commit, stem) for stem in ("data", *TASKS)})
     return found
-
-
-def without_nulls(figures: dict) -> dict:
-    """Figures as `dvc exp show` has them: it leaves out what is undefined below the top level."""
-    kept = {name: without_nulls(value) if isinstance(value, dict) else value for name, value in figures.items()}
-    return {name: value for name, value in kept.items() if value is not None}
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +45,8 @@ def experiments(queued) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def folds(experiments) -> dict[int, tuple[str, dict[str, dict]]]:
-    return folds_of(experiments)
+def folds(queued, experiments) -> dict[int, tuple[str, dict[str, dict]]]:
+    return folds_of(queued, experiments)
 
 
 def test_every_experiment_of_the_queue_finishes(queued, experiments, folds):
@@ -75,6 +71,16 @@ def test_the_readmes_command_collects_the_folds_scores(queued, folds):
     assert rows[0][:4] == ["3", "of", "3", "folds"]
     assert miou[2] == f"{fmean(metrics['segmentation']['miou'] for _, metrics in folds.values()):.3f}"
     assert miou[-1] == "3"
+
+
+def test_the_leaderboard_has_a_line_per_run(queued, experiments, folds):
+    header, *rows = queued.run("panvision", "experiments").partition("\n\n")[0].splitlines()
+    assert re.split(r"  +", header) == ["run", "date", "score", "mIoU", "mAP@0.5", "mAP@[.5:.95]", "accuracy",
+        "changed params"]  # fmt: skip
+    assert {"workspace", *experiments} < {row.split()[0] for row in rows} and max(map(len, rows)) <= 120
+    name, metrics = folds[2]
+    (row,) = (row for row in rows if row.startswith(name))
+    assert f"{metrics['segmentation']['miou']:.3f}" in row and "split.folds=3 split.fold=2" in row
 
 
 def test_own_photos_outside_or_added_to_dvc_are_prepared_as_the_demo_sets_are(queued, experiments):
@@ -104,7 +110,7 @@ def test_a_fold_that_is_applied_is_whole(queued, folds):
             changed = {address.split(":")[-1] for address in repo.status()}
         assert changed <= {"export", "report"}  # which the README's command does not ask for
         applied = json.loads((queued.folder / "metrics/detection.json").read_text())
-        assert without_nulls(applied) == without_nulls(metrics["detection"])
+        assert applied == metrics["detection"]
     finally:
         queued.run("git", "checkout", "--quiet", ".")
         queued.dvc("checkout", "--quiet")

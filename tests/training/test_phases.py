@@ -297,5 +297,5 @@ def test_every_step_uses_the_algorithms_of_the_settings(tmp_path, monkeypatch, w
 def test_tracking_without_the_package_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     settings_ = config(tracking=TrackingSettings(wandb=WandbSettings(enabled=True)))
-    with pytest.raises(ParamsError, match=r"pip install 'panvision\[wandb\]'"):
+    with pytest.raises(ParamsError, match=r"pip install '\.\[wandb\]'"):
         first(tmp_path, settings=settings_)

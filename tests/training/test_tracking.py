@@ -6,10 +6,11 @@ import types
 
 import pytest
 
+from panvision.core.params import ParamsError
 from panvision.training.settings import TrackingSettings, WandbSettings
 from panvision.training.tracking import NoTracker, make_tracker
 
-pytest.importorskip("wandb", reason="the wandb extra is not installed")
+wandb = pytest.importorskip("wandb", reason="the wandb extra is not installed")
 
 CONFIG = {"seed": 3, "loss": {"cls": 2.0}}
 ROWS = [{"epoch": 1, "val_total": 2.5, "map50": None}, {"epoch": 2, "val_total": 1.5, "map50": 0.25}]
@@ -82,8 +83,20 @@ def test_off_by_default_and_then_not_even_imported():
     assert WandbSettings().enabled is False
 
 
+def test_without_a_login_the_error_says_how(tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no .netrc
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError, match=r"tracking\.wandb\.enabled: .*; run `wandb login`, set WANDB_MODE=offline"):
+        make_tracker(TrackingSettings(wandb=WandbSettings(enabled=True)), "phase1", {})
+
+
 class FakeWandb(types.ModuleType):
     """Takes what `wandb.init` is called with, and logs."""
+
+    Error = wandb.Error
 
     def __init__(self):
         super().__init__("wandb")

@@ -18,7 +18,8 @@ def layers(root: Path) -> list[list[str]]:
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
     contract = next(each for each in contracts if each["type"] == "layers")
-    return [[room.strip() for room in layer.split("|")] for layer in contract["layers"]]
+    rooms = [layer for layer in contract["layers"] if layer != "__main__"]
+    return [[room.strip() for room in layer.split("|")] for layer in rooms]
 
 
 def _holds(root: Path, room: str) -> str:

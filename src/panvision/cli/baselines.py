@@ -35,7 +35,7 @@ def run(args: Args) -> int:
     from panvision.experiments.baselines import RESULT, compare, described, show_experiments
 
     folder = project_of(args)
-    found = compare(show_experiments(folder, args.rev), args.shared)
+    found = compare(show_experiments(folder, "--rev", args.rev), args.shared)
     write_json(folder / RESULT, found)
     print(json.dumps(found, indent=2, ensure_ascii=False) if args.json else described(found))
     return Exit.DONE

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import panvision
 from panvision.cli.framework import Args
 from panvision.cli.options import data_root_of
 
@@ -12,14 +13,29 @@ if TYPE_CHECKING:
     from panvision.dataset.packed import Split
 
 
+def presets() -> dict[str, Path]:
+    """Return the files of the presets that come with panvision, by name."""
+    found = (Path(panvision.__file__).parent / "presets").glob("*.yaml")
+    return {path.stem: path for path in sorted(found)}
+
+
 def load_configuration(path: str | Path) -> "Config":
-    """Read a whole configuration from a params.yaml, or from JSON where the file's name ends so.
+    """Read a whole configuration from a params.yaml, from JSON where the file's name ends so, or from a preset.
+
+    Args:
+        path: a file, or the name of a preset where there is no such file.
 
     Raises:
         ParamsError: the file cannot be used; every error in it is listed.
     """
     from panvision.config import Config
+    from panvision.core.params import ParamsError
 
+    if not Path(path).exists() and not Path(path).suffix:
+        known = presets()
+        if str(path) not in known:
+            raise ParamsError(f"{path}: no such file or preset; presets: {', '.join(known)}")
+        path = known[str(path)]
     is_json = Path(path).suffix.lower() == ".json"
     return Config.load(path) if is_json else Config.from_params(path)
 

@@ -69,7 +69,7 @@ def explanation(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in ("", "panvision"):
         name = str(error.name).partition(".")[0]
         extra = EXTRAS.get(name, "train")
-        return f"needs the package {name}, which is not installed; `pip install 'panvision[{extra}]'`"
+        return f"needs the package {name}, which is not installed; `pip install '.[{extra}]'` in panvision's repository"
     if _is_out_of_memory(error):
         return "not enough memory; use smaller batches or a smaller model, or end other programs"
     if isinstance(error, OSError):

@@ -47,6 +47,18 @@ class Command(click.Command):
         self.codes = dict(sorted({**{code: MEANINGS[code] for code in ALWAYS}, **exits}.items()))
         self._run, self._examples = run, examples
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; the error of an unknown option names the setting that may be meant."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            keys = _settings_called(error.option_name) if "set" in {param.name for param in self.params} else []
+            if not keys:
+                raise
+            lines = " or ".join(f"--set {key}=VALUE" for key in keys)
+            text = f"No such option '{error.option_name}'. Settings go through --set: {lines}."
+            raise click.UsageError(text, ctx) from error
+
     def invoke(self, ctx: click.Context) -> int:
         """Run the command and report its error, if any; returns the exit code."""
         debug = ctx.find_root().params["debug"] or ctx.params["debug"]
@@ -157,6 +169,14 @@ def debug_option() -> click.Option:
 def write_codes(formatter: click.HelpFormatter, codes: Mapping[Exit, str]) -> None:
     """Write exit codes with their meanings."""
     _write_list(formatter, "exit codes", ((str(int(code)), meaning) for code, meaning in codes.items()))
+
+
+def _settings_called(option: str) -> list[str]:
+    """Return the keys of the settings that an unknown option may mean, `train.phase2.lr` for `--lr`."""
+    from panvision.config import Config
+    from panvision.core.params import matching_keys, setting_keys
+
+    return matching_keys(option.lstrip("-"), setting_keys(Config))
 
 
 def _write_list(formatter: click.HelpFormatter, title: str, rows: Iterable[tuple[str, str]]) -> None:

@@ -19,10 +19,12 @@ GROUPS = {
     "data and training": {
         "validate": "check three labelled datasets, and show how they would be split",
         "params": "check params.yaml as a whole",
+        "presets": "list the presets, or write one as params.yaml",
         "train": "train the model on a folder of labelled images, without DVC",
     },
     "results of the pipeline": {
         "summary": "show the metrics of the last run",
+        "experiments": "a leaderboard of experiments and commits",
         "compare": "differences between two revisions, and whether they are noise",
         "previous": "keep an earlier commit's metrics for the report",
         "baselines": "compare the shared model with single-task experiments",

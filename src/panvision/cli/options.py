@@ -95,7 +95,9 @@ def settings(default: str) -> list[click.Parameter]:
 
 def config(default: str) -> click.Option:
     """Make `--config`; `default` says what holds without it."""
-    return option("--config", "params.yaml or a JSON configuration.", type=FILE, show_default=default)
+    return option(
+        "--config", "params.yaml, a JSON configuration or the name of a preset.", type=FILE, show_default=default
+    )
 
 
 def model() -> list[click.Parameter]:

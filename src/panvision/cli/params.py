@@ -1,8 +1,10 @@
 """`panvision params`: check that every setting of params.yaml is known, of the right type and possible."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+from panvision.cli.configuration import load_configuration
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
 from panvision.cli.options import FILE, argument, json_flag
@@ -13,7 +15,7 @@ from panvision.cli.options import FILE, argument, json_flag
     "in one line, with the key and what is allowed.",
     examples={
         "check params.yaml in the current folder": "panvision params",
-        "check another file": "panvision params presets/resnet50.yaml",
+        "check another file, or a preset": "panvision params resnet50",
         "for programs": "panvision params --json",
     },
     exits={Exit.DONE: "all settings are valid", Exit.ERROR: "some are invalid, or the file is missing"},
@@ -28,13 +30,13 @@ from panvision.cli.options import FILE, argument, json_flag
 )
 def run(args: Args) -> int:
     """Check the file and report every error."""
-    from panvision.config import Config
     from panvision.core.params import ParamsError, load_params
 
     faults: list[str] = []
     try:
-        config = Config.from_params(args.path)
-        _check_root(args.path, load_params(args.path), config.data.root)
+        config = load_configuration(args.path)
+        if Path(args.path).suffix in (".yaml", ".yml"):
+            _check_root(args.path, load_params(args.path), config.data.root)
     except ParamsError as error:
         if not args.json:
             raise

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "the last saved state.",
     examples={
         "ResNet-50 with ImageNet weights, best on a GPU": "panvision train data/demo",
-        "a small network, in minutes on two CPU cores": "panvision train data/demo --config presets/laptop.yaml "
+        "a small network, in minutes on two CPU cores": "panvision train data/demo --config laptop "
         "--checkpoint_dir small",
         "for programs": "panvision train data/demo --json > trained.json",
         "from random weights, with another weight of a task's loss": "panvision train data/demo "

@@ -42,6 +42,7 @@ _MOST_VALUES = 10_000
 _DEEPEST = 32
 _LONGEST_NUMBER = 40  # characters of a whole number
 _LONGEST_SHOWN = 120  # characters of a value in a message
+_MOST_HINTS = 3  # keys that may be meant in place of an unknown one
 _TAGS = "tag:yaml.org,2002:"
 
 
@@ -49,10 +50,27 @@ class ParamsError(ValueError):
     """params.yaml cannot be used; the message lists every error with its key and the remedy."""
 
 
+class FrozenError(AttributeError):
+    """Raised if a setting is assigned; the message shows how to make a changed copy."""
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, unknown keys refused, no silent conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse every assignment.
+
+        Raises:
+            FrozenError: always.
+        """
+        # The properties of Config with other names know the key that they stand for.
+        key = getattr(getattr(type(self), name, None), "key", "train.batch_size")
+        raise FrozenError(
+            f"{name} cannot be set: settings are frozen; make a changed copy of the whole Config, for example "
+            f"`config = config.changed('{key}=VALUE')`"
+        )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], prefix: str = "") -> Self:
@@ -205,15 +223,19 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
     Raises:
         ParamsError: no such file, not YAML, or an unknown section.
     """
-    params = _load_top_level(path)
+    params = load_values(path)
     if unknown := _unknown_sections(params):
         raise ParamsError("\n".join(f"{path}: {error}" for error in unknown))
     return params
 
 
-def _load_top_level(path: str | Path) -> dict[str, Any]:
-    """Read a params file into plain values, with any sections."""
-    missing = "no such file; run from the project's root, or `cp presets/laptop.yaml params.yaml`"
+def load_values(path: str | Path) -> dict[str, Any]:
+    """Read a params file into plain values, with any sections.
+
+    Raises:
+        ParamsError: no such file, not YAML, or no sections in it.
+    """
+    missing = "no such file; run from the project's root, or write one: `panvision presets laptop`"
     text = read_settings_text(path, kind="valid YAML", missing=missing)
     try:
         params = _parse_yaml(text)
@@ -274,7 +296,7 @@ def read_sections(
     Raises:
         ParamsError: one message with every error of these sections and keys.
     """
-    params = _load_top_level(path)
+    params = load_values(path)
     sections: dict[str, Any] = {}
     errors = _unknown_sections(params)
     try:
@@ -333,8 +355,9 @@ def _describe(error: ValidationError, prefix: str, schema: type[Settings]) -> li
     for each in error.errors():
         path = ".".join([prefix, *(_word(step) for step in each["loc"])]).strip(".") or "settings"
         if each["type"] == "extra_forbidden":
-            siblings = _fields_at(schema, each["loc"][:-1])
-            lines.append(_unknown_key(path, [path.rsplit(".", 1)[0] + "." + name for name in siblings]))
+            above = f"{path.rpartition('.')[0]}." if "." in path else ""
+            siblings = [above + name for name in _fields_at(schema, each["loc"][:-1])]
+            lines.append(_unknown_key(path, siblings, setting_keys(schema, prefix)))
         else:
             message = each["msg"].removeprefix("Value error, ")
             # A rule between keys names them itself; its input is the whole section.
@@ -354,6 +377,19 @@ def _fields_at(schema: type[Settings], location: tuple[int | str, ...]) -> list[
     return list(schema.model_fields)
 
 
+def setting_keys(schema: type[Settings], prefix: str = "") -> list[str]:
+    """Return the dotted keys of all settings in `schema`, in their order, each below `prefix`."""
+    keys = []
+    for name, field in schema.model_fields.items():
+        path = f"{prefix}.{name}".strip(".")
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            keys += setting_keys(inner, path)
+        else:
+            keys.append(path)
+    return keys
+
+
 def _word(step: object) -> str:
     """Return a key on one line, however long it is."""
     text = str(step)
@@ -366,8 +402,20 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
-def _unknown_key(path: str, known: list[str] | tuple[str, ...]) -> str:
+def matching_keys(name: str, keys: Sequence[str]) -> list[str]:
+    """Return the keys whose last part is `name`, in any case: `train.phase2.lr` for `lr` and for `LR`."""
+    return [key for key in keys if key.rpartition(".")[2] == name.lower()]
+
+
+def _unknown_key(path: str, known: Sequence[str], keys: Sequence[str] = ()) -> str:
+    """Return the message of an unknown key.
+
+    Args:
+        path: the key.
+        known: keys of the same section.
+        keys: keys of all sections.
+    """
     path = _word(path)
-    close = difflib.get_close_matches(path, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+    close = matching_keys(path.rpartition(".")[2], keys) or difflib.get_close_matches(path, known, n=1)
+    hint = f"did you mean {' or '.join(close[:_MOST_HINTS])}?" if close else f"known here: {', '.join(known)}"
     return f"{path}: unknown key; {hint}"

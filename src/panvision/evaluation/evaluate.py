@@ -1,11 +1,12 @@
 """Score the shipped predictor on the raw images of the test split, in their own pixels, as a user gets its results."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from panvision.core.files import write_json, write_rows
+from panvision.core.files import write_json, write_rows, write_text
 from panvision.core.tasks import DATASETS, TASKS, Dataset, Task
 from panvision.dataset.packed import Split
 from panvision.decoding.decoder import Thresholds
@@ -14,6 +15,7 @@ from panvision.evaluation.metrics import scores
 from panvision.evaluation.results import Predictions, Results
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.evaluation.source import Source, open_source
+from panvision.evaluation.summary import FILE, summary
 from panvision.evaluation.table import EVALUATIONS
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
@@ -49,10 +51,18 @@ class Evaluated:
     choices: Choices
 
     def write(self, metrics: str | Path, plots: str | Path, results: str | Path) -> None:
-        """Write `<metrics>/<task>.json`, `<plots>/<name>.csv`, `<results>/<task>.json` and predictions.json."""
+        """Write the files.
+
+        Args:
+            metrics: folder of <task>.json and summary.json.
+            plots: folder of <name>.csv.
+            results: folder of <task>.json and predictions.json.
+        """
         for task in TASKS:
             self.results[task].write(Path(results) / f"{task}.json")
             write_json(Path(metrics) / f"{task}.json", self.metrics[task])
+        # Not sorted: DVC shows the metrics in this order.
+        write_text(Path(metrics) / FILE, json.dumps(summary(self.metrics), indent=2, allow_nan=False) + "\n")
         self.predictions.write(Path(results) / "predictions.json")
         for name, (header, rows) in self.plots.items():
             write_rows(Path(plots) / f"{name}.csv", header, rows)

@@ -52,6 +52,11 @@ class Results:
     temperature: float | None = None
     order: list[str] | None = None
 
+    @property
+    def ordered_classes(self) -> list[str]:
+        """Class names from first to last if they have an order, else by index."""
+        return self.classes if self.order is None else self.order
+
     def text(self) -> str:
         """Return the text of the file, equal for equal results."""
         return _text({each.name: getattr(self, each.name) for each in fields(self)})

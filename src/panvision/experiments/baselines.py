@@ -23,8 +23,12 @@ class BaselinesError(ValueError):
     """There is nothing to compare; the message says why and what to run."""
 
 
-def show_experiments(project: Path, rev: str) -> str:
-    """Return what `dvc exp show --json` prints of a commit, its experiments and the workspace.
+def show_experiments(project: Path, *which: str) -> str:
+    """Return what `dvc exp show --json` prints of some commits, their experiments and the workspace.
+
+    Args:
+        project: the repository's folder.
+        which: options that choose the commits, for example `--rev HEAD`.
 
     Raises:
         BaselinesError: DVC fails.
@@ -32,12 +36,12 @@ def show_experiments(project: Path, rev: str) -> str:
     """
     if importlib.util.find_spec("dvc") is None:
         raise ModuleNotFoundError("dvc is not installed", name="dvc")
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", "--rev", rev]
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", *which]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BaselinesError(
-            f"`dvc exp show --rev {rev}` failed: {' '.join(done.stderr.split())}; name the project's folder with "
-            "--project, and one of its revisions with --rev"
+            f"`dvc exp show {' '.join(which)}` failed: {' '.join(done.stderr.split())}; name the project's folder with "
+            "--project, and commits that it has"
         )
     return done.stdout
 

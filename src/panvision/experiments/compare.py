@@ -1,18 +1,23 @@
 """Two models' results as text: which differences are more than noise, and which params differ."""
 
 import json
+import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from panvision.core.tasks import TASKS
 from panvision.experiments.paired import Comparison, Difference
 from panvision.experiments.tables import cut, number, table
 
 EXPLANATION = (
-    "Difference: second minus first, with its 95 % interval over the same resampled groups of test images. By chance "
+    "Change: second minus first, with its 95 % interval over the same resampled groups of test images. By chance "
     "alone, one metric in twenty leaves its interval: trust metrics that you named before."
 )
 ABSENT = "absent"
+WIDTH = 80  # characters of a line of text
+_NAME, _REVISION, _VALUE = 20, 9, 18  # longest name of a metric, of a revision, and value of a param, in text
 
 # Key → its values in `one` and `other`, each left out where the key is missing; None where params are unknown.
 Params = dict[str, dict[str, Any]] | None
@@ -45,20 +50,46 @@ class _Block:
 
 
 def text(one: str, other: str, found: Sequence[Comparison], params: Params = None) -> str:
-    """Return the comparison as tables for a terminal."""
-    lines = [summary(found)]
-    for block in _blocks(cut(one, 10), cut(other, 10), found, params):
-        lines += ["", block.title]
+    """Return the comparison for a terminal of 80 columns: a verdict per task, then tables."""
+    lines = [f"{task.task:<16}{_verdict(task)}" for task in found]
+    for block in _blocks(cut(one, _REVISION), cut(other, _REVISION), found, params):
+        lines += ["", *textwrap.wrap(block.title, WIDTH, subsequent_indent="  ")]
         if block.rows:
-            columns = zip(block.header, *block.rows, strict=True)
-            widths = [max(map(len, column)) + 2 for column in columns]
-            lines += [f"  {line}" for line in table(widths[:-1], [block.header, *block.rows])]
-    return "\n".join([*lines, "", EXPLANATION])
+            rows = [block.header, *(_grouped(block.rows) if len(block.header) > 3 else block.rows)]
+            widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+            lines += [f"  {line}" for line in table(widths[:-1], rows)]
+    return "\n".join([*lines, "", *textwrap.wrap(EXPLANATION, WIDTH)])
+
+
+def _verdict(task: Comparison) -> str:
+    """Return the verdict on a task by its first metric, with the interval of the difference."""
+    metric = TASKS[task.task].metrics[0]
+    for each in task.differences:
+        if each.name == metric.key:
+            one, other, difference, interval = cells(each)
+            between = f" ({interval})" if interval else ""
+            return f"{_word(each):<8}{metric.name} {one} to {other}: {difference}{between}"
+    return f"not compared: {task.remark}" if task.remark else "nothing to compare"
+
+
+def _word(each: Difference) -> str:
+    return "noise" if each.verdict == "within noise" else each.verdict
+
+
+def _grouped(rows: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Yield rows with short names: those of classes, `ap50.pan`, below a line with their metric."""
+    above = ""
+    for name, *others in rows:
+        metric, _, label = name.partition(".")
+        if label and metric != above:
+            yield metric, *[""] * len(others)
+        above = metric
+        yield cut(f"  {label}" if label else metric, _NAME), *others
 
 
 def markdown(one: str, other: str, found: Sequence[Comparison], params: Params = None) -> str:
     """Return the comparison as Markdown."""
-    lines = [f"**{summary(found)}**"]
+    lines = [f"- {task.task}: {_verdict(task)}" for task in found]
     for block in _blocks(one, other, found, params):
         lines += ["", block.title]
         if block.rows:
@@ -78,23 +109,9 @@ def _blocks(one: str, other: str, found: Sequence[Comparison], params: Params) -
         changes = tuple((key, *shown(sides)) for key, sides in params.items())
         yield _Block(f"params: {differ}", ("key", one, other), changes)
     for task in found:
-        header = ("metric", one, other, "difference", "95 % interval", "")
-        rows = tuple((each.name, *cells(each), each.verdict) for each in task.differences)
+        header = ("metric", one, other, "change", "95 % interval", "")
+        rows = tuple((each.name, *cells(each), _word(each)) for each in task.differences)
         yield _Block(f"{task.task}: {described(task)}", header, rows)
-
-
-def summary(found: Sequence[Comparison]) -> str:
-    """Return one sentence with every difference that is more than noise."""
-    named = {
-        verdict: [f"{task.task} {each.name}" for task in found for each in task.differences if each.verdict == verdict]
-        for verdict in ("better", "worse")
-    }
-    if not any(task.differences for task in found):
-        return "There is nothing to compare."
-    if not any(named.values()):
-        return "No difference is more than noise."
-    parts = [f"{verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
-    return f"More than noise: {'; '.join(parts)}. All else is within noise."
 
 
 def described(task: Comparison) -> str:
@@ -103,6 +120,9 @@ def described(task: Comparison) -> str:
         # A model without the task has no results, so there are no two test splits that could differ.
         return f"not compared: {task.remark}"
     parts = [f"{task.images} common test images in {task.groups} groups"]
+    words = Counter(map(_word, task.differences))
+    if words:
+        parts.append(f"of {len(task.differences)} metrics {words['better']} better and {words['worse']} worse")
     if task.only_one or task.only_other:
         parts.append(
             f"the test splits differ: {task.only_one} images only in the first, {task.only_other} only in the second; "
@@ -122,6 +142,6 @@ def cells(each: Difference) -> tuple[str, str, str, str]:
 
 
 def shown(sides: Mapping[str, Any]) -> tuple[str, str]:
-    """Return both values of a param as text of at most 24 characters."""
-    texts = {name: cut(json.dumps(value, ensure_ascii=False, default=str), 24) for name, value in sides.items()}
+    """Return both values of a param as text of at most 18 characters."""
+    texts = {name: cut(json.dumps(value, ensure_ascii=False, default=str), _VALUE) for name, value in sides.items()}
     return texts.get("one", ABSENT), texts.get("other", ABSENT)

@@ -3,7 +3,7 @@
 Both are scored on the same bootstrap samples, so that what they have in common (hard images, rare classes) cancels out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -106,7 +106,7 @@ def compare_results(one: Results, other: Results, *, resamples: int, seed: int) 
     spread = resampled(differences, groups, resamples=resamples, seed=seed)
     found = [
         _difference(name, _value(points[0][name]), _value(points[1][name]), percentile_interval(spread.get(name)))
-        for name in points[1]
+        for name in _in_order(points[1], other)
     ]
     return replace(result, differences=[each for each in found if not each.one is each.other is None])
 
@@ -129,6 +129,18 @@ def _common(one: Results, other: Results) -> tuple[Results, Results]:
     first, second = by_content(one), by_content(other)
     keys = sorted(first.keys() & second.keys())
     return replace(one, images=[first[key] for key in keys]), replace(other, images=[second[key] for key in keys])
+
+
+def _in_order(names: Iterable[str], results: Results) -> list[str]:
+    """Return names of metrics with those of one metric's classes together, in the order of the classes."""
+    metrics = list(dict.fromkeys(name.partition(".")[0] for name in names))
+    ranks = {label: rank for rank, label in enumerate(results.ordered_classes)}
+
+    def place(name: str) -> tuple[int, int]:
+        metric, _, label = name.partition(".")
+        return metrics.index(metric), ranks.get(label, -1)
+
+    return sorted(names, key=place)
 
 
 def _obstacle(one: Results, other: Results) -> str:

@@ -51,8 +51,9 @@ def results_of(project: Path, rev: str) -> dict[str, Results]:
             content = files.read_text(f"{FOLDER}/{task}.json", encoding="utf-8")
         except (OSError, DvcException) as error:
             raise RevisionError(
-                f"{name}: neither in the cache nor in a remote; run `dvc fetch --all-commits evaluate`, or push it "
-                "from the machine that made it with `dvc push` (an experiment: `dvc exp push`)"
+                f"{name}: neither in the cache nor in a remote, because another machine made it; commit your own run "
+                "first (`git commit -am 'My first run'`), or fetch it: `dvc push` (an experiment: `dvc exp "
+                "push`) there, then `dvc fetch --all-commits evaluate` here"
             ) from error
         found[task] = parse_results(content, name)
     return found

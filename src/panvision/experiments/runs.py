@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panvision.evaluation.summary import FILE, summary_names
 from panvision.experiments.revisions import WORKSPACE
 from panvision.report.inputs import leaves
 
@@ -24,7 +25,7 @@ class Run:
         experiment: True if it is one.
         time: when DVC recorded it, ISO 8601, or "".
         params: by dotted key.
-        metrics: values by key, by task. DVC leaves out what is null.
+        metrics: headline metrics by key, by task. DVC leaves out what is null.
         sources: hash of every dependency that no stage makes, by path.
     """
 
@@ -72,6 +73,19 @@ def _run(data: Mapping[str, Any], name: str, commit: str, *, experiment: bool) -
         experiment,
         time=data["timestamp"] or "",
         params={".".join(path): value for file in files for path, value in leaves(file)},
-        metrics={Path(path).stem: found.get("data") or {} for path, found in data["metrics"].items()},
+        metrics=_headlines({Path(path).name: found.get("data") or {} for path, found in data["metrics"].items()}),
         sources={path: dep["hash"] for path, dep in data.get("deps", {}).items() if path not in outs},
     )
+
+
+def _headlines(files: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the headline metrics by task and key, from the metrics files by name.
+
+    Commits before there was a summary have them in the file of each task.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, (task, key) in summary_names().items():
+        values, field = (files[FILE], name) if FILE in files else (files.get(f"{task}.json", {}), key)
+        if field in values:
+            found.setdefault(task, {})[key] = values[field]
+    return found

@@ -105,7 +105,7 @@ def model_card(info: ModelInfo, metrics: Metrics, *, max_drop: float) -> str:
 
 USE = """\
 ```
-pip install panvision
+pip install .                             # in panvision's repository
 panvision predict --checkpoint panvision.onnx --input_dir photos --output_dir outputs --visualize
 ```
 

@@ -241,5 +241,5 @@ def _open_backend(path: Path, device: str | None) -> Backend:
     except ModuleNotFoundError as error:
         raise PredictorError(
             f"{path}: needs the package {error.name}, which is not installed; "
-            "`pip install onnxruntime` for .onnx, `pip install panvision[train]` for checkpoints"
+            "`pip install onnxruntime` for .onnx, `pip install '.[train]'` in panvision's repository for checkpoints"
         ) from error

@@ -22,13 +22,17 @@ class ArchiveError(ValueError):
     """A file that is not such an archive; the message is the reason in one line."""
 
 
+class ForeignError(ArchiveError):
+    """An archive of PyTorch that holds what no checkpoint of panvision holds."""
+
+
 def check_archive(path: str | Path) -> None:
     """Look over a file that `torch.save` should have written, without unpacking or unpickling anything.
 
     Raises:
         OSError: it cannot be read.
-        ArchiveError: it is no zip archive, holds compressed, overlapping, doubled or misplaced entries, or its pickle
-            calls for more than tensors.
+        ArchiveError: it is no zip archive, or holds compressed, overlapping, doubled or misplaced entries.
+        ForeignError: its pickle calls for more than tensors.
     """
     size = Path(path).stat().st_size
     try:
@@ -61,9 +65,9 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
 def _check_pickle(content: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name in _FOREIGN:
-            raise ArchiveError("holds more than tensors and plain values")
+            raise ForeignError("holds more than tensors and plain values")
         if opcode.name == "GLOBAL" and argument not in _NEEDED and not _is_storage(str(argument)):
-            raise ArchiveError("holds more than tensors and plain values")
+            raise ForeignError("holds more than tensors and plain values")
 
 
 def _is_storage(name: str) -> bool:

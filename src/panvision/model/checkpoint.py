@@ -11,7 +11,7 @@ from torch import Tensor
 
 from panvision.core.files import replacing
 from panvision.core.tasks import TASKS
-from panvision.model.archive import ArchiveError, check_archive
+from panvision.model.archive import ArchiveError, ForeignError, check_archive
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 
@@ -19,7 +19,7 @@ FORMAT = "panvision"
 # 2: P2's convolution is depthwise, the mask head is normalised once, detection towers have a width of their own.
 # 3: the state head's hidden layer is normalised.
 VERSION = 3
-
+_REMEDY = "train one with `dvc repro` or `panvision train`, which takes a backbone's weights as model.weights"
 
 # Names of classes, and plain values in the metadata, each counted as often as it is referred to.
 _MOST_NAMES = 1000
@@ -219,10 +219,12 @@ def _read(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint") from error
     except OSError as error:
         raise CheckpointError(f"{path}: not a readable checkpoint: {error.strerror or error}") from error
+    except ForeignError as error:
+        raise CheckpointError(f"{path}: not a panvision checkpoint: {error}; {_REMEDY}") from error
     except (ArchiveError, UnreadableError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a panvision checkpoint; train one with `dvc repro` or `panvision train`")
+        raise CheckpointError(f"{path}: not a panvision checkpoint; {_REMEDY}")
     version = document.get("version")
     if type(version) is not int or version != VERSION:
         raise CheckpointError(

