@@ -15,7 +15,7 @@ from tests.pipeline.scratch import leaves
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ROOT / "presets"
-NAMES = ("laptop", "resnet50", "edge")
+NAMES = ("laptop", "resnet50", "edge", "scratch")
 
 
 def test_presets_have_all_settings_and_are_valid():

@@ -109,7 +109,7 @@ def test_scripts_and_targets_on_the_pages_exist():
     assert {"repro", "test"} <= shown["make"] <= targets
 
 
-@pytest.mark.parametrize("preset", ["laptop", "resnet50", "edge"])
+@pytest.mark.parametrize("preset", ["laptop", "resnet50", "edge", "scratch"])
 def test_settings_that_are_shown_exist(preset):
     text = "\n".join(PAGES.values())
     # Of several values to try, the first.

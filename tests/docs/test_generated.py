@@ -73,7 +73,7 @@ def test_values_are_those_of_the_files(project):
     change(project / "params.yaml", "  cls: 2.0 ", "  cls: 7.5 ")
     change(project / "presets/edge.yaml", "  cls: 2.0 ", "  cls: 3.5 ")
     said = entry(parameters_text(project), "loss.cls")
-    assert "`7.5` in params.yaml, `2.0` in laptop and resnet50, `3.5` in edge." in said
+    assert "`7.5` in params.yaml, `2.0` in laptop, resnet50 and scratch, `3.5` in edge." in said
 
 
 def test_a_value_for_each_dataset_is_one_value(project):

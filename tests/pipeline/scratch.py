@@ -109,7 +109,7 @@ class Scratch:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
             else:
                 shutil.copy(source, target)
-        params = (ROOT / "presets/laptop.yaml").read_text(encoding="utf-8")
+        params = (ROOT / "presets/scratch.yaml").read_text(encoding="utf-8")
         (scratch.folder / "params.yaml").write_text(with_values(params, TINY), encoding="utf-8")
         scratch.run("git", "init", "--quiet")
         scratch.commit("tiny settings")

@@ -16,7 +16,7 @@ from panvision.config import Config
 from panvision.core.params import Settings, load_params
 from panvision_docs.stages import Stage, read_stages, rerun_by
 
-PRESETS = ("laptop", "edge", "resnet50")
+PRESETS = ("laptop", "edge", "resnet50", "scratch")
 NOUNS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true` or `false`"}
 
 
