@@ -7,7 +7,13 @@ from tests.cli.shown import json_keys
 
 
 def test_params_and_presets_are_valid(capsys):
-    for path in ("params.yaml", "presets/laptop.yaml", "presets/resnet50.yaml", "presets/edge.yaml", "presets/scratch.yaml"):
+    for path in (
+        "params.yaml",
+        "presets/laptop.yaml",
+        "presets/resnet50.yaml",
+        "presets/edge.yaml",
+        "presets/scratch.yaml",
+    ):
         assert main(["params", path]) == 0
         assert capsys.readouterr().out == f"{path}: all settings are valid\n"
 

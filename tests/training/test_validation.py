@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from panvision.model.heads.detection import DetectionOutput
+from panvision.training import validation
 from panvision.training.validation import validate
 from tests.training.small import plan, small_model, small_sets
 
@@ -52,6 +53,19 @@ def test_miou_counts_pixels_of_which_half_is_pan():
     logits = torch.where(torch.tensor(right[:2, None]), 1.0, -1.0)
     model.segmentation.register_forward_hook(lambda *_: logits)
     assert look(model, sets).metrics["miou"] == 1.0
+
+
+def test_each_batch_is_copied_twice_and_compared_while_the_next_one_runs(monkeypatch):
+    """A GPU is waited for at every copy: of the losses, and of what was decoded."""
+    sets = small_sets(held_out=6)
+    model = small_model(sets)
+    events, cpu, decode = [], torch.Tensor.cpu, validation.decode_batch
+    model.register_forward_hook(lambda *_: events.append("pass"))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: events.append("copy") or cpu(tensor))
+    monkeypatch.setattr(validation, "decode_batch", lambda *given: events.append("decode") or decode(*given))
+    look(model, sets, batch_size=2)
+    each = ["copy", "decode", "copy"]
+    assert events == ["pass", *["pass", *each] * 5, *each]
 
 
 def test_every_loss_has_its_name():

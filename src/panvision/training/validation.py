@@ -1,18 +1,19 @@
 """The validation split: every loss and each task's metric, without augmentation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 
 from panvision.core.tasks import TASKS, Task
 from panvision.dataset.packed import HALF_PAN
 from panvision.decoding.decoder import ModelShape, Thresholds
-from panvision.decoding.table import DECODERS
 from panvision.model.flat import flat_outputs
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.scoring.table import SCORERS, score
+from panvision.training.batch_decoding import decode_batch
 from panvision.training.data.batches import NO_OBJECT, Batch, labelled_batch
 from panvision.training.data.sets import Sets
 from panvision.training.ddp import Ranks
@@ -48,6 +49,15 @@ class Validation:
         return sum(defined) / len(defined) if defined else 0.0
 
 
+class _Pass(NamedTuple):
+    """What the model says of one batch, on its device; `labels` has the batch as it was before, on the CPU."""
+
+    number: int
+    labels: Batch
+    outputs: Outputs
+    terms: Terms
+
+
 @dataclass
 class _Part:
     """What one batch adds, on the CPU."""
@@ -78,16 +88,15 @@ def validate(
         ranks: the processes that have the same model.
         between: called before each batch, by all ranks equally often.
     """
-    autocast = Precision(ranks.device, train.amp).autocast
     size = 2 * train.batch_size // ranks.size
     batches = [
         (dataset, rows[first : first + size])
         for dataset, rows in sets.split("val", model.tasks).items()
         for first in range(0, len(rows), size)
     ]
-    own: dict[int, _Part] = {}  # by the batch's number
-    model.eval()
-    with torch.inference_mode():
+    autocast = Precision(ranks.device, train.amp).autocast
+
+    def passes() -> Iterator[_Pass]:
         for first in range(0, len(batches), ranks.size):
             between()
             number = first + ranks.rank
@@ -97,32 +106,56 @@ def validate(
                 there = batch.to(ranks.device)
                 with autocast():
                     outputs = model(there.images[dataset], [t for t in model.tasks if TASKS[t].dataset == dataset])
-                own[number] = part = _Part(_on_cpu(batch_terms(outputs, there, context)))
-                if all(term.total.isfinite() for term in part.terms.values()):
-                    part.compared = _compare(outputs, batch, model)
-                else:
-                    part.unsound[dataset] = [sets.packed[dataset].files[row] for row in rows]
+                yield _Pass(number, batch, outputs, batch_terms(outputs, there, context))
+
+    own: dict[int, _Part] = {}  # by the batch's number
+    model.eval()
+    with torch.inference_mode():
+        for each in _one_behind(passes()):
+            own[each.number] = _part(each, sets, model, context)
     found = {number: part for shard in ranks.gather(own) for number, part in shard.items()}
     return _combine([found[number] for number in range(len(batches))], model, context)
 
 
+def _one_behind(passes: Iterator[_Pass]) -> Iterator[_Pass]:
+    """Yield each pass once the next one has been started: a GPU computes that while the CPU compares this one."""
+    waiting = list(islice(passes, 1))
+    for following in passes:
+        yield waiting.pop()
+        waiting.append(following)
+    yield from waiting
+
+
+def _part(found: _Pass, sets: Sets, model: MultiTaskModel, context: LossContext) -> _Part:
+    """Return what a batch adds."""
+    part = _Part(_on_cpu(found.terms))
+    if all(term.total.isfinite() for term in part.terms.values()):
+        part.compared = _compare(found, model, context)
+    else:
+        part.unsound = {
+            dataset: [sets.packed[dataset].files[row] for row in rows] for dataset, rows in found.labels.rows.items()
+        }
+    return part
+
+
 def _on_cpu(terms: Terms) -> Terms:
-    return {name: Term(term.total.cpu(), term.count.cpu()) for name, term in terms.items()}
+    """Return the terms, copied from their device in one piece."""
+    values = torch.stack([value for term in terms.values() for value in (term.total, term.count)]).cpu()
+    return {name: Term(*pair) for name, pair in zip(terms, values.split(2), strict=True)}
 
 
-def _compare(outputs: Outputs, batch: Batch, model: MultiTaskModel) -> dict[Task, list[Any]]:
+def _compare(found: _Pass, model: MultiTaskModel, context: LossContext) -> dict[Task, list[Any]]:
     """Decode a batch of one dataset, and return what each task's metrics need of every image."""
     shape = ModelShape(
         model.image_size, model.settings.strides, tuple(model.det_classes), tuple(model.cls_classes), THRESHOLDS
     )
     compared: dict[Task, list[Any]] = {}
-    raw = {name: output.cpu().numpy() for name, output in flat_outputs(outputs).items()}
-    (count,) = {len(output) for output in raw.values()}
-    for task in outputs:
-        truths = (_truth(batch, TASKS[task].dataset, row) for row in range(count))
-        rows = ({name: raw[name][row] for name in TASKS[task].outputs} for row in range(count))
-        found = (DECODERS[task].decode(own, shape, (model.image_size,) * 2) for own in rows)
-        compared[task] = [SCORERS[task].compare(*pair) for pair in zip(found, truths, strict=True)]
+    raw = flat_outputs(found.outputs)
+    for task in found.outputs:
+        own = {name: raw[name] for name in TASKS[task].outputs}
+        results = decode_batch(task, own, shape, context.points)
+        truths = (_truth(found.labels, TASKS[task].dataset, row) for row in range(len(results)))
+        compared[task] = [SCORERS[task].compare(*pair) for pair in zip(results, truths, strict=True)]
     return compared
 
 
