@@ -81,7 +81,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "annotation_id_twice": ("warning", "give each annotation its own id"),
     "annotation_unknown_image": ("error", "add the image's entry, or remove the annotation"),
     "annotation_unknown_category": ("error", "add the category, or remove the annotation"),
-    "crowd_dropped": ("warning", "box the objects one by one, or leave the crowd out"),
+    "crowd_ignored": ("fixed", "nothing; what is found on a crowd is neither right nor wrong"),
     "outline_broken": ("error", "draw the outline again: three points or more, finite numbers"),
     "box_from_outline": ("fixed", "nothing; the box is the one around the outline"),
     "box_not_finite": ("error", "correct the box: four finite numbers x, y, width, height"),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import PLAIN, make_look
+from panvision.dataset.packed import CROWD
 from panvision.dataset.paths import is_link, leaves_root, photo_name
 from panvision.dataset.problems import Problem, problem
 from panvision.photos.masks import Mask, MaskSizeError, looks_inverted, pack_mask, read_mask
@@ -145,7 +146,7 @@ def _labels(
         faults += [] if pan is None else _mask_problems(pan, sample.file)
     elif sample.boxes is not None:
         boxes, faults = place_boxes(sample.boxes, picture, sample.file, zero_area=settings.zero_area_boxes)
-        return (len(boxes.labels),), None, boxes, faults
+        return (int((boxes.labels > CROWD).sum()),), None, boxes, faults
     else:
         return (sample.label,), None, None, []
     share = 0.0 if pan is None else round(np.count_nonzero(pan) / pan.size, 6)

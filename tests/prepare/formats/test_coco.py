@@ -56,7 +56,7 @@ def annotate(**values):
         (annotate(image_id=77), "annotation_unknown_image", "annotation 1: unknown image 77"),
         (annotate(category_id=77), "annotation_unknown_category", "annotation 1: unknown category 77"),
         (annotate(id=2), "annotation_id_twice", "2 annotations have the id 2"),
-        (annotate(iscrowd=1), "crowd_dropped", "annotation 1"),
+        (annotate(iscrowd=1), "crowd_ignored", "1 annotations mark crowds"),
         (annotate(bbox=[], segmentation=[[1, 2, 3, 4]]), "outline_broken", "4 numbers"),
         (annotate(bbox=[], segmentation=[TRIANGLE]), "box_from_outline", "1 boxes"),
         (annotate(bbox=[float("nan")] * 4, segmentation=[TRIANGLE]), "box_from_outline", "1 boxes"),

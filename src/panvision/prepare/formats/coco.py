@@ -72,8 +72,8 @@ def _read(claims: list[Claim], task: Dataset) -> Found:
     """Read every part's annotations.
 
     Roboflow's category 0 is often an empty root. A category is dropped if another one names it as its
-    `supercategory` and no annotation uses it (the rule of roboflow/rf-detr#1303). A crowd's box marks no single
-    object and is dropped; its outline counts for segmentation.
+    `supercategory` and no annotation uses it (the rule of roboflow/rf-detr#1303). A crowd's box is a region to ignore;
+    its outline counts for segmentation.
     """
     datasets: list[_Dataset] = []
     problems: list[Problem] = []
@@ -235,11 +235,11 @@ def _shapes(
         elif category not in names:
             reason = f"annotation {call}: unknown category {category}"
             problems.append(problem("annotation_unknown_category", dataset.file, reason))
-        elif annotation.get("iscrowd") and task == "detection":
-            reason = f"annotation {call}: marks a crowd, not one object"
-            problems.append(problem("crowd_dropped", dataset.file, reason))
         else:
             grouped[image].append(_shape(annotation, names[category], call))
+    crowds = sum(shape.crowd for shapes in grouped.values() for shape in shapes)
+    if crowds and task == "detection":
+        problems.append(problem("crowd_ignored", dataset.file, f"{crowds} annotations mark crowds"))
     return grouped, problems
 
 
@@ -254,7 +254,7 @@ def _shape(annotation: Entry, name: str, call: str) -> Shape:
     xywh = _numbers(box) if isinstance(box, list) and box else None
     if xywh and (polygons or run_lengths) and not all(isfinite(value) for value in xywh):
         xywh = None
-    return Shape(name, call, xywh, polygons, run_lengths, fault)
+    return Shape(name, call, xywh, polygons, run_lengths, fault, crowd=bool(annotation.get("iscrowd")))
 
 
 def _outline(segmentation: object) -> tuple[tuple[Polygon, ...], RunLengths | None]:
