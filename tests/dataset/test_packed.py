@@ -37,7 +37,7 @@ def test_tables_that_end_within_a_line_are_refused(folder, file):
         open_packed(folder, "detection")
 
 
-@pytest.mark.parametrize("line", ["9,0,0,1,1,0", "0,0,0,1,1,5", "-1,0,0,1,1,0", "0,0,0,1,1,-1"])
+@pytest.mark.parametrize("line", ["9,0,0,1,1,0", "0,0,0,1,1,5", "-1,0,0,1,1,0", "0,0,0,1,1,-1", "0,0,0,1,1,-4"])
 def test_boxes_of_unknown_rows_or_classes_are_refused(folder, line):
     (folder / "boxes.csv").write_text(f"row,x1,y1,x2,y2,label\n{line}\n")
     with pytest.raises(PackedError, match="out of range"):

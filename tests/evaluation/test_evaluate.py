@@ -7,7 +7,7 @@ from PIL import Image
 
 from panvision.core.files import write_json, write_rows
 from panvision.core.tasks import TASKS
-from panvision.dataset.packed import PackedError
+from panvision.dataset.packed import CROWD, PackedError
 from panvision.evaluation.evaluate import EvaluationError
 from panvision.evaluation.results import decode_mask, read_predictions
 from panvision.inference.predictor import Predictor
@@ -47,6 +47,20 @@ def test_evaluate_a_right_model_scores_one(world) -> None:
     assert found.metrics["detection"]["ap50"] == {"lid": None, "stirrer": 1.0}
     assert found.metrics["classification"].items() >= {"images": 2, "accuracy": 1.0, "balanced_accuracy": 1.0}.items()
     assert found.metrics["classification"]["recall"] == {"browned": 1.0, "fresh": None, "frozen": 1.0}
+
+
+def test_evaluate_boxes_on_a_crowd_are_no_false_alarms(world) -> None:
+    found, empty = picture(WIDTH, HEIGHT, box=BOX), picture(WIDTH, HEIGHT)
+    right = (found, [(*BOX, 1)])
+
+    def metrics(*labels):
+        world.add("detection", [right, (found, list(labels)), (empty, [])])
+        return world.evaluate(choices={"detection": {"thresholds": [0.5, 0.5]}}).metrics["detection"]
+
+    assert metrics()["precision"]["stirrer"] == 0.5 and metrics()["map50"] == 1.0
+    crowd = metrics((*BOX, CROWD - 1))
+    assert crowd["precision"]["stirrer"] == crowd["recall"]["stirrer"] == crowd["map50"] == 1.0
+    assert metrics((*BOX, CROWD - 0))["precision"]["stirrer"] == 0.5, "a crowd of another class"
 
 
 def test_evaluate_masks_at_their_own_size(tmp_path, world) -> None:

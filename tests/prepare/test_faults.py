@@ -197,7 +197,7 @@ DETECTION = {
     "annotation_id_twice": lambda root: change_one(root, id=0),
     "annotation_unknown_image": lambda root: change_one(root, image_id=77),
     "annotation_unknown_category": lambda root: change_one(root, category_id=77),
-    "crowd_dropped": lambda root: change_one(root, iscrowd=1),
+    "crowd_ignored": lambda root: change_one(root, iscrowd=1),
     "outline_broken": lambda root: outline(root, [[5, 5, 9, 9]], []),
     "crowds_only": lambda root: change_all(root, iscrowd=1),
     "crowds_used": lambda root: change_all(root, iscrowd=1, segmentation=[[5, 5, 15, 5, 15, 15, 5, 15]]),
@@ -572,7 +572,7 @@ def test_any_bytes_as_image_and_mask_do_not_crash(tmp_path_factory, pictures, da
         (root / "segmentation" / folder / "a.png").write_bytes(content)
     _, (loaded,) = load(root, "segmentation", max_pixels=10**5)
     failed = any(found.severity == "error" for found in loaded.problems)
-    assert (loaded.image is None) == (loaded.mask is None) == failed
+    assert (loaded.image is None) == (loaded.coverage is None) == failed
     if not failed:
         assert loaded.image.shape == (64, 64, 3) and loaded.image.dtype == np.uint8
-        assert loaded.mask.shape == (64, 64) and set(np.unique(loaded.mask)) <= {0, 1}
+        assert loaded.coverage.shape == (64, 64)

@@ -10,6 +10,7 @@ from panvision.dataset.packed import HALF_PAN, open_packed
 from panvision.dataset.problems import IngestError
 from panvision.photos.pixels import read_image, resize_rgb
 from panvision.photos.settings import DataSettings
+from panvision.photos.truth import read_truth
 from panvision.prepare.arrays import ArrayFile
 from panvision.prepare.pack import prepare
 from tests.prepare.raw_sets import (
@@ -68,6 +69,26 @@ def test_detection_boxes_in_original_and_in_packed_pixels(tmp_path):
     assert packed.labels[1].tolist() == [1, 0]
     assert packed.packed_boxes(1)[1].tolist() == [0, 0, SIDE, SIDE]
     assert packed.packed_boxes(1)[0] == pytest.approx([6.4, 6.4, 38.4, 38.4])
+
+
+def test_crowds_are_packed_as_regions_to_ignore(tmp_path):
+    root = detection_set(tmp_path, count=2)
+    files, boxes = [("d100.png", 40, 30), ("d101.png", 40, 30)], [(1, 1, [4, 3, 20, 15]), (1, 0, [0, 0, 40, 30])]
+    document = coco(files, boxes, ("lid", "pot"))
+    document["annotations"][1]["iscrowd"] = 1
+    save_coco(root / "_annotations.coco.json", document)
+    found = pack(tmp_path, "detection").problems
+    assert ("crowd_ignored", "fixed") in {(each.code, each.severity) for each in found}
+    folder = tmp_path / "prepared" / "detection"
+    packed = open_packed(folder, "detection")
+    assert [boxes.tolist() for boxes in packed.boxes] == [[], [[4, 3, 24, 18]]]
+    assert [labels.tolist() for labels in packed.labels] == [[], [1]]
+    assert [crowds.tolist() for crowds in packed.crowds] == [[], [[0, 0, 40, 30]]]
+    assert [labels.tolist() for labels in packed.crowd_labels] == [[], [0]]
+    assert packed.packed_crowds(1).tolist() == [[0, 0, SIDE, SIDE]] and packed.packed_crowds(0).shape == (0, 4)
+    assert [row["boxes"] for row in csv.DictReader((folder / "index.csv").open())] == ["0", "1"]
+    truth = read_truth(packed, 1, root)
+    assert truth["crowds"].tolist() == [[0, 0, 40, 30]] and truth["labels"].tolist() == [1]
 
 
 def test_classification_states_by_sorted_name(tmp_path):

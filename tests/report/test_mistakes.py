@@ -150,6 +150,12 @@ def test_detection_mistakes(truth, found, expected) -> None:
     assert only("detection", box_image(0, truth, found)) == [(kind.name, said) for kind, said in expected]
 
 
+def test_detection_boxes_on_a_crowd_are_no_mistakes() -> None:
+    record = box_image(0, [], [(*A, 1, 0.9, -1, 0.0), (*FAR, 1, 0.8, -1, 0.0)])
+    record["found"]["ignored"]["all"] = [1, 2]  # the second only at larger thresholds
+    assert only("detection", record) == [("false alarm", "lid 0.80 where there is none.")]
+
+
 def test_detection_badness_is_the_sum_of_weights() -> None:
     images = [
         box_image(0, [(*A, 0)], [(*NEAR, 0, 0.9, 0, 0.54)]),

@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from panvision.scoring.detection import BoxColumns
-from panvision.scoring.matching import AREA_RANGES, MAX_DETECTIONS, match_boxes
+from panvision.scoring.matching import AREA_RANGES, MAX_DETECTIONS, Matching, match_boxes
 from panvision.scoring.ranking import RankedClass
 
 CLASSES = 2
@@ -30,7 +30,7 @@ def boxes(draw, most: int):
 
 @st.composite
 def images(draw):
-    """A list of (truth, prediction): boxes and labels; boxes, labels and scores."""
+    """A list of (truth, prediction): boxes and labels, and those of crowds; boxes, labels and scores."""
     drawn = []
     for _ in range(draw(st.integers(1, 4))):
         truth, (corners, labels) = draw(boxes(3)), draw(boxes(5))
@@ -39,7 +39,7 @@ def images(draw):
             corners = np.concatenate([corners, truth[0] + draw(st.sampled_from((0.0, 1.5)))])
             labels = np.concatenate([labels, truth[1]])
         scores = np.array([draw(st.sampled_from(SCORES)) for _ in labels])
-        drawn.append((truth, (corners, labels, scores)))
+        drawn.append(((*truth, *draw(boxes(2))), (corners, labels, scores)))
     return drawn
 
 
@@ -54,7 +54,9 @@ def random_images(seed, count, *, noise):
         labels = random.integers(0, 2, size)
         found = np.concatenate([true + random.normal(0, noise, true.shape) for _ in range(2)])
         found[:, 2:] = np.maximum(found[:, 2:], found[:, :2])
-        drawn.append(((true, labels), (found, np.tile(labels, 2), random.uniform(0, 1, 2 * size))))
+        crowd = random.uniform(0, 60, (1, 4)) + np.array([0, 0, 60, 60])
+        prediction = (found, np.tile(labels, 2), random.uniform(0, 1, 2 * size))
+        drawn.append(((true, labels, crowd, random.integers(0, 2, 1)), prediction))
     return drawn
 
 
@@ -62,7 +64,7 @@ def coco_precision(drawn) -> np.ndarray:
     """Precision (T, 101, K, A) by pycocotools, NaN where undefined."""
     truth, found = (list(side) for side in zip(*drawn, strict=True))
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(_coco(truth), _coco(found), iouType="bbox")
+        evaluation = COCOeval(_coco_truth(truth), _coco(found), iouType="bbox")
         evaluation.params.maxDets = [MAX_DETECTIONS]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -78,8 +80,25 @@ def coco_average_precision(drawn) -> np.ndarray:
 
 def ranked_classes(drawn) -> list[RankedClass]:
     """Our own matching of the same images, by class."""
-    columns = BoxColumns([match_boxes(*truth, *found) for truth, found in drawn])
+    columns = BoxColumns([matched(*pair) for pair in drawn])
     return [columns.ranked(label) for label in range(CLASSES)]
+
+
+def matched(truth, found) -> Matching:
+    """Our own matching of one image."""
+    return match_boxes(*truth[:2], *found, **dict(zip(("crowds", "crowd_labels"), truth[2:], strict=False)))
+
+
+def _coco_truth(images) -> COCO:
+    """True boxes, and after them the crowds."""
+    coco = _coco([(boxes, labels) for boxes, labels, *_ in images])
+    crowds = _coco([(crowds[0], crowds[1]) if crowds else ((), ()) for _, _, *crowds in images])
+    first = len(coco.dataset["annotations"])
+    coco.dataset["annotations"] += [
+        each | {"id": each["id"] + first, "iscrowd": 1} for each in crowds.dataset["annotations"]
+    ]
+    coco.createIndex()
+    return coco
 
 
 def _coco(images) -> COCO:

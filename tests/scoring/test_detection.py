@@ -68,7 +68,7 @@ def test_detection_means_are_pycocotools(drawn):
     compared = [
         SCORERS["detection"].compare(
             dict(zip(("boxes", "labels", "scores"), found, strict=True)),
-            dict(zip(("boxes", "labels"), truth, strict=True)),
+            dict(zip(("boxes", "labels", "crowds", "crowd_labels"), truth, strict=True)),
         )
         for truth, found in drawn
     ]

@@ -50,3 +50,15 @@ def test_match_boxes_matches_within_a_class():
     found = match_boxes([[0, 0, 10, 10]], [1], [[0, 0, 10, 10]], [0], [0.5])
     assert not found.hits.any() and not found.ignored[ALL].any() and found.iou.tolist() == [0.0]
     assert match_boxes([], [], [], [], []).hits.shape == (4, 10, 0)
+
+
+def test_match_boxes_ignores_boxes_on_a_crowd_of_their_class():
+    boxes = [[0, 0, 10, 10], [20, 0, 30, 10], [20, 0, 30, 10], [52, 0, 62, 10], [20, 0, 30, 10]]
+    crowd = {"crowds": [[0, 0, 60, 40]], "crowd_labels": [0]}
+    found = match_boxes([[0, 0, 10, 10]], [0], boxes, [0, 0, 0, 0, 1], [0.9, 0.8, 0.7, 0.6, 0.5], **crowd)
+    # A true box comes first; a crowd takes any number; 8 of 10 columns are enough up to 0.8; class 1 has no crowd.
+    assert found.hits[ALL, 0].tolist() == [True, False, False, False, False]
+    assert found.ignored[ALL, 0].tolist() == [False, True, True, True, False]
+    assert found.ignored[ALL, :, 3].tolist() == [True] * 7 + [False] * 3
+    assert found.match.tolist() == [0, -1, -1, -1, -1] and found.iou.tolist() == [1, 0, 0, 0, 0]
+    assert np.asarray(found.true_labels).tolist() == [0]

@@ -54,10 +54,11 @@ def test_every_pixel_label_and_split_counts():
         changed(sets, "detection", boxes=boxes),
         changed(sets, "detection", labels=[own + 1 for own in sets.packed["detection"].labels]),
         changed(sets, "detection", classes=["b", "a"]),
+        changed(sets, "detection", crowds=sets.packed["detection"].boxes),
         replace(sets, rows=rows),
     ):
         keys.add(key(sets=other))
-    assert len(keys) == 8
+    assert len(keys) == 9
 
 
 def test_how_arrays_lie_in_memory_does_not_count():

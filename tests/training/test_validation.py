@@ -68,6 +68,20 @@ def test_each_batch_is_copied_twice_and_compared_while_the_next_one_runs(monkeyp
     assert events == ["pass", *["pass", *each] * 5, *each]
 
 
+def test_boxes_on_crowds_are_neither_scored_nor_trained():
+    sets = small_sets()
+    packed = sets.packed["detection"]
+    everywhere = np.tile(np.array([[0, 0, 64, 64]], np.float32), (2, 1))
+    nothing = {"boxes": [box[:0] for box in packed.boxes], "labels": [label[:0] for label in packed.labels]}
+    crowds = {"crowds": [everywhere] * len(packed), "crowd_labels": [np.array([0, 1])] * len(packed)}
+    sets.packed["detection"] = replace(packed, **nothing, **crowds)
+    found = look(small_model(sets), sets)
+    assert found.losses["det"] == 0.0 and found.metrics["map50"] is None
+    # With objects, whatever else is found is no false alarm: precision is 1.
+    sets.packed["detection"] = replace(packed, **crowds)
+    assert look(small_model(sets), sets).metrics["map50"] >= look(small_model(sets), small_sets()).metrics["map50"]
+
+
 def test_every_loss_has_its_name():
     sets = small_sets()
     assert set(look(small_model(sets), sets).losses) == {

@@ -12,11 +12,22 @@ def box_areas(boxes: npt.ArrayLike) -> FloatArray:
     return (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
 
 
+def box_overlap(one: npt.ArrayLike, other: npt.ArrayLike) -> FloatArray:
+    """Intersection (N, M) of boxes (N, 4) and (M, 4) over the area of the first; 0 where that has no area."""
+    shared = _shared(one, other)
+    areas = np.broadcast_to(box_areas(one)[:, None], shared.shape)
+    return np.divide(shared, areas, out=np.zeros_like(shared), where=areas > 0.0)
+
+
 def box_iou(one: npt.ArrayLike, other: npt.ArrayLike) -> FloatArray:
     """Intersection over union (N, M) of boxes (N, 4) and (M, 4); 0 where neither box has an area."""
+    shared = _shared(one, other)
+    union = box_areas(one)[:, None] + box_areas(other) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0.0)
+
+
+def _shared(one: npt.ArrayLike, other: npt.ArrayLike) -> FloatArray:
     first = np.asarray(one, dtype=np.float64).reshape(-1, 1, 4)
     second = np.asarray(other, dtype=np.float64).reshape(1, -1, 4)
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])  # (N, M, 2)
-    shared = np.maximum(sides[..., 0], 0.0) * np.maximum(sides[..., 1], 0.0)
-    union = box_areas(first)[:, None] + box_areas(second) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0.0)
+    return np.asarray(np.maximum(sides[..., 0], 0.0) * np.maximum(sides[..., 1], 0.0))

@@ -25,6 +25,9 @@ ARRAYS = {"image": "images.npy", "look": "looks.npy", "coverage": "coverage.npy"
 # Packed masks have at least this value where half of a pixel or more is pan.
 HALF_PAN = 128
 
+# A crowd of class k (COCO's iscrowd: several objects in one box) has the label CROWD - k.
+CROWD = -2
+
 BOX_COLUMNS = ("row", "x1", "y1", "x2", "y2", "label")
 SPLIT_COLUMNS = ("task", "file", "group", "split")
 # Columns of index.csv that every dataset needs here, and those with the labels of one.
@@ -59,6 +62,7 @@ class PackedSet:
         drawn_files: path below `folder` of each mask that was drawn, at the image's own size; else "".
         boxes: per image (M, 4) float32 x1, y1, x2, y2 in ORIGINAL pixels; detection only.
         labels: per image (M,) int64 class indexes; detection only.
+        crowds, crowd_labels: the same of crowds, with their class indexes: regions in which nothing is right or wrong.
         states: (N,) int64 class indexes; classification only.
     """
 
@@ -74,6 +78,8 @@ class PackedSet:
     drawn_files: list[str] | None = None
     boxes: list[npt.NDArray[np.float32]] | None = None
     labels: list[npt.NDArray[np.int64]] | None = None
+    crowds: list[npt.NDArray[np.float32]] | None = None
+    crowd_labels: list[npt.NDArray[np.int64]] | None = None
     states: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -88,9 +94,16 @@ class PackedSet:
         """Return the boxes of one image, (M, 4) float32, in pixels of the packed square."""
         if self.boxes is None:
             raise PackedError(f"{self.folder}: {self.task} has no boxes")
+        return self._scaled(self.boxes[row], row)
+
+    def packed_crowds(self, row: int) -> npt.NDArray[np.float32]:
+        """Return the crowds of one image, (C, 4) float32, in pixels of the packed square."""
+        return self._scaled(np.zeros((0, 4), np.float32) if self.crowds is None else self.crowds[row], row)
+
+    def _scaled(self, boxes: npt.NDArray[np.float32], row: int) -> npt.NDArray[np.float32]:
         width, height = (float(side) for side in self.sizes[row])
         scale = np.array([1 / width, 1 / height, 1 / width, 1 / height]) * self.image_size
-        return (self.boxes[row] * scale).astype(np.float32)
+        return (boxes * scale).astype(np.float32)
 
 
 def open_packed(folder: str | Path, task: Dataset, index: "pd.DataFrame | None" = None) -> PackedSet:
@@ -235,24 +248,32 @@ def _with_labels(packed: PackedSet, index: "pd.DataFrame") -> PackedSet:
     if packed.task == "classification":
         numbers = {name: number for number, name in enumerate(packed.classes)}
         return replace(packed, states=np.array([numbers[label] for label in index["label"].tolist()], np.int64))
-    boxes, labels = _read_boxes(packed.folder / "boxes.csv", len(packed), len(packed.classes))
-    return replace(packed, boxes=boxes, labels=labels)
+    objects, crowds = _read_boxes(packed.folder / "boxes.csv", len(packed), len(packed.classes))
+    return replace(packed, boxes=objects[0], labels=objects[1], crowds=crowds[0], crowd_labels=crowds[1])
 
 
-def _read_boxes(
-    path: Path, images: int, classes: int
-) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.int64]]]:
-    """Read boxes.csv: coordinates (M, 4) and labels (M,) for each of `images` rows, views of one array each."""
+# Coordinates (M, 4) and labels (M,) of each image, views of one array each.
+_Boxes = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.int64]]]
+
+
+def _read_boxes(path: Path, images: int, classes: int) -> tuple[_Boxes, _Boxes]:
+    """Read boxes.csv: the objects and the crowds of each of `images` rows."""
     edges = ["x1", "y1", "x2", "y2"]
     table = read_table(path, BOX_COLUMNS, {"row": np.int64, "label": np.int64, **dict.fromkeys(edges, np.float64)})
     rows, labels = table["row"].to_numpy(), table["label"].to_numpy()
-    outside = (rows < 0) | (rows >= images) | (labels < 0) | (labels >= classes)
+    crowd = labels <= CROWD
+    indexes = np.where(crowd, CROWD - labels, labels)
+    outside = (rows < 0) | (rows >= images) | (indexes < 0) | (indexes >= classes)
     if outside.any():
         first = int(outside.argmax())
         raise ValueError(f"{path.name}: row {rows[first]}, label {labels[first]} out of range")
     order = np.argsort(rows, kind="stable")
-    starts = np.searchsorted(rows[order], np.arange(images + 1)).tolist()
-    xyxy = table[edges].to_numpy(np.float32)[order]
-    labels = labels[order]
-    spans = list(itertools.pairwise(starts))
-    return [xyxy[start:stop] for start, stop in spans], [labels[start:stop] for start, stop in spans]
+    rows, xyxy, indexes, crowd = rows[order], table[edges].to_numpy(np.float32)[order], indexes[order], crowd[order]
+
+    def by_image(chosen: npt.NDArray[np.bool_]) -> _Boxes:
+        starts = np.searchsorted(rows[chosen], np.arange(images + 1)).tolist()
+        spans = list(itertools.pairwise(starts))
+        own_boxes, own_labels = xyxy[chosen], indexes[chosen]
+        return [own_boxes[start:stop] for start, stop in spans], [own_labels[start:stop] for start, stop in spans]
+
+    return by_image(~crowd), by_image(crowd)

@@ -88,7 +88,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "annotation_unknown_category": ("error", "add the category, or remove the annotation"),
     "crowds_only": ("error", "write iscrowd 0 for annotations that mark one object"),
     "crowds_used": ("warning", "check the boxes: each was taken for one object, not for a crowd"),
-    "crowd_dropped": ("warning", "box the objects one by one, or leave the crowd out"),
+    "crowd_ignored": ("fixed", "nothing; what is found on a crowd is neither right nor wrong"),
     "outline_broken": ("error", "draw the outline again: three points or more, finite numbers"),
     "box_from_outline": ("fixed", "nothing; the box is the one around the outline"),
     "box_not_finite": ("error", "correct the box: four finite numbers x, y, width, height"),

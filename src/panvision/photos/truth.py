@@ -16,7 +16,8 @@ def read_truth(packed: PackedSet, row: int, folder: Path) -> dict[str, Any]:
         folder: `<data.root>/<dataset>`.
 
     Returns:
-        `{"mask": (H, W) uint8}`, 255 on the pan; `{"boxes": (M, 4), "labels": (M,)}`; or `{"class_idx": int}`.
+        `{"mask": (H, W) uint8}`, 255 on the pan; `{"boxes": (M, 4), "labels": (M,), "crowds": (C, 4),
+        "crowd_labels": (C,)}`; or `{"class_idx": int}`.
 
     Raises:
         ImageError: the mask cannot be read.
@@ -25,7 +26,10 @@ def read_truth(packed: PackedSet, row: int, folder: Path) -> dict[str, Any]:
     if packed.task == "segmentation":
         return {"mask": read_raw_mask(packed, row, folder) * 255}
     if packed.boxes is not None and packed.labels is not None:
-        return {"boxes": packed.boxes[row], "labels": packed.labels[row]}
+        truth = {"boxes": packed.boxes[row], "labels": packed.labels[row]}
+        if packed.crowds is not None and packed.crowd_labels is not None:
+            truth |= {"crowds": packed.crowds[row], "crowd_labels": packed.crowd_labels[row]}
+        return truth
     if packed.states is not None:
         return {"class_idx": int(packed.states[row])}
     raise PackedError(f"{packed.folder}: has no labels; run `python stages/prepare.py {packed.task}`")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import PLAIN, make_look
+from panvision.dataset.packed import CROWD
 from panvision.dataset.paths import is_link, leaves_root, photo_name
 from panvision.dataset.problems import Problem, problem
 from panvision.photos.masks import Mask, MaskSizeError, looks_inverted, pack_mask, read_mask
@@ -163,7 +164,7 @@ def _labels(
         return ("",), Mask(pan), None, [*faults, *_mask_problems(pan, sample.file)]
     if sample.boxes is not None:
         boxes, faults = place_boxes(sample.boxes, picture, sample.file, zero_area=settings.zero_area_boxes)
-        return (len(boxes.labels),), None, boxes, faults
+        return (int((boxes.labels > CROWD).sum()),), None, boxes, faults
     return (sample.label,), None, None, []
 
 

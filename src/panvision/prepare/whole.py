@@ -17,7 +17,7 @@ from panvision.prepare.load import Facts
 # Problems of single labels that repeat what one problem says of all of them.
 _REPEATED = {
     "boxes_other_form": {"box_clipped", "box_outside", "box_negative", "box_zero_area", "mask_empty", "outline_broken"},
-    "crowds_only": {"crowd_dropped"},
+    "crowds_only": {"crowd_ignored"},
     "masks_alike": {"mask_full", "mask_empty"},
     "pan_unclear": {"mask_full", "mask_not_binary"},
     "mask_void": {"mask_not_binary"},

@@ -40,8 +40,13 @@ class _Box(NamedTuple):
 
 def _boxes(image: Mapping[str, Any], names: Sequence[str]) -> list[_Box]:
     found = image["found"]
-    columns = zip(found["labels"], found["scores"], found["boxes"], strict=True)
-    return [_Box(number, names[label], score, edges) for number, (label, score, edges) in enumerate(columns)]
+    columns = zip(found["labels"], found["scores"], found["boxes"], found["ignored"]["all"], strict=True)
+    # Boxes on a crowd are neither right nor wrong: ignored at IoU 0.5, the first bit.
+    return [
+        _Box(number, names[label], score, edges)
+        for number, (label, score, edges, ignored) in enumerate(columns)
+        if not ignored & 1
+    ]
 
 
 def verdict(image: Mapping[str, Any], results: Results, threshold: float) -> Verdict:

@@ -14,7 +14,15 @@ from panvision.scoring.scorer import MetricsBySet, Scorer, Tally, Weights, mean
 
 def compare(part: Mapping[str, Any], truth: Mapping[str, Any]) -> Matching:
     """Match the boxes of one result to the true ones."""
-    return match_boxes(truth["boxes"], truth["labels"], part["boxes"], part["labels"], part["scores"])
+    return match_boxes(
+        truth["boxes"],
+        truth["labels"],
+        part["boxes"],
+        part["labels"],
+        part["scores"],
+        crowds=truth.get("crowds", ()),
+        crowd_labels=truth.get("crowd_labels", ()),
+    )
 
 
 class BoxColumns:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panvision.core.boxes import box_areas, box_iou
+from panvision.core.boxes import box_areas, box_iou, box_overlap
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -62,8 +62,13 @@ def match_boxes(
     boxes: npt.ArrayLike,
     labels: npt.ArrayLike,
     scores: npt.ArrayLike,
+    *,
+    crowds: npt.ArrayLike = (),
+    crowd_labels: npt.ArrayLike = (),
 ) -> Matching:
     """Match the predicted boxes of one image to its true ones, class by class.
+
+    A predicted box without a true box, but with enough of its own area on a crowd, is ignored, like in COCO.
 
     Args:
         true_boxes: (M, 4), x1, y1, x2, y2 in pixels.
@@ -71,6 +76,7 @@ def match_boxes(
         boxes: (D, 4), x1, y1, x2, y2 in pixels.
         labels: (D,) class indexes.
         scores: (D,); the box with the highest score is matched first, of equal scores the first box.
+        crowds, crowd_labels: (C, 4) and (C,), the regions of several objects of a class each.
     """
     truth = np.asarray(true_boxes, np.float64).reshape(-1, 4)
     found = np.asarray(boxes, np.float64).reshape(-1, 4)
@@ -80,28 +86,34 @@ def match_boxes(
     # Boxes beyond the first MAX_DETECTIONS of their class are never matched and do not count.
     hits, ignored = np.zeros(shape, bool), np.ones(shape, bool)
     match, best = np.full(len(found), -1), np.zeros(len(found))
+    regions, region_classes = np.asarray(crowds, np.float64).reshape(-1, 4), np.asarray(crowd_labels, np.int64)
     for label in np.unique(classes):
         own, true = np.flatnonzero(classes == label), np.flatnonzero(true_classes == label)
+        around = regions[region_classes.reshape(-1) == label]
         own = own[np.argsort(-ranking[own], kind="mergesort")][:MAX_DETECTIONS]
         overlap = box_iou(found[own], truth[true])  # (D', M')
         outside_true, outside = ~in_ranges(box_areas(truth[true])), ~in_ranges(box_areas(found[own]))
-        partner = _greedy(overlap, outside_true)  # (A, T, D'), index into `true` or -1
+        # Crowds are further columns, outside every range; what counts is the part of the predicted box on them.
+        outside_true = np.pad(outside_true, ((0, 0), (0, len(around))), constant_values=True)
+        both = np.concatenate([overlap, box_overlap(found[own], around)], axis=1)
+        partner = _greedy(both, outside_true, crowds=len(around))  # (A, T, D'), index of a column or -1
         matched = partner >= 0
         on_ignored = matched & _taken(outside_true, partner)
         hits[:, :, own] = matched & ~on_ignored
         ignored[:, :, own] = on_ignored | (~matched & outside[:, None, :])
         first = partner[0, 0]
-        match[own] = np.where(first >= 0, np.append(true, -1)[first], -1)
+        match[own] = np.append(true, [-1] * (len(around) + 1))[first]
         best[own] = overlap.max(axis=1, initial=0.0)
     return Matching(classes, ranking, hits, ignored, match, best, truth, true_classes)
 
 
-def _greedy(overlap: npt.NDArray[np.float64], outside: BoolArray) -> npt.NDArray[np.int64]:
+def _greedy(overlap: npt.NDArray[np.float64], outside: BoolArray, *, crowds: int) -> npt.NDArray[np.int64]:
     """Match each predicted box at each area range and threshold to a true box, or to none (-1).
 
     Args:
         overlap: (D, M) IoU, the box with the highest score first.
         outside: (A, M) true boxes outside an area range; they are matched only where no other true box is left.
+        crowds: number of the last columns that any number of boxes may be matched to.
     """
     count = overlap.shape[1]
     partner = np.full((len(outside), len(IOU_THRESHOLDS), len(overlap)), -1)
@@ -116,7 +128,7 @@ def _greedy(overlap: npt.NDArray[np.float64], outside: BoolArray) -> npt.NDArray
         found = choice.any(axis=2)
         partner[:, :, row] = np.where(found, best, -1)
         areas, thresholds = np.nonzero(found)
-        free[areas, thresholds, best[areas, thresholds]] = False
+        free[areas, thresholds, best[areas, thresholds]] = best[areas, thresholds] >= count - crowds
     return partner
 
 

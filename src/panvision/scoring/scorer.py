@@ -18,7 +18,7 @@ class Scorer(NamedTuple):
     """A row of `SCORERS`.
 
     The truth of an image is that of its dataset: `{"mask": (H, W)}` (not 0 on the pan), `{"boxes": (M, 4), "labels":
-    (M,)}` or `{"class_idx": int}`, in the same pixels as the prediction.
+    (M,)}` (and `crowds`, `crowd_labels`, if any) or `{"class_idx": int}`, in the same pixels as the prediction.
 
     Attributes:
         compare: (the task's part of an image's result, truth) → what the metrics need of this image.

@@ -69,8 +69,9 @@ def _data(sets: Sets) -> str:
         digest.update(json.dumps([task, packed.files, packed.classes, rows], sort_keys=True).encode())
         for array in (packed.sizes, packed.images, packed.masks, packed.states):
             _add_array(digest, array)
-        for array in (*(packed.boxes or ()), *(packed.labels or ())):
-            _add_array(digest, array)
+        for arrays in (packed.boxes, packed.labels, packed.crowds, packed.crowd_labels):
+            for own in arrays or ():
+                _add_array(digest, own)
     return digest.hexdigest()
 
 

@@ -37,11 +37,13 @@ class Targets(NamedTuple):
         labels: (B, P) int64, class index, or NO_OBJECT for background.
         ltrb: (B, P, 4) float32, distances to the box's edges in strides; meaningless on background.
         centerness: (B, P) float32, 0 to 1; meaningless on background.
+        in_crowd: (B, P, M) bool, the location is inside the row's box, which marks a crowd.
     """
 
     labels: Tensor
     ltrb: Tensor
     centerness: Tensor
+    in_crowd: Tensor
 
 
 def make_points(image_size: int, strides: Sequence[int]) -> Points:
@@ -58,7 +60,7 @@ def assign_targets(points: Points, boxes: Tensor, labels: Tensor, *, center_radi
     Args:
         points: where predictions stand.
         boxes: (B, M, 4) float32 xyxy in pixels.
-        labels: (B, M) int64; NO_OBJECT marks unused rows.
+        labels: (B, M) int64; NO_OBJECT marks unused rows, less than that a crowd.
         center_radius: how far from a box's centre its points may lie, in strides.
     """
     x, y = points.xy[:, 0, None], points.xy[:, 1, None]  # (P, 1)
@@ -72,17 +74,19 @@ def assign_targets(points: Points, boxes: Tensor, labels: Tensor, *, center_radi
     # Rule 2, levels: the box's farthest edge is at a distance that the point's level answers for.
     farthest = ltrb.amax(-1)
     fits_level = (farthest > points.reach[:, None, 0]) & (farthest <= points.reach[:, None, 1])
-    matches = inside & near_center & fits_level & (labels != NO_OBJECT)[:, None]  # (B, P, M)
+    candidates = inside & (labels > NO_OBJECT)[:, None]  # (B, P, M)
+    matches = candidates & near_center & fits_level
 
     # Rule 3, ambiguity: of several boxes the smallest wins. Infinity, not a large number less the area: in float32
     # that would tie areas which differ.
     areas = ((x2 - x1) * (y2 - y1)).expand_as(matches)
-    matches = matches | _nearest(inside & (labels != NO_OBJECT)[:, None], matches, to_center, areas)
+    matches = matches | _nearest(candidates, matches, to_center, areas)
     smallest, chosen = areas.masked_fill(~matches, torch.inf).min(-1)  # (B, P)
     positive = smallest < torch.inf
     target_labels = labels.gather(1, chosen).masked_fill(~positive, NO_OBJECT)
     target_ltrb = ltrb.gather(2, chosen[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]  # (B, P, 4) pixels
-    return Targets(target_labels, target_ltrb / points.strides[:, None], _centerness(target_ltrb))
+    in_crowd = inside & (labels < NO_OBJECT)[:, None]
+    return Targets(target_labels, target_ltrb / points.strides[:, None], _centerness(target_ltrb), in_crowd)
 
 
 def _nearest(inside: Tensor, matches: Tensor, to_center: Tensor, areas: Tensor) -> Tensor:

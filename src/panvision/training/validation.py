@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from panvision.core.tasks import TASKS, Task
-from panvision.dataset.packed import HALF_PAN
+from panvision.dataset.packed import CROWD, HALF_PAN
 from panvision.decoding.decoder import ModelShape, Thresholds
 from panvision.model.flat import flat_outputs
 from panvision.model.multitask import MultiTaskModel, Outputs
@@ -166,8 +166,9 @@ def _truth(batch: Batch, dataset: str, row: int) -> dict[str, Any]:
         return {"mask": labels["masks"][0] >= HALF_PAN}
     if dataset == "classification":
         return {"class_idx": int(labels["classes"])}
-    used = labels["labels"] != NO_OBJECT
-    return {"boxes": labels["boxes"][used], "labels": labels["labels"][used]}
+    boxes, own = labels["boxes"], labels["labels"]
+    used, crowd = own > NO_OBJECT, own <= CROWD
+    return {"boxes": boxes[used], "labels": own[used], "crowds": boxes[crowd], "crowd_labels": CROWD - own[crowd]}
 
 
 def _combine(parts: list[_Part], model: MultiTaskModel, context: LossContext) -> Validation:

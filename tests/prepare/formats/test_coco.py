@@ -56,7 +56,7 @@ def annotate(**values):
         (annotate(image_id=77), "annotation_unknown_image", "annotation 1: unknown image 77"),
         (annotate(category_id=77), "annotation_unknown_category", "annotation 1: unknown category 77"),
         (annotate(id=2), "annotation_id_twice", "2 annotations have the id 2"),
-        (annotate(iscrowd=1), "crowd_dropped", "annotation 1"),
+        (annotate(iscrowd=1), "crowd_ignored", "1 annotations mark crowds"),
         (annotate(bbox=[], segmentation=[[1, 2, 3, 4]]), "outline_broken", "4 numbers"),
         (annotate(bbox=[], segmentation=[TRIANGLE]), "box_from_outline", "1 boxes"),
         (annotate(bbox=[float("nan")] * 4, segmentation=[TRIANGLE]), "box_from_outline", "1 boxes"),
@@ -253,18 +253,18 @@ def test_backslashes_are_slashes_or_part_of_a_name(tmp_path):
     assert [sample.file for sample in reading.samples] == ["images/cam/b.jpg", "images/cam\\a.jpg"]
 
 
-def test_an_image_that_shows_only_a_crowd_is_left_out(tmp_path):
-    """Trained as showing nothing, it would be wrong."""
+def test_an_image_that_shows_only_a_crowd_is_a_region_to_ignore(tmp_path):
     reading = read(tmp_path, annotate(iscrowd=1))
-    assert [found.code for found in reading.problems] == ["crowd_dropped"]
-    assert [sample.file for sample in reading.samples] == ["images/b.jpg"]
+    assert [found.code for found in reading.problems] == ["crowd_ignored"]
+    assert [sample.file for sample in reading.samples] == ["images/a.jpg", "images/b.jpg"]
+    assert reading.samples[0].boxes.labels[0] < 0 <= reading.samples[1].boxes.labels[0]
 
 
 RLE = {"size": [30, 40], "counts": [0, 60, 1140]}
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "codes", "boxes"), [(RLE, ["crowds_used"], 2), ([], ["crowd_dropped", "crowds_only"], 0)]
+    ("segmentation", "codes", "boxes"), [(RLE, ["crowds_used"], 2), ([], ["crowd_ignored", "crowds_only"], 2)]
 )
 def test_crowds_only(tmp_path, segmentation, codes, boxes):
     """CVAT marks every mask drawn with its brush as a crowd."""

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from panvision.core.tasks import DATASETS
+from panvision.dataset.packed import CROWD
 from panvision.training.data.samples import load_sample
 from tests.training.data.packed_sets import packed_sets
 
@@ -21,6 +24,15 @@ def test_load_sample_gives_boxes_in_packed_pixels():
     sample = load_sample(packed, 2)
     assert (sample.boxes == packed.boxes[2] / 2).all() and sample.boxes.dtype == np.float32
     assert (sample.labels == packed.labels[2]).all()
+
+
+def test_load_sample_has_crowds_behind_the_boxes():
+    packed = packed_sets()["detection"]
+    crowds = [np.array([[2, 4, 60, 62]], np.float32)] * len(packed)
+    packed = replace(packed, crowds=crowds, crowd_labels=[np.array([1])] * len(packed))
+    sample = load_sample(packed, 2)
+    assert sample.boxes.tolist() == [*(packed.boxes[2] / 2).tolist(), [1, 2, 30, 31]]
+    assert sample.labels.tolist() == [*packed.labels[2], CROWD - 1] and sample.boxes.dtype == np.float32
 
 
 def test_load_sample_gives_arrays_of_its_own():

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panvision.core.tasks import TASKS
-from panvision.model.heads.detection import DetectionOutput
+from panvision.dataset.packed import CROWD
+from panvision.model.heads.detection import DetectionOutput, join_levels
 from panvision.training.data.batches import NO_OBJECT
 from panvision.training.data.stream import TrainingStream
 from panvision.training.losses import LOSSES, averaged_terms, batch_terms, loss_names, task_losses, whole_counts
@@ -331,3 +332,25 @@ def test_loss_names_are_those_of_the_curves():
         "cls",
         "total",
     )
+
+
+def test_background_in_a_crowd_of_a_class_is_not_trained():
+    """Other classes, positive locations inside and locations outside are; nothing else changes."""
+    crowd = torch.tensor([0.0, 0, 40, 40])
+    boxes = torch.cat([BOXES, crowd.expand(2, 1, 4)], dim=1)
+    labels = torch.cat([LABELS, torch.tensor([[CROWD - 1], [CROWD - 0]])], dim=1)
+    without, within = head_output(), head_output()
+    before, after = detection(without), detection(within, boxes, labels)
+    for name, term in before.items():
+        assert torch.equal(after[name].count, term.count)
+        assert name == "det_class" or torch.equal(after[name].total, term.total)
+    before["det_class"].total.backward()
+    after["det_class"].total.backward()
+    x, y = POINTS.xy.T
+    inside = (x > 0) & (x < 40) & (y > 0) & (y < 40)
+    background = assign_targets(POINTS, BOXES, LABELS, center_radius=1.5).labels == NO_OBJECT
+    unknown = torch.zeros(2, len(POINTS.xy), CLASSES, dtype=torch.bool)
+    unknown[0, :, 1], unknown[1, :, 0] = inside & background[0], inside & background[1]
+    assert unknown[0].any() and (inside & ~background[0]).any()
+    gradients = [join_levels([level.grad for level in each.class_logits]) for each in (without, within)]
+    assert torch.equal(gradients[1], gradients[0].masked_fill(unknown, 0.0))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from panvision.core.tasks import Dataset
+from panvision.dataset.packed import CROWD
 from panvision.dataset.paths import fold_name, relative
 from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.documents import Claim, Document, Scan
@@ -37,6 +38,7 @@ class Shape:
         polygons: its outline, in one part or more.
         run_lengths: its outline as a mask.
         fault: what is wrong with its outline, if it has one that cannot be used.
+        crowd: it marks several objects at once; a region to ignore for detection.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Shape:
     polygons: tuple[Polygon, ...] = ()
     run_lengths: RunLengths | None = None
     fault: str = ""
+    crowd: bool = False
 
     @property
     def has_outline(self) -> bool:
@@ -236,7 +239,7 @@ def _with_boxes(images: list[Annotated], labels: dict[str, int]) -> tuple[list[S
         labelled = BoxLabels(
             size=image.size,
             xywh=tuple(box for box, _ in boxes),
-            labels=tuple(labels[shape.name] for _, shape in boxes),
+            labels=tuple(CROWD - labels[shape.name] if shape.crowd else labels[shape.name] for _, shape in boxes),
             ids=tuple(shape.id for _, shape in boxes),
             relative=image.relative,
         )

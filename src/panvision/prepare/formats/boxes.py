@@ -18,7 +18,7 @@ _ROUNDING = 0.01
 
 
 class PlacedBoxes(NamedTuple):
-    """Boxes (M, 4) x1, y1, x2, y2 in oriented original pixels inside the image; labels (M,) class indexes."""
+    """Boxes (M, 4) x1, y1, x2, y2 in oriented original pixels inside the image; labels (M,) as in `BoxLabels`."""
 
     xyxy: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]

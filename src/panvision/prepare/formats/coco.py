@@ -72,9 +72,9 @@ def _read(claims: list[Claim], task: Dataset) -> Found:
     """Read every part's annotations.
 
     Roboflow's category 0 is often an empty root. A category is dropped if another one names it as its
-    `supercategory` and no annotation uses it (the rule of roboflow/rf-detr#1303). A crowd's box marks no single
-    object and is dropped, and so is an image that shows nothing else; a crowd's outline counts for segmentation. If
-    every annotation is a crowd, those drawn as run-length masks are objects: CVAT writes its brush's masks that way.
+    `supercategory` and no annotation uses it (the rule of roboflow/rf-detr#1303). A crowd's box is a region to ignore;
+    its outline counts for segmentation. If every annotation is a crowd, those drawn as run-length masks are objects:
+    CVAT writes its brush's masks that way.
     """
     datasets: list[_Dataset] = []
     problems: list[Problem] = []
@@ -208,7 +208,7 @@ def _read_images(
     dataset: _Dataset, names: dict[int, str], task: Dataset
 ) -> tuple[list[Annotated], set[str], list[Problem]]:
     """Return the file's images with their shapes, the files that it lists, and the problems."""
-    shapes, crowded, problems = _shapes(dataset, names, task)
+    shapes, problems = _shapes(dataset, names, task)
     images: list[Annotated] = []
     listed: set[str] = set()
     ids = Counter(image["id"] for image in dataset.images)
@@ -222,7 +222,7 @@ def _read_images(
             problems.append(path)
             continue
         listed.add(relative(path, dataset.scan.root))
-        if ids[image["id"]] == 1 and (shapes[image["id"]] or image["id"] not in crowded):
+        if ids[image["id"]] == 1:
             contents = Contents(shapes[image["id"]], stated_size(image.get("width"), image.get("height")))
             annotated = annotate(path, dataset.scan, dataset.document, contents, subset=subset)
             images.append(replace(annotated, name=_original_name(image)))
@@ -231,11 +231,10 @@ def _read_images(
 
 def _shapes(
     dataset: _Dataset, names: dict[int, str], task: Dataset
-) -> tuple[dict[int | str, list[Shape]], set[int | str], list[Problem]]:
-    """Return the usable annotations by image id, and the images with crowds."""
+) -> tuple[dict[int | str, list[Shape]], list[Problem]]:
+    """Return the usable annotations by image id."""
     ids = Counter(annotation["id"] for annotation in dataset.annotations if _is_key(annotation.get("id")))
     grouped: dict[int | str, list[Shape]] = defaultdict(list)
-    crowded: set[int | str] = set()
     problems = [
         problem("annotation_id_twice", dataset.file, f"{count} annotations have the id {identity}")
         for identity, count in ids.items()
@@ -251,13 +250,12 @@ def _shapes(
         elif category not in names:
             reason = f"annotation {call}: unknown category {category}"
             problems.append(problem("annotation_unknown_category", dataset.file, reason))
-        elif annotation.get("iscrowd") and task == "detection":
-            reason = f"annotation {call}: marks a crowd, not one object"
-            problems.append(problem("crowd_dropped", dataset.file, reason))
-            crowded.add(image)
         else:
             grouped[image].append(_shape(annotation, names[category], call))
-    return grouped, crowded, problems
+    crowds = sum(shape.crowd for shapes in grouped.values() for shape in shapes)
+    if crowds and task == "detection":
+        problems.append(problem("crowd_ignored", dataset.file, f"{crowds} annotations mark crowds"))
+    return grouped, problems
 
 
 def _shape(annotation: Entry, name: str, call: str) -> Shape:
@@ -271,7 +269,7 @@ def _shape(annotation: Entry, name: str, call: str) -> Shape:
     xywh = _numbers(box) if isinstance(box, list) and box else None
     if xywh and (polygons or run_lengths) and not all(isfinite(value) for value in xywh):
         xywh = None
-    return Shape(name, call, xywh, polygons, run_lengths, fault)
+    return Shape(name, call, xywh, polygons, run_lengths, fault, crowd=bool(annotation.get("iscrowd")))
 
 
 def _outline(segmentation: object) -> tuple[tuple[Polygon, ...], RunLengths | None]:

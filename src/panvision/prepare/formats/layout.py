@@ -58,7 +58,7 @@ class BoxLabels:
     Attributes:
         size: width and height that the annotations state, if they do.
         xywh: left, top, width, height of each box in pixels; not checked yet, so values may be NaN.
-        labels: contiguous class index of each box.
+        labels: contiguous class index of each box; `CROWD` less the index for a crowd.
         ids: name of each box in messages: its annotation id, or its line in the file.
         relative: the coordinates are fractions of the image's width and height (YOLO) instead of pixels.
     """

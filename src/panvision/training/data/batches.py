@@ -25,7 +25,7 @@ class Batch:
         images: (B, 3, S, S) uint8.
         labels: by name. segmentation: `masks` (B, 1, S, S) uint8, 255 for all of a pixel. detection: `boxes` (B, M, 4)
             float32 xyxy in packed pixels, M the most boxes of an image, unused rows 0, and `labels` (B, M) int64,
-            NO_OBJECT in unused rows. classification: `classes` (B,) int64.
+            NO_OBJECT in unused rows, below it for crowds (`Sample`). classification: `classes` (B,) int64.
         rows: (B,) int64, rows of the packed dataset.
     """
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from panvision.dataset.packed import PackedSet
+from panvision.dataset.packed import CROWD, PackedSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,7 @@ class Sample:
         image: (S, S, 3) uint8 RGB.
         mask: (S, S) uint8, the part of each pixel that is pan, 255 for all of it.
         boxes: (M, 4) float32 xyxy in packed pixels; float64 between two transforms, so that roundings do not add up.
-        labels: (M,) int64 class indexes of the boxes.
+        labels: (M,) int64 class indexes of the boxes; `CROWD` less the index for a crowd, a region to ignore.
         class_label: class index of the image.
     """
 
@@ -33,7 +33,13 @@ def load_sample(packed: PackedSet, row: int) -> Sample:
     return Sample(
         image=np.asarray(packed.images)[row].copy(),
         mask=None if packed.masks is None else np.asarray(packed.masks)[row].copy(),
-        boxes=None if packed.boxes is None else packed.packed_boxes(row),
-        labels=None if packed.labels is None else packed.labels[row],
+        boxes=None if packed.boxes is None else np.concatenate([packed.packed_boxes(row), packed.packed_crowds(row)]),
+        labels=None if packed.labels is None else _labels(packed.labels, packed.crowd_labels, row),
         class_label=None if packed.states is None else int(packed.states[row]),
     )
+
+
+def _labels(
+    labels: list[npt.NDArray[np.int64]], crowds: list[npt.NDArray[np.int64]] | None, row: int
+) -> npt.NDArray[np.int64]:
+    return labels[row] if crowds is None else np.concatenate([labels[row], CROWD - crowds[row]])

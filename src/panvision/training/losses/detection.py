@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
 
+from panvision.dataset.packed import CROWD
 from panvision.model.heads.detection import DetectionOutput, join_levels
 from panvision.training.data.batches import NO_OBJECT
 from panvision.training.losses.terms import Labels, LossContext, TaskLoss, Term, Terms
@@ -23,10 +24,11 @@ def _terms(output: DetectionOutput, labels: Labels, context: LossContext) -> Ter
         context: FCOS locations; focal, box loss and centre radius.
 
     Returns:
-        `det_class`: sigmoid focal loss over all locations, per positive location. `det_box`: Smooth L1 on
-        stride-normalised distances (mean of the four) or GIoU, weighted by centerness. `det_centerness`: divergence
-        from the target centerness, per positive location. Without a positive location the last two are 0, with a
-        gradient of 0 for every parameter.
+        `det_class`: sigmoid focal loss over all locations, per positive location, without the class of a crowd at
+        background locations inside it (COCO's `iscrowd`: what is found there is neither right nor wrong). `det_box`:
+        Smooth L1 on stride-normalised distances (mean of the four) or GIoU, weighted by centerness. `det_centerness`:
+        divergence from the target centerness, per positive location. Without a positive location the last two are 0,
+        with a gradient of 0 for every parameter.
     """
     settings = context.settings
     class_logits = join_levels(output.class_logits).float()  # (B, P, K)
@@ -39,6 +41,7 @@ def _terms(output: DetectionOutput, labels: Labels, context: LossContext) -> Ter
     # (B, P, K): background is a row of false.
     wanted = targets.labels[..., None] == torch.arange(class_logits.shape[-1], device=class_logits.device)
     class_losses = sigmoid_focal_loss(class_logits, wanted, alpha=settings.focal_alpha, gamma=settings.focal_gamma)
+    class_losses = class_losses.masked_fill(_unknown(targets, labels["labels"], class_logits.shape[-1]), 0.0)
     # Masked, not indexed: the shapes do not depend on the data, so a GPU need not wait for the CPU.
     weights = targets.centerness * positive  # (B, P)
     box_losses = _box_losses(ltrb, targets.ltrb.where(positive[..., None], ltrb.detach()), settings)  # (B, P)
@@ -48,6 +51,13 @@ def _terms(output: DetectionOutput, labels: Labels, context: LossContext) -> Ter
         "det_box": Term((box_losses * weights).sum(), counts["det_box"]),
         "det_centerness": Term((centerness_losses * positive).sum(), counts["det_centerness"]),
     }
+
+
+def _unknown(targets: Targets, labels: Tensor, classes: int) -> Tensor:
+    """Return (B, P, K), true where a class may be present or not: background inside a crowd of it."""
+    of_class = (CROWD - labels)[..., None] == torch.arange(classes, device=labels.device)  # (B, M, K)
+    crowded = targets.in_crowd.float() @ of_class.float() > 0
+    return crowded & (targets.labels == NO_OBJECT)[..., None]
 
 
 def _targets(labels: Labels, context: LossContext) -> Targets:
