@@ -15,7 +15,7 @@ from panvision.scoring.table import SCORERS, score
 from panvision.training.data.batches import NO_OBJECT, Batch, labelled_batch
 from panvision.training.data.sets import Sets
 from panvision.training.ddp import Ranks
-from panvision.training.losses import batch_terms, task_losses
+from panvision.training.losses import batch_terms, crossed_runs, task_losses
 from panvision.training.losses.terms import LossContext, Term, Terms
 from panvision.training.optimisation import Precision
 from panvision.training.settings import TrainSettings
@@ -94,11 +94,13 @@ def validate(
                 dataset, rows = batches[number]
                 batch = labelled_batch(sets.packed[dataset], rows)
                 there = batch.to(ranks.device)
+                tasks = [task for task in model.tasks if TASKS[task].dataset == dataset]
+                crossed = [run for run in crossed_runs(model.tasks, context) if run[1] == dataset]
                 with autocast():
-                    outputs = model(there.images[dataset], [t for t in model.tasks if TASKS[t].dataset == dataset])
+                    outputs = model(there.images[dataset], tasks, {dataset: len(rows)}, crossed)
                 own[number] = part = _Part(_on_cpu(batch_terms(outputs, there, context)))
                 if all(term.total.isfinite() for term in part.terms.values()):
-                    part.compared = _compare(outputs, batch, model)
+                    part.compared = _compare({task: outputs[task] for task in tasks}, batch, model)
                 else:
                     part.unsound[dataset] = [sets.packed[dataset].files[row] for row in rows]
     found = {number: part for shard in ranks.gather(own) for number, part in shard.items()}
