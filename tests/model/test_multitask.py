@@ -117,6 +117,19 @@ def test_in_a_joint_batch_each_part_sees_only_its_own_images():
     assert seen["classification"] == 4
 
 
+def test_crossed_heads_see_the_other_datasets_images():
+    model = small_model().eval()
+    counts = {"segmentation": 2, "detection": 3, "classification": 1}
+    batches = {dataset: pictures(size, seed=size) for dataset, size in counts.items()}
+    crossed = [("segmentation", "detection"), ("detection", "segmentation")]
+    with torch.inference_mode():
+        outputs = model(torch.cat(list(batches.values())), TASKS, counts, crossed)
+        for task, dataset in crossed:
+            own = outputs.pop(f"{task} on {dataset}")
+            assert_alike({task: own}, model(batches[dataset], [task]))
+        assert_alike(outputs, model(torch.cat(list(batches.values())), TASKS, counts))
+
+
 @pytest.mark.parametrize("counts", [(1, 1, 1), (2, 2, 2), (5, 0, 0)])
 def test_counts_that_do_not_add_up_are_refused(counts):
     with pytest.raises(ValueError, match=r"counts add up to \d images, the batch holds 4"):

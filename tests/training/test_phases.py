@@ -161,6 +161,25 @@ def test_ordinal_labels_need_the_order_of_the_states(tmp_path, order, message):
     both(tmp_path, settings=settings, tasks=["segmentation"])  # which has no states
 
 
+def test_mask_class_teaches_both_heads_in_both_phases(trained, tmp_path):
+    name = small_sets().det_classes[1]
+    folder = both(tmp_path, settings=config(loss=LossSettings(mask_class=name)))
+    for phase in ("1", "2"):
+        for row, before in zip(rows(folder / f"{phase}.csv"), rows(trained / f"{phase}.csv"), strict=True):
+            for column in (f"{split}_{loss}" for split in ("train", "val") for loss in ("seg_boxes", "det_masks")):
+                assert float(row[column]) > 0 and before[column] == ""
+            parts = sum(float(row[f"val_seg_{part}"]) for part in ("bce", "dice", "boxes"))
+            assert float(row["val_seg"]) == pytest.approx(parts, rel=1e-4)
+
+
+def test_mask_class_must_be_a_detection_class(tmp_path):
+    settings = config(loss=LossSettings(mask_class="wok"))
+    with pytest.raises(ParamsError, match=r"loss.mask_class: wok: no detection class; the classes are \['") as caught:
+        both(tmp_path, settings=settings)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+    both(tmp_path, settings=settings, tasks=["segmentation"])  # which learns no boxes
+
+
 def test_batch_norm_of_random_weights_is_not_frozen(tmp_path):
     with pytest.raises(ParamsError, match=r"train.batch_norm: .* model.weights is none"):
         both(tmp_path, settings=config(batch_norm="frozen"))

@@ -13,6 +13,8 @@ from panvision.model.heads import HEADS
 from panvision.model.heads.base import HeadInputs
 from panvision.model.settings import ModelSettings
 
+# Between task and dataset in the name of a head's output on another task's images.
+CROSSED = " on "
 # Output of each head by task. A task that was not asked for, or that the model does not have, is absent.
 Outputs = dict[str, Any]
 
@@ -91,7 +93,11 @@ class MultiTaskModel(nn.Module):
         return {"segmentation": [], "detection": self.det_classes, "classification": self.cls_classes}
 
     def forward(
-        self, images: Tensor, tasks: Collection[Task] | None = None, counts: Mapping[str, int] | None = None
+        self,
+        images: Tensor,
+        tasks: Collection[Task] | None = None,
+        counts: Mapping[str, int] | None = None,
+        crossed: Collection[tuple[Task, str]] = (),
     ) -> Outputs:
         """Run the tasks asked for.
 
@@ -101,9 +107,10 @@ class MultiTaskModel(nn.Module):
             counts: in training, how many images belong to each dataset. The batch is then the datasets' batches one
                 behind the other in the order of DATASETS. It passes the backbone once, and each head sees the slice of
                 its dataset. Without it every task sees every image.
+            crossed: with `counts`, pairs of a task and another dataset: the head sees that dataset's slice, too.
 
         Returns:
-            Outputs of the tasks asked for.
+            Outputs of the tasks asked for; those of `crossed` have names such as "detection on segmentation".
 
         Raises:
             ValueError: the model has no head for a task, or `counts` do not add up to the batch.
@@ -111,29 +118,29 @@ class MultiTaskModel(nn.Module):
         tasks = self.tasks if tasks is None else tasks
         if not set(tasks) <= set(self.tasks):
             raise ValueError(f"the model's tasks are {', '.join(self.tasks)}, asked for were {', '.join(tasks)}")
-        asked = [task for task in self.tasks if task in tasks]
+        runs: dict[str, tuple[Task, str]] = {task: (task, TASKS[task].dataset) for task in self.tasks if task in tasks}
+        runs |= {task + CROSSED + dataset: (task, dataset) for task, dataset in crossed}
         features = self.backbone((images.float() - self.pixel_mean) / self.pixel_std)
-        parts = _parts(features, asked, counts)
+        parts = _parts(features, {dataset for _, dataset in runs.values()}, counts)
         outputs: Outputs = {}
         # Heads that read the backbone alone first: their samples never enter the pyramid.
-        for task in asked:
+        for name, (task, dataset) in runs.items():
             if not _pyramid_levels(self.levels[task]):
-                outputs[task] = getattr(self, task)(*_chosen(self.levels[task], parts[TASKS[task].dataset], {}))
-        pyramids = self._pyramids(parts, asked, shared=counts is None)
-        for task in asked:
-            dataset = TASKS[task].dataset
-            if task not in outputs:
-                outputs[task] = getattr(self, task)(*_chosen(self.levels[task], parts[dataset], pyramids[dataset]))
-        return {task: outputs[task] for task in asked}
+                outputs[name] = getattr(self, task)(*_chosen(self.levels[task], parts[dataset], {}))
+        pyramids = self._pyramids(parts, runs.values(), shared=counts is None)
+        for name, (task, dataset) in runs.items():
+            if name not in outputs:
+                outputs[name] = getattr(self, task)(*_chosen(self.levels[task], parts[dataset], pyramids[dataset]))
+        return {name: outputs[name] for name in runs}
 
     def _pyramids(
-        self, parts: Mapping[str, list[Tensor]], tasks: Collection[Task], *, shared: bool
+        self, parts: Mapping[str, list[Tensor]], runs: Collection[tuple[Task, str]], *, shared: bool
     ) -> dict[str, dict[int, Tensor]]:
         """Return the pyramid levels that each dataset's tasks need; `shared`: all datasets have the same images."""
         needs: dict[str, set[int]] = {}
-        for task in tasks:
+        for task, dataset in runs:
             if levels := _pyramid_levels(self.levels[task]):
-                needs.setdefault(TASKS[task].dataset, set()).update(levels)
+                needs.setdefault(dataset, set()).update(levels)
         if shared and needs:
             return dict.fromkeys(needs, self.fpn(parts[next(iter(needs))], set().union(*needs.values())))
         return {dataset: self.fpn(parts[dataset], levels) for dataset, levels in needs.items()}
@@ -149,11 +156,8 @@ def _chosen(levels: Sequence[str], backbone: list[Tensor], pyramid: Mapping[int,
     return [pyramid[int(name[1:])] if name.startswith("P") else backbone[int(name[1:]) - 2] for name in levels]
 
 
-def _parts(
-    features: list[Tensor], tasks: Collection[Task], counts: Mapping[str, int] | None
-) -> dict[str, list[Tensor]]:
+def _parts(features: list[Tensor], used: Collection[str], counts: Mapping[str, int] | None) -> dict[str, list[Tensor]]:
     """Return the feature maps of each dataset's images; without `counts`, all of them for each."""
-    used = {TASKS[task].dataset for task in tasks}
     datasets = [dataset for dataset in DATASETS if dataset in used]
     if counts is None:
         return dict.fromkeys(datasets, features)

@@ -91,7 +91,8 @@ def train_phase1(
 
     Raises:
         WeightsError: `model.weights` cannot be loaded.
-        ParamsError: the ranks cannot share a batch evenly, or `loss.ordinal` needs another `order`.
+        ParamsError: the ranks cannot share a batch evenly, or `loss.ordinal` or `loss.mask_class` names no
+            class of the data.
         TrainingError: a loss is not finite, the GPU's memory does not suffice, another process trains the same, or the
             outputs cannot be written.
         Interrupted: SIGTERM or SIGINT came; the training checkpoint is saved.
@@ -148,7 +149,7 @@ def _train(
     """Train a phase, or what an interrupted run left of it, and write its outputs; return where it is kept."""
     ranks, best = phase.ranks, BestModel(phase.name, config.shipped)
     phase.train.check_devices(ranks.size)
-    _check_order(phase, model)
+    _check_classes(phase, model)
     with contextlib.ExitStack() as stack:
         tf32 = phase.train.amp != "off"
         stack.enter_context(algorithms(ranks.device, deterministic=phase.train.deterministic, tf32=tf32))
@@ -270,8 +271,13 @@ def describe_settings(config: TrainingConfig, ranks: Ranks, *, without: tuple[st
     return described | {"classification": {"order": config.order}} if config.loss.ordinal else described
 
 
-def _check_order(phase: Phase, model: MultiTaskModel) -> None:
-    """Raise ParamsError if `loss.ordinal` needs an order of the model's classes that is not there."""
+def _check_classes(phase: Phase, model: MultiTaskModel) -> None:
+    """Raise ParamsError unless the params name classes that the model has, where its losses need them."""
+    if phase.loss.mask_class not in (None, *model.det_classes) and "detection" in model.tasks:
+        raise ParamsError(
+            f"loss.mask_class: {phase.loss.mask_class}: no detection class; the classes are {model.det_classes}; "
+            "name the one that the masks show, or set it to null"
+        )
     if phase.loss.ordinal and "classification" in model.tasks:
         phase.loss.check_order(phase.order)
         if sorted(phase.order or ()) != sorted(model.cls_classes):

@@ -35,6 +35,9 @@ class LossSettings(Settings):
         label_smoothing: share of a state's label spread evenly over all states.
         ordinal: share of a state's label spread evenly over the one or two states beside it in `classification.order`:
             labels of ordered classes are soft (as in Diaz & Marathe 2019, whose labels reach all classes). 0 is off.
+        mask_class: name of the detection class that is the segmented object; `null` is off. Its boxes are then also
+            learned from the masks, in the segmentation images, where all other classes are ignored; and the mask from
+            its boxes, in the detection images, by their projections (BoxInst, Tian et al. 2021). One object per mask.
         center_radius: centre sampling radius in strides (FCOS, Tian et al. 2020).
     """
 
@@ -49,6 +52,7 @@ class LossSettings(Settings):
     state: Literal["focal", "cross_entropy"] = "focal"
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     ordinal: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
+    mask_class: Annotated[str, Field(min_length=1)] | None = None
     center_radius: Annotated[float, Field(gt=0.0, le=10.0)] = CENTER_RADIUS
 
     def check_order(self, order: Sequence[str] | None) -> None:

@@ -75,10 +75,13 @@ class Phase:
     def context(self, model: MultiTaskModel) -> LossContext:
         """Return what the losses need, on the model's device."""
         points = make_points(model.image_size, model.settings.strides).to(self.ranks.device)
-        if not self.loss.ordinal or self.order is None or "classification" not in model.tasks:
-            return LossContext(points, self.loss)
-        places = torch.tensor([self.order.index(name) for name in model.cls_classes])
-        return LossContext(points, self.loss, places.to(self.ranks.device))
+        context = LossContext(points, self.loss)
+        if self.loss.ordinal and self.order is not None and "classification" in model.tasks:
+            places = torch.tensor([self.order.index(name) for name in model.cls_classes])
+            context = context._replace(places=places.to(self.ranks.device))
+        if self.loss.mask_class is not None and {"segmentation", "detection"} <= set(model.tasks):
+            context = context._replace(mask_class=model.det_classes.index(self.loss.mask_class))
+        return context
 
 
 @dataclass

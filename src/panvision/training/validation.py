@@ -17,7 +17,7 @@ from panvision.training.batch_decoding import decode_batch
 from panvision.training.data.batches import NO_OBJECT, Batch, labelled_batch
 from panvision.training.data.sets import Sets
 from panvision.training.ddp import Ranks
-from panvision.training.losses import batch_terms, task_losses
+from panvision.training.losses import batch_terms, crossed_runs, task_losses
 from panvision.training.losses.terms import LossContext, Term, Terms
 from panvision.training.optimisation import Precision
 from panvision.training.settings import TrainSettings
@@ -104,9 +104,12 @@ def validate(
                 dataset, rows = batches[number]
                 batch = labelled_batch(sets.packed[dataset], rows)
                 there = batch.to(ranks.device)
+                tasks = [task for task in model.tasks if TASKS[task].dataset == dataset]
+                crossed = [run for run in crossed_runs(model.tasks, context) if run[1] == dataset]
                 with autocast():
-                    outputs = model(there.images[dataset], [t for t in model.tasks if TASKS[t].dataset == dataset])
-                yield _Pass(number, batch, outputs, batch_terms(outputs, there, context))
+                    outputs = model(there.images[dataset], tasks, {dataset: len(rows)}, crossed)
+                terms = batch_terms(outputs, there, context)
+                yield _Pass(number, batch, {task: outputs[task] for task in tasks}, terms)
 
     own: dict[int, _Part] = {}  # by the batch's number
     model.eval()

@@ -10,7 +10,15 @@ from panvision.dataset.packed import CROWD
 from panvision.model.heads.detection import DetectionOutput, join_levels
 from panvision.training.data.batches import NO_OBJECT
 from panvision.training.data.stream import TrainingStream
-from panvision.training.losses import LOSSES, averaged_terms, batch_terms, loss_names, task_losses, whole_counts
+from panvision.training.losses import (
+    LOSSES,
+    averaged_terms,
+    batch_terms,
+    crossed_runs,
+    loss_names,
+    task_losses,
+    whole_counts,
+)
 from panvision.training.losses.detection import SMOOTH_L1_BETA, sigmoid_focal_loss
 from panvision.training.losses.terms import CountAverage, LossContext, Term
 from panvision.training.settings import LossSettings
@@ -174,7 +182,7 @@ def test_ordinal_labels_reach_the_states_beside(state, share, smoothing):
     settings_ = LossSettings(state="cross_entropy", ordinal=share, label_smoothing=smoothing)
     context = LossContext(POINTS, settings_, torch.tensor([2, 0, 1]))
     found = LOSSES["classification"].compute(logits, {"classes": torch.full((4,), state)}, context)["cls"]
-    assert found.mean() == pytest.approx(F.cross_entropy(logits, target.expand(4, 3)))
+    assert found.mean() == pytest.approx(F.cross_entropy(logits, target.expand(4, 3)) / 3)
 
 
 def test_ordinal_labels_of_one_state_are_finite():
@@ -291,8 +299,8 @@ def test_total_is_the_weighted_sum():
     assert float(task_losses({"seg_bce": found["seg_bce"]}, LossSettings())["total"]) == 1.5
 
 
-@pytest.mark.parametrize("weight", [0.0, 2.0])
-def test_parts_add_up_to_the_whole(weight):
+@pytest.mark.parametrize(("weight", "mask_class"), [(0.0, NO_OBJECT), (2.0, NO_OBJECT), (1.0, 1)])
+def test_parts_add_up_to_the_whole(weight, mask_class):
     """The parts count different numbers of locations, so the mean of their means is not the mean of the whole."""
     sets = small_sets()
     model = small_model(sets).eval()
@@ -300,13 +308,15 @@ def test_parts_add_up_to_the_whole(weight):
     batches = [stream[step] for step in range(3)]
     # A part without a positive point.
     batches[1].labels["detection"]["labels"].fill_(NO_OBJECT)
+    batches[1].labels["segmentation"]["masks"].fill_(0)
     settings = LossSettings(dice=weight)
-    context = LossContext(POINTS, settings)
+    context = LossContext(POINTS, settings, mask_class=mask_class)
+    crossed = crossed_runs(tuple(TASKS), context)
     with torch.no_grad():
         parts = []
         for batch in batches:
             images = torch.cat(list(batch.images.values()))
-            outputs = model(images, tuple(batch.images), dict.fromkeys(batch.images, 2))
+            outputs = model(images, tuple(batch.images), dict.fromkeys(batch.images, 2), crossed)
             parts.append(batch_terms(outputs, batch, context))
     whole = {name: parts[0][name] + parts[1][name] + parts[2][name] for name in parts[0]}
     counts = whole_counts(batches, tuple(TASKS), context)
@@ -321,17 +331,9 @@ def test_parts_add_up_to_the_whole(weight):
 
 
 def test_loss_names_are_those_of_the_curves():
-    assert loss_names() == (
-        "seg",
-        "seg_bce",
-        "seg_dice",
-        "det",
-        "det_class",
-        "det_box",
-        "det_centerness",
-        "cls",
-        "total",
-    )
+    parts = {"seg": ["bce", "dice", "boxes"], "det": ["class", "box", "centerness", "masks"], "cls": []}
+    expected = [name for task, own in parts.items() for name in (task, *(f"{task}_{part}" for part in own))]
+    assert loss_names() == (*expected, "total")
 
 
 def test_background_in_a_crowd_of_a_class_is_not_trained():

@@ -1,13 +1,13 @@
 """Losses: one module per task, one row each in `LOSSES`, and their weighted sum."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from panvision.core.tasks import TASKS, Task
-from panvision.model.multitask import Outputs
-from panvision.training.data.batches import Batch
+from panvision.model.multitask import CROSSED, Outputs
+from panvision.training.data.batches import NO_OBJECT, Batch
 from panvision.training.losses import classification, detection, segmentation
 from panvision.training.losses.terms import LossContext, TaskLoss, Terms
 from panvision.training.losses.weights import loss_weights
@@ -24,30 +24,45 @@ def loss_names() -> tuple[str, ...]:
     """Return the names of all losses as the curves list them: each task's loss, its terms if several, `total`."""
     names: list[str] = []
     for task, spec in TASKS.items():
-        terms = LOSSES[task].terms
+        terms = LOSSES[task].all_terms
         names += [spec.loss, *(terms if len(terms) > 1 else ())]
     return (*names, "total")
 
 
 def averaged_terms() -> set[str]:
     """Return the names of the terms that are divided by a running average of their counts."""
-    return {name for loss in LOSSES.values() if loss.averaged for name in loss.terms}
+    return {name for loss in LOSSES.values() if loss.averaged for name in loss.all_terms}
+
+
+def crossed_runs(tasks: Collection[Task], context: LossContext) -> list[tuple[Task, str]]:
+    """Return the heads that also learn from another task's dataset, (task, dataset) each."""
+    if context.mask_class == NO_OBJECT:
+        return []
+    return [(task, dataset) for task in tasks for dataset in LOSSES[task].crossed]
 
 
 def batch_terms(outputs: Outputs, batch: Batch, context: LossContext) -> Terms:
     """Return all terms of one batch; tasks whose output is absent are left out."""
     terms: Terms = {}
-    for task, output in outputs.items():
-        terms |= LOSSES[task].compute(output, batch.labels[TASKS[task].dataset], context)
+    for run, output in outputs.items():
+        loss, dataset = _loss_of(run)
+        terms |= loss.compute(output, batch.labels[dataset], context)
     return terms
+
+
+def _loss_of(run: str) -> tuple[TaskLoss, str]:
+    """Return the loss of an output of the model, and the dataset whose labels it takes."""
+    task, _, dataset = run.partition(CROSSED)
+    return (LOSSES[task].crossed[dataset], dataset) if dataset else (LOSSES[task], TASKS[task].dataset)
 
 
 def whole_counts(batches: Sequence[Batch], tasks: Sequence[Task], context: LossContext) -> dict[str, Tensor]:
     """Return the counts of all terms over several batches; they follow from the labels alone, without a model."""
     counts: dict[str, Tensor] = {}
+    runs = [*tasks, *(task + CROSSED + dataset for task, dataset in crossed_runs(tasks, context))]
     for batch in batches:
-        for task in tasks:
-            found = LOSSES[task].count(batch.labels[TASKS[task].dataset], context)
+        for loss, dataset in map(_loss_of, runs):
+            found = loss.count(batch.labels[dataset], context)
             counts |= {name: counts[name] + count if name in counts else count for name, count in found.items()}
     return counts
 
@@ -67,7 +82,7 @@ def task_losses(terms: Terms, settings: LossSettings, counts: Mapping[str, Tenso
     weights = loss_weights(settings)
     weighted: list[Tensor] = []
     for task, spec in TASKS.items():
-        parts = [losses[name] for name in LOSSES[task].terms if name in losses]
+        parts = [losses[name] for name in LOSSES[task].all_terms if name in losses]
         if parts:
             losses[spec.loss] = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
             weighted.append(weights[spec.loss] * losses[spec.loss])

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
 
-from panvision.dataset.packed import CROWD
+from panvision.dataset.packed import CROWD, HALF_PAN
 from panvision.model.heads.detection import DetectionOutput, join_levels
 from panvision.training.data.batches import NO_OBJECT
 from panvision.training.losses.terms import Labels, LossContext, TaskLoss, Term, Terms
@@ -30,26 +30,49 @@ def _terms(output: DetectionOutput, labels: Labels, context: LossContext) -> Ter
         divergence from the target centerness, per positive location. Without a positive location the last two are 0,
         with a gradient of 0 for every parameter.
     """
-    settings = context.settings
-    class_logits = join_levels(output.class_logits).float()  # (B, P, K)
-    ltrb = join_levels(output.ltrb).float()  # (B, P, 4)
-    centerness = join_levels(output.centerness)[..., 0].float()  # (B, P)
-    targets = _targets(labels, context)
-    positive = targets.labels != NO_OBJECT  # (B, P)
+    targets, class_logits = _targets(labels, context), join_levels(output.class_logits).float()  # (B, P, K)
     counts = _target_counts(targets)
-
     # (B, P, K): background is a row of false.
     wanted = targets.labels[..., None] == torch.arange(class_logits.shape[-1], device=class_logits.device)
+    unknown = _unknown(targets, labels["labels"], class_logits.shape[-1])
+    totals = _totals(output, targets, class_logits, wanted, context.settings, unknown=unknown)
+    return {name: Term(total, counts[name]) for name, total in totals.items()}
+
+
+def _totals(
+    output: DetectionOutput,
+    targets: Targets,
+    class_logits: Tensor,
+    wanted: Tensor,
+    settings: LossSettings,
+    *,
+    unknown: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return the three terms' sums, () each.
+
+    Args:
+        output: raw head outputs of B images.
+        targets: of these images.
+        class_logits: (B, P, C) float32 of the classes whose loss counts.
+        wanted: (B, P, C) bool, true where the location's class is this one.
+        settings: focal and box loss.
+        unknown: (B, P, C) bool, true where the class is neither present nor absent; None: nowhere.
+    """
+    ltrb = join_levels(output.ltrb).float()  # (B, P, 4)
+    centerness = join_levels(output.centerness)[..., 0].float()  # (B, P)
+    positive = targets.labels != NO_OBJECT  # (B, P)
+
     class_losses = sigmoid_focal_loss(class_logits, wanted, alpha=settings.focal_alpha, gamma=settings.focal_gamma)
-    class_losses = class_losses.masked_fill(_unknown(targets, labels["labels"], class_logits.shape[-1]), 0.0)
+    if unknown is not None:
+        class_losses = class_losses.masked_fill(unknown, 0.0)
     # Masked, not indexed: the shapes do not depend on the data, so a GPU need not wait for the CPU.
     weights = targets.centerness * positive  # (B, P)
     box_losses = _box_losses(ltrb, targets.ltrb.where(positive[..., None], ltrb.detach()), settings)  # (B, P)
     centerness_losses = _divergence(centerness, targets.centerness)
     return {
-        "det_class": Term(class_losses.sum(), counts["det_class"]),
-        "det_box": Term((box_losses * weights).sum(), counts["det_box"]),
-        "det_centerness": Term((centerness_losses * positive).sum(), counts["det_centerness"]),
+        "det_class": class_losses.sum(),
+        "det_box": (box_losses * weights).sum(),
+        "det_centerness": (centerness_losses * positive).sum(),
     }
 
 
@@ -58,6 +81,39 @@ def _unknown(targets: Targets, labels: Tensor, classes: int) -> Tensor:
     of_class = (CROWD - labels)[..., None] == torch.arange(classes, device=labels.device)  # (B, M, K)
     crowded = targets.in_crowd.float() @ of_class.float() > 0
     return crowded & (targets.labels == NO_OBJECT)[..., None]
+
+
+def _terms_from_masks(output: DetectionOutput, labels: Labels, context: LossContext) -> Terms:
+    """Return `det_masks` of segmentation images: the three terms of the box around each mask, per positive location.
+
+    The class loss is that of `loss.mask_class` alone: the other classes have no labels in these images.
+    """
+    targets = _targets(mask_boxes(labels["masks"], context.mask_class), context)
+    first = context.mask_class
+    class_logits = join_levels(output.class_logits).float()[..., first : first + 1]  # (B, P, 1)
+    totals = _totals(output, targets, class_logits, targets.labels[..., None] == first, context.settings)
+    return {"det_masks": Term(torch.stack([*totals.values()]).sum(), _target_counts(targets)["det_class"])}
+
+
+def mask_boxes(masks: Tensor, label: int) -> dict[str, Tensor]:
+    """Return the boxes around masks (B, 1, S, S) uint8 as labels of detection: one per mask with a pixel of which half is pan."""
+    inside = masks[:, 0] >= HALF_PAN  # (B, S, S)
+    spans = [_span(inside.any(dim)) for dim in (1, 2)]  # of columns, of rows
+    (x1, x2), (y1, y2) = spans
+    boxes = torch.stack([x1, y1, x2, y2], dim=-1).float()[:, None]  # (B, 1, 4)
+    found = inside.flatten(1).any(1)[:, None]  # (B, 1)
+    return {"boxes": boxes * found[..., None], "labels": torch.where(found, label, NO_OBJECT)}
+
+
+def _span(used: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (B,) int64 twice: the first place of (B, S) that is true, and the one after the last."""
+    places = torch.arange(used.shape[1], device=used.device)
+    return places.where(used, used.shape[1]).amin(1), (places + 1).where(used, 0).amax(1)
+
+
+def _counts_from_masks(labels: Labels, context: LossContext) -> dict[str, Tensor]:
+    targets = _targets(mask_boxes(labels["masks"], context.mask_class), context)
+    return {"det_masks": _target_counts(targets)["det_class"]}
 
 
 def _targets(labels: Labels, context: LossContext) -> Targets:
@@ -123,4 +179,10 @@ def sigmoid_focal_loss(logits: Tensor, wanted: Tensor, *, alpha: float, gamma: f
     return weight * torch.exp(gamma * F.logsigmoid(wrong)) * F.softplus(wrong)
 
 
-LOSS = TaskLoss(terms=("det_class", "det_box", "det_centerness"), compute=_terms, count=_counts, averaged=True)
+LOSS = TaskLoss(
+    terms=("det_class", "det_box", "det_centerness"),
+    compute=_terms,
+    count=_counts,
+    averaged=True,
+    crossed={"segmentation": TaskLoss(terms=("det_masks",), compute=_terms_from_masks, count=_counts_from_masks)},
+)

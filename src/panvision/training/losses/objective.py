@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from panvision.model.multitask import MultiTaskModel, Outputs
 from panvision.training.data.batches import Batch
-from panvision.training.losses import batch_terms, task_losses
+from panvision.training.losses import batch_terms, crossed_runs, task_losses
 from panvision.training.losses.terms import LossContext
 from panvision.training.losses.weights import TaskWeights
 from panvision.training.optimisation import Precision
@@ -61,6 +61,7 @@ class Objective(nn.Module):
         self, model: Callable[..., Outputs], batch: Batch, counts: dict[str, Tensor] | None
     ) -> dict[str, Tensor]:
         images = torch.cat(list(batch.images.values()))
+        counts_by_dataset = {name: len(own) for name, own in batch.images.items()}
         with self._autocast():
-            outputs = model(images, self.model.tasks, {name: len(own) for name, own in batch.images.items()})
+            outputs = model(images, self.model.tasks, counts_by_dataset, crossed_runs(self.model.tasks, self.context))
         return task_losses(batch_terms(outputs, batch, self.context), self.context.settings, counts)

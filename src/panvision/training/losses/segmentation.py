@@ -1,5 +1,6 @@
 """Segmentation loss: binary cross-entropy with the pan's share of each pixel, mean over pixels, and soft Dice."""
 
+import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
 
@@ -38,9 +39,49 @@ def dice_losses(predicted: Tensor, wanted: Tensor) -> Tensor:
     return (p - t).square().sum(1) / (p.square().sum(1) + t.square().sum(1) + DICE_FLOOR)
 
 
+def _terms_from_boxes(logits: Tensor, labels: Labels, context: LossContext) -> Terms:
+    """Return `seg_boxes` of detection images: what the boxes of `loss.mask_class` say about the mask.
+
+    The projections of the mask on both axes, its maxima over columns and over rows, are compared with those of all
+    boxes by Dice (BoxInst, Tian et al. 2021, https://arxiv.org/abs/2012.02310, equation 1). Pixels outside all boxes
+    are background, because every object has a box: the detection loss assumes it, too.
+
+    Args:
+        logits: (B, 1, S, S).
+        labels: of the detection dataset.
+        context: with `mask_class`.
+    """
+    logits = logits[:, 0].float()  # (B, S, S)
+    probabilities = logits.sigmoid()
+    columns, rows = _spans(labels, context, logits.shape[-1])  # (B, M, S) each
+    projections = dice_losses(probabilities.amax(1), columns.amax(1)) + dice_losses(probabilities.amax(2), rows.amax(1))
+    outside = (rows.transpose(1, 2) @ columns == 0).float()  # (B, S, S)
+    background = (F.softplus(logits) * outside).sum((1, 2)) / outside.sum((1, 2)).clamp(min=1.0)
+    return {"seg_boxes": Term((projections + background).sum(), _counts_from_boxes(labels, context)["seg_boxes"])}
+
+
+def _spans(labels: Labels, context: LossContext, side: int) -> tuple[Tensor, Tensor]:
+    """Return (B, M, S) float32 twice: 1 for columns and rows whose centres are in a box of the mask's class."""
+    center = torch.arange(side, device=labels["boxes"].device) + 0.5  # (S,)
+    chosen = labels["labels"].eq(context.mask_class)[..., None]  # (B, M, 1)
+    x1, y1, x2, y2 = labels["boxes"][..., None].unbind(2)  # (B, M, 1) each
+    columns = (center > x1) & (center < x2) & chosen
+    rows = (center > y1) & (center < y2) & chosen
+    return columns.float(), rows.float()
+
+
+def _counts_from_boxes(labels: Labels, context: LossContext) -> dict[str, Tensor]:
+    return {"seg_boxes": constant(len(labels["boxes"]), labels["boxes"])}
+
+
 def _counts(labels: Labels, context: LossContext) -> dict[str, Tensor]:
     masks = labels["masks"]
     return {"seg_bce": constant(masks.numel(), masks), "seg_dice": constant(len(masks), masks)}
 
 
-LOSS = TaskLoss(terms=("seg_bce", "seg_dice"), compute=_terms, count=_counts)
+LOSS = TaskLoss(
+    terms=("seg_bce", "seg_dice"),
+    compute=_terms,
+    count=_counts,
+    crossed={"detection": TaskLoss(terms=("seg_boxes",), compute=_terms_from_boxes, count=_counts_from_boxes)},
+)

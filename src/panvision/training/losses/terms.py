@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from panvision.training.data.batches import NO_OBJECT
 from panvision.training.settings import LossSettings
 from panvision.training.targets import Points
 
@@ -48,11 +49,13 @@ class LossContext(NamedTuple):
         points: the FCOS locations of the model.
         settings: forms and weights of the losses.
         places: (C,) int64, the place of each class label in `classification.order`; None if `loss.ordinal` is 0.
+        mask_class: index of the detection class that is the segmented object; NO_OBJECT: none is.
     """
 
     points: Points
     settings: LossSettings
     places: Tensor | None = None
+    mask_class: int = NO_OBJECT
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class TaskLoss:
         terms: names of the task's terms. Its loss is their sum; a single term has the name of the loss.
         compute: head output and labels of B images → the terms.
         count: labels of B images → what each term is divided by, () float32 each. It follows from the labels alone.
+        crossed: losses of the same head on other datasets' images and labels, by dataset, with terms of their own that
+            add to the task's loss; used with `loss.mask_class`.
         averaged: divide by a running average of the counts in training: a batch may have very few.
     """
 
@@ -70,6 +75,12 @@ class TaskLoss:
     averaged: bool = field(default=False, kw_only=True)
     compute: Callable[[Any, Labels, LossContext], Terms]
     count: Callable[[Labels, LossContext], dict[str, Tensor]]
+    crossed: "Mapping[str, TaskLoss]" = field(default_factory=dict, kw_only=True)
+
+    @property
+    def all_terms(self) -> tuple[str, ...]:
+        """Names of the terms on all datasets."""
+        return (*self.terms, *(name for loss in self.crossed.values() for name in loss.terms))
 
 
 class CountAverage:
