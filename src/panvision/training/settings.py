@@ -111,6 +111,8 @@ class TrainSettings(Settings):
         epoch_steps: optimiser steps in an epoch; `null` is one pass over the largest set, smaller ones cycle, or more
             if the phase would have fewer than its `min_steps`.
         phase1, phase2: epochs and peak learning rate.
+        class_balance: how far classes with few images come more often in the classification dataset: one with n images
+            comes in proportion to n^(1 - this value); 0 is as often as there are images, 1 every class equally often.
         schedule: learning rate over a phase: `constant`, `cosine` or `exponential` (down to `final_lr`), or
             `one_cycle` (Smith and Topin 2019, as PyTorch has it: up from 1/25 of the peak, then down to nearly 0).
         final_lr: share of the peak learning rate at which `cosine` and `exponential` end.
@@ -143,6 +145,7 @@ class TrainSettings(Settings):
     epoch_steps: Annotated[int, Field(ge=1)] | None = None
     phase1: Phase1Settings = Phase1Settings()
     phase2: Phase2Settings = Phase2Settings()
+    class_balance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     schedule: Literal["constant", "cosine", "exponential", "one_cycle"] = "cosine"
     final_lr: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
     warmup_steps: Annotated[int, Field(ge=0)] = 0

@@ -69,6 +69,7 @@ class Phase:
             self.augment,
             batch_size=self.train.batch_size,
             seed=self.seed,
+            class_balance=self.train.class_balance,
             part=(rank, self.ranks.size),
         )
 

@@ -24,7 +24,7 @@ EVERY = ALL.model_copy(
 FLIPS = STILL.model_copy(update={"horizontal_flip": 0.5, "vertical_flip": 0.5})
 
 
-def stream(augment=STILL, *, batch_size=3, seed=1, rows=None, part=(0, 1), **sets):
+def stream(augment=STILL, *, batch_size=3, seed=1, rows=None, part=(0, 1), class_balance=0.0, **sets):
     if rows is None:
         rows = [np.arange(count) for count in COUNTS]
     return TrainingStream(
@@ -33,6 +33,7 @@ def stream(augment=STILL, *, batch_size=3, seed=1, rows=None, part=(0, 1), **set
         augment,
         batch_size=batch_size,
         seed=seed,
+        class_balance=class_balance,
         part=part,
     )
 
@@ -103,6 +104,31 @@ def test_only_the_given_rows_come():
     batches = [stream(rows=rows)[step] for step in range(4)]
     for task, allowed in zip(DATASETS, rows, strict=True):
         assert Counter(rows_seen(batches, task)).keys() == set(allowed.tolist())
+
+
+UNEVEN = [np.arange(7), np.arange(5), np.array([0, 1, 2, 4])]  # states 0, 1, 0, 0
+
+
+def test_balanced_classes_come_equally_often_each_cycle_in_another_order():
+    source = stream(rows=UNEVEN, class_balance=1.0, batch_size=4)
+    batches = [source[step] for step in range(12)]
+    cycles = [batch.labels["classification"]["classes"].tolist() for batch in batches]
+    assert all(sum(states) == 2 for states in cycles) and len(set(map(tuple, cycles))) > 3
+    seen = Counter(rows_seen(batches, "classification"))
+    assert seen == {1: 24, 0: 8, 2: 8, 4: 8}
+    for batch, plain in zip(batches, map(stream(rows=UNEVEN, batch_size=4).__getitem__, range(12)), strict=True):
+        assert equal_in("segmentation", batch, plain) and equal_in("detection", batch, plain)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_balanced_batches_do_not_depend_on_workers_start_and_shard(workers):
+    source = stream(ALL, rows=UNEVEN, class_balance=0.5, batch_size=4)
+    expected = [source[step] for step in range(9)]
+    other = stream(ALL, rows=UNEVEN, class_balance=0.5, batch_size=4)
+    got = list(training_batches(other, start=5, stop=9, workers=workers, pin_memory=False))
+    assert all(equal(one, two) for one, two in zip(got, expected[5:], strict=True))
+    halves = [stream(ALL, rows=UNEVEN, class_balance=0.5, batch_size=4, part=(part, 2))[7] for part in range(2)]
+    assert rows_seen(halves, "classification") == expected[7].rows["classification"].tolist()
 
 
 def test_datasets_of_one_size_have_orders_of_their_own():

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from panvision.core.tasks import DATASETS, Dataset
 from panvision.dataset.packed import PackedSet, open_packed
 from panvision.training.data.augment import Augmentation
+from panvision.training.data.balance import BalancedOrder
 from panvision.training.data.batches import Batch, Rows, make_batch
 from panvision.training.data.samples import Sample, load_sample
 from panvision.training.data.settings import AugmentSettings
@@ -32,6 +33,8 @@ class TrainingStream(TorchDataset[Batch]):
         augment: augmentation settings, of which each dataset takes its own.
         batch_size: images per dataset.
         seed: decides order and augmentation.
+        class_balance: how far rare classes come more often in datasets with one class label for each image: 0 as often
+            as there are images, 1 every class equally often.
         part: index of this shard of every batch, and the number of equal shards; by default the whole batch.
 
     Raises:
@@ -46,6 +49,7 @@ class TrainingStream(TorchDataset[Batch]):
         *,
         batch_size: int,
         seed: int,
+        class_balance: float = 0.0,
         part: tuple[int, int] = (0, 1),
     ) -> None:
         self._rows: dict[Dataset, Rows] = {dataset: rows[dataset] for dataset in DATASETS if dataset in rows}
@@ -53,6 +57,8 @@ class TrainingStream(TorchDataset[Batch]):
         self._packed: dict[Dataset, PackedSet | Path] = {dataset: packed[dataset] for dataset in self._rows}
         self._augmentations = {dataset: Augmentation(augment.of(dataset)) for dataset in self._rows}
         self._batch_size, self._seed, self._part = batch_size, seed, part
+        self._balance = class_balance
+        self._balanced: dict[Dataset, BalancedOrder | None] = {}
 
     def __getitem__(self, step: int) -> Batch:
         part, parts = self._part
@@ -75,7 +81,7 @@ class TrainingStream(TorchDataset[Batch]):
             dataset: zlib.compress(np.diff(own.astype(np.int64), prepend=0).tobytes())
             for dataset, own in self._rows.items()
         }
-        return {**self.__dict__, "_packed": packed, "_rows": rows}
+        return {**self.__dict__, "_packed": packed, "_rows": rows, "_balanced": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         rows = {
@@ -84,10 +90,20 @@ class TrainingStream(TorchDataset[Batch]):
         self.__dict__.update({**state, "_rows": rows})
 
     def _index(self, dataset: Dataset, position: int) -> int:
-        """Return the index into the dataset's rows: every row once per cycle, each cycle in another order."""
+        """Return the index into the dataset's rows: each cycle in another order, every row once unless balanced."""
         length = len(self._rows[dataset])
         cycle, place = divmod(position, length)
-        return int(_order(self._seed, DATASETS.index(dataset), cycle, length)[place])
+        shuffled = int(_order(self._seed, DATASETS.index(dataset), cycle, length)[place])
+        balanced = self._balanced_order(dataset) if self._balance else None
+        return shuffled if balanced is None else balanced(cycle, shuffled)
+
+    def _balanced_order(self, dataset: Dataset) -> BalancedOrder | None:
+        """Return the balanced order of a dataset; None if its images have no class label."""
+        if dataset not in self._balanced:
+            states, key = self._open(dataset).states, (self._seed, DATASETS.index(dataset), 0, 3)
+            rows = self._rows[dataset]
+            self._balanced[dataset] = None if states is None else BalancedOrder(states[rows], self._balance, key)
+        return self._balanced[dataset]
 
     def _sample(self, dataset: Dataset, position: int, index: int) -> Sample:
         """Return the augmented sample of one position."""
