@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from panvision.experiments.paired import Comparison, Difference
-from panvision.experiments.tables import cut, number, table
+from panvision.experiments.tables import cut, number, reason_text, table
 
 EXPLANATION = (
-    "Difference: second minus first, with its 95 % interval over the same resampled groups of test images. By chance "
-    "alone, one metric in twenty leaves its interval: trust metrics that you named before."
+    "Difference: second minus first, with its 95 % interval over the groups of common test images. By chance alone, "
+    "one metric in twenty leaves its interval: trust metrics that you named before. Fewer than 10 groups that have "
+    "something to measure (few groups) give no interval."
 )
 ABSENT = "absent"
 
@@ -117,7 +118,7 @@ def described(task: Comparison) -> str:
 
 def cells(each: Difference) -> tuple[str, str, str, str]:
     """Return both metrics, their difference and its interval as text."""
-    interval = "" if each.low is None else f"{each.low:+.3f} to {each.high:+.3f}"
+    interval = reason_text(each.reason) if each.low is None else f"{each.low:+.3f} to {each.high:+.3f}"
     return number(each.one), number(each.other), number(each.difference, "+.3f"), interval
 
 
