@@ -7,7 +7,7 @@ from tests.cli.shown import json_keys
 
 def test_export_ships_what_train_made_and_evaluate_scores_it_alike(raw, trained, tmp_path, capsys):
     folder = tmp_path / "exported"
-    settings = ["--set", "export.calibration_images=8", "--set", "evaluation.resamples=10"]
+    settings = ["--set", "export.calibration_images=8"]
     model = str(trained / "best_model.pth")
     assert main(["export", model, "--calibrate", str(raw), "--out", str(folder), "--json", *settings]) == 0
     files = json.loads(capsys.readouterr().out)

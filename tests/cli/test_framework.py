@@ -139,7 +139,7 @@ def test_an_option_means_the_same_in_every_command():
         (["compare", "HEAD", "--json", "--markdown"], "panvision compare: --json and --markdown exclude each other."),
         (["benchmark", "m.onnx", "--rounds=0"], "Invalid value for '--rounds': 0 is not in the range x>=1."),
         (["benchmark", "m.onnx", "--threads", "x"], "'x' is not a valid integer"),
-        (["compare", "HEAD", "--seed", "4294967296"], "is not in the range 0<=x<=4294967295."),
+        (["page", "--port", "65536"], "is not in the range 1<=x<=65535."),
         (["watch", "0", "--checkpoint", "m", "--order", "a", "--unordered"], "--order and --unordered exclude"),
     ],
 )

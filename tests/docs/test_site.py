@@ -112,7 +112,7 @@ def test_every_param_is_documented(pages):
 def test_every_command_is_documented(pages):
     text = pages["commands.html"].text
     assert [name for name in cli.summaries if f'id="panvision-{name}"' not in text] == []
-    for option in ("--input_dir", "--half_life", "--resamples", "--checkpoint_dir"):
+    for option in ("--input_dir", "--half_life", "--markdown", "--checkpoint_dir"):
         assert option in text
 
 

@@ -13,7 +13,7 @@ BOXES, STATES = ["lid", "stirrer"], ["raw", "golden", "burnt"]
 def described(number: int) -> dict:
     file = f"images/{number:02d}.jpg"
     sha256 = hashlib.sha256(file.encode()).hexdigest()
-    return {"file": file, "sha256": sha256, "group": f"g{number // 2}", "width": 120, "height": 160}
+    return {"file": file, "sha256": sha256, "group": f"g{max(number - 1, 0)}", "width": 120, "height": 160}
 
 
 def mask_results(count: int = 12, *, error: float = 0.2, seed: int = 0) -> Results:

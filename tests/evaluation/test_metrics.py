@@ -118,7 +118,7 @@ def test_boundary_errors_are_means_over_defined_images():
     images = [{**image} for image in mask_results(count=3).images]
     images[0]["boundary"], images[1]["boundary"] = {"mean": 2.0, "p95": 8.0}, {"mean": 4.0, "p95": 6.0}
     images[2]["boundary"] = None
-    found = scores(replace(mask_results(), images=images), resamples=0, seed=0)
+    found = scores(replace(mask_results(), images=images))
     assert found["boundary_images"] == 2
     assert (found["boundary_mean_px"], found["boundary_p95_px"]) == (3.0, 7.0)
     assert (found["boundary_mean"], found["boundary_p95"]) == pytest.approx((3 / 200, 7 / 200))  # of 120 × 160
@@ -127,27 +127,35 @@ def test_boundary_errors_are_means_over_defined_images():
 @pytest.mark.parametrize("task", ["segmentation", "detection", "classification"])
 def test_scores_every_metric_has_an_interval(task):
     results = all_results(shift=6.0)[task]
-    found = scores(results, resamples=300, seed=0)
-    assert found == scores(results, resamples=300, seed=0)
-    assert found["ci95"] != scores(results, resamples=300, seed=1)["ci95"]
+    found = scores(results)
     json.dumps(found, allow_nan=False)
     flat = points(results)
     assert found["ci95"].keys() == flat.keys()
     for name, interval in found["ci95"].items():
-        assert (interval is None) == math.isnan(flat[name]), name
-        if interval is not None and not name.startswith(("ece", "map_small")):  # these are biased upwards
-            assert interval["low"] <= flat[name] <= interval["high"], name
-    assert set(scores(results, resamples=0, seed=0)["ci95"].values()) == {None}
+        assert (interval is None) == (name in found["ci95_null"]), name
+        assert math.isnan(flat[name]) == (found["ci95_null"].get(name) == "undefined"), name
+        if interval is not None:
+            assert interval["low"] < flat[name] < interval["high"] or flat[name] in interval.values(), name
+    reasons = {reason for name, reason in found["ci95_null"].items() if not math.isnan(flat[name])}
+    assert reasons == ({"few_groups", "biased"} if task == "classification" else set())
+
+
+def test_scores_of_few_groups_have_no_interval():
+    images = mask_results().images
+    assert scores(replace(mask_results(), images=images[:11]))["ci95"]["miou"] is not None
+    found = scores(replace(mask_results(), images=images[:10]))  # the first two are one group
+    assert found["miou"] is not None and set(found["ci95"].values()) == {None}
+    assert set(found["ci95_null"].values()) == {"few_groups"}
 
 
 def test_scores_of_an_absent_task():
-    found = scores(Results("detection", "test", False, BOXES, [], [None, None]), resamples=100, seed=0)
+    found = scores(Results("detection", "test", False, BOXES, [], [None, None]))
     assert found["images"] is None and found["map50"] is None and found["ap50"] == {"lid": None, "stirrer": None}
-    assert set(found["ci95"].values()) == {None}
+    assert set(found["ci95"].values()) == {None} and set(found["ci95_null"].values()) == {"undefined"}
 
 
 def test_scores_nest_metrics_of_classes():
-    found = scores(replace(box_results(), classes=["a.b", "map50"]), resamples=0, seed=0)
+    found = scores(replace(box_results(), classes=["a.b", "map50"]))
     assert found["ap50"].keys() == found["threshold"].keys() == {"a.b", "map50"}
     assert "ap50.a.b" in found["ci95"]
 

@@ -69,7 +69,7 @@ class World:
             prepared=self.prepared,
             splits=self.splits,
             data=self.data,
-            settings=EvaluationSettings(**{"resamples": 20, **settings}),
+            settings=EvaluationSettings(**settings),
             order=order,
             choices=choices,
         )

@@ -1,11 +1,16 @@
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
 from panvision.cli.main import main
-from panvision.experiments.folds import FoldsError, cross_validations
+from panvision.evaluation.metrics import scores
+from panvision.experiments import revisions
+from panvision.experiments.folds import FoldsError, cross_validations, pool
+from panvision.experiments.revisions import RevisionError
 from tests.cli.shown import json_keys
+from tests.evaluation.made import all_results, mask_results
 from tests.experiments.shown import commit, data, experiment, printed
 
 METRICS = {"segmentation": {"miou": 0.5, "dice": None}, "detection": {"map50": 0.25}, "classification": {}}
@@ -17,18 +22,26 @@ def fold_data(fold, *, folds=3, miou=0.5, cls=2.0, time="2026-01-01T00:00:00", *
 
 
 def fold(number, *, state="success", error=None, **values):
-    return experiment("n", fold_data(number, **values), state=state, error=error)
+    return experiment(f"n{number}", fold_data(number, **values), state=state, error=error)
 
 
 def commits(*experiments, rev="a" * 40, run=None):
     return commit(run or fold_data(0, folds=0), *experiments, rev=rev)
 
 
+def part(results, start, stop):
+    return {task: replace(each, images=each.images[start:stop]) for task, each in results.items()}
+
+
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs the command on some commits; returns its exit code, its rows as words and standard error."""
 
-    def run(*shown):
+    def missing(folder, rev):
+        raise RevisionError(f"{rev}: no results")
+
+    def run(*shown, read=missing):
+        monkeypatch.setattr(revisions, "results_of", read)
         monkeypatch.setattr("sys.stdin", io.StringIO(printed(*shown)))
         code = main(["folds"])
         output = capsys.readouterr()
@@ -39,22 +52,54 @@ def command(monkeypatch, capsys):
 
 def test_mean_and_spread_over_the_folds(command):
     code, rows, _ = command(commits(*[fold(number, miou=miou) for number, miou in enumerate((0.5, 0.75, 1.0))]))
-    assert code == 0 and rows[0] == ["3", "of", "3", "folds"]
-    assert ["segmentation", "mIoU", "0.750", "0.250", "0.500", "1.000", "3"] in rows  # by hand: ±0.25 around 0.75
+    assert code == 3 and rows[0] == ["3", "of", "3", "folds"]
+    # By hand: ±0.25 around 0.75.
+    assert ["segmentation", "mIoU", "-", "-", "0.750", "0.250", "0.500", "1.000", "3"] in rows
+    assert rows[-1] == ["not", "pooled:", "n0:", "no", "results"]
+
+
+def test_images_of_all_folds_are_scored_once(command):
+    whole = all_results()
+    ends = {"n0": (0, 2), "n1": (2, 5), "n2": (5, 12)}  # unequal, so that the mean would be another value
+    code, rows, _ = command(commits(*map(fold, range(3))), read=lambda folder, rev: part(whole, *ends[rev]))
+    (found,) = cross_validations(printed(commits(*map(fold, range(3)))))
+    pooled = pool(found, lambda rev: part(whole, *ends[rev]))
+    assert code == 0 and not pooled.remark
+    for task, own in pooled.figures.items():
+        expected = scores(whole[task])
+        for key, figure in own.items():
+            assert figure == {"value": expected[key], "ci95": expected["ci95"][key], "ci95_null": None}, key
+    miou = pooled.figures["segmentation"]["miou"]
+    (row,) = [row for row in rows if "mIoU" in row]
+    assert row[2:6] == [f"{miou['value']:.3f}", f"{miou['ci95']['low']:.3f}", "to", f"{miou['ci95']['high']:.3f}"]
+
+
+def test_few_groups_of_all_folds_have_no_interval():
+    (found,) = cross_validations(printed(commits(fold(0))))
+    (figure, _) = pool(found, lambda rev: part(all_results(), 0, 5)).figures["segmentation"].values()
+    assert figure["value"] is not None and (figure["ci95"], figure["ci95_null"]) == (None, "few_groups")
+
+
+def test_folds_that_do_not_belong_together_are_not_pooled():
+    (found,) = cross_validations(printed(commits(fold(0), fold(1))))
+    twice = pool(found, lambda rev: all_results())
+    assert not twice.figures and "segmentation/images/00.jpg: a test image of two folds" in twice.remark
+    other = {**all_results(), "segmentation": replace(mask_results(), trained=False, images=[])}
+    assert "other classes or tasks" in pool(found, lambda rev: all_results() if rev == "n0" else other).remark
 
 
 def test_undefined_metrics_are_left_out_and_counted(command):
     undefined = fold(1, detection={"map50": None})
     _, rows, _ = command(commits(fold(0), undefined, fold(2, detection={"map50": 0.75})))
-    assert ["detection", "mAP@0.5", "0.500", "0.354", "0.250", "0.750", "2"] in rows
-    assert ["Dice", "-", "-", "-", "-", "0"] in rows
+    assert ["detection", "mAP@0.5", "-", "-", "0.500", "0.354", "0.250", "0.750", "2"] in rows
+    assert ["Dice", "-", "-", "-", "-", "-", "-", "0"] in rows
 
 
 def test_the_spread_of_one_fold_is_undefined(command):
     code, rows, _ = command(commits(fold(0), fold(1, miou=0.0, state="failed")))
     assert code == 3 and rows[0] == ["1", "of", "3", "folds"]
-    assert ["segmentation", "mIoU", "0.500", "-", "0.500", "0.500", "1"] in rows
-    assert rows[-1][:5] == ["not", "finished:", "fold", "1,", "2;"]
+    assert ["segmentation", "mIoU", "-", "-", "0.500", "-", "0.500", "0.500", "1"] in rows
+    assert rows[-2][:5] == ["not", "finished:", "fold", "1,", "2;"]
 
 
 def test_experiments_without_folds_do_not_count(command):
@@ -65,7 +110,7 @@ def test_experiments_without_folds_do_not_count(command):
 
 def test_a_commit_and_an_experiment_run_in_the_workspace_count(command):
     code, rows, _ = command(commits(fold(1, state=None), fold(2), run=fold_data(0)))
-    assert code == 0 and rows[0] == ["3", "of", "3", "folds"]
+    assert code == 3 and rows[0] == ["3", "of", "3", "folds"]
 
 
 def test_the_newer_of_two_experiments_on_one_fold_counts():
@@ -97,14 +142,14 @@ def test_without_folds_the_remedy_is_given():
 def test_command_prints_json_of_a_file(tmp_path, capsys):
     shown = [commits(fold(0, miou=0.5), fold(2, miou=1.0), *(fold(number, cls=4.0) for number in range(3)))]
     (tmp_path / "shown.json").write_text(printed(*shown))
-    assert main(["folds", "--json", str(tmp_path / "shown.json")]) == 3
+    assert main(["folds", "--json", "--project", str(tmp_path), str(tmp_path / "shown.json")]) == 3
     output = capsys.readouterr()
     first, second = json.loads(output.out)["cross_validations"]
     assert (first["folds"], first["finished"], first["missing"]) == (3, [0, 2], [1]) and not second["missing"]
     assert first["differs"] == {"loss.cls": "2.0"} and second["differs"] == {"loss.cls": "4.0"}
-    spread = {"mean": 0.75, "std": pytest.approx(0.125**0.5), "min": 0.5, "max": 1.0, "folds": 2}
+    spread = {"pooled": None, "mean": 0.75, "std": pytest.approx(0.125**0.5), "min": 0.5, "max": 1.0, "folds": 2}
     assert first["figures"]["segmentation"]["miou"] == spread
-    undefined = {"mean": None, "std": None, "min": None, "max": None, "folds": 0}
+    undefined = {"pooled": None, "mean": None, "std": None, "min": None, "max": None, "folds": 0}
     assert second["figures"]["segmentation"]["dice"] == undefined
     assert {"cross_validations", *first} <= json_keys("folds") and not output.err
 

@@ -3,12 +3,13 @@ from dataclasses import replace
 
 import pytest
 
+from panvision.experiments.compare import markdown, text
 from panvision.experiments.paired import compare_results, to_json
 from tests.evaluation.made import BOXES, all_results, box_results, mask_results, state_results
 
 
-def compare(one, other, resamples=200):
-    return compare_results(one, other, resamples=resamples, seed=0)
+def compare(one, other):
+    return compare_results(one, other)
 
 
 def by_name(comparison):
@@ -18,7 +19,7 @@ def by_name(comparison):
 def test_a_model_equals_itself():
     for task, results in all_results().items():
         found = compare(results, results)
-        assert found.task == task and found.same_images and found.images == 12 and found.groups == 6
+        assert found.task == task and found.same_images and found.images == 12 and found.groups == 11
         assert {each.verdict for each in found.differences} <= {"within noise", "undefined"}
         assert {each.difference for each in found.differences} <= {0.0, None}
         assert {(each.low, each.high) for each in found.differences} <= {(0.0, 0.0), (None, None)}
@@ -54,7 +55,7 @@ def test_a_difference_on_a_few_images_is_noise():
 
 def test_both_are_scored_on_the_same_samples():
     """A constant gain in every image has an interval far narrower than that of either metric."""
-    found = by_name(compare(box_results(shift=3), box_results(shift=3, seed=1), resamples=400))
+    found = by_name(compare(box_results(shift=3), box_results(shift=3, seed=1)))
     assert found["map50_95"].high - found["map50_95"].low > 0.01
     one = mask_results(error=0.2)
     other = replace(
@@ -76,6 +77,21 @@ def test_only_common_images_count():
     assert by_name(found)["miou"].difference == 0.0
     nothing = compare(one, replace(other, images=[changed[0]]))
     assert nothing.differences == [] and nothing.remark == "no image in common"
+
+
+def test_few_common_groups_give_no_interval():
+    found = compare(mask_results(count=8), mask_results(count=8, error=0.1))
+    assert {(each.low, each.high, each.reason, each.verdict) for each in found.differences} == {
+        (None, None, "few_groups", "undefined")
+    }
+    assert "few groups" in text("a", "b", [found]) and "few groups" in markdown("a", "b", [found])
+
+
+def test_other_answers_without_a_difference_are_not_certain():
+    one = state_results()
+    images = [{**image, "probabilities": [0.9 * p + 0.1 / 3 for p in image["probabilities"]]} for image in one.images]
+    found = by_name(compare(one, replace(one, images=images)))["accuracy"]
+    assert found.difference == 0.0 and found.low < -0.1 and found.high > 0.1
 
 
 def test_other_labels_are_counted():
@@ -106,4 +122,4 @@ def test_incomparable_results_have_a_reason(change, remark):
 def test_to_json_is_plain():
     found = to_json(compare(state_results(), state_results(right=0.5)))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["figures"]["accuracy"].keys() == {"one", "other", "difference", "low", "high", "verdict"}
+    assert found["figures"]["accuracy"].keys() == {"one", "other", "difference", "low", "high", "reason", "verdict"}

@@ -106,7 +106,6 @@ def test_a_project_below_the_repositorys_root(tmp_path, project) -> None:
 def test_paired_intervals_come_with_the_results_of_both(project, monkeypatch, capsys) -> None:
     results = {"workspace": all_results(error=0.1)}
     monkeypatch.setattr(previous, "results_of", lambda folder, rev: results.get(rev, all_results(error=0.4)))
-    monkeypatch.setattr(previous, "RESAMPLES", 100)
     assert command(project) == 0
     figures = read_previous(project / "metrics/previous.json").tasks["segmentation"]
     difference = figures["miou"].difference

@@ -37,11 +37,13 @@ def test_an_undefined_or_missing_figure_is_called_so(project):
 def test_intervals_stand_beside_their_figures(project):
     assert "interval" not in summary(project)
     ci95 = {"map50": {"low": 0.125, "high": 0.75}, "map50_95": None}
-    (project / "metrics/detection.json").write_text(json.dumps({"map50": 0.5, "map50_95": 0.25, "ci95": ci95}))
+    (project / "metrics/detection.json").write_text(
+        json.dumps({"map50": 0.5, "map50_95": 0.25, "ci95": ci95, "ci95_null": {"map50_95": "few_groups"}})
+    )
     lines = summary(project).splitlines()
     assert lines[0].endswith("value  95 % interval")
     assert any(line.endswith("mAP@0.5             0.500  0.125 to 0.750") for line in lines)
-    assert any(line.endswith("mAP@[.5:.95]        0.250") for line in lines)
+    assert any(line.endswith("mAP@[.5:.95]        0.250  few groups") for line in lines)
 
 
 def test_figures_of_a_task_that_the_model_has_not_are_called_so(project):
@@ -92,7 +94,13 @@ def test_command_prints_the_table_or_the_error(project, capsys):
 
 def test_command_prints_json(project, capsys):
     interval = {"low": 0.125, "high": 0.75}
-    figures = {"images": 4, "map50": 0.5, "map50_95": None, "ci95": {"map50": interval}}
+    figures = {
+        "images": 4,
+        "map50": 0.5,
+        "map50_95": None,
+        "ci95": {"map50": interval},
+        "ci95_null": {"map50_95": "undefined"},
+    }
     (project / "metrics/detection.json").write_text(json.dumps(figures))
     (project / "metrics/classification.json").write_text('{"images": null}')
     (project / "metrics/baselines.json").write_text(json.dumps(BASELINES))
@@ -104,11 +112,11 @@ def test_command_prints_json(project, capsys):
     assert set(found) == {"figures", "baselines", "files"} <= json_keys("summary") and not text.err
     assert found["figures"]["detection"] == {
         "trained": True,
-        "map50": {"value": 0.5, "ci95": interval},
-        "map50_95": {"value": None, "ci95": None},
+        "map50": {"value": 0.5, "ci95": interval, "ci95_null": None},
+        "map50_95": {"value": None, "ci95": None, "ci95_null": "undefined"},
     }
     assert found["figures"]["classification"]["trained"] is False
-    assert found["figures"]["segmentation"]["miou"] == {"value": 0.0, "ci95": None}
+    assert found["figures"]["segmentation"]["miou"] == {"value": 0.0, "ci95": None, "ci95_null": None}
     assert found["files"] == {"report": "reports/report.html"}
     shared = BASELINES["tasks"]["detection"]["figures"]["map50"]["shared"]
     assert found["baselines"]["tasks"]["detection"]["figures"]["map50"]["shared"] == shared

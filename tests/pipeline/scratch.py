@@ -54,7 +54,6 @@ TINY = {
     "train.phase2.epochs": 1,
     "train.workers": 0,
     "train.save_steps": 1,
-    "evaluation.resamples": 20,
     "export.parity_images": 1,
     "export.calibration_images": 2,
     "report.images": 1,

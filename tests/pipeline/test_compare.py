@@ -61,7 +61,7 @@ def compare(repo, capsys):
     """Compares two revisions, returns the output."""
 
     def command(*arguments: str) -> str:
-        assert main(["compare", *arguments, "--path", str(repo.folder), "--resamples", "100"]) == 0
+        assert main(["compare", *arguments, "--path", str(repo.folder)]) == 0
         return capsys.readouterr().out
 
     return command

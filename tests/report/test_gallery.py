@@ -33,7 +33,7 @@ def source(run, task) -> GallerySource:
 def show(run, task, samples, width=128, *, worst: bool = False):
     """Evaluate some samples and draw the first."""
     run.add(task, samples)
-    found = run.evaluate(resamples=0)
+    found = run.evaluate()
     found.results[task].write(run.reports / f"results/{task}.json")
     found.predictions.write(run.reports / "results/predictions.json")
     return (source(run, task).worst if worst else source(run, task).spread)(1, width).shots[0]

@@ -39,6 +39,12 @@ def test_metric_tables_of_classes(run) -> None:
     assert tables.undefined and not tables.measured and not tables.compared
 
 
+def test_metric_without_an_interval_has_a_reason() -> None:
+    reasons = {"map50": "few_groups", "map50_95": "undefined"}
+    tables = metric_tables("detection", {"map50": 0.5, "map50_95": None}, {}, {}, reasons)
+    assert [entry.span for entry in tables.whole] == ["few groups", ""] and tables.measured
+
+
 def test_metric_tables_of_fewer_metrics() -> None:
     tables = metric_tables("detection", {"map50": 0.5, "map50_95": 0.25, "ap50.lid": 0.5}, {}, {})
     assert [entry.metric.key for entry in tables.whole] == ["map50", "map50_95"]
@@ -101,6 +107,6 @@ def test_read_previous_missing_or_damaged(run) -> None:
 
 
 def test_fixture_has_the_keys_of_evaluation(run) -> None:
-    found = run.evaluate(resamples=0)
+    found = run.evaluate()
     for task in TASKS:
         assert METRICS[task].keys() == found.metrics[task].keys(), task

@@ -6,11 +6,11 @@ import click
 
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
-from panvision.cli.options import Number, argument, flag, json_flag, option, project, project_of
+from panvision.cli.options import argument, flag, json_flag, project, project_of
 
 
 @command(
-    about="Scores two models on the same resampled groups of test images, from the results that DVC keeps of each, "
+    about="Scores two models on the same test images, from the results that DVC keeps of each, "
     "and says which differences are more than noise, and in which params the two runs differ. Nothing is checked out.",
     examples={
         "the workspace against the last commit": "panvision compare HEAD",
@@ -23,12 +23,8 @@ from panvision.cli.options import Number, argument, flag, json_flag, option, pro
             argument("other", "The other one (default: workspace).", default="workspace", metavar="[REV_B]"),
         ],
         "project": project(),
-        "intervals": [
-            option("--resamples", "Bootstrap resamples.", type=Number(1), default=1000),
-            option("--seed", "Seed of the resampling.", type=Number(0, 2**32 - 1), default=0),
-        ],
         "output": [
-            json_flag("one, other, params, resamples, seed and tasks"),
+            json_flag("one, other, params and tasks"),
             flag("--markdown", "Print Markdown, as for a pull request."),
         ],
     },
@@ -44,12 +40,11 @@ def run(args: Args) -> int:
         raise click.UsageError("--json and --markdown exclude each other.")
     folder = project_of(args)
     one, other = (results_of(folder, rev) for rev in (args.one, args.other))
-    found = [compare_results(one[task], other[task], resamples=args.resamples, seed=args.seed) for task in TASKS]
+    found = [compare_results(one[task], other[task]) for task in TASKS]
     params = differing(params_of(folder, args.one), params_of(folder, args.other))
     if args.json:
         tasks = {each.task: to_json(each) for each in found}
-        settings = {"one": args.one, "other": args.other, "resamples": args.resamples, "seed": args.seed}
-        described = {**settings, "params": params, "tasks": tasks}
+        described = {"one": args.one, "other": args.other, "params": params, "tasks": tasks}
         print(json.dumps(described, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False))
     else:
         print((markdown if args.markdown else text)(args.one, args.other, found, params))

@@ -1,26 +1,27 @@
-"""`panvision folds`: mean and spread of the metrics over the folds of a cross-validation run as DVC experiments."""
+"""`panvision folds`: metrics of a cross-validation run as DVC experiments, of all folds together and their spread."""
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, argument, json_flag
+from panvision.cli.options import FILE, argument, json_flag, project, project_of
 
 USAGE = "dvc exp show --json | panvision folds"
 
 
 @command(
-    about="Reads what `dvc exp show --json` prints, and shows mean and spread of each metric over the folds of every "
-    "cross-validation.",
+    about="Reads what `dvc exp show --json` prints. Scores the per-image results of all folds of each cross-validation "
+    "together, and shows each metric with its mean and spread over the folds.",
     examples={
         "of all experiments of the last commit": USAGE,
         "for programs, from a file": "panvision folds shown.json --json",
     },
-    exits={Exit.WARNINGS: "done, but folds are missing"},
+    exits={Exit.WARNINGS: "done, but folds or their per-image results are missing"},
     sections={
         "arguments": [
             argument(
@@ -31,12 +32,14 @@ USAGE = "dvc exp show --json | panvision folds"
                 metavar="[FILE]",
             )
         ],
-        "output": [json_flag("cross_validations: of each folds, finished, missing, differs and figures")],
+        "project": project(),
+        "output": [json_flag("cross_validations: of each folds, finished, missing, differs, remark and figures")],
     },
 )
 def run(args: Args) -> int:
     """Print a table for each cross-validation."""
-    from panvision.experiments.folds import cross_validations, text, to_json
+    from panvision.experiments.folds import cross_validations, pool, text, to_json
+    from panvision.experiments.revisions import results_of
     from panvision.experiments.runs import RunsError
 
     if args.path == "-" and sys.stdin.isatty():
@@ -46,9 +49,11 @@ def run(args: Args) -> int:
     except UnicodeDecodeError as error:
         raise RunsError(f"not the output of `dvc exp show --json` ({error}); run `{USAGE}`") from error
     found = cross_validations(shown)
+    pools = [pool(one, partial(results_of, project_of(args))) for one in found]
     if args.json:
-        each = [to_json(one, found) for one in found]
+        each = [to_json(one, found, pooled) for one, pooled in zip(found, pools, strict=True)]
         print(json.dumps({"cross_validations": each}, indent=2, ensure_ascii=False))
     else:
-        print(text(found))
-    return Exit.WARNINGS if any(one.missing for one in found) else Exit.DONE
+        print(text(found, pools))
+    incomplete = any(one.missing for one in found) or any(pooled.remark for pooled in pools)
+    return Exit.WARNINGS if incomplete else Exit.DONE

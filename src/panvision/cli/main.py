@@ -28,7 +28,7 @@ GROUPS = {
         "compare": "differences between two revisions, and whether they are noise",
         "previous": "keep an earlier commit's metrics for the report",
         "baselines": "compare the shared model with single-task experiments",
-        "folds": "mean and spread of the metrics of k-fold experiments",
+        "folds": "metrics of k-fold experiments, together and their spread",
     },
     "use of a model": {
         "evaluate": "score a model file on labelled images, with gates for CI",

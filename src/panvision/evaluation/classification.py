@@ -1,12 +1,14 @@
 """Evaluation of class labels: the confusion matrix, one class against the rest, order and calibration."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from panvision.evaluation.evaluation import Evaluation, Table
+from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
 from panvision.evaluation.thresholds import best_threshold
 from panvision.scoring.calibration import BINS, confidence_bins, negative_log_likelihood, scale
@@ -63,7 +65,7 @@ def choose(results: Results) -> dict[str, Any]:
     return {"thresholds": thresholds}
 
 
-def unresampled(results: Results) -> dict[str, Any]:
+def fixed(results: Results) -> dict[str, Any]:
     """Name the thresholds by class, and the temperature."""
     thresholds = dict(zip(results.classes, results.thresholds, strict=True))
     return {"threshold": thresholds, "temperature": results.temperature}
@@ -79,6 +81,16 @@ def plots(results: Results) -> dict[str, Table]:
     return {
         "confusion": (("actual", "predicted"), [(names[a], names[b]) for a, b in zip(truth, said, strict=True)]),
         "reliability": (("probabilities", "confidence", "accuracy", "images"), bins),
+    }
+
+
+def ranges(results: Results) -> dict[str, Range]:
+    """Ranges of the errors in states, of kappa and of the log-likelihoods."""
+    return {
+        "mae_states": (0.0, len(results.classes) - 1.0),
+        "quadratic_kappa": (-1.0, 1.0),
+        "nll": (0.0, inf),
+        f"nll{UNCALIBRATED}": (0.0, inf),
     }
 
 
@@ -151,4 +163,5 @@ def _bins(kind: str, probabilities: FloatArray, truth: IntArray) -> Iterator[tup
 
 
 SMALLER = frozenset(("mae_states", "nll", "ece", f"nll{UNCALIBRATED}", f"ece{UNCALIBRATED}"))
-EVALUATION = Evaluation(record, tally, choose, unresampled, plots, smaller=SMALLER)
+BIASED = frozenset(("ece", f"ece{UNCALIBRATED}"))
+EVALUATION = Evaluation(record, tally, choose, fixed, plots, smaller=SMALLER, ranges=ranges, biased=BIASED)

@@ -73,7 +73,7 @@ def choose(results: Results) -> dict[str, Any]:
     return {"thresholds": thresholds}
 
 
-def unresampled(results: Results) -> dict[str, Any]:
+def fixed(results: Results) -> dict[str, Any]:
     """Name the thresholds by class."""
     return {"threshold": dict(zip(results.classes, results.thresholds, strict=True))}
 
@@ -148,4 +148,4 @@ def _from_bits(flags: npt.NDArray[np.int64]) -> BoolArray:
     return (flags >> np.arange(len(IOU_THRESHOLDS))[:, None] & 1).astype(bool)
 
 
-EVALUATION = Evaluation(record, tally, choose, unresampled, plots, stored)
+EVALUATION = Evaluation(record, tally, choose, fixed, plots, stored)

@@ -123,9 +123,7 @@ def evaluate(
             shipped_with = {"order": order and list(order), "temperature": predictor.info.temperature}
         results[task] = replace(found, **choices.get(task, {}), **shipped_with)
     return Evaluated(
-        metrics={
-            task: scores(found, resamples=settings.resamples, seed=settings.seed) for task, found in results.items()
-        },
+        metrics={task: scores(found) for task, found in results.items()},
         plots={name: table for task in TASKS for name, table in EVALUATIONS[task].plots(results[task]).items()},
         results=results,
         predictions=Predictions(_describe(predictor, shipped), images),

@@ -1,9 +1,10 @@
 """The interface of a task's evaluation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from panvision.decoding.decoder import Thresholds
+from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
 from panvision.scoring.scorer import Tally
 
@@ -24,16 +25,20 @@ class Evaluation(NamedTuple):
         tally: results → a function from weights to metrics.
         choose: results of the validation split → fields of `Results` that are chosen there; without images, what holds
             if nothing is chosen. None if there is nothing to choose.
-        unresampled: results → entries of the metrics file that are counted or chosen and so have no interval.
+        fixed: results → entries of the metrics file that are counted or chosen and so have no interval.
         plots: results → tables that plots are drawn from, by file name without suffix.
         stored: (the task's part of a result, shipped thresholds) → the JSON that predictions.json keeps of it.
         smaller: metrics of which smaller values are better.
+        ranges: results → the lowest and the highest possible value of each metric that is not from 0 to 1.
+        biased: metrics without an interval, because few images bias them by more than their spread.
     """
 
     record: Callable[[Any, Any, Sequence[str]], dict[str, Any]]
     tally: Callable[[Results], Tally]
     choose: Callable[[Results], dict[str, Any]] | None = None
-    unresampled: Callable[[Results], dict[str, Any]] = _nothing
+    fixed: Callable[[Results], dict[str, Any]] = _nothing
     plots: Callable[[Results], dict[str, Table]] = _nothing
     stored: Callable[[Any, Thresholds], Any] = lambda part, thresholds: part
     smaller: frozenset[str] = frozenset()
+    ranges: Callable[[Results], Mapping[str, Range]] = _nothing
+    biased: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
-"""Metrics of a task from its per-image results, with bootstrap intervals.
+"""Metrics of a task from its per-image results, with their 95 % intervals.
 
 The contribution of an image is computed once; the metrics of a set are then sums with the weights of the images. So
-the metrics of a split (every weight 1), of its bootstrap sets and of two models on the same sets all come from here.
+the metrics of a split (every weight 1), of a split without some images and of two models all come from here.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from panvision.evaluation.bootstrap import Interval, percentile_interval, resampled
+from panvision.evaluation.intervals import UNIT, Interval, Range, Reason, jackknife, value_interval
 from panvision.evaluation.results import Results
 from panvision.evaluation.table import EVALUATIONS
 from panvision.scoring.scorer import Tally
@@ -30,34 +30,39 @@ def tally(results: Results) -> Tally:
     return EVALUATIONS[results.task].tally(results)
 
 
-def scores(results: Results, *, resamples: int, seed: int) -> dict[str, Any]:
-    """Return the content of a task's metrics file: every metric and its 95 % interval.
+def ranges(results: Results) -> Mapping[str, Range]:
+    """Return the lowest and the highest possible value of each metric that is not from 0 to 1."""
+    return EVALUATIONS[results.task].ranges(results)
 
-    Args:
-        results: of one split.
-        resamples: bootstrap sets; with 0 every interval is None.
-        seed: of the bootstrap.
+
+def scores(results: Results) -> dict[str, Any]:
+    """Return the content of a task's metrics file: every metric of one split and its 95 % interval.
 
     Returns:
-        Metrics by name, those of classes in a nested dictionary, `ci95` flat by dotted name; None where undefined.
-        `images` is None if the model does not have the task.
+        Metrics by name, those of classes in a nested dictionary; None where undefined. `ci95` has the intervals flat by
+        dotted name, and `ci95_null` the reason for each that is None. `images` is None if the model does not have the
+        task.
     """
-    metrics = tally(results)
-    count = len(results.images)
-    groups = [image["group"] for image in results.images]
-    spread = resampled(metrics, groups, resamples=resamples, seed=seed) if results.trained else {}
-    values = {
-        name: None if np.isnan(value[0]) else round(float(value[0]), DIGITS)
-        for name, value in metrics(np.ones((1, count), np.int32)).items()
+    evaluation, limits = EVALUATIONS[results.task], ranges(results)
+    spreads = jackknife(tally(results), [image["group"] for image in results.images])
+    values = {name: None if np.isnan(spread.value) else round(spread.value, DIGITS) for name, spread in spreads.items()}
+    intervals: dict[str, Interval | None] = {}
+    reasons: dict[str, Reason] = {}
+    for name, spread in spreads.items():
+        found = value_interval(spread, limits.get(name, UNIT))
+        if name in evaluation.biased and spread.obstacle is None:
+            found = "biased"
+        if isinstance(found, str):
+            intervals[name], reasons[name] = None, found
+        else:
+            intervals[name] = {end: round(value, DIGITS) for end, value in found.items()}
+    return {
+        "images": len(results.images) if results.trained else None,
+        **_nested(values),
+        **evaluation.fixed(results),
+        "ci95": intervals,
+        "ci95_null": reasons,
     }
-    intervals = {name: None if values[name] is None else _interval(spread.get(name)) for name in values}
-    unresampled = EVALUATIONS[results.task].unresampled(results)
-    return {"images": count if results.trained else None, **_nested(values), **unresampled, "ci95": intervals}
-
-
-def _interval(values: Any) -> Interval | None:
-    interval = percentile_interval(values)
-    return None if interval is None else {end: round(value, DIGITS) for end, value in interval.items()}
 
 
 def _nested(values: Mapping[str, float | None]) -> dict[str, Any]:

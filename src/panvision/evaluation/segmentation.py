@@ -1,6 +1,7 @@
 """Evaluation of masks: pixels, and the distance between the true and the predicted boundary."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.boundary import boundary_distances
 from panvision.evaluation.evaluation import Evaluation
+from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results, encode_mask
 from panvision.scoring import segmentation
 from panvision.scoring.scorer import MetricsBySet, Tally, Weights, ratio
@@ -47,7 +49,7 @@ def tally(results: Results) -> Tally:
     return metrics
 
 
-def unresampled(results: Results) -> dict[str, Any]:
+def fixed(results: Results) -> dict[str, Any]:
     """Count the images with a boundary error."""
     known = sum(image["boundary"] is not None for image in results.images)
     return {"boundary_images": known if results.trained else None}
@@ -58,4 +60,9 @@ def stored(part: Mapping[str, Any], thresholds: Thresholds) -> dict[str, Any]:
     return {"mask": encode_mask(part["mask"])}
 
 
-EVALUATION = Evaluation(record, tally, unresampled=unresampled, stored=stored, smaller=frozenset(ERRORS))
+def ranges(results: Results) -> dict[str, Range]:
+    """Errors in pixels have no upper limit."""
+    return {name: (0.0, inf) for name in ERRORS if name.endswith("_px")}
+
+
+EVALUATION = Evaluation(record, tally, fixed=fixed, stored=stored, smaller=frozenset(ERRORS), ranges=ranges)

@@ -9,11 +9,12 @@ from typing import Any
 
 from panvision.core.tasks import TASKS
 from panvision.experiments.paired import Comparison, Difference
-from panvision.experiments.tables import cut, number, table
+from panvision.experiments.tables import cut, number, reason_text, table
 
 EXPLANATION = (
-    "Change: second minus first, with its 95 % interval over the same resampled groups of test images. By chance "
-    "alone, one metric in twenty leaves its interval: trust metrics that you named before."
+    "Change: second minus first, with its 95 % interval over the groups of common test images. By chance alone, "
+    "one metric in twenty leaves its interval: trust metrics that you named before. Fewer than 10 groups that have "
+    "something to measure (few groups) give no interval."
 )
 ABSENT = "absent"
 WIDTH = 80  # characters of a line of text
@@ -137,7 +138,7 @@ def described(task: Comparison) -> str:
 
 def cells(each: Difference) -> tuple[str, str, str, str]:
     """Return both metrics, their difference and its interval as text."""
-    interval = "" if each.low is None else f"{each.low:+.3f} to {each.high:+.3f}"
+    interval = reason_text(each.reason) if each.low is None else f"{each.low:+.3f} to {each.high:+.3f}"
     return number(each.one), number(each.other), number(each.difference, "+.3f"), interval
 
 

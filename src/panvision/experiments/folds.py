@@ -1,21 +1,31 @@
-"""Mean and spread of the metrics over the folds of cross-validations that were run as DVC experiments."""
+"""Metrics of cross-validations that were run as DVC experiments: of all folds' images together, and their spread.
+
+The folds' test splits are of unequal size, and the mean of a ratio over them is biased (Forman and Scholz 2010), so the
+per-image results of all folds are scored once.
+"""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from panvision.core.tasks import headline_metrics
-from panvision.experiments.revisions import WORKSPACE
+from panvision.core.tasks import TASKS, headline_metrics
+from panvision.evaluation.metrics import scores
+from panvision.evaluation.results import Results, ResultsError
+from panvision.experiments.revisions import WORKSPACE, RevisionError
 from panvision.experiments.runs import Run, read_runs
-from panvision.experiments.tables import number, table
+from panvision.experiments.tables import number, reason_text, table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+COLUMNS = ("pooled", "95 % interval", "mean", "std", "min", "max", "folds")
+
+
 class FoldsError(ValueError):
-    """No fold is finished; the message has the remedy."""
+    """No fold is finished, or the folds do not belong together; the message has the remedy."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +36,13 @@ class CrossValidation:
         total: `split.folds`.
         setting: the commit, and every param except `split.fold` as JSON.
         metrics: headline metrics (task, key) by column, finished folds by row; NaN is undefined.
+        revs: revision of each finished fold.
     """
 
     total: int
     setting: dict[str, str]
     metrics: "pd.DataFrame"
+    revs: dict[int, str]
 
     @property
     def missing(self) -> list[int]:
@@ -71,10 +83,66 @@ def cross_validations(text: str) -> list[CrossValidation]:
     keys = [[json.dumps(_setting(run)) for run in runs], [run.params.get("split.fold", 0) for run in runs]]
     frame = pd.DataFrame(values, pd.MultiIndex.from_arrays(keys), columns, dtype=float)
     newest = frame[~frame.index.duplicated(keep="last")]
+    # Of two runs of a fold the newer one is last, so it stays.
+    revs = {key: run.name.removeprefix("commit ") for key, run in zip(zip(*keys, strict=True), runs, strict=True)}
     return [
-        CrossValidation(int(json.loads(setting)["split.folds"]), json.loads(setting), folds.droplevel(0).sort_index())
+        CrossValidation(
+            int(json.loads(setting)["split.folds"]),
+            json.loads(setting),
+            folds.droplevel(0).sort_index(),
+            {fold: revs[setting, fold] for fold in sorted(folds.droplevel(0).index)},
+        )
         for setting, folds in newest.groupby(level=0, sort=False)
     ]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Headline metrics of all images that the finished folds tested, scored together.
+
+    Attributes:
+        figures: task → key → `value`, `ci95` and `ci95_null`, as in the metrics files; empty if there are none.
+        remark: why there are none, or "".
+    """
+
+    figures: dict[str, dict[str, dict[str, Any]]]
+    remark: str = ""
+
+
+def pool(one: CrossValidation, read: Callable[[str], Mapping[str, Results]]) -> Pooled:
+    """Score the per-image results of all finished folds at once.
+
+    Args:
+        one: the cross-validation.
+        read: revision → results of each task, as `revisions.results_of`.
+    """
+    try:
+        folds = [read(rev) for rev in one.revs.values()]
+        found = {task: scores(_joined([each[task] for each in folds])) for task in TASKS}
+    except (RevisionError, ResultsError, FoldsError) as error:
+        return Pooled({}, f"not pooled: {error}")
+    figures: dict[str, dict[str, dict[str, Any]]] = {}
+    for task, key, _ in headline_metrics():
+        own = found[task]
+        ends, reason = own["ci95"][key], own["ci95_null"].get(key)
+        figures.setdefault(task, {})[key] = {"value": own[key], "ci95": ends, "ci95_null": reason}
+    return Pooled(figures)
+
+
+def _joined(folds: list[Results]) -> Results:
+    """Return the results of all folds as one.
+
+    Thresholds and temperature were chosen in each fold on its own; no headline metric depends on them.
+    """
+    first = folds[0]
+    if any((each.classes, each.trained) != (first.classes, first.trained) for each in folds):
+        raise FoldsError(f"{first.task}: the folds have other classes or tasks; run them again on the same data")
+    images = [image for each in folds for image in each.images]
+    files = [image["file"] for image in images]
+    if len(set(files)) < len(files):
+        twice = next(file for file in files if files.count(file) > 1)
+        raise FoldsError(f"{first.task}/{twice}: a test image of two folds; run them again on the same data")
+    return replace(first, images=images, thresholds=[None] * len(first.thresholds), temperature=None)
 
 
 def _setting(run: Run) -> dict[str, str]:
@@ -88,29 +156,42 @@ def distinction(one: CrossValidation, others: list[CrossValidation]) -> dict[str
     return {key: value for key, value in one.setting.items() if (key, value) not in common}
 
 
-def text(found: list[CrossValidation]) -> str:
-    """Return a table for each cross-validation, with the spread of each metric in a line."""
+def text(found: list[CrossValidation], pools: list[Pooled]) -> str:
+    """Return a table for each cross-validation, with each metric and its spread in a line."""
     parts = []
-    for each in found:
+    for each, pooled in zip(found, pools, strict=True):
         title = " ".join(f"{key}={value}" for key, value in distinction(each, found).items())
-        rows: list[tuple[str, ...]] = [("test split", "metric", "mean", "std", "min", "max", "folds")]
+        rows: list[tuple[str, ...]] = [("test split", "metric", *COLUMNS)]
         spread = each.spread()
         for task, key, name in headline_metrics():
             *values, count = spread[task, key].values()
-            rows.append((task, name, *(number(value, missing="-") for value in values), str(count)))
-        lines = [f"{len(each.metrics)} of {each.total} folds {title}".rstrip(), *table((16, 20, 8, 8, 8, 8), rows)]
+            own = pooled.figures.get(task, {}).get(key, {})
+            whole, *cells = (number(value, missing="-") for value in (own.get("value"), *values))
+            rows.append((task, name, whole, _interval(own), *cells, str(count)))
+        lines = [
+            f"{len(each.metrics)} of {each.total} folds {title}".rstrip(),
+            *table((16, 20, 8, 16, 8, 8, 8, 8), rows),
+        ]
         if each.missing:
             lines.append(f"not finished: fold {', '.join(map(str, each.missing))}; see `dvc queue status`")
+        if pooled.remark:
+            lines.append(pooled.remark)
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def to_json(one: CrossValidation, others: list[CrossValidation]) -> dict[str, Any]:
+def _interval(own: Mapping[str, Any]) -> str:
+    ends = own.get("ci95")
+    return f"{ends['low']:.3f} to {ends['high']:.3f}" if ends else reason_text(own.get("ci95_null")) or "-"
+
+
+def to_json(one: CrossValidation, others: list[CrossValidation], pooled: Pooled) -> dict[str, Any]:
     """Return a cross-validation as plain values; `differs` has the params that distinguish it, as JSON."""
     figures: dict[str, dict[str, Any]] = {}
     for (task, key), values in one.spread().items():
-        figures.setdefault(task, {})[key] = values
+        figures.setdefault(task, {})[key] = {"pooled": pooled.figures.get(task, {}).get(key), **values}
     return {
+        "remark": pooled.remark,
         "folds": one.total,
         "finished": [int(fold) for fold in one.metrics.index],
         "missing": one.missing,

@@ -1,6 +1,7 @@
 """Two models' results on the same images: the difference of each metric, and whether it is more than noise.
 
-Both are scored on the same bootstrap samples, so that what they have in common (hard images, rare classes) cancels out.
+Both are scored without the same groups of images, so that what they have in common (hard images, rare classes) cancels
+out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from panvision.evaluation.bootstrap import percentile_interval, resampled
-from panvision.evaluation.metrics import SMALLER_IS_BETTER, tally
+from panvision.evaluation.intervals import UNIT, Interval, Range, Reason, Spread, difference_interval, jackknife
+from panvision.evaluation.metrics import SMALLER_IS_BETTER, ranges, tally
 from panvision.evaluation.results import Results
 from panvision.scoring.scorer import MetricsBySet, Weights
 
@@ -28,7 +29,8 @@ class Difference:
         name: as in the metrics file, with a class after a dot.
         one, other: the metric; None is undefined.
         difference: other minus one.
-        low, high: its 95 % interval, None where undefined.
+        low, high: its 95 % interval, None without one.
+        reason: why there is no interval, else None.
         verdict: of the other; `within noise` where the interval contains 0, or is closer to it than ROUNDING.
     """
 
@@ -38,6 +40,7 @@ class Difference:
     difference: float | None
     low: float | None
     high: float | None
+    reason: Reason | None
     verdict: Verdict
 
 
@@ -48,7 +51,7 @@ class Comparison:
     Attributes:
         task: its name.
         images: number of images that both have: the same file with the same content.
-        groups: number of their groups, which are drawn together.
+        groups: number of their groups.
         only_one, only_other: images that the other one lacks, or has with another content.
         relabelled: common images whose true labels differ.
         differences: by metric; empty where there is nothing to compare.
@@ -72,14 +75,12 @@ class Comparison:
         return not (self.only_one or self.only_other or self.relabelled)
 
 
-def compare_results(one: Results, other: Results, *, resamples: int, seed: int) -> Comparison:
+def compare_results(one: Results, other: Results) -> Comparison:
     """Compare two results of one task.
 
     Args:
         one: the base.
-        other: compared with the base; its groups are drawn.
-        resamples: number of bootstrap samples.
-        seed: of the sampling.
+        other: compared with the base; its groups count.
     """
     first, second = _common(one, other)
     groups = [image["group"] for image in second.images]
@@ -103,9 +104,15 @@ def compare_results(one: Results, other: Results, *, resamples: int, seed: int) 
         return {name: after[name] - before[name] for name in after}
 
     points = [each(np.ones((1, len(groups)), np.int32)) for each in tallies]
-    spread = resampled(differences, groups, resamples=resamples, seed=seed)
+    same = first.images == second.images
+    spread = jackknife(differences, groups)
     found = [
-        _difference(name, _value(points[0][name]), _value(points[1][name]), percentile_interval(spread.get(name)))
+        _difference(
+            name,
+            _value(points[0][name]),
+            _value(points[1][name]),
+            _interval(spread[name], ranges(second).get(name, UNIT), same=same),
+        )
         for name in _in_order(points[1], other)
     ]
     return replace(result, differences=[each for each in found if not each.one is each.other is None])
@@ -161,15 +168,22 @@ def _truth(image: Mapping[str, Any]) -> Any:
     return image["truth"]
 
 
-def _difference(name: str, one: float | None, other: float | None, interval: dict[str, float] | None) -> Difference:
-    if one is None or other is None or interval is None:
-        gap = None if one is None or other is None else other - one
-        return Difference(name, one, other, gap, None, None, "undefined")
+def _interval(spread: Spread, limits: Range, *, same: bool) -> Interval | Reason:
+    """Return the interval of a difference; without width where both models gave the same results."""
+    if same and spread.value == 0.0 and not spread.variance:
+        return {"low": 0.0, "high": 0.0}
+    return difference_interval(spread, limits)
+
+
+def _difference(name: str, one: float | None, other: float | None, interval: Interval | Reason) -> Difference:
+    gap = None if one is None or other is None else other - one
+    if isinstance(interval, str):
+        return Difference(name, one, other, gap, None, None, interval, "undefined")
     low, high = interval["low"], interval["high"]
     verdict: Verdict = "within noise"
     if low > ROUNDING or high < -ROUNDING:
         verdict = "better" if (low > 0.0) != (name in SMALLER_IS_BETTER) else "worse"
-    return Difference(name, one, other, other - one, low, high, verdict)
+    return Difference(name, one, other, gap, low, high, None, verdict)
 
 
 def _value(values: np.ndarray) -> float | None:

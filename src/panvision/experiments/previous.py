@@ -16,8 +16,6 @@ from panvision.report.inputs import PreviousMetrics, Scores, read_metrics
 from panvision.report.metrics import MetricTables, compared_keys, metric_tables
 
 RESULT = "metrics/previous.json"
-# Of the bootstrap behind the paired intervals.
-RESAMPLES, SEED = 1000, 0
 
 Metrics = dict[str, dict[str, float | None]]  # task → dotted key → value
 
@@ -86,7 +84,7 @@ def _paired_intervals(project: Path, commit: str) -> tuple[dict[str, dict[str, d
         return {}, f"without paired intervals: {error}"
     intervals: dict[str, dict[str, dict[str, float] | None]] = {}
     for task in TASKS:
-        found = compare_results(one[task], other[task], resamples=RESAMPLES, seed=SEED)
+        found = compare_results(one[task], other[task])
         intervals[task] = {
             each.name: None if each.low is None or each.high is None else {"low": each.low, "high": each.high}
             for each in found.differences

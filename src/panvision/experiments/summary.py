@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from panvision.core.tasks import TASKS, headline_metrics
-from panvision.experiments.tables import number, table
+from panvision.experiments.tables import number, reason_text, table
 from panvision.report.inputs import BaselineMetrics, ReportError
 from panvision.report.sharing import Sharing, read_baselines, read_sharing
 
@@ -34,8 +34,8 @@ def summary(project: Path) -> str:
     rows = [("test split", "metric", f"value{interval}")]
     for task, key, name in headline_metrics():
         missing = "undefined" if _trained(metrics[task]) else "not trained"
-        ends = (metrics[task].get("ci95") or {}).get(key)
-        between = "" if ends is None else f"  {ends['low']:.3f} to {ends['high']:.3f}"
+        ends, reason = _interval(metrics[task], key)
+        between = "  " + (reason_text(reason) if ends is None else f"{ends['low']:.3f} to {ends['high']:.3f}")
         rows.append((task, name, number(metrics[task].get(key), missing=missing) + between))
     lines = [*table((16, 20), rows), ""]
     sharing = read_sharing(_baselines(project), metrics)
@@ -54,7 +54,8 @@ def to_json(project: Path) -> dict[str, Any]:
     figures: dict[str, dict[str, Any]] = {}
     for task, key, _ in headline_metrics():
         own = figures.setdefault(task, {"trained": _trained(metrics[task])})
-        own[key] = {"value": metrics[task].get(key), "ci95": (metrics[task].get("ci95") or {}).get(key)}
+        ends, reason = _interval(metrics[task], key)
+        own[key] = {"value": metrics[task].get(key), "ci95": ends, "ci95_null": reason}
     baselines = _baselines(project).model_dump(mode="json")
     return {"figures": figures, "baselines": baselines, "files": _results(project)}
 
@@ -67,6 +68,11 @@ def sharing_lines(sharing: Sharing) -> list[str]:
         for row in sharing.rows
     ]
     return [*table((16, 20, 10, 10), [head, *rows]), *sharing.remarks]
+
+
+def _interval(metrics: Mapping[str, Any], key: str) -> tuple[dict[str, float] | None, str | None]:
+    """Return a metric's interval and the reason why there is none."""
+    return (metrics.get("ci95") or {}).get(key), (metrics.get("ci95_null") or {}).get(key)
 
 
 def _trained(metrics: Mapping[str, Any]) -> bool:

@@ -23,6 +23,11 @@ def number(value: float | None, form: str = ".3f", *, missing: str = "undefined"
     return missing if value is None else format(value, form)
 
 
+def reason_text(reason: str | None) -> str:
+    """Return the reason for a missing interval, as in `ci95_null`, as text; "" for an undefined metric."""
+    return "" if reason in (None, "undefined") else reason.replace("_", " ")
+
+
 def cut(text: str, longest: int) -> str:
     """Return text of at most `longest` characters, the last one an ellipsis where more followed."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

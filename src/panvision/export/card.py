@@ -198,7 +198,7 @@ def _scores(info: ModelInfo, metrics: Metrics) -> list[Sequence[str]]:
             drop = ((export["int8"] or {}).get("drop") or {}).get(key)
             cells = [_number(value, 3) for value in (onnx, int8)] if key in _COMPARED else ["", ""]
             lost = f"{_points(drop)} points" if drop is not None else ""
-            rows.append((name, _number(_at(own, key), 3), _interval((own.get("ci95") or {}).get(key)), *cells, lost))
+            rows.append((name, _number(_at(own, key), 3), _interval(own, key), *cells, lost))
     return rows
 
 
@@ -274,9 +274,11 @@ def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _interval(value: Mapping[str, float | None] | None) -> str:
-    if not value or value.get("low") is None or value.get("high") is None:
-        return "–"
+def _interval(metrics: Mapping[str, Any], key: str) -> str:
+    value = (metrics.get("ci95") or {}).get(key)
+    if not value:
+        reason = (metrics.get("ci95_null") or {}).get(key, "undefined")
+        return "–" if reason == "undefined" else str(reason).replace("_", " ")
     return f"{value['low']:.3f} to {value['high']:.3f}"
 
 

@@ -46,11 +46,8 @@ class HeldOut:
             prepared=self.prepared,
             splits=self.splits,
             data=self.data,
-            # These metrics need no interval and nothing that is chosen on the validation split.
-            settings=EvaluationSettings(
-                min_score=self.settings.min_score, batch_size=self.settings.batch_size, resamples=0
-            ),
-            choices={},
+            settings=self.settings,
+            choices={},  # these metrics need nothing that is chosen on the validation split
         )
         return {metric.key: found.metrics[task][metric.key] for task, metric in LIMITED}
 

@@ -42,7 +42,7 @@ class Interval(_Values):
 
 
 class Scores(_Values):
-    """metrics/<task>.json: number of test images, intervals by dotted key, and any metrics.
+    """metrics/<task>.json: number of test images, any metrics, and intervals, or why there is none, by dotted key.
 
     If the model does not have the task, the number of images is None, like every metric.
     """
@@ -51,10 +51,11 @@ class Scores(_Values):
 
     images: Count | None
     ci95: dict[str, Interval | None] = {}
+    ci95_null: dict[str, str] = {}
 
     def flat(self) -> dict[str, float | None]:
         """Return every metric by its dotted key, `ap50.stirrer`."""
-        values = self.model_dump(exclude={"ci95"})
+        values = self.model_dump(exclude={"ci95", "ci95_null"})
         return {
             ".".join(path): value for path, value in leaves(values) if value is None or isinstance(value, (int, float))
         }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from panvision.core.tasks import Task
@@ -22,6 +22,7 @@ class Entry:
         metric: the metric.
         value: None is undefined.
         interval: 95 % interval, if there is one.
+        reason: code of why there is none, "" if unknown.
         earlier: value of the previous commit.
         known: True if the previous commit has the metric at all.
         change: value less earlier, None where either is undefined.
@@ -35,6 +36,7 @@ class Entry:
     known: bool = False
     change: float | None = None
     verdict: str = ""
+    reason: str = ""
 
     def shown(self, value: float | None, *, sign: bool = False) -> str:
         """Format a value of this metric, or with `sign` a change of it: three decimals, pixels with two."""
@@ -48,9 +50,9 @@ class Entry:
 
     @property
     def span(self) -> str:
-        """Format the interval, without unit."""
+        """Format the interval, without unit, or the reason why there is none."""
         if self.interval is None:
-            return ""
+            return "" if self.reason == "undefined" else self.reason.replace("_", " ")
         digits = 2 if self.metric.pixels else 3
         return f"{self.interval.low:.{digits}f} to {self.interval.high:.{digits}f}"
 
@@ -84,8 +86,8 @@ class MetricTables:
 
     @property
     def measured(self) -> bool:
-        """True if a metric of the whole split has an interval."""
-        return any(entry.interval for entry in self.whole)
+        """True if a metric of the whole split has an interval or a reason for having none."""
+        return any(entry.span for entry in self.whole)
 
     @property
     def undefined(self) -> bool:
@@ -115,6 +117,7 @@ def metric_tables(
     values: Mapping[str, float | None],
     intervals: Mapping[str, Interval | None],
     previous: Mapping[str, Earlier],
+    reasons: Mapping[str, str] | None = None,
 ) -> MetricTables:
     """Lay out the tables of a task.
 
@@ -123,10 +126,12 @@ def metric_tables(
         values: its metrics by dotted key; other metrics are not shown.
         intervals: of some of them.
         previous: values of the previous commit.
+        reasons: codes of why the others have no interval, as far as they are known.
     """
 
     def entry(metric: ShownMetric, key: str) -> Entry:
-        return _entry(metric, values.get(key), intervals.get(key), previous.get(key))
+        found = _entry(metric, values.get(key), intervals.get(key), previous.get(key))
+        return replace(found, reason=(reasons or {}).get(key, ""))
 
     section = SECTIONS[task]
     whole = [

@@ -160,7 +160,13 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
             trained=task in evaluated.tasks,
             images=evaluated.scores[task].images,
             classes=evaluated.results[task].classes,
-            tables=metric_tables(task, flat[task], evaluated.scores[task].ci95, previous.tasks.get(task, {})),
+            tables=metric_tables(
+                task,
+                flat[task],
+                evaluated.scores[task].ci95,
+                previous.tasks.get(task, {}),
+                evaluated.scores[task].ci95_null,
+            ),
             plots=section.plots(files.reports / "plots", flat[task], evaluated.results[task]),
         )
         for task, section in SECTIONS.items()

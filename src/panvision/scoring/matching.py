@@ -1,7 +1,7 @@
 """COCO's matching of predicted to true boxes in one image, for every IoU threshold and area range at once.
 
-The rules are those of pycocotools' `COCOeval.evaluateImg`. Matching never looks at another image, so a resampled set
-keeps its matches.
+The rules are those of pycocotools' `COCOeval.evaluateImg`. Matching never looks at another image, so a set of some
+images keeps its matches.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Average precision of sets that contain an image several times or not at all.
 
-A bootstrap draws images with repetition, and COCO's average precision of such a set needs no new matching: the boxes
-of all images are sorted by score once, and each counts as many times as its image was drawn. The values equal those of
-pycocotools (`COCOeval.accumulate`) for the set with its images really repeated, the copies of each next to each other.
+COCO's average precision of such a set needs no new matching: the boxes of all images are sorted by score once, and each
+counts as many times as its image. The values equal those of pycocotools (`COCOeval.accumulate`) for the set with its
+images really repeated, the copies of each next to each other.
 """
 
 from dataclasses import dataclass

@@ -96,7 +96,7 @@ def _terms_from_masks(output: DetectionOutput, labels: Labels, context: LossCont
 
 
 def mask_boxes(masks: Tensor, label: int) -> dict[str, Tensor]:
-    """Return the boxes around masks (B, 1, S, S) uint8 as labels of detection: one per mask with a pixel of which half is pan."""
+    """Return the boxes around masks (B, 1, S, S) uint8, of pixels of which half is pan, as labels of detection."""
     inside = masks[:, 0] >= HALF_PAN  # (B, S, S)
     spans = [_span(inside.any(dim)) for dim in (1, 2)]  # of columns, of rows
     (x1, x2), (y1, y2) = spans

@@ -1,0 +1,190 @@
+from dataclasses import replace
+from math import inf, isnan, nan
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from benchmarks.coverage import measure, state_population
+from panvision.evaluation.intervals import Spread, difference_interval, jackknife, student, value_interval
+from panvision.evaluation.metrics import scores
+from tests.evaluation.made import box_results, state_results
+
+
+def mean_of(values):
+    values = np.asarray(values, np.float64)
+
+    def metrics(weights):
+        total = weights.sum(axis=1)
+        return {"mean": np.divide(weights @ values, total, out=np.full(len(weights), np.nan), where=total > 0)}
+
+    return metrics
+
+
+def spread_of(values, groups=None):
+    return jackknife(mean_of(values), [str(row) for row in range(len(values))] if groups is None else groups)["mean"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
+def test_jackknife_of_a_mean_is_the_standard_error(values):
+    found = spread_of(values)
+    assert found.value == pytest.approx(np.mean(values))
+    assert found.variance == pytest.approx(np.var(values, ddof=1) / len(values), abs=1e-12)
+    assert found.groups == len(values)
+
+
+def test_jackknife_leaves_whole_groups_out():
+    values, groups = [1, 1, 0, 0, 0, 1], ["a", "a", "b", "b", "c", "c"]
+    assert spread_of(values, groups).variance == pytest.approx(np.var([1, 0, 0.5], ddof=1) / 3)
+    assert spread_of(values, groups)[1:3] == (3, 2)  # b alone is 0
+
+
+def test_jackknife_joins_more_groups_than_it_scores():
+    values = np.random.default_rng(0).uniform(size=1201)
+    found = spread_of(values)
+    assert found.groups == 401
+    assert found.variance == pytest.approx(np.var(values, ddof=1) / len(values), rel=0.2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(12)), st.sampled_from(["state", "box"]))
+def test_scores_do_not_depend_on_the_order_of_images(order, kind):
+    results = grouped(state_results() if kind == "state" else box_results(), 1)
+    one, other = scores(results), scores(replace(results, images=[results.images[row] for row in order]))
+    assert one["ci95_null"] == other["ci95_null"]
+    for name, interval in one["ci95"].items():
+        assert other["ci95"][name] == (None if interval is None else pytest.approx(interval, abs=1e-9)), name
+
+
+def grouped(results, size):
+    images = [{**image, "group": str(number // size)} for number, image in enumerate(results.images)]
+    return replace(results, images=images)
+
+
+SPREADS = st.builds(
+    lambda value, groups, differing, share: Spread(value, groups, min(differing, groups), share * value * (1 - value)),
+    st.floats(0, 1),
+    st.integers(10, 600),
+    st.integers(0, 600),
+    st.floats(1e-6, 1),
+)
+LEVELS = st.floats(0.5, 0.99)
+
+
+@given(SPREADS, LEVELS, LEVELS)
+def test_value_interval_properties(spread, one, other):
+    narrow, wide = (value_interval(spread, level=level) for level in sorted((one, other)))
+    assert 0 <= wide["low"] <= narrow["low"] <= spread.value <= narrow["high"] <= wide["high"] <= 1
+
+
+@given(SPREADS, LEVELS, LEVELS)
+def test_difference_interval_properties(spread, one, other):
+    narrow, wide = (difference_interval(spread, level=level) for level in sorted((one, other)))
+    assert -1 <= wide["low"] <= narrow["low"] <= spread.value <= narrow["high"] <= wide["high"] <= 1
+
+
+@given(SPREADS.filter(lambda spread: 0.001 < spread.value < 0.999), st.floats(0.1, 50))
+def test_value_interval_scales_with_the_range(spread, factor):
+    scaled = spread._replace(value=factor * spread.value - 1, variance=factor**2 * spread.variance)
+    unit, found = value_interval(spread), value_interval(scaled, (-1.0, factor - 1 + 1e-12))
+    assert [found["low"], found["high"]] == pytest.approx([factor * unit[end] - 1 for end in ("low", "high")], abs=1e-5)
+
+
+def test_value_interval_ends_are_roots_of_the_score():
+    spread = Spread(0.8, 25, 25, 0.002)
+    found, t = value_interval(spread), stats.t.ppf(0.975, 24)
+    for end in found.values():
+        assert abs(end - 0.8) == pytest.approx(t * (0.002 * end * (1 - end) / (0.8 * 0.2)) ** 0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("groups", [10, 44, 500])
+def test_all_right_is_wilsons_interval(groups):
+    spread = spread_of(np.ones(groups))
+    t = stats.t.ppf(0.975, groups - 1)
+    wilson = stats.binomtest(groups, groups).proportion_ci(2 * stats.norm.cdf(t) - 1, "wilson")
+    assert value_interval(spread) == pytest.approx({"low": wilson.low, "high": 1.0}, abs=1e-4)
+    wrong = value_interval(spread_of(np.zeros(groups)))
+    assert wrong == pytest.approx({"low": 0.0, "high": 1 - wilson.low}, abs=1e-4)
+
+
+def test_few_differing_groups_widen_the_difference():
+    spread = spread_of([1.0] + [0.0] * 19)
+    assert spread.differing == 1
+    found = difference_interval(spread)
+    assert found["high"] - spread.value == pytest.approx(1.96 * (spread.variance * 2) ** 0.5, abs=1e-3)
+
+
+def test_no_observed_difference_has_a_width():
+    found = difference_interval(spread_of(np.zeros(20)))
+    assert found["high"] == -found["low"] == pytest.approx(1.96 / (20 * 19) ** 0.5, abs=1e-3)
+
+
+def test_unbounded_metrics():
+    found = value_interval(Spread(4.0, 20, 20, 1.0), (0.0, inf))
+    large = value_interval(Spread(4.0, 20, 20, 1.0), (0.0, 1e9))
+    assert found == pytest.approx(large, rel=1e-6)
+    assert 0 < found["low"] < 4.0 < found["high"]
+    assert value_interval(Spread(0.0, 20, 0, 0.0), (0.0, inf)) == "no_spread"
+    assert difference_interval(Spread(0.0, 20, 0, 0.0), (0.0, inf)) == "no_spread"
+
+
+@pytest.mark.parametrize("interval", [value_interval, difference_interval])
+def test_intervals_without_enough_groups_have_a_reason(interval):
+    assert interval(Spread(nan, 20, 0, nan)) == "undefined"
+    assert interval(Spread(0.5, 9, 9, 0.01)) == "few_groups"
+    assert interval(Spread(0.5, 10, 10, nan)) == "one_group"
+    assert isinstance(interval(Spread(0.5, 10, 10, 0.01)), dict)
+
+
+def test_only_groups_with_something_to_measure_count():
+    values, known = np.arange(12) % 2, np.arange(12) < 9
+
+    def metrics(weights):
+        own = weights[:, known].sum(axis=1)
+        right = weights[:, known] @ values[known]
+        return {"recall": np.divide(right, own, out=np.full(len(weights), np.nan), where=own > 0)}
+
+    found = jackknife(metrics, [str(row) for row in range(12)])["recall"]
+    assert found.groups == 9 and value_interval(found) == "few_groups"
+
+
+def test_metric_that_hangs_on_one_group_has_no_variance():
+    def metrics(weights):
+        return {"share": np.where(weights[:, 0] > 0, weights[:, 1] / 2.0, np.nan)}
+
+    assert isnan(jackknife(metrics, [str(row) for row in range(12)])["share"].variance)
+
+
+def test_jackknife_without_images():
+    assert value_interval(jackknife(mean_of([]), [])["mean"]) == "undefined"
+
+
+def test_value_outside_its_range_is_refused():
+    with pytest.raises(ValueError, match=r"ranges"):
+        value_interval(Spread(1.5, 10, 10, 0.1))
+
+
+@pytest.mark.parametrize("freedom", [9, 10, 43, 499])
+def test_student_is_scipys(freedom):
+    assert student(0.95, freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=1e-4)
+    assert student(0.5, freedom) == pytest.approx(stats.t.ppf(0.75, freedom), abs=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.01, 1), min_size=10, max_size=20, unique=True))
+def test_difference_in_all_groups_has_the_standard_error(values):
+    found = difference_interval(spread_of(values), (0.0, inf))
+    expected = stats.norm.interval(0.95, np.mean(values), stats.sem(values) * (1 + 1 / len(values)) ** 0.5)
+    assert (found["low"], found["high"]) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("groups", "size", "accuracies"), [(44, 1, (0.95, 0.98)), (10, 5, (0.85, 0.92))])
+def test_intervals_contain_the_truth_as_often_as_they_say(groups, size, accuracies):
+    """The percentile bootstrap has 89 and 88 %, for the difference 87 and 90 %."""
+    population = state_population(np.random.default_rng(0), accuracies, size)
+    (found,) = measure(population, ["accuracy"], groups=groups, runs=200)
+    assert found.given == 1.0 and 0.92 <= found.covers <= 1.0
+    assert 0.92 <= found.difference_covers <= 1.0 and found.false_verdicts <= 0.08
