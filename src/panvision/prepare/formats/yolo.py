@@ -2,8 +2,8 @@
 
 Format: https://docs.ultralytics.com/datasets/detect/ and /segment/. A line is `class x y width height` (the box's
 centre first) or `class x1 y1 x2 y2 x3 y3 …` (an outline), in fractions of the image's sides. A file is in `labels/`,
-under the path of its image in `images/`, or beside its image. `data.yaml`, `classes.txt` or Darknet's `obj.names`,
-beside the part or above it, names the classes.
+under the path of its image in `images/`, or beside its image. `data.yaml`, `classes.txt`, `labels.txt` or Darknet's
+`obj.names`, beside the part or above it, names the classes.
 
 An empty file says that the image shows nothing. Ultralytics treats a missing file the same way; here it is reported
 and its image is left out: a forgotten label, trained and tested as background, costs more than one image.
@@ -26,7 +26,7 @@ from panvision.prepare.formats.documents import Claim, Document, Format, Scan
 from panvision.prepare.formats.layout import list_folder
 from panvision.prepare.formats.parsing import is_name, read_text, to_float
 
-_NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
+_NAME_FILES = ("classes.txt", "labels.txt", "names.txt", "obj.names", "_darknet.labels")
 # Text files that list classes or images, or describe the dataset.
 _NO_LABELS = frozenset({"classes", "labels", "names", "train", "valid", "val", "test", "requirements", "license"})
 # Fractions of an image's side are never larger, even if a box reaches out of it; pixels nearly always are.
@@ -150,7 +150,7 @@ def _find_names(scan: Scan) -> _Names:
         found = [names for path in files if (names := _read_names(path, scan.root))]
         usual = [names for names in found if Path(names.file).stem.lower() == "data"]
         found = usual or found
-        if len(found) > 1:
+        if len(found) > 1 and any(names.names != found[0].names for names in found):
             others = " and ".join(names.file for names in found)
             return _Names(
                 found[0].file, problems=[problem("annotations_twice", found[0].file, f"{others} name classes")]
@@ -166,7 +166,7 @@ def _find_names(scan: Scan) -> _Names:
 def _read_names(path: Path, root: Path) -> _Names | None:
     """Read the classes that a file names; None if it does not name any."""
     file = relative(path, root)
-    is_list = path.name.lower() in _NAME_FILES
+    is_list = path.name.lower() in _NAME_FILES or path.suffix.lower() == ".names"
     if not is_list and path.suffix.lower() not in (".yaml", ".yml"):
         return None
     content = read_text(path, root)
