@@ -20,6 +20,7 @@ from panvision.prepare.formats.folders import read_classification, read_segmenta
 from panvision.prepare.formats.labelme import LABELME
 from panvision.prepare.formats.layout import Part, Reading, find_parts, list_folder
 from panvision.prepare.formats.mask_labels import PanClasses
+from panvision.prepare.formats.unread import find_unread
 from panvision.prepare.formats.voc import VOC
 from panvision.prepare.formats.yolo import YOLO
 
@@ -57,7 +58,8 @@ def read_set(task: Dataset, root: Path, pan_classes: PanClasses = None) -> Readi
             continue
         for name, documents in found.items():
             claims.setdefault(name, []).append(Claim(scan, documents))
-    if task == "segmentation" and not claims and not any(fault.code == "annotations_twice" for fault in problems):
+    named = {"annotations_twice", "annotations_unread"}
+    if task == "segmentation" and not claims and not named & {fault.code for fault in problems}:
         # Neither masks nor annotations: every image without a mask is reported.
         return read_segmentation(root, pan_classes)
     formats = {one.name: one for one in FORMATS}
@@ -92,9 +94,13 @@ def _check_choice(found: dict[str, list[Document]], scan: Scan) -> Problem | Non
     if not found:
         if not scan.images:
             return None
+        if unread := find_unread(scan):
+            return unread
         names = ", ".join(one.name for one in FORMATS)
         file = relative(scan.part.folder / ANNOTATIONS, scan.root)
-        return problem("annotations_missing", file, f"is absent, and there is no other file of {names}")
+        unknown = next((document.file for suffix in (".json", ".xml") for document in scan.documents[suffix]), "")
+        also = f"; {unknown} has another format, or no labels" if unknown else ""
+        return problem("annotations_missing", file, f"is absent, and there is no other file of {names}{also}")
     first = next(iter(found.values()))[0].file
     if len(found) > 1:
         kinds = " and ".join(f"{name} ({documents[0].file})" for name, documents in found.items())
