@@ -16,6 +16,7 @@ from panvision.prepare.formats.annotated import Found, to_reading
 from panvision.prepare.formats.coco import ANNOTATIONS, COCO, are_subsets
 from panvision.prepare.formats.cvat import CVAT
 from panvision.prepare.formats.documents import Claim, Document, Format, Scan, scan_part
+from panvision.prepare.formats.flat import read_flat
 from panvision.prepare.formats.folders import read_classification, read_segmentation
 from panvision.prepare.formats.labelme import LABELME
 from panvision.prepare.formats.layout import Part, Reading, find_parts, list_folder
@@ -69,6 +70,18 @@ def read_set(task: Dataset, root: Path, pan_classes: PanClasses = None) -> Readi
     problems = [fault for fault in problems if fault.code != "layout_mixed" or fault.file not in folders]
     problems += [fault for scan in scans for fault in scan.problems]
     return to_reading(task, [Found(problems=problems), *read], pan_classes)
+
+
+def guess_dataset(root: Path) -> Dataset:
+    """Return the dataset that a folder's labels are for: masks, then annotation files, else classes."""
+    parts, _ = find_parts(root)
+    if any(_has_masks(part, root) for part in parts):
+        return "segmentation"
+    suffixes = {suffix for one in FORMATS for suffix in one.suffixes}
+    scans = [scan_part(part, root, suffixes) for part in parts]
+    boxes = any(one.find(scan) for scan in scans for one in FORMATS) or any(map(find_unread, scans))
+    flags = all(read_flat(part, root) for part in parts)
+    return "detection" if boxes and not flags else "classification"
 
 
 def _has_masks(part: Part, root: Path) -> bool:
