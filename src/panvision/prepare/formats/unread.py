@@ -106,6 +106,7 @@ _SUFFIXES = {
     ".vott": UNREAD[2],
     ".manifest": UNREAD[-1],
 }
+UNREAD_NAMES = (*(one.name for one in UNREAD), *(one.name for _, one in _TABLES), _SUFFIXES[".tfrecord"].name)
 
 
 def find_unread(scan: Scan) -> Problem | None:
