@@ -112,3 +112,13 @@ def test_values_that_the_file_does_not_name(tmp_path):
     (folder / "class_names.txt").write_text("_background_\nhob\npan\n")
     (found,) = check(tmp_path, "segmentation").problems
     assert found.code == "pan_unclear" and "without a name: 3 (3 masks)" in found.reason
+
+
+def test_a_jpeg_mask_has_too_many_values_for_a_table(tmp_path):
+    folder = segmentation_set(tmp_path, count=3)
+    for path in (folder / "masks").iterdir():
+        path.unlink()
+        save(path.with_suffix(".jpg"), as_colours(numbers()), quality=30)
+    (folder / "labelmap.txt").write_text(FILES["labelmap.txt"])
+    (found,) = check(tmp_path, "segmentation").problems
+    assert found.code == "pan_unclear" and "without a name" in found.reason

@@ -11,7 +11,7 @@ and its image is left out: a forgotten label, trained and tested as background, 
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -75,10 +75,20 @@ def _read(claims: list[Claim], task: Dataset) -> Found:
         found.images.extend(part.images)
         found.problems.extend(part.problems)
         used.update(part.classes)
+    found.problems[:] = _counted_once(found.problems)
     if task == "detection":
         for file, ordered in names_files.items():
             found.problems.extend(unused_classes(ordered, used, file))
     return found
+
+
+def _counted_once(problems: list[Problem]) -> list[Problem]:
+    """Join the lines that are not in fractions: they are one fault of the export."""
+    wrong = [fault for fault in problems if fault.code == "boxes_other_form"]
+    if len(wrong) < 2:
+        return problems
+    joined = replace(wrong[0], reason=f"{wrong[0].reason}, and so are {len(wrong) - 1} more lines")
+    return [joined, *(fault for fault in problems if fault.code != "boxes_other_form")]
 
 
 def _may_be_label(document: Document, scan: Scan) -> bool:
@@ -118,8 +128,8 @@ def _shapes(content: str, file: str, names: _Names) -> tuple[list[Shape], list[P
             reason = f"line {number} is neither `class x y width height` nor an outline: {line.strip()[:60]!r}"
             problems.append(problem("annotation_broken", file, reason))
         elif max(abs(value) for value in values[1:]) > _LARGEST_FRACTION:
-            reason = f"line {number} is in pixels, not in fractions of the image's sides: {line.strip()[:60]!r}"
-            problems.append(problem("annotation_broken", file, reason))
+            reason = f"line {number} is in pixels or percent, not in fractions of the sides: {line.strip()[:60]!r}"
+            problems.append(problem("boxes_other_form", file, reason))
         elif names.names and values[0] not in names.names:
             reason = f"line {number}: class {int(values[0])} is none of the {len(names.names)} in {names.file}"
             problems.append(problem("annotation_unknown_category", file, reason))
