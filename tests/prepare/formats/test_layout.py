@@ -269,7 +269,9 @@ def test_masks_with_the_splits_inside(tmp_path, images, masks):
     )
 
 
-@pytest.mark.parametrize("folder", ["labels", "annotations", "mask", "SegmentationClassPNG", "gt"])
+@pytest.mark.parametrize(
+    "folder", ["labels", "annotations", "mask", "SegmentationClassPNG", "gt", "annotations/trimaps"]
+)
 def test_masks_in_other_folders(tmp_path, folder):
     save(tmp_path / "images/a.jpg")
     save_mask(tmp_path / folder / "a.png")

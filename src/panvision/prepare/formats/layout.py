@@ -65,7 +65,7 @@ class Part:
         """The folder of the masks, if there is one: `masks/`, or VOC's or another one that holds images."""
         known = next(_folders_of(self.folder, _MASK_FOLDERS), None)
         possible = (path for path in _folders_of(self.folder, _POSSIBLE_MASKS) if holds_images(path))
-        masks = known or next(possible, None)
+        masks = known or next(map(_only_inner, possible), None)
         if masks is None and self.split and not self.inner:
             beside = [name.format(self.folder.name.lower()) for name in _BESIDE]
             return next(_folders_of(self.folder.parent, beside), None)
@@ -323,6 +323,13 @@ def holds_images(folder: Path) -> bool:
     """True if a folder, or a folder in it, holds an image."""
     folders = (folder, *_folders_of(folder))
     return any(path.suffix.lower() in IMAGE_SUFFIXES for each in folders for path in _entries(each))
+
+
+def _only_inner(folder: Path) -> Path:
+    """Return the one folder in a folder that holds its images, as in `annotations/trimaps`; else the folder itself."""
+    inner = [path for path in _folders_of(folder) if holds_images(path)]
+    loose = any(path.suffix.lower() in IMAGE_SUFFIXES for path in _entries(folder))
+    return inner[0] if len(inner) == 1 and not loose and not split_name(inner[0].name) else folder
 
 
 def _entries(folder: Path) -> Iterator[Path]:
