@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from panvision.prepare.formats.readers import read_set
 from tests.prepare.label_formats import codes, reason, touch, write_json, write_text
@@ -84,6 +86,14 @@ def test_rows_that_cannot_be_used(tmp_path):
     assert reason(reading, "image_without_class") == "gives no class to 1 images"
 
 
+def test_two_rows_of_one_image(tmp_path):
+    touch(tmp_path, ["a.jpg", "b.jpg"])
+    write_text(tmp_path / "labels.csv", "file,label\na.jpg,raw\nimages/a.jpg,raw\nb.jpg,raw\nb,burnt\n")
+    reading = read(tmp_path)
+    assert [sample.file for sample in reading.samples] == ["images/a.jpg"]
+    assert "raw, burnt" in reason(reading, "annotation_broken")
+
+
 def test_placeholders_in_a_table_are_left_out(tmp_path):
     touch(tmp_path, ["a.jpg", "b.jpg", "c.jpg"])
     write_text(tmp_path / "labels.csv", "file,label\na.jpg,raw\nb.jpg,raw\nc.jpg,Unlabeled\n")
@@ -118,3 +128,17 @@ def test_flags_without_a_true_one(tmp_path):
     touch(tmp_path, ["a.jpg"])
     write_text(tmp_path / "images/a.json", json.dumps({"flags": {"raw": False, "burnt": 1}, "shapes": []}))
     assert ("image_without_class", "images") in codes(read(tmp_path))
+
+
+CELLS = st.sampled_from([*'\n\t ,;"/', "file", "label", "a.jpg", "..", "1", "0", "\0", "xmin", "split"])
+
+
+@given(content=st.lists(CELLS).map("".join) | st.text())
+@settings(max_examples=150, deadline=None)
+def test_any_table_is_read_or_passed_over(tmp_path_factory, content):
+    root = tmp_path_factory.mktemp("tables")
+    touch(root, ["a.jpg", "b.jpg"])
+    (root / "labels.csv").write_text(content, encoding="utf-8", errors="surrogatepass")
+    reading = read(root)
+    assert {sample.file for sample in reading.samples} <= {"images/a.jpg", "images/b.jpg"}
+    assert len(reading.samples) == len({sample.file for sample in reading.samples})

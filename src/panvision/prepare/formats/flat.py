@@ -90,30 +90,32 @@ def read_flat(part: Part, root: Path) -> Reading | None:
         by_name |= dict.fromkeys((*forms, path.stem), path)
     # A table above the parts lists the images of all of them.
     shared = bool(part.split) and (root / table.file).parent == root
-    listed: set[Path] = set()
-    samples: list[Sample] = []
-    without: Counter[str] = Counter()
+    given: dict[Path, list[str]] = defaultdict(list)
+    splits: dict[Path, str] = {}
     for name, labels in table.labels.items():
         plain = posixpath.normpath(name.replace("\\", "/"))
         found = by_name.get(plain) or by_name.get(posixpath.basename(plain))
-        if found is None:
-            problems += [] if shared else [problem("image_missing", table.file, f"lists {name!r}, which is absent")]
-            continue
-        listed.add(found)
+        if found is not None:
+            given[found] += labels
+            splits[found] = part.split or table.splits.get(name, "")
+        elif not shared:
+            problems.append(problem("image_missing", table.file, f"lists {name!r}, which is absent"))
+    samples: list[Sample] = []
+    without: Counter[str] = Counter()
+    for path, labels in given.items():
         label, *others = dict.fromkeys(labels) or [""]
         if others:
-            reason = f"{name!r} has several classes: {', '.join([label, *others])[:200]}"
+            reason = f"{path.name!r} has several classes: {', '.join([label, *others])[:200]}"
             problems.append(problem("annotation_broken", table.file, reason))
         elif not label or is_placeholder(label):
             without[label] += 1
         else:
-            split = part.split or table.splits.get(name, "")
-            samples.append(Sample(relative(found, root), split, found.name, label=label))
+            samples.append(Sample(relative(path, root), splits[path], path.name, label=label))
     problems += [placeholder(table.file, count) for name, count in without.items() if name]
     if without[""]:
         problems.append(problem("image_without_class", table.file, f"gives no class to {without['']} images"))
     reason = f"is not listed in {table.file}"
-    problems += [problem("image_unlisted", relative(path, root), reason) for path in images if path not in listed]
+    problems += [problem("image_unlisted", relative(path, root), reason) for path in images if path not in given]
     return Reading(samples, [name for name in table.classes if not is_placeholder(name)], problems)
 
 
