@@ -321,3 +321,23 @@ def test_data_root_in_the_home_folder(root, capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(root.parent))
     assert validate("~/sets") == 0
     assert capsys.readouterr().out.endswith("no problems\n")
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_a_zip_is_unpacked_and_removed(root, tmp_path, monkeypatch, capsys, every):
+    """Of one dataset only that one is checked."""
+    if not every:
+        shutil.rmtree(root / "segmentation")
+        shutil.rmtree(root / "classification")
+    archive = shutil.make_archive(str(tmp_path / "export"), "zip", root if every else root / "detection")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    code, found = as_json(archive, capsys)
+    assert code == 0 and found["sets"]["detection"]["images"] == 6
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_zip_that_cannot_be_used(tmp_path, capsys):
+    (tmp_path / "export.zip").write_bytes(b"PK")
+    assert validate(tmp_path / "export.zip") == 2
+    assert "export.zip: cannot be unpacked" in capsys.readouterr().err

@@ -10,6 +10,9 @@ from panvision.dataset.packed import BOX_COLUMNS, SPLIT_COLUMNS
 from panvision.dataset.problems import COLUMNS
 from panvision.export.ship import TRAINED_SECTIONS
 from panvision.model import checkpoint
+from panvision.photos.pixels import SUFFIXES, UNREAD_SUFFIXES
+from panvision.prepare.formats.readers import FORMATS
+from panvision.prepare.formats.unread import UNREAD_NAMES
 from panvision.prepare.load import INDEX_COLUMNS, LABEL_COLUMNS
 from tests.pipeline.scratch import ROOT
 from tests.tiny import INFO
@@ -51,3 +54,12 @@ def test_every_name_is_documented(heading, names):
 def test_versions_are_the_present_ones():
     assert f"| `version` | {checkpoint.VERSION};" in part("### Checkpoint, `best_model.pth`")
     assert f"| `version` | {json.loads(INFO.to_metadata())['version']} |" in PAGE
+
+
+@pytest.mark.parametrize("page", ["data.md", "faults.md"])
+def test_every_format_of_labels_and_images_is_listed(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    images = {"JPEG2000": "JPEG 2000", "WEBP": "WebP"}
+    unread = {word.partition("'")[0].removeprefix("a ") for word in UNREAD_SUFFIXES.values()}
+    names = [*(one.name.split()[0] for one in FORMATS), *UNREAD_NAMES, *(images.get(kind, kind) for kind in SUFFIXES)]
+    assert [name for name in (*names, *unread) if name not in text] == []

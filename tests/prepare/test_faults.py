@@ -167,6 +167,9 @@ SEGMENTATION = {
 }
 DETECTION = {
     "annotations_missing": lambda root: (root / "_annotations.coco.json").unlink(),
+    "annotations_unread": lambda root: (
+        (root / "_annotations.coco.json").rename(root / "x.json").write_text('[{"data_row": {}}]')
+    ),
     "annotations_twice": lambda root: save_coco(root / "images" / "_annotations.coco.json", coco([], [])),
     "annotations_broken": lambda root: (root / "_annotations.coco.json").write_text("{"),
     "annotations_incomplete": lambda root: change(root, lambda d: d["images"][1].pop("file_name")),

@@ -66,7 +66,7 @@ def argument(name: str, help: str, **settings: Any) -> click.Argument:
 
 def data_root() -> list[click.Parameter]:
     """Make the folder of the three datasets: an argument, or the option `--data_root`."""
-    text = "Folder with segmentation/, detection/ and classification/."
+    text = "Folder with segmentation/, detection/ and classification/; validate also takes a ZIP."
     return [
         argument("data_root", text, required=False, type=FOLDER, metavar="DATA_ROOT"),
         click.Option(

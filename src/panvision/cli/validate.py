@@ -88,6 +88,7 @@ class Examination:
         "check everything": "panvision validate data/demo",
         "a page with images, and the split as a table to edit and pin": "panvision validate data/demo "
         "--html data.html --splits splits.csv",
+        "a dataset as Roboflow delivers it": "panvision validate export.zip",
         "for programs, with another seed of the split": "panvision validate data/demo --json --set split.seed=7",
     },
     exits={
@@ -134,14 +135,19 @@ def run(args: Args) -> int:
         if args.html and importlib.util.find_spec("jinja2") is None:
             raise ParamsError("--html needs jinja2; `pip install jinja2`")
         config = read_configuration(args)
-        if not Path(config.data.root).is_dir():
+        if not Path(config.data.root).is_dir() and not _is_zip(config.data.root):
             raise ParamsError(f"{config.data.root}: no such folder; name the one that holds {', '.join(DATASETS)}")
         if args.pins:
             split = config.split.model_copy(update={"pins": args.pins})
             config = config.model_copy(update={"split": split})
         pins = read_pins(args.pins) if args.pins else pins_of(args, config)
         keep = nullcontext(args.build) if args.build else tempfile.TemporaryDirectory(prefix="panvision-")
-        with keep as name, StatusLine(quiet=args.quiet) as status, only_writer(folder := Path(name), "--build"):
+        with (
+            keep as name,
+            StatusLine(quiet=args.quiet) as status,
+            only_writer(folder := Path(name), "--build"),
+            _unpacked(config, status) as config,
+        ):
             with _naming(Path(args.build or tempfile.gettempdir())):
                 found = examine(config, pins, folder, status)
             _write(args, config, found, folder, status)
@@ -149,6 +155,31 @@ def run(args: Args) -> int:
         raise UsageError(str(error)) from error
     _say(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if args.json else _text(found, every=args.all))
     return found.exit_code
+
+
+def _is_zip(root: str) -> bool:
+    return Path(root).suffix.lower() == ".zip" and Path(root).is_file()
+
+
+@contextmanager
+def _unpacked(config: "Config", status: StatusLine) -> "Iterator[Config]":
+    """Yield the configuration; of a ZIP with its contents as data root, and with the tasks of its datasets.
+
+    Raises:
+        IngestError: the ZIP cannot be used.
+    """
+    from panvision.core.tasks import TASKS
+    from panvision.prepare.unzip import unpack_datasets
+
+    if not _is_zip(config.data.root):
+        yield config
+        return
+    with tempfile.TemporaryDirectory(prefix="panvision-") as folder:
+        status.show("unpacking …")
+        root = unpack_datasets(Path(config.data.root), Path(folder), config.tasks)
+        tasks = tuple(task for task in config.tasks if (root / TASKS[task].dataset).is_dir())
+        data = config.data.model_copy(update={"root": str(root)})
+        yield config.model_copy(update={"data": data, "tasks": tasks})
 
 
 # Errors of memory and processes, which belong to no folder.
@@ -181,14 +212,17 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
         WorkerError: a process that loads images was killed.
         OSError: something cannot be written.
     """
-    from panvision.core.tasks import DATASETS
+    from panvision.core.tasks import DATASETS, TASKS
     from panvision.dataset.problems import IngestError, problem
     from panvision.prepare.pack import prepare
     from panvision.validate.verdict import judge, write_verdict
 
     images: dict[Dataset, int] = {}
     problems: list[Problem] = []
+    wanted = {TASKS[task].dataset for task in config.tasks}
     for task in DATASETS:
+        if task not in wanted and not (Path(config.data.root) / task).is_dir():
+            continue
         status.show(f"reading {task} …")
         try:
             result = prepare(task, config.data, build / "prepared" / task)

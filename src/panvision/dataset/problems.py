@@ -63,6 +63,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "error",
         "put the annotations (COCO, YOLO, Pascal VOC, LabelMe or CVAT) beside the images or into the folder above",
     ),
+    "annotations_unread": ("error", "export the labels as COCO, YOLO, Pascal VOC, LabelMe or CVAT XML"),
     "annotations_twice": ("error", "keep one annotations file, in one format"),
     "annotations_broken": ("error", "export the annotations again"),
     "annotations_incomplete": ("error", "export the annotations again: required values are missing"),

@@ -25,6 +25,8 @@ LAST_CLASS_NUMBER = 31
 # A flat mask has at most this many values, the darkest of them (but zero) an eighth of the brightest or more.
 _FLAT_VALUES = 4
 _FLAT_RATIO = 8
+# Labels that a table may name.
+_MOST_LABELS = 256
 # An image with more colours in use is a graded one.
 _FEW_COLOURS = 32
 
@@ -343,6 +345,9 @@ def _by_table(image: Image.Image, table: LabelTable) -> Mask:
         codes = np.where(pixels[:, :, 3] >= 128, pixels[:, :, 0] << 16 | pixels[:, :, 1] << 8 | pixels[:, :, 2], 0)
         parts = {code: (code >> 16, code >> 8 & 255, code & 255) for code in np.unique(codes).tolist()}
         keys = {code: (rgb[0] if len(set(rgb)) == 1 else -1, rgb) for code, rgb in parts.items()}
+    if len(keys) > _MOST_LABELS:
+        # A JPEG file, or an image: no table names its colours.
+        return Mask(np.zeros(codes.shape, np.uint8), labels=(f"more than {_MOST_LABELS} values",))
     names = {code: _name(number, colour, table) for code, (number, colour) in keys.items()}
     pan = np.isin(codes, [code for code, name in names.items() if name and table.is_pan(name)])
     return Mask(pan.astype(np.uint8), labels=tuple(sorted({name for name in names.values() if name})))

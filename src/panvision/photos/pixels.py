@@ -35,7 +35,7 @@ SUFFIXES = {
 }
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 # Formats of images that are not read, by suffix.
-_UNREAD_SUFFIXES = {
+UNREAD_SUFFIXES = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"), "a camera's raw format"),
     **{".jxl": "JPEG XL", ".psd": "Photoshop's format", ".svg": "SVG", ".tga": "TGA", ".exr": "OpenEXR", ".eps": "EPS"},
@@ -248,7 +248,7 @@ def decode_errors(name: str) -> Iterator[None]:
 
 def unread_format(name: str) -> str:
     """Return the format of an image that its suffix says is not read; "" for any other file."""
-    return _UNREAD_SUFFIXES.get(Path(name).suffix.lower(), "")
+    return UNREAD_SUFFIXES.get(Path(name).suffix.lower(), "")
 
 
 def _name_format(content: bytes) -> str:

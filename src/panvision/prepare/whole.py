@@ -19,7 +19,7 @@ _REPEATED = {
     "boxes_other_form": {"box_clipped", "box_outside", "box_negative", "box_zero_area", "mask_empty", "outline_broken"},
     "crowds_only": {"crowd_ignored"},
     "masks_alike": {"mask_full", "mask_empty"},
-    "pan_unclear": {"mask_full", "mask_not_binary"},
+    "pan_unclear": {"mask_full", "mask_empty", "mask_not_binary"},
     "mask_void": {"mask_not_binary"},
 }
 # A brightness is a label, not an anti-aliased edge, if this fraction of the masks has it, and so many.

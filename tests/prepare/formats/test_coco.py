@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from panvision.photos.pixels import Picture
 from panvision.prepare.formats.outlines import draw_mask
@@ -48,7 +49,7 @@ def annotate(**values):
         (lambda d: d["images"].append({"id": 9, "file_name": "a.jpg"}), "image_listed_twice", "a.jpg has 2 entries"),
         (lambda d: d["images"].append({"id": 9, "file_name": "./a.jpg"}), "image_listed_twice", "a.jpg has 2 entries"),
         (lambda d: d["images"].append({"id": 9, "file_name": "x.jpg"}), "image_missing", "is listed in"),
-        (annotate(category_id="0"), "annotation_broken", "annotations[0]: missing or of the wrong type: category_id"),
+        (annotate(category_id="pot"), "annotation_broken", "missing or of the wrong type: category_id 'pot'"),
         (annotate(image_id=None), "annotation_broken", "image_id"),
         (annotate(image_id=0.5), "annotation_broken", "image_id"),
         (annotate(category_id=float("inf")), "annotation_broken", "category_id"),
@@ -276,3 +277,64 @@ def test_crowds_only(tmp_path, segmentation, codes, boxes):
     reading = read(tmp_path, edit)
     assert sorted({found.code for found in reading.problems}) == codes
     assert sum(len(sample.boxes.xywh) for sample in reading.samples) == boxes
+
+
+BOXES = [((1.0, 2.0, 3.0, 4.0),), ((5.0, 6.0, 7.0, 8.0),)]
+
+
+@pytest.mark.parametrize("lists", [("images",), ("annotations",), ("categories", "annotations"), ("categories",)])
+@pytest.mark.parametrize("form", [str, float, lambda value: f"{value}.0"])
+def test_whole_numbers_are_one_id_in_every_form(tmp_path, lists, form):
+    """VIA writes the ids of images as numbers, and those of their annotations as text."""
+
+    def edit(document):
+        for entry in (entry for key in lists for entry in document[key]):
+            entry.update({key: form(value) for key, value in entry.items() if key in ("id", "image_id", "category_id")})
+
+    reading = read(tmp_path, edit)
+    assert reading.problems == [] and [sample.boxes.xywh for sample in reading.samples] == BOXES
+
+
+def test_ids_with_leading_zeros_stay_text(tmp_path):
+    def edit(document):
+        for number, entry in enumerate(document["images"]):
+            entry["id"] = "007" if number else 7
+        document["annotations"][0]["image_id"], document["annotations"][1]["image_id"] = "7", "007"
+
+    reading = read(tmp_path, edit)
+    assert reading.problems == [] and [sample.boxes.xywh for sample in reading.samples] == BOXES
+
+
+@pytest.mark.parametrize("outline", [TRIANGLE, [TRIANGLE], [[1, 1], [9, 1], [9, 9]]])
+def test_an_outline_in_each_form(tmp_path, outline):
+    """VIA's is not in a list of its own; other tools write points."""
+    reading = read(tmp_path, lambda d: [each.update(segmentation=outline) for each in d["annotations"]], "segmentation")
+    assert [found.code for found in reading.problems] == ["masks_drawn"]
+    assert [sample.outlines.polygons for sample in reading.samples] == [(tuple(map(float, TRIANGLE)),)] * 2
+
+
+def run_lengths():
+    """A mask, and its run lengths as tools write them."""
+    mask = np.zeros((30, 40), np.uint8)
+    mask[3:9, 5:20] = 1
+    text = coco_mask.encode(np.asfortranarray(mask))["counts"]
+    flat = mask.flatten(order="F")
+    counts = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), flat.size]).tolist()
+    return mask, {
+        "text": {"size": [30, 40], "counts": text.decode()},
+        "printed bytes": {"size": [30, 40], "counts": str(text)},
+        "numbers": {"size": [30, 40], "counts": counts},
+        "floats": {"size": [30.0, 40.0], "counts": [float(count) for count in counts]},
+        "numbers as text": {"size": ["30", "40"], "counts": [str(count) for count in counts]},
+        "a printed list": {"size": [30, 40], "counts": str(counts)},
+        "in a list": [{"size": [30, 40], "counts": counts}],
+        "without size": {"counts": counts},
+    }
+
+
+@pytest.mark.parametrize("form", run_lengths()[1])
+def test_run_lengths_in_each_form(tmp_path, form):
+    mask, forms = run_lengths()
+    reading = read(tmp_path, annotate(segmentation=forms[form]), "segmentation")
+    drawn, _ = draw_mask(reading.samples[0].outlines, Picture(Image.new("RGB", (40, 30)), (40, 30), 1), "x")
+    assert (drawn == mask).all()

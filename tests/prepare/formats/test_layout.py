@@ -9,7 +9,7 @@ from panvision.dataset.paths import leaves_root, photo_name
 from panvision.prepare.formats.layout import list_images
 from panvision.prepare.formats.readers import read_set
 from tests.prepare.label_formats import write_json, write_text
-from tests.prepare.raw_sets import coco
+from tests.prepare.raw_sets import coco, save, save_mask
 
 COMPOSED, DECOMPOSED = "p\u00e4n", "pa\u0308n"
 
@@ -248,3 +248,67 @@ def test_list_images_deeper_than_pythons_stack(tmp_path):
     finally:
         sys.setrecursionlimit(limit)
     assert images == [folder / "a.jpg"] and problems == []
+
+
+SPLITS = (("train", "train"), ("val", "val"), ("test2017", "test"))
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("images", "masks"), ("img_dir", "ann_dir"), ("Images", "Labels"), ("JPEGImages", "annotations")],
+)
+def test_masks_with_the_splits_inside(tmp_path, images, masks):
+    """MMSegmentation's layout, and that of many U-Nets."""
+    for name, _ in SPLITS:
+        save(tmp_path / images / name / f"{name}.jpg")
+        save_mask(tmp_path / masks / name / f"{name}.png")
+    reading = read_set("segmentation", tmp_path)
+    assert reading.problems == []
+    assert sorted((sample.split, sample.mask) for sample in reading.samples) == sorted(
+        (split, f"{masks}/{name}/{name}.png") for name, split in SPLITS
+    )
+
+
+@pytest.mark.parametrize(
+    "folder", ["labels", "annotations", "mask", "SegmentationClassPNG", "gt", "annotations/trimaps"]
+)
+def test_masks_in_other_folders(tmp_path, folder):
+    save(tmp_path / "images/a.jpg")
+    save_mask(tmp_path / folder / "a.png")
+    (tmp_path / "SegmentationClass").mkdir()
+    (tmp_path / "SegmentationClass/a.npy").write_bytes(b"")
+    (sample,) = read_set("segmentation", tmp_path).samples
+    assert sample.mask == f"{folder}/a.png"
+
+
+def test_masks_beside_the_split(tmp_path):
+    save(tmp_path / "train/a.jpg")
+    save_mask(tmp_path / "train_masks/a_mask.gif")
+    reading = read_set("segmentation", tmp_path)
+    assert reading.problems == [] and [sample.mask for sample in reading.samples] == ["train_masks/a_mask.gif"]
+
+
+def test_labels_without_images_are_not_masks(tmp_path):
+    save(tmp_path / "images/a.jpg")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 0.1 0.1 0.9 0.1 0.9 0.9\n")
+    (tmp_path / "classes.txt").write_text("pan\n")
+    (sample,) = read_set("segmentation", tmp_path).samples
+    assert sample.outlines is not None
+
+
+def test_class_folders_with_the_splits_outside(tmp_path):
+    for name, _ in SPLITS:
+        for label in ("raw", "burnt"):
+            for number in range(2):
+                save(tmp_path / "images" / name / label / f"{name}{number}.jpg")
+    reading = read_set("classification", tmp_path)
+    assert reading.problems == [] and reading.classes == ["burnt", "raw"]
+    assert {(sample.split, sample.file.split("/")[1]) for sample in reading.samples} == {(b, a) for a, b in SPLITS}
+
+
+def test_classes_called_like_splits_beside_another_class(tmp_path):
+    for label in ("test", "raw"):
+        for number in range(2):
+            save(tmp_path / "images" / label / f"{number}.jpg")
+    assert read_set("classification", tmp_path).classes == ["raw", "test"]

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from panvision.prepare.formats.mask_labels import read_table
 from tests.prepare.raw_sets import check, codes, load, pack, save, segmentation_set
 
 COLOURS = {"background": (0, 0, 0), "hob": (250, 250, 55), "pan": (36, 100, 50), "spoon": (51, 221, 235)}
@@ -112,3 +115,28 @@ def test_values_that_the_file_does_not_name(tmp_path):
     (folder / "class_names.txt").write_text("_background_\nhob\npan\n")
     (found,) = check(tmp_path, "segmentation").problems
     assert found.code == "pan_unclear" and "without a name: 3 (3 masks)" in found.reason
+
+
+def test_a_jpeg_mask_has_too_many_values_for_a_table(tmp_path):
+    folder = segmentation_set(tmp_path, count=3)
+    for path in (folder / "masks").iterdir():
+        path.unlink()
+        save(path.with_suffix(".jpg"), as_colours(numbers()), quality=30)
+    (folder / "labelmap.txt").write_text(FILES["labelmap.txt"])
+    (found,) = check(tmp_path, "segmentation").problems
+    assert found.code == "pan_unclear" and "without a name" in found.reason
+
+
+LINES = st.lists(
+    st.sampled_from([*"\n\t :,{}[]\"'#", "0", "9" * 5000, "255", "pan", "labels", "__ignore__", "\0", "²"])
+)
+
+
+@given(name=st.sampled_from(sorted(FILES)), content=LINES.map("".join) | st.text())
+@settings(max_examples=150, deadline=None)
+def test_any_content_of_a_label_file_is_read_or_passed_over(tmp_path_factory, name, content):
+    root = tmp_path_factory.mktemp("labels")
+    (root / name).write_text(content, encoding="utf-8", errors="surrogatepass")
+    table, problems = read_table([root], root, None)
+    assert {found.code for found in problems} <= {"annotations_broken"}
+    assert table is None or all(isinstance(key, (int, tuple)) for key in table.names)

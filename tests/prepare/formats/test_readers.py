@@ -227,6 +227,16 @@ def test_boxes_around_outlines_and_masks_from_outlines(tmp_path, kind, task):
     assert np.array_equal(drawn[0][9:], expected[9:]) and drawn[0][2, 6] == 1
 
 
+@pytest.mark.parametrize(("kind", "folder"), [("VOC", "xml"), ("LabelMe", "json"), ("YOLO", "txt"), ("VOC", "XMLs")])
+def test_labels_in_a_folder_named_by_their_suffix(tmp_path, kind, folder):
+    root = write_set(kind, tmp_path, IMAGES)
+    (root / folder).mkdir()
+    for path in [path for path in root.rglob("*") if path.suffix in (".xml", ".json", ".txt")]:
+        path.rename(root / folder / path.name)
+    reading = read_set("detection", root)
+    assert reading.problems == [] and len(reading.samples) == 3
+
+
 @pytest.mark.parametrize("kind", ["COCO", "YOLO", "VOC"])
 def test_boxes_are_no_outlines(tmp_path, kind):
     reading = read_set("segmentation", write_set(kind, tmp_path, IMAGES))

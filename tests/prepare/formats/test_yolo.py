@@ -57,7 +57,7 @@ def test_ways_to_write_a_line(tmp_path, line):
         ("0 0.5 0.5 0.25 x", "annotation_broken"),
         ("0 0.5 nan 0.25 0.5", "annotation_broken"),
         ("0,0.5,0.5,0.25,0.5", "annotation_broken"),
-        ("0 320 240 100 80", "annotation_broken"),
+        ("0 320 240 100 80", "boxes_other_form"),
         ("2 0.5 0.5 0.25 0.5", "annotation_unknown_category"),
         ("-1 0.5 0.5 0.25 0.5", "annotation_unknown_category"),
     ],
@@ -83,6 +83,9 @@ def test_text_in_another_encoding(tmp_path):
         ("dataset.yaml", "names: {1: lid, 0: pot}"),
         ("classes.txt", "pot\r\nlid\r\n\r\n"),
         ("obj.names", "pot\nlid"),
+        ("labels.txt", "pot\nlid"),
+        ("labels/names.txt", "pot\nlid"),
+        ("pans.names", "pot\nlid"),
         ("labels/classes.txt", "pot\nlid\n"),
         ("images/_darknet.labels", "pot\nlid"),
     ],
@@ -201,3 +204,9 @@ def test_key_points_after_the_box_are_not_an_outline(tmp_path):
 def test_an_outline_has_the_box_around_it(tmp_path):
     reading = read_set("detection", yolo_set(tmp_path, {"a": "0 0.25 0.5 0.75 0.5 0.75 1"}, "names: [pot]"))
     assert found(reading) == [(((0.25, 0.5, 0.5, 0.5),), (0,))] and codes(reading) == [("box_from_outline", "labels")]
+
+
+def test_lines_in_pixels_are_one_error(tmp_path):
+    reading = read_set("detection", yolo_set(tmp_path, {"a": "0 320 240 100 80\n" * 3, "b": "0 50 50 20 20"}))
+    (found,) = [found for found in reading.problems if found.severity == "error"]
+    assert found.code == "boxes_other_form" and found.reason.endswith("and so are 3 more lines")

@@ -4,6 +4,7 @@ Format: https://cocodataset.org/#format-data. Boxes are x, y, width, height in p
 x1, y1, x2, y2, … or run-length masks. Classes are contiguous in the order of the category ids.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,8 @@ from panvision.core.tasks import Dataset
 from panvision.dataset.paths import relative
 from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.annotated import Annotated, Contents, Found, Shape, annotate, unused_classes
-from panvision.prepare.formats.documents import Claim, Document, Format, Scan, split_name
-from panvision.prepare.formats.layout import RunLengths
+from panvision.prepare.formats.documents import Claim, Document, Format, Scan
+from panvision.prepare.formats.layout import RunLengths, split_name
 from panvision.prepare.formats.outlines import Box, Polygon, check_polygon
 from panvision.prepare.formats.parsing import is_name, is_text, stated_size, to_float
 from panvision.prepare.formats.runlengths import OutlineError, check_run_lengths
@@ -24,6 +25,9 @@ from panvision.prepare.formats.runlengths import OutlineError, check_run_lengths
 ANNOTATIONS = "_annotations.coco.json"
 _INSTANCES = "instances_"
 _LISTS = ("categories", "images", "annotations")
+
+# A whole number as text, of a length that is an id and not an attack on the conversion.
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.0+)?")
 
 Entry = dict[str, Any]
 
@@ -127,7 +131,8 @@ def _open(document: Document, scan: Scan) -> tuple[_Dataset | None, list[Problem
     ]
     if missing:
         return None, missing
-    ids = {entry["id"] for entry in content["images"] if isinstance(entry, dict) and _is_key(entry.get("id"))}
+    lists: dict[str, list[Any]] = {key: [_with_plain_ids(entry) for entry in content[key]] for key in _LISTS}
+    ids = {entry["id"] for entry in lists["images"] if isinstance(entry, dict) and _is_key(entry.get("id"))}
     dataset = _Dataset(scan, document, ids)
     problems: list[Problem] = []
     expected: tuple[tuple[str, list[Entry], dict[str, Callable[[object], bool]]], ...] = (
@@ -137,7 +142,7 @@ def _open(document: Document, scan: Scan) -> tuple[_Dataset | None, list[Problem
     )
     for key, target, checks in expected:
         code = "annotation_broken" if key == "annotations" else "annotations_incomplete"
-        for number, entry in enumerate(content[key]):
+        for number, entry in enumerate(lists[key]):
             wrong = _wrong_keys(entry, checks)
             if wrong:
                 problems.append(problem(code, file, f"{key}[{number}]: missing or of the wrong type: {wrong}"))
@@ -149,12 +154,31 @@ def _open(document: Document, scan: Scan) -> tuple[_Dataset | None, list[Problem
 def _wrong_keys(entry: object, checks: dict[str, Callable[[object], bool]]) -> str:
     if not isinstance(entry, dict):
         return "the entry itself"
-    return ", ".join(key for key, check in checks.items() if not check(entry.get(key)))
+    wrong = [key for key, check in checks.items() if not check(entry.get(key))]
+    return ", ".join(f"{key} {str(entry[key])[:40]!r}" if key in entry else key for key in wrong)
+
+
+def _with_plain_ids(entry: object) -> object:
+    """Return an entry with the ids that are whole numbers as such: `"3"` is 3, and so is 3.0.
+
+    VIA writes the ids of images as numbers and their annotations' as text. Tables turn 3 into 3.0 if another row is
+    empty. `"007"` stays text: it may be another image than `"7"`.
+    """
+    if not isinstance(entry, dict):
+        return entry
+    # Most ids are numbers already; files have millions of them.
+    odd = [key for key in ("id", "image_id", "category_id") if key in entry and type(entry[key]) is not int]
+    return {**entry, **{key: _plain_id(entry[key]) for key in odd}} if odd else entry
+
+
+def _plain_id(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return int(value.partition(".")[0]) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
 
 
 def _is_int(value: object) -> bool:
-    """True for whole numbers, also 3.0: tables turn 3 into it if another row is empty."""
-    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_key(value: object) -> bool:
@@ -235,6 +259,7 @@ def _shapes(
     """Return the usable annotations by image id."""
     ids = Counter(annotation["id"] for annotation in dataset.annotations if _is_key(annotation.get("id")))
     grouped: dict[int | str, list[Shape]] = defaultdict(list)
+    sizes = {image["id"]: [image.get("height"), image.get("width")] for image in dataset.images}
     problems = [
         problem("annotation_id_twice", dataset.file, f"{count} annotations have the id {identity}")
         for identity, count in ids.items()
@@ -251,18 +276,18 @@ def _shapes(
             reason = f"annotation {call}: unknown category {category}"
             problems.append(problem("annotation_unknown_category", dataset.file, reason))
         else:
-            grouped[image].append(_shape(annotation, names[category], call))
+            grouped[image].append(_shape(annotation, names[category], call, sizes.get(image, [])))
     crowds = sum(shape.crowd for shapes in grouped.values() for shape in shapes)
     if crowds and task == "detection":
         problems.append(problem("crowd_ignored", dataset.file, f"{crowds} annotations mark crowds"))
     return grouped, problems
 
 
-def _shape(annotation: Entry, name: str, call: str) -> Shape:
+def _shape(annotation: Entry, name: str, call: str, size: list[object]) -> Shape:
     polygons: tuple[Polygon, ...] = ()
     run_lengths, fault = None, ""
     try:
-        polygons, run_lengths = _outline(annotation.get("segmentation"))
+        polygons, run_lengths = _outline(annotation.get("segmentation"), size)
     except OutlineError as error:
         fault = str(error)
     box = annotation.get("bbox")
@@ -272,18 +297,25 @@ def _shape(annotation: Entry, name: str, call: str) -> Shape:
     return Shape(name, call, xywh, polygons, run_lengths, fault, crowd=bool(annotation.get("iscrowd")))
 
 
-def _outline(segmentation: object) -> tuple[tuple[Polygon, ...], RunLengths | None]:
-    """Return the polygons or the run lengths of an annotation, if it has any.
+def _outline(segmentation: object, size: list[object]) -> tuple[tuple[Polygon, ...], RunLengths | None]:
+    """Return the polygons or the run lengths of an annotation, if it has any; `size` is its image's height and width.
 
     Raises:
         OutlineError: it has some that cannot be used.
     """
     if not segmentation:
         return (), None
+    if isinstance(segmentation, list) and len(segmentation) == 1 and isinstance(segmentation[0], dict):
+        (segmentation,) = segmentation
     if isinstance(segmentation, dict):
-        return (), check_run_lengths(segmentation.get("size"), segmentation.get("counts"))
+        return (), check_run_lengths(segmentation.get("size", size), segmentation.get("counts"))
     if not isinstance(segmentation, list):
         raise OutlineError("its segmentation is neither polygons nor run lengths")
+    if not any(isinstance(values, (list, dict)) for values in segmentation):
+        # VIA writes the one outline without the list around it.
+        return (check_polygon(segmentation),), None
+    if len(segmentation) > 2 and all(isinstance(values, list) and len(values) == 2 for values in segmentation):
+        return (check_polygon([value for point in segmentation for value in point]),), None
     return tuple(check_polygon(values) for values in segmentation), None
 
 

@@ -16,8 +16,8 @@ from panvision.core.tasks import Dataset
 from panvision.dataset.paths import relative
 from panvision.dataset.problems import Problem, problem
 from panvision.prepare.formats.annotated import Annotated, Contents, Found, Shape, Size, annotate, unused_classes
-from panvision.prepare.formats.documents import Claim, Document, Format, Scan, split_name
-from panvision.prepare.formats.layout import RunLengths
+from panvision.prepare.formats.documents import Claim, Document, Format, Scan
+from panvision.prepare.formats.layout import RunLengths, split_name
 from panvision.prepare.formats.outlines import Polygon, check_polygon, ellipse_polygon, rectangle_polygon
 from panvision.prepare.formats.parsing import is_name, stated_size, to_float
 from panvision.prepare.formats.runlengths import OutlineError, encode_run_lengths

@@ -1,7 +1,6 @@
 """One part of a dataset: its images, its annotation files, each parsed once, and the formats that read them."""
 
 import posixpath
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -12,16 +11,26 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from panvision.core.tasks import Dataset
-from panvision.dataset.paths import SPLIT_FOLDERS, is_link, leaves_root, relative
+from panvision.dataset.paths import is_link, leaves_root, relative
 from panvision.dataset.problems import Problem, problem
-from panvision.prepare.formats.layout import OUTSIDE, Part, is_readable, list_folder, list_images, unreadable
+from panvision.prepare.formats.layout import (
+    OUTSIDE,
+    Part,
+    is_readable,
+    list_folder,
+    list_images,
+    split_name,
+    unreadable,
+)
 from panvision.prepare.formats.parsing import read_json, read_xml
 
 if TYPE_CHECKING:
     from panvision.prepare.formats.annotated import Found
 
 # Folders beside the images in which tools put their annotation files.
-_LABEL_FOLDERS = frozenset({"annotations", "labels"})
+_LABEL_FOLDERS = frozenset(
+    {"annotations", "annotation", "ann", "anns", "labels", "label", "json", "jsons", "xml", "xmls", "txt", "labelme"}
+)
 # Files that Darknet and Ultralytics put beside images.
 _COMPANIONS = frozenset({".names", ".data", ".labels", ".cache"})
 
@@ -217,11 +226,6 @@ def scan_part(part: Part, root: Path, suffixes: Iterable[str]) -> Scan:
         documents=documents,
         problems=[*problems, *faults],
     )
-
-
-def split_name(folder: str) -> str:
-    """Return the split that a folder's or a subset's name means, or ""; COCO writes `train2017`."""
-    return SPLIT_FOLDERS.get(re.sub(r"\d+$", "", folder.lower()), "")
 
 
 def _files(part: Part, root: Path) -> tuple[list[tuple[Path, Path]], list[Problem]]:

@@ -1,6 +1,5 @@
 """Readers of the layouts whose labels are files and folders: masks, and class folders."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -8,17 +7,19 @@ from pathlib import Path, PurePosixPath
 
 from panvision.dataset.paths import fold_name, relative
 from panvision.dataset.problems import Problem, problem
-from panvision.prepare.formats.layout import Part, Reading, Sample, find_parts, list_folder, list_images
+from panvision.prepare.formats.flat import is_placeholder, placeholder, read_flat
+from panvision.prepare.formats.layout import (
+    Part,
+    Reading,
+    Sample,
+    find_parts,
+    holds_images,
+    inner_parts,
+    list_folder,
+    list_images,
+)
 from panvision.prepare.formats.mask_labels import PanClasses, read_table
 from panvision.prepare.formats.parsing import is_name
-
-# Names of folders for images without a label, without spaces, hyphens and underscores: CVAT's is `no_label`.
-_PLACEHOLDERS = frozenset(
-    {
-        *("nolabel", "nolabels", "unlabeled", "unlabelled", "notlabeled", "notlabelled", "withoutlabel"),
-        *("untagged", "notag", "unannotated", "notannotated", "unsorted", "unassigned", "todo"),
-    }
-)
 
 SEGMENTATION_CLASSES = ["background", "pan"]
 
@@ -26,12 +27,16 @@ SEGMENTATION_CLASSES = ["background", "pan"]
 def read_segmentation(root: Path, pan_classes: PanClasses = None) -> Reading:
     """Pair images and masks by stem.
 
-    The folders are `images/` and `masks/`, also with a capital, or Pascal VOC's `JPEGImages/` and `SegmentationClass/`;
-    in one folder, as Roboflow exports them, the mask of `name.jpg` is `name_mask.png`.
+    The folders are those of `Part.images` and `Part.masks`, also with the splits inside (`images/train`,
+    `masks/train`); in one folder, as Roboflow exports them, the mask of `name.jpg` is `name_mask.png`.
+
+    Args:
+        root: the dataset's folder.
+        pan_classes: `data.pan_classes`.
     """
-    parts, problems = find_parts(root)
+    outer, problems = find_parts(root)
     samples: list[Sample] = []
-    for part in parts:
+    for part in (inner for each in outer for inner in inner_parts(each, root)):
         images, masks, faults = _images_and_masks(part, root)
         found, more = _pair(images, masks, part, root)
         folders = dict.fromkeys((part.masks or part.images, part.folder, root))
@@ -112,32 +117,35 @@ def _with_names_that_differ(
 
 
 def read_classification(root: Path) -> Reading:
-    """Read one folder per class, inside `images/` or (Roboflow) directly inside a split folder."""
-    parts, problems = find_parts(root)
+    """Read one folder per class, inside `images/` or (Roboflow) directly inside a split folder.
+
+    Images without class folders have their classes in a table or in LabelMe's files (`read_flat`).
+    """
+    outer, problems = find_parts(root)
     samples: list[Sample] = []
     folders: dict[str, str] = {}
-    for part in parts:
-        for folder in list_folder(part.images, root).folders:
-            images, faults = list_images(folder, root)
-            problems += faults
+    for part in (inner for each in outer for inner in inner_parts(each, root)):
+        listed = list_folder(part.images, root).folders
+        loose, faults = list_images(part.images, root)
+        if loose and not any(map(holds_images, listed)) and (flat := read_flat(part, root)) is not None:
+            problems += flat.problems
+            samples += flat.samples
+            folders = {**dict.fromkeys(flat.classes, relative(part.images, root)), **folders}
+            continue
+        for folder in listed:
+            images, own_faults = list_images(folder, root)
+            problems += own_faults
             if is_placeholder(folder.name):
-                reason = f"is a folder for images without a label, not a class; its {len(images)} images are left out"
-                problems.append(problem("class_placeholder", relative(folder, root), reason))
+                problems.append(placeholder(relative(folder, root), len(images)))
                 continue
             folders.setdefault(folder.name, relative(folder, root))
             samples += [Sample(relative(path, root), part.split, path.name, label=folder.name) for path in images]
         # Images among the class folders; the folders themselves were read above.
-        loose, faults = list_images(part.images, root)
         problems += [fault for fault in faults if fault.code != "nested_folder"]
         problems += [problem("image_without_class", relative(path, root), "is not in a class folder") for path in loose]
     problems += _odd_classes(folders, Counter(sample.label for sample in samples))
     ordered = sorted(samples, key=lambda sample: sample.file)
     return Reading(ordered, sorted({sample.label for sample in samples}), list(dict.fromkeys(problems)))
-
-
-def is_placeholder(name: str) -> bool:
-    """True if a class's name means that the image has no label yet."""
-    return re.sub(r"[\W_]+", "", name.lower()) in _PLACEHOLDERS
 
 
 def _odd_classes(folders: dict[str, str], counts: Counter[str]) -> list[Problem]:

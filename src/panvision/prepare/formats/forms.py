@@ -25,7 +25,7 @@ _EXPLAINED = 0.95
 # Boxes reach out of their image by rounding and by habit: by this fraction of its side and so many pixels.
 _SLACK, _SLACK_PIXELS = 0.02, 2.0
 # With so many boxes, all of which fit in another form, this fraction that leaves the image is enough.
-_MANY, _SOME = 10, 0.1
+_MANY, _SOME = 6, 0.1
 
 
 class _Boxes(NamedTuple):
@@ -49,12 +49,17 @@ def check_forms(samples: Iterable[Sample], sizes: Iterable[tuple[int, int] | Non
         return []
     with np.errstate(over="ignore", invalid="ignore"):
         pixels = boxes.given * np.where(boxes.relative[:, None], np.tile(boxes.sides, 2), 1.0)
-        tiny = ~boxes.relative & (np.abs(boxes.given[:, 2:]) <= 1.0).all(axis=1)
+        tiny: Flags = np.asarray((np.abs(pixels[:, 2:]) <= 1.0).all(axis=1))
         leaving = ~_fits(pixels, boxes.sides)
     count = len(pixels)
     if tiny.sum() * 2 > count:
         fractions = (np.abs(boxes.given) <= 1.0 + _SLACK)[tiny].all(axis=1).mean() >= _EXPLAINED
-        why = "they are fractions of the image's sides where pixels belong" if fractions else "they are not in pixels"
+        if boxes.relative[tiny].any():
+            why = "they were divided by the image's sides twice"
+        else:
+            why = (
+                "they are fractions of the image's sides where pixels belong" if fractions else "they are not in pixels"
+            )
         return [_finding(boxes, tiny, "are smaller than a pixel", why)]
     name, explained = _explain(pixels, boxes)
     if leaving.sum() * 2 > count:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,16 @@ from panvision.dataset.problems import Problem, problem
 from panvision.photos.masks import LabelTable
 from panvision.photos.pixels import IMAGE_SUFFIXES, unread_format
 
-# Folders of images and masks: ours, with a capital, and Pascal VOC's.
-_IMAGE_FOLDERS = ("images", "Images", "JPEGImages")
-_MASK_FOLDERS = ("masks", "Masks", "SegmentationClass")
+# Folders of images and masks, in lower case, of which the first one counts.
+_IMAGE_FOLDERS = ("images", "jpegimages", "image", "img_dir", "imgs", "img")
+_MASK_FOLDERS = ("masks",)
+# Folders of masks only if they hold images: labelme2voc puts arrays into one of them, and other tools put boxes there.
+_POSSIBLE_MASKS = (
+    *("segmentationclass", "segmentationclasspng", "mask", "ann_dir", "segmentations", "groundtruth", "ground_truth"),
+    *("gt", "labels", "label", "annotations", "annotation"),
+)
+# Names of folders of masks beside a split's folder of images: `train` and `train_masks`.
+_BESIDE = ("{}_masks", "{}_mask", "{}_labels", "{}annot")
 
 # Files that exporters and DVC put beside images.
 _COMPANIONS = frozenset({".json", ".csv", ".txt", ".yaml", ".yml", ".xml", ".md", ".dvc", ".names", ".data", ".cache"})
@@ -35,20 +43,36 @@ ACCEPTED: dict[Dataset, str] = {
 
 @dataclass(frozen=True)
 class Part:
-    """A folder with images of one split: the dataset's folder itself (split "") or a split folder in it."""
+    """A folder with images of one split: the dataset's folder itself (split "") or a split folder in it.
+
+    Attributes:
+        folder: the folder.
+        split: the split that its name means, or "".
+        inner: name of the split's folder inside the folders of images and of masks, in that layout.
+    """
 
     folder: Path
     split: str
+    inner: str = ""
 
     @functools.cached_property
     def images(self) -> Path:
-        """The folder of the images: `images/`, VOC's `JPEGImages/`, or the folder itself (Roboflow)."""
-        return next(_folders_of(self.folder, _IMAGE_FOLDERS), self.folder)
+        """The folder of the images: `images/`, VOC's `JPEGImages/` or similar, or the folder itself (Roboflow)."""
+        return next(_folders_of(self.folder, _IMAGE_FOLDERS), self.folder) / self.inner
 
     @functools.cached_property
     def masks(self) -> Path | None:
-        """The folder of the masks, if there is one: `masks/`, or VOC's `SegmentationClass/`."""
-        return next(_folders_of(self.folder, _MASK_FOLDERS), None)
+        """The folder of the masks, if there is one: `masks/`, or VOC's or another one that holds images."""
+        known = next(_folders_of(self.folder, _MASK_FOLDERS), None)
+        possible = (path for path in _folders_of(self.folder, _POSSIBLE_MASKS) if holds_images(path))
+        masks = known or next(map(_only_inner, possible), None)
+        if masks is None and self.split and not self.inner:
+            beside = [name.format(self.folder.name.lower()) for name in _BESIDE]
+            return next(_folders_of(self.folder.parent, beside), None)
+        if masks is None or not self.inner:
+            return masks
+        inner = (path for path in _folders_of(masks) if split_name(path.name) == self.split)
+        return next(inner, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +263,8 @@ def find_parts(root: Path) -> tuple[list[Part], list[Problem]]:
     split_folders = {part.folder for part in parts}
     names = ", ".join(part.folder.name for part in parts)
     loose = [path for path in listing.files if path.suffix.lower() in IMAGE_SUFFIXES]
-    others = [path.name for path in [*listing.folders, *loose] if path not in split_folders]
+    masks = {part.masks for part in parts}
+    others = [path.name for path in [*listing.folders, *loose] if path not in split_folders | masks]
     problems = [problem("layout_mixed", name, f"is beside the split folders {names}") for name in others]
     for part in parts:
         problems += list_folder(part.folder, root).problems
@@ -281,15 +306,52 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LITTER
 
 
-def _folders_of(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    """Yield the named folders that exist."""
-    for name in names:
-        try:
-            if (folder / name).is_dir():
-                yield folder / name
-        except OSError:
-            # Not permitted: listing the folder above says so.
-            continue
+def _folders_of(folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
+    """Yield the folders in a folder: those of the names, which are in lower case, in their order; without names all."""
+    try:
+        with os.scandir(folder) as entries:
+            found = {name.lower(): folder / name for name in sorted(entry.name for entry in entries if entry.is_dir())}
+    except OSError:
+        # Not permitted: listing the folder says so.
+        return
+    for name in names or found:
+        if name in found:
+            yield found[name]
+
+
+def holds_images(folder: Path) -> bool:
+    """True if a folder, or a folder in it, holds an image."""
+    folders = (folder, *_folders_of(folder))
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for each in folders for path in _entries(each))
+
+
+def _only_inner(folder: Path) -> Path:
+    """Return the one folder in a folder that holds its images, as in `annotations/trimaps`; else the folder itself."""
+    inner = [path for path in _folders_of(folder) if holds_images(path)]
+    loose = any(path.suffix.lower() in IMAGE_SUFFIXES for path in _entries(folder))
+    return inner[0] if len(inner) == 1 and not loose and not split_name(inner[0].name) else folder
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    try:
+        yield from folder.iterdir()
+    except OSError:
+        return
+
+
+def split_name(folder: str) -> str:
+    """Return the split that a folder's or a subset's name means, or ""; COCO writes `train2017`."""
+    return SPLIT_FOLDERS.get(re.sub(r"\d+$", "", folder.lower()), "")
+
+
+def inner_parts(part: Part, root: Path) -> list[Part]:
+    """Return a part for each split folder inside a part's folder of images, if it holds nothing else."""
+    listing = list_folder(part.images, root)
+    loose = any(path.suffix.lower() in IMAGE_SUFFIXES for path in listing.files)
+    names = [path.name for path in listing.folders]
+    if part.split or part.images == part.folder or loose or not names or not all(map(split_name, names)):
+        return [part]
+    return [Part(part.folder, split_name(name), name) for name in names]
 
 
 def is_readable(name: str) -> bool:

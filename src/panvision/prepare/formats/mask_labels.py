@@ -22,6 +22,7 @@ from panvision.prepare.formats.parsing import is_name, read_text
 Names = dict[int | Color, str]
 PanClasses = tuple[str, ...] | str | None
 
+_NUMBER = re.compile("[0-9]{1,9}")
 # Labels that a message lists.
 _SHOWN = 8
 
@@ -68,13 +69,13 @@ def unknown_pan(absent: Iterable[str], counts: Counter[str], file: str, noun: st
 
 def _labelmap(content: str) -> Iterator[tuple[int | Color, str]]:
     for line in content.splitlines():
-        if found := re.match(r"([^:#][^:]*):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)", line.strip()):
+        if found := re.match(r"([^:#][^:]*):\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})", line.strip()):
             yield _colour(found.groups()[1:]), found[1].strip()
 
 
 def _label_colors(content: str) -> Iterator[tuple[int | Color, str]]:
     for line in content.splitlines():
-        if found := re.match(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)", line.strip()):
+        if found := re.match(r"([0-9]{1,3})[\s,]+([0-9]{1,3})[\s,]+([0-9]{1,3})[\s,]+(\S.*)", line.strip()):
             yield _colour(found.groups()[:3]), found[4].strip()
 
 
@@ -92,11 +93,14 @@ def _labels_txt(content: str) -> Iterator[tuple[int | Color, str]]:
 
 def _table(content: str) -> Iterator[tuple[int | Color, str]]:
     """Read `Pixel Value, Class` or `name, r, g, b`."""
-    rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines())]
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines())]
+    except csv.Error:
+        return
     for row in rows:
-        if len(row) == 2 and row[0].isdecimal():
+        if len(row) == 2 and _NUMBER.fullmatch(row[0]):
             yield int(row[0]), row[1]
-        elif len(row) == 4 and all(cell.isdecimal() for cell in row[1:]):
+        elif len(row) == 4 and all(map(_NUMBER.fullmatch, row[1:])):
             yield _colour(row[1:]), row[0]
 
 
@@ -111,7 +115,7 @@ def _json(content: str) -> Iterator[tuple[int | Color, str]]:
     for key, other in given.items() if isinstance(given, dict) else ():
         if numbered and isinstance(other, int):
             yield other, key
-        elif isinstance(other, str) and key.isdecimal():
+        elif isinstance(other, str) and _NUMBER.fullmatch(key):
             yield int(key), other
         elif isinstance(other, list) and len(other) == 3 and all(isinstance(part, int) for part in other):
             yield tuple(other), key

@@ -16,10 +16,12 @@ from panvision.prepare.formats.annotated import Found, to_reading
 from panvision.prepare.formats.coco import ANNOTATIONS, COCO, are_subsets
 from panvision.prepare.formats.cvat import CVAT
 from panvision.prepare.formats.documents import Claim, Document, Format, Scan, scan_part
+from panvision.prepare.formats.flat import read_flat
 from panvision.prepare.formats.folders import read_classification, read_segmentation
 from panvision.prepare.formats.labelme import LABELME
 from panvision.prepare.formats.layout import Part, Reading, find_parts, list_folder
 from panvision.prepare.formats.mask_labels import PanClasses
+from panvision.prepare.formats.unread import find_unread
 from panvision.prepare.formats.voc import VOC
 from panvision.prepare.formats.yolo import YOLO
 
@@ -57,7 +59,8 @@ def read_set(task: Dataset, root: Path, pan_classes: PanClasses = None) -> Readi
             continue
         for name, documents in found.items():
             claims.setdefault(name, []).append(Claim(scan, documents))
-    if task == "segmentation" and not claims and not any(fault.code == "annotations_twice" for fault in problems):
+    named = {"annotations_twice", "annotations_unread"}
+    if task == "segmentation" and not claims and not named & {fault.code for fault in problems}:
         # Neither masks nor annotations: every image without a mask is reported.
         return read_segmentation(root, pan_classes)
     formats = {one.name: one for one in FORMATS}
@@ -67,6 +70,18 @@ def read_set(task: Dataset, root: Path, pan_classes: PanClasses = None) -> Readi
     problems = [fault for fault in problems if fault.code != "layout_mixed" or fault.file not in folders]
     problems += [fault for scan in scans for fault in scan.problems]
     return to_reading(task, [Found(problems=problems), *read], pan_classes)
+
+
+def guess_dataset(root: Path) -> Dataset:
+    """Return the dataset that a folder's labels are for: masks, then annotation files, else classes."""
+    parts, _ = find_parts(root)
+    if any(_has_masks(part, root) for part in parts):
+        return "segmentation"
+    suffixes = {suffix for one in FORMATS for suffix in one.suffixes}
+    scans = [scan_part(part, root, suffixes) for part in parts]
+    boxes = any(one.find(scan) for scan in scans for one in FORMATS) or any(map(find_unread, scans))
+    flags = all(read_flat(part, root) for part in parts)
+    return "detection" if boxes and not flags else "classification"
 
 
 def _has_masks(part: Part, root: Path) -> bool:
@@ -92,9 +107,13 @@ def _check_choice(found: dict[str, list[Document]], scan: Scan) -> Problem | Non
     if not found:
         if not scan.images:
             return None
+        if unread := find_unread(scan):
+            return unread
         names = ", ".join(one.name for one in FORMATS)
         file = relative(scan.part.folder / ANNOTATIONS, scan.root)
-        return problem("annotations_missing", file, f"is absent, and there is no other file of {names}")
+        unknown = next((document.file for suffix in (".json", ".xml") for document in scan.documents[suffix]), "")
+        also = f"; {unknown} has another format, or no labels" if unknown else ""
+        return problem("annotations_missing", file, f"is absent, and there is no other file of {names}{also}")
     first = next(iter(found.values()))[0].file
     if len(found) > 1:
         kinds = " and ".join(f"{name} ({documents[0].file})" for name, documents in found.items())

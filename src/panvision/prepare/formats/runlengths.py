@@ -8,6 +8,7 @@ pycocotools is not used: its decoder trusts the counts, and invalid ones end the
 are checked against the size first. The tests compare the two.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,11 +30,15 @@ class OutlineError(ValueError):
 
 
 def check_run_lengths(size: object, counts: object) -> RunLengths:
-    """Check a run-length mask from JSON: size [height, width], counts as text or as a list of numbers.
+    """Check a run-length mask: size [height, width], and counts in any form that tools write.
+
+    Counts are compressed text (also as bytes, or as Python prints bytes, `b'...'`), a list of numbers, or such a list
+    as text. Whole numbers may be written 3.0 or "3".
 
     Raises:
         OutlineError: anything else, or counts that do not fill the size, or a mask that marks nothing.
     """
+    size, counts = _plain(size), _plain(counts)
     if not (isinstance(size, (list, tuple)) and len(size) == 2 and all(_is_count(side) and side > 0 for side in size)):
         raise OutlineError("its run-length mask has no size [height, width]")
     height, width = size
@@ -102,6 +107,28 @@ def encode_run_lengths(crop: npt.NDArray[np.bool_], left: int, top: int, size: t
     edges = np.stack([starts, stops], axis=1).ravel()
     counts = np.diff(np.concatenate([[0], edges, [height * width]]))
     return RunLengths(size, tuple(counts.tolist()))
+
+
+def _plain(value: object) -> object:
+    """Return compressed counts as text, and lists with their whole numbers as such."""
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if isinstance(value, str):
+        printed = re.fullmatch(r"b(['\"])(.*)\1", value, re.DOTALL)
+        if printed:
+            value = printed[2].replace("\\\\", "\\")
+        # No space or comma occurs in compressed text.
+        value = re.findall(r"[^\s,\[\]]+", value) if re.search(r"[\s,]", value.strip()) else value.strip()
+    if not isinstance(value, (list, tuple)):
+        return value
+    return [_to_int(each) for each in value]
+
+
+def _to_int(value: object) -> object:
+    """Return 3.0 and "3" as 3, and anything else as it is."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}(\.0+)?", value):
+        return int(value.partition(".")[0])
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_count(value: object) -> bool:

@@ -2,8 +2,8 @@
 
 Format: https://docs.ultralytics.com/datasets/detect/ and /segment/. A line is `class x y width height` (the box's
 centre first) or `class x1 y1 x2 y2 x3 y3 …` (an outline), in fractions of the image's sides. A file is in `labels/`,
-under the path of its image in `images/`, or beside its image. `data.yaml`, `classes.txt` or Darknet's `obj.names`,
-beside the part or above it, names the classes.
+under the path of its image in `images/`, or beside its image. `data.yaml`, `classes.txt`, `labels.txt` or Darknet's
+`obj.names`, beside the part or above it, names the classes.
 
 An empty file says that the image shows nothing. Ultralytics treats a missing file the same way; here it is reported
 and its image is left out: a forgotten label, trained and tested as background, costs more than one image.
@@ -11,7 +11,7 @@ and its image is left out: a forgotten label, trained and tested as background, 
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from panvision.prepare.formats.documents import Claim, Document, Format, Scan
 from panvision.prepare.formats.layout import list_folder
 from panvision.prepare.formats.parsing import is_name, read_text, to_float
 
-_NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
+_NAME_FILES = ("classes.txt", "labels.txt", "names.txt", "obj.names", "_darknet.labels")
 # Text files that list classes or images, or describe the dataset.
 _NO_LABELS = frozenset({"classes", "labels", "names", "train", "valid", "val", "test", "requirements", "license"})
 # Fractions of an image's side are never larger, even if a box reaches out of it; pixels nearly always are.
@@ -75,10 +75,20 @@ def _read(claims: list[Claim], task: Dataset) -> Found:
         found.images.extend(part.images)
         found.problems.extend(part.problems)
         used.update(part.classes)
+    found.problems[:] = _counted_once(found.problems)
     if task == "detection":
         for file, ordered in names_files.items():
             found.problems.extend(unused_classes(ordered, used, file))
     return found
+
+
+def _counted_once(problems: list[Problem]) -> list[Problem]:
+    """Join the lines that are not in fractions: they are one fault of the export."""
+    wrong = [fault for fault in problems if fault.code == "boxes_other_form"]
+    if len(wrong) < 2:
+        return problems
+    joined = replace(wrong[0], reason=f"{wrong[0].reason}, and so are {len(wrong) - 1} more lines")
+    return [joined, *(fault for fault in problems if fault.code != "boxes_other_form")]
 
 
 def _may_be_label(document: Document, scan: Scan) -> bool:
@@ -118,8 +128,8 @@ def _shapes(content: str, file: str, names: _Names) -> tuple[list[Shape], list[P
             reason = f"line {number} is neither `class x y width height` nor an outline: {line.strip()[:60]!r}"
             problems.append(problem("annotation_broken", file, reason))
         elif max(abs(value) for value in values[1:]) > _LARGEST_FRACTION:
-            reason = f"line {number} is in pixels, not in fractions of the image's sides: {line.strip()[:60]!r}"
-            problems.append(problem("annotation_broken", file, reason))
+            reason = f"line {number} is in pixels or percent, not in fractions of the sides: {line.strip()[:60]!r}"
+            problems.append(problem("boxes_other_form", file, reason))
         elif names.names and values[0] not in names.names:
             reason = f"line {number}: class {int(values[0])} is none of the {len(names.names)} in {names.file}"
             problems.append(problem("annotation_unknown_category", file, reason))
@@ -150,7 +160,7 @@ def _find_names(scan: Scan) -> _Names:
         found = [names for path in files if (names := _read_names(path, scan.root))]
         usual = [names for names in found if Path(names.file).stem.lower() == "data"]
         found = usual or found
-        if len(found) > 1:
+        if len(found) > 1 and any(names.names != found[0].names for names in found):
             others = " and ".join(names.file for names in found)
             return _Names(
                 found[0].file, problems=[problem("annotations_twice", found[0].file, f"{others} name classes")]
@@ -166,7 +176,7 @@ def _find_names(scan: Scan) -> _Names:
 def _read_names(path: Path, root: Path) -> _Names | None:
     """Read the classes that a file names; None if it does not name any."""
     file = relative(path, root)
-    is_list = path.name.lower() in _NAME_FILES
+    is_list = path.name.lower() in _NAME_FILES or path.suffix.lower() == ".names"
     if not is_list and path.suffix.lower() not in (".yaml", ".yml"):
         return None
     content = read_text(path, root)
