@@ -7,8 +7,9 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
 from panvision.dataset.packed import PackedError
+from panvision.dataset.states import ClassificationSettings
 from panvision.evaluation.evaluate import EvaluationError
-from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
+from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.errors import ExportError
 from panvision.export.scores import HeldOut
 from panvision.export.settings import ExportSettings
@@ -40,7 +41,7 @@ def main() -> None:
             detection.score_threshold, detection.nms_threshold, detection.max_detections
         )
         held_out = HeldOut(Path("build/prepared"), Path("build/splits.csv"), settings["data"], settings["evaluation"])
-        order = settings["classification"].order or ()
+        order = settings["classification"].order
         ship(CHECKPOINT, reference, settings["export"], held_out, models="models", metrics="metrics", order=order)
     except (
         ParamsError,

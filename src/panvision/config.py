@@ -8,7 +8,8 @@ from typing import Any, Self
 from panvision.core.files import write_json
 from panvision.core.params import ParamsError, Seed, Settings, Tasks, load_params, read_settings_text
 from panvision.core.tasks import TASKS
-from panvision.evaluation.settings import ClassificationSettings, EvaluationSettings
+from panvision.dataset.states import ClassificationSettings
+from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.settings import ExportSettings
 from panvision.inference.settings import DetectionSettings
 from panvision.model.settings import ModelSettings
@@ -28,8 +29,8 @@ class Config(Settings):
     Attributes:
         seed: random numbers of training: order of the batches, augmentation, first weights of layers without pretrained
             ones.
-        tasks: the heads of the model, any of the three, for single-task baselines. The split stays that of all three
-            datasets.
+        tasks: the heads of the model, any of the three. Only their datasets are needed; the split is that of all
+            datasets that are there.
     """
 
     seed: Seed = 42

@@ -98,7 +98,8 @@ def _prepare(config: "Config", pins: "Pins", build: Path) -> None:
 
     for task in DATASETS:
         prepare(task, config.data, build / "prepared" / task)
-    verdict = judge(build / "prepared", config.split, pins)
+    order = config.classification.order
+    verdict = judge(build / "prepared", config.split, pins, tasks=config.tasks, order=order)
     if verdict.errors:
         raise IngestError(verdict.refusal())
     write_verdict(verdict, build / "splits.csv", build / "problems.csv", build / "data.json")

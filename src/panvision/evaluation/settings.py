@@ -1,8 +1,8 @@
-"""The `evaluation` and `classification` sections of params.yaml."""
+"""The `evaluation` section of params.yaml."""
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from panvision.core.params import Settings
 
@@ -21,21 +21,3 @@ class EvaluationSettings(Settings):
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     resamples: Annotated[int, Field(ge=0, le=100_000)] = 1000
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-
-
-class ClassificationSettings(Settings):
-    """Properties of the class labels.
-
-    Attributes:
-        order: every class label once, from the first to the last; None if they have no order.
-    """
-
-    order: tuple[str, ...] | None = None
-
-    @field_validator("order")
-    @classmethod
-    def _each_once(cls, order: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        twice = [name for name in order or () if (order or ()).count(name) > 1]
-        if twice:
-            raise ValueError(f"duplicate state {twice[0]!r}; name every state once")
-        return order
