@@ -122,14 +122,17 @@ def train_phase2(sets: Sets, config: TrainingConfig, files: PhaseFiles, ranks: R
         ParamsError: the backbone had random weights, and its BatchNorm is to be frozen.
         TrainingError: it was made for other classes or another image size, or as for `train_phase1`, like all others.
     """
-    ranks, train = ranks or Ranks(), config.train
+    ranks = ranks or Ranks()
     if files.start is None:
         raise TrainingError("phase2: no checkpoint to start from; run `python stages/train.py phase1`")
     model, metadata = load_checkpoint(files.start)
     _check_fits(model, sets, files.start)
-    model.backbone.freeze(weights=False, batch_norm=train.batch_norm == "frozen")
     before = metadata.get("config", {})
-    train.check_weights(before.get("model", {}).get("weights"))
+    weights = before.get("model", {}).get("weights")
+    train = config.train.for_weights(weights)
+    train.check_weights(weights)
+    config = replace(config, train=train)
+    model.backbone.freeze(weights=False, batch_norm=train.batch_norm == "frozen")
     described = {**before, **describe_settings(config, ranks, without=("phase1",))}
     described["train"] = {**before.get("train", {}), **described["train"]}
     seed = phase_seed(config.seed, 2)

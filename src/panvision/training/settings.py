@@ -1,6 +1,6 @@
 """The `train`, `loss` and `tracking` sections of params.yaml."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -86,7 +86,8 @@ class TrainSettings(Settings):
         grad_clip: largest norm of the gradient; `null` is unlimited.
         patience: epochs without a better validation loss after which a phase stops.
         batch_norm: `frozen` keeps the backbone's BatchNorm statistics in phase 2 (safe with pretrained
-            weights and small batches), `train` updates them (needed from random weights).
+            weights and small batches), `train` updates them (needed from random weights); `auto` chooses between
+            these two by `model.weights`.
         ema_decay: decay per step of the averaged weights that are validated and kept; 0 is off.
         amp: mixed precision: `auto` is bfloat16 or float16 on CUDA and float32 on a CPU, `off` is float32.
         compile: whether PyTorch compiles the training steps' passes through the model (`torch.compile`): the first step
@@ -109,7 +110,7 @@ class TrainSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-4
     grad_clip: Annotated[float, Field(gt=0.0)] | None = 1.0
     patience: Annotated[int, Field(ge=1)] = 5
-    batch_norm: Literal["frozen", "train"] = "frozen"
+    batch_norm: Literal["auto", "frozen", "train"] = "auto"
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     amp: Literal["auto", "off"] = "auto"
     compile: bool = False
@@ -117,6 +118,12 @@ class TrainSettings(Settings):
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     save_steps: Annotated[int, Field(ge=1)] | None = None
     save_minutes: Annotated[float, Field(gt=0.0)] | None = 5.0
+
+    def for_weights(self, weights: str | None) -> Self:
+        """Return the same settings with `batch_norm` as `auto` chooses it for the backbone's first weights."""
+        if self.batch_norm != "auto":
+            return self
+        return self.model_copy(update={"batch_norm": "train" if weights == "none" else "frozen"})
 
     def check_weights(self, weights: str | None) -> None:
         """Check that the backbone's BatchNorm is not frozen at the statistics of random weights.
