@@ -6,6 +6,7 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
 from panvision.dataset.packed import PackedError
+from panvision.dataset.states import ClassificationSettings
 from panvision.evaluation.evaluate import EvaluationError, evaluate
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.inference.backend import PredictorError
@@ -13,7 +14,6 @@ from panvision.inference.predictor import Predictor
 from panvision.inference.settings import DetectionSettings
 from panvision.photos.pixels import ImageError
 from panvision.photos.settings import DataSettings
-from panvision.scoring.settings import ClassificationSettings
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
 from panvision.dataset.packed import PackedError
+from panvision.dataset.states import ClassificationSettings
 from panvision.evaluation.evaluate import EvaluationError
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.errors import ExportError
@@ -19,7 +20,6 @@ from panvision.inference.settings import DetectionSettings
 from panvision.model.checkpoint import CheckpointError
 from panvision.photos.pixels import ImageError
 from panvision.photos.settings import DataSettings
-from panvision.scoring.settings import ClassificationSettings
 
 CHECKPOINT = "models/best_model.pth"
 SCHEMAS = {
@@ -41,7 +41,7 @@ def main() -> None:
             detection.score_threshold, detection.nms_threshold, detection.max_detections
         )
         held_out = HeldOut(Path("build/prepared"), Path("build/splits.csv"), settings["data"], settings["evaluation"])
-        order = settings["classification"].order or ()
+        order = settings["classification"].order
         ship(CHECKPOINT, reference, settings["export"], held_out, models="models", metrics="metrics", order=order)
     except (
         ParamsError,

@@ -11,6 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from panvision.core.params import ParamsError, read_sections
 from panvision.dataset.packed import PackedError
 from panvision.dataset.problems import IngestError
+from panvision.dataset.states import ClassificationSettings
 from panvision.validate.settings import SplitSettings
 from panvision.validate.splits.pins import read_pins
 from panvision.validate.verdict import judge, write_verdict
@@ -19,8 +20,10 @@ from panvision.validate.verdict import judge, write_verdict
 def main() -> None:
     """Stop and list every error, or write splits, problems and metrics and print a table."""
     try:
-        settings: SplitSettings = read_sections({"split": SplitSettings})["split"]
-        verdict = judge("build/prepared", settings, read_pins(settings.pins))
+        params = read_sections({"split": SplitSettings, "classification": ClassificationSettings}, top=("tasks",))
+        settings: SplitSettings = params["split"]
+        order = params["classification"].order
+        verdict = judge("build/prepared", settings, read_pins(settings.pins), tasks=params["tasks"], order=order)
     except (ParamsError, IngestError, PackedError) as error:
         sys.exit(str(error))
     if verdict.errors:

@@ -18,6 +18,7 @@ from panvision.core.params import (
     read_settings_text,
 )
 from panvision.core.tasks import TASKS
+from panvision.dataset.states import ClassificationSettings
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.settings import ExportSettings
 from panvision.inference.settings import DetectionSettings
@@ -25,7 +26,6 @@ from panvision.model.settings import ModelSettings
 from panvision.photos.settings import DataSettings
 from panvision.report.settings import ReportSettings
 from panvision.scenes.settings import SceneSettings
-from panvision.scoring.settings import ClassificationSettings
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.settings import LossSettings, TrackingSettings, TrainSettings
 from panvision.validate.settings import SplitSettings
@@ -51,8 +51,8 @@ class Config(Settings):
     Attributes:
         seed: random numbers of training: order of the batches, augmentation, first weights of layers without pretrained
             ones.
-        tasks: the heads of the model, any of the three, for single-task baselines. The split stays that of all three
-            datasets.
+        tasks: the heads of the model, any of the three. Only their datasets are needed; the split is that of all
+            datasets that are there.
     """
 
     seed: Seed = 42

@@ -109,10 +109,11 @@ def test_json(root, capsys):
 def test_a_missing_dataset_does_not_hide_other_problems(root, capsys):
     fail(root), warn(root)
     shutil.rmtree(root / "classification")
+    (root / "classification").write_text("a file")
     assert validate(root, "--splits", root / "splits.csv") == 1
     output = capsys.readouterr()
     assert "classification cannot be used; until then copies, splits" in output.out
-    assert "error set_unusable 1:" in output.out and "no such folder" in output.out
+    assert "error set_unusable 1:" in output.out
     assert "detection/images/d100.png: is empty" in output.out and "masks/s0.png: marks no pan" in output.out
     assert "splits.csv: not written" in output.err and not (root / "splits.csv").exists()
     code = validate(root, "--json")
@@ -136,7 +137,8 @@ def test_a_dataset_without_a_usable_image(root, capsys):
 
 def test_a_folder_without_datasets(tmp_path, capsys):
     _, found = as_json(tmp_path, capsys)
-    assert (found["sets"], found["counts"]["error"], found["exit_code"]) == ({}, 3, 1)
+    assert [own["images"] for own in found["sets"].values()] == [0, 0, 0]
+    assert (found["counts"]["error"], found["exit_code"]) == (3, 1)
 
 
 def test_the_split_can_be_written_edited_and_pinned(root, tmp_path, capsys):
@@ -206,6 +208,7 @@ def test_page_shows_the_problems(root, tmp_path, capsys):
 def test_page_without_a_dataset(root, tmp_path, capsys):
     fail(root), warn(root)
     shutil.rmtree(root / "classification")
+    (root / "classification").write_text("a file")
     assert validate(root, "--html", tmp_path / "page.html") == 1
     shown = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "classification cannot be used" in shown.text["data"]
@@ -341,3 +344,35 @@ def test_a_zip_that_cannot_be_used(tmp_path, capsys):
     (tmp_path / "export.zip").write_bytes(b"PK")
     assert validate(tmp_path / "export.zip") == 2
     assert "export.zip: cannot be unpacked" in capsys.readouterr().err
+
+
+def test_only_the_datasets_of_the_tasks_are_needed(root, capsys):
+    shutil.rmtree(root / "segmentation")
+    shutil.rmtree(root / "classification")
+    code, found = as_json(root, capsys, settings=["tasks=[detection]"])
+    assert code == 0 and {task: own["images"] for task, own in found["sets"].items()} == {
+        "segmentation": 0,
+        "detection": 6,
+        "classification": 0,
+    }
+    code, found = as_json(root, capsys)
+    assert code == 1
+    assert [(one["code"], one["file"]) for one in found["problems"]] == [
+        ("set_missing", "classification"),
+        ("set_missing", "segmentation"),
+    ]
+
+
+def test_an_order_of_other_labels_is_an_error(root, capsys):
+    code, found = as_json(root, capsys, settings=["classification.order=[raw,golden]"])
+    assert code == 1 and [one["code"] for one in found["problems"]] == ["order_unfit"]
+    assert as_json(root, capsys, settings=["classification.order=[burnt,raw]"])[0] == 0
+    assert as_json(root, capsys, settings=["classification.order=[raw,golden]", "tasks=[detection]"])[0] == 0
+
+
+@pytest.mark.parametrize("preset", ["laptop", "edge", "resnet50"])
+def test_presets_take_other_class_labels(root, capsys, preset):
+    (root / "classification/images/raw").rename(root / "classification/images/fresh")
+    pins = root.parent / "pins.csv"
+    pins.write_text("task,file,split\n")
+    assert validate(root, "--quiet", "--config", f"presets/{preset}.yaml", "--pins", pins) == 0

@@ -53,7 +53,7 @@ def test_every_param_has_its_value_and_the_stages_that_it_reruns():
 def test_a_changed_dvc_yaml_changes_the_page(project):
     before = entry(parameters_text(project), "report.width")
     assert "Re-runs **report**." in before
-    change(project / "dvc.yaml", "      - split\n    outs:", "      - split\n      - report.width\n    outs:")
+    change(project / "dvc.yaml", "      - split\n", "      - split\n      - report.width\n")
     after = entry(parameters_text(project), "report.width")
     assert "Re-runs **validate**, **report**, train_phase1, train_phase2, evaluate, export." in after
 

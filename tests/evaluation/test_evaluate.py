@@ -237,7 +237,7 @@ def test_evaluate_order_of_class_labels(world) -> None:
 @pytest.mark.parametrize("order", [("fresh", "frozen"), ("fresh", "frozen", "burnt")])
 def test_evaluate_refuses_another_order_at_once(world, order) -> None:
     backend = ColourBackend()
-    with pytest.raises(EvaluationError, match=r"classification\.order is .*or set it to null"):
+    with pytest.raises(EvaluationError, match=r"classification\.order is .*or set it to auto or null"):
         world.evaluate(backend, order=order)
     assert not backend.batches
     assert world.evaluate(PartBackend("detection"), order=order).metrics["classification"]["images"] is None

@@ -139,10 +139,22 @@ def test_old_files_of_another_run_do_not_stay(tmp_path):
 
 def test_missing_folder_names_it_and_both_layouts(tmp_path):
     with pytest.raises(
-        IngestError, match=r"detection: no such folder.*_annotations.coco.json.*train/, valid/ and test/"
+        IngestError, match=r"gone: no such folder.*detection/ .*_annotations.coco.json.*train/, valid/ and test/"
     ):
-        prepare("detection", DataSettings(root=str(tmp_path)), tmp_path / "out")
+        prepare("detection", DataSettings(root=str(tmp_path / "gone")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection", "classification"])
+@pytest.mark.parametrize("exists", [False, True])
+def test_absent_dataset_is_packed_without_images(tmp_path, task, exists):
+    if exists:
+        (tmp_path / task).mkdir()
+        (tmp_path / task / ".gitkeep").touch()
+    result = pack(tmp_path, task)
+    assert (result.images, result.problems) == (0, [])
+    packed = open_packed(tmp_path / "prepared" / task, task)
+    assert (len(packed), packed.classes, packed.image_size) == (0, [], SIDE)
 
 
 def test_nothing_usable_says_why(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from panvision.prepare import workers
-from tests.prepare.raw_sets import all_sets, segmentation_set
+from tests.prepare.raw_sets import all_sets
 from tests.prepare.test_workers import die_elsewhere
 
 STAGES = Path(__file__).parents[2] / "stages"
@@ -70,9 +70,8 @@ def test_a_process_that_is_killed_is_one_line(project, monkeypatch):
 
 def test_missing_folder(tmp_path):
     (tmp_path / "params.yaml").write_text("data:\n  root: raw\n")
-    segmentation_set(tmp_path / "raw")
     done = run(tmp_path, "prepare.py", "detection")
-    assert done.returncode == 1 and done.stderr.startswith("raw/detection: no such folder; ")
+    assert done.returncode == 1 and done.stderr.startswith("raw: no such folder; ")
     assert len(done.stderr.splitlines()) == 1
 
 

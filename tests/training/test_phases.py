@@ -17,7 +17,14 @@ from panvision.model.weights import WeightsError
 from panvision.training import fit
 from panvision.training.guards import TrainingError
 from panvision.training.phases import PhaseFiles, phase_seed, train_phase1, train_phase2
-from panvision.training.settings import LossSettings, Phase1Settings, Phase2Settings, TrackingSettings, WandbSettings
+from panvision.training.settings import (
+    LossSettings,
+    Phase1Settings,
+    Phase2Settings,
+    TrackingSettings,
+    TrainSettings,
+    WandbSettings,
+)
 from tests.training.small import MODEL, config, small_sets, write_weights
 
 
@@ -178,6 +185,27 @@ def test_mask_class_must_be_a_detection_class(tmp_path):
         both(tmp_path, settings=settings)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
     both(tmp_path, settings=settings, tasks=["segmentation"])  # which learns no boxes
+
+
+@pytest.mark.parametrize(
+    ("chosen", "weights", "expected"),
+    [
+        ("auto", "none", "train"),
+        ("auto", "imagenet", "frozen"),
+        ("auto", None, "frozen"),
+        ("frozen", "imagenet", "frozen"),
+        ("train", "imagenet", "train"),
+    ],
+)
+def test_batch_norm_auto_follows_the_first_weights(chosen, weights, expected):
+    assert TrainSettings(batch_norm=chosen).for_weights(weights).batch_norm == expected
+
+
+def test_batch_norm_auto_from_random_weights_is_trained(tmp_path):
+    folder = both(tmp_path, settings=config(batch_norm="auto"))
+    one, two = weights(folder / "1.pth"), weights(folder / "2.pth")
+    norms = [name for name in one if name.startswith("backbone") and "running" in name]
+    assert norms and not any(torch.equal(one[name], two[name]) for name in norms)
 
 
 def test_batch_norm_of_random_weights_is_not_frozen(tmp_path):

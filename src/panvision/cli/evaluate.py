@@ -139,7 +139,7 @@ def _evaluate(args: Args, folder: Path) -> "Evaluated":
         splits=packed.splits,
         data=config.data,
         settings=config.evaluation,
-        order=config.classification.order or predictor.info.state_order or None,
+        order=config.classification.order,
         choices={} if args.images == "all" else None,
     )
     evaluated.write(packed.metrics, folder / "reports/plots", folder / "reports/results")

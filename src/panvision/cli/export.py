@@ -51,7 +51,7 @@ def run(args: Args) -> int:
     with only_writer(folder, "--out"), narrated_on_stderr() if args.json else contextlib.nullcontext():
         reference, config, pins = open_model(known, "cpu")
         packed = pack(config, pins, folder / "build")
-        order = config.classification.order or reference.info.state_order
+        order = config.classification.order or ()
         found = evaluate(
             reference,
             prepared=packed.prepared,

@@ -36,7 +36,7 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
     """Pack the datasets of `config.data`, check them and split them, as the pipeline's stages do; print the table.
 
     Args:
-        config: its `data` and `split` sections are used.
+        config: its `data` and `split` sections, `tasks` and the order of the states are used.
         pins: the split of some images.
         build: folder to write below.
         images: `split` them, or `all` of them are the test split.
@@ -52,7 +52,7 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
     packed = Packed.below(build)
     for task in DATASETS:
         prepare(task, config.data, packed.prepared / task)
-    verdict = judge(packed.prepared, config.split, pins)
+    verdict = judge(packed.prepared, config.split, pins, tasks=config.tasks, order=config.classification.order)
     if images == "all":
         verdict = verdict.all_tested()
     if verdict.errors:
@@ -65,8 +65,8 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
 def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins]":
     """Load a model for a dataset: with the predictor, its configuration and the pins of the split.
 
-    The configuration is that of the options, else the newest one beside the model file. Its thresholds are the
-    model's, and its images have the model's size.
+    The configuration is that of the options, else the newest one beside the model file. Tasks, image size and order of
+    the states are the model's.
 
     Raises:
         PredictorError: the model cannot be used.
@@ -74,11 +74,16 @@ def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins
         IngestError: the pins cannot be used.
     """
     from panvision.config import Config
+    from panvision.dataset.states import ClassificationSettings
     from panvision.inference import load_model
 
     beside = args.config or Config.find_in_directory(Path(args.model).parent)
     known = Args(**{**vars(args), "config": beside})
     config, pins = read_configuration(known), pins_of(known, read_configuration(known))
     predictor, _ = load_model(args.model, load_configuration(beside) if beside else None, device)
-    data = config.data.model_copy(update={"image_size": predictor.image_size})
-    return predictor, config.model_copy(update={"data": data}), pins
+    changes = {
+        "data": config.data.model_copy(update={"image_size": predictor.image_size}),
+        "tasks": predictor.tasks,
+        "classification": ClassificationSettings(order=predictor.info.state_order or None),
+    }
+    return predictor, config.model_copy(update=changes), pins

@@ -234,7 +234,8 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
     if len(images) < len(DATASETS):
         return Examination(images, sorted(set(problems)), None)
     status.show("comparing the datasets …")
-    verdict = judge(build / "prepared", config.split, pins)
+    order = config.classification.order
+    verdict = judge(build / "prepared", config.split, pins, tasks=config.tasks, order=order)
     write_verdict(verdict, build / "splits.csv", build / "problems.csv", build / "data.json")
     return Examination(images, verdict.problems, verdict)
 

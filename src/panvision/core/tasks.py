@@ -4,6 +4,7 @@ A task is one head with its loss, its decoding and its metrics. A dataset is one
 tasks may learn from one dataset.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -67,6 +68,16 @@ TASKS: dict[Task, TaskSpec] = {
         metrics=(Metric("accuracy", "accuracy", limits_int8=True), Metric("balanced_accuracy", "balanced accuracy")),
     ),
 }
+
+
+# Classes of a task in a model file.
+MOST_CLASSES = 1000
+
+
+def datasets_of(tasks: Iterable[Task]) -> tuple[Dataset, ...]:
+    """Return the datasets that some tasks learn from, in the order of DATASETS."""
+    needed = {TASKS[task].dataset for task in tasks}
+    return tuple(dataset for dataset in DATASETS if dataset in needed)
 
 
 def headline_metrics() -> list[tuple[Task, str, str]]:

@@ -19,6 +19,14 @@ SPLIT_FOLDERS = _SPLITS | {f"obj_{name}_data": split for name, split in _SPLITS.
 _DVC_OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 
+def is_absent(root: Path) -> bool:
+    """True if a dataset's folder does not exist, or holds nothing but hidden files."""
+    try:
+        return not root.exists() or (root.is_dir() and all(path.name.startswith(".") for path in root.iterdir()))
+    except OSError:
+        return False
+
+
 def leaves_root(path: Path, root: Path) -> bool:
     """True if a path leads out of the dataset's folder, by `..` or by a link.
 

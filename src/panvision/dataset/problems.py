@@ -21,6 +21,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "foreign_file": ("warning", "remove the file, or convert it to JPEG or PNG"),
     "nested_folder": ("warning", "move its images one level up, or remove the folder"),
     "set_unusable": ("error", "arrange the dataset in one of these layouts"),
+    "set_missing": ("error", "add the dataset, or leave its task out of `tasks`, for example tasks: [detection]"),
     "layout_mixed": (
         "warning",
         "keep one layout: nothing beside the split folders (train, valid or val, test) is read",
@@ -102,11 +103,18 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "export the labels again: COCO has x, y, width, height in pixels, Pascal VOC two corners in pixels, YOLO "
         "centre, width, height as fractions",
     ),
+    "boxes_none": (
+        "error",
+        "export the labels again, with boxes (a tool may drop masks and outlines), or leave detection out of `tasks`",
+    ),
+    "classes_too_many": ("error", "join classes: so many are often file names or ids that were read as classes"),
     # classification
     "class_empty": ("warning", "add images, or remove the folder"),
     "class_placeholder": ("warning", "move the images into class folders, or remove the folder"),
     "class_single_image": ("warning", "add images: one image cannot be both in train and in test"),
     "image_without_class": ("warning", "move the image into a class folder"),
+    "class_alone": ("warning", "add images of other classes: there is nothing to tell apart"),
+    "order_unfit": ("error", "set classification.order to auto, to null, or to a list of each class label once"),
     "label_conflict": ("error", "keep the image in one class"),
     "label_conflict_near": ("warning", "check both: copies of one photo have different classes"),
     # copies and splits

@@ -8,6 +8,7 @@ from typing import Any
 
 from panvision.core.files import write_json, write_rows, write_text
 from panvision.core.tasks import DATASETS, TASKS, Dataset, Task
+from panvision.dataset.order import find_order
 from panvision.dataset.packed import Split
 from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.evaluation import Table
@@ -86,7 +87,7 @@ def evaluate(
         splits: the splits.csv that `validate` wrote.
         data: location of the raw images and largest size of an image.
         settings: how to score.
-        order: the class labels of classification from first to last, if they have an order.
+        order: the class labels of classification from first to last, if they have an order; or `auto`.
         choices: thresholds; by default they are chosen on the validation split, whose images are
             then predicted too.
 
@@ -105,7 +106,11 @@ def evaluate(
         }
 
     tested = sources(SCORED_ON)
-    _check(predictor, tested, order)
+    _check(predictor, tested)
+    try:
+        order = find_order(order, predictor.cls_class_names if "classification" in predictor.tasks else ())
+    except ValueError as error:
+        raise EvaluationError(str(error)) from error
     if choices is None:
         chosen = [task for task in predictor.tasks if EVALUATIONS[task].choose is not None]
         validated = _record(predictor, sources(CHOSEN_ON), chosen)
@@ -172,8 +177,8 @@ def _describe(predictor: Predictor, shipped: Thresholds) -> dict[str, Any]:
     }
 
 
-def _check(predictor: Predictor, sources: Mapping[Dataset, Source], order: Sequence[str] | None) -> None:
-    """Compare the model's classes with those of the data, and with the order."""
+def _check(predictor: Predictor, sources: Mapping[Dataset, Source]) -> None:
+    """Compare the model's classes with those of the data."""
     names: dict[Dataset, list[str]] = {
         "detection": predictor.det_class_names,
         "classification": predictor.cls_class_names,
@@ -185,9 +190,3 @@ def _check(predictor: Predictor, sources: Mapping[Dataset, Source], order: Seque
                 f"the model's {dataset} classes are {own}, those of {packed.folder} {packed.classes}; "
                 "train on these data first"
             )
-    labels = names["classification"]
-    if order is not None and "classification" in predictor.tasks and sorted(order) != sorted(labels):
-        raise EvaluationError(
-            f"classification.order is {list(order)}, the model's states are {labels}; name each of them once, "
-            "or set it to null"
-        )

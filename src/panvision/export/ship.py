@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from panvision.core.files import remove_partials, replacing, write_json, write_text
+from panvision.dataset.order import find_order
 from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.images import calibration_images, parity_images
@@ -68,7 +69,7 @@ def ship(
     *,
     models: str | Path,
     metrics: str | Path,
-    order: Sequence[str] = (),
+    order: Sequence[str] | None = None,
 ) -> None:
     """Write the files of `Shipped`.
 
@@ -80,7 +81,7 @@ def ship(
         settings: how to export, limits of parity, and largest loss of INT8.
         held_out: the packed datasets, the splits and the raw test images.
         models, metrics: folders to write into; the card shows metrics of the latter.
-        order: the class labels of classification from the first to the last, if they have an order.
+        order: the class labels of classification from the first to the last, if they have an order; or `auto`.
 
     Raises:
         ExportError: the order has other class labels, the model cannot be exported or quantised, its export answers
@@ -120,14 +121,12 @@ def ship(
         write_text(scratch.card, model_card(info, {**shown, "export": found}, max_drop=settings.max_drop))
 
 
-def _order_of(states: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
-    """Return the order, empty for a model without class labels."""
-    if states and order and sorted(order) != sorted(states):
-        raise ExportError(
-            f"classification.order is {list(order)}, the model's states are {list(states)}; name each of them once, "
-            "or set it to null"
-        )
-    return tuple(order) if states else ()
+def _order_of(states: Sequence[str], order: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the order, empty for class labels without one."""
+    try:
+        return find_order(order, states) or ()
+    except ValueError as error:
+        raise ExportError(str(error)) from error
 
 
 def _measure(exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import MOST_CLASSES, TASKS
 from panvision.decoding.decoder import ModelShape, RawOutputs, Thresholds
 from panvision.decoding.table import DECODERS
 from panvision.scoring.calibration import HIGHEST, LOWEST
@@ -20,7 +20,7 @@ METADATA_VERSION = 1
 
 # Limits of a model file's metadata; params.yaml allows less.
 LARGEST_SIDE = 4096
-MOST_NAMES = 1000
+MOST_NAMES = MOST_CLASSES
 LONGEST_NAME = 200  # characters
 MOST_COUNTED = 100_000
 LONGEST_SHOWN = 200  # characters of a value in a message

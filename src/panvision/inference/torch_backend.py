@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from panvision.dataset.order import find_order
 from panvision.decoding.decoder import RawOutputs, Thresholds
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.origin import params_hash
@@ -93,5 +94,5 @@ def _describe(model: MultiTaskModel, metadata: Mapping[str, Any]) -> ModelInfo:
         tasks=model.tasks,
         params_sha256=params_hash(metadata),
         data_sha256=metadata.get("data_sha256"),
-        state_order=tuple((metadata.get("classification") or {}).get("order") or ()),
+        state_order=find_order((metadata.get("classification") or {}).get("order"), model.cls_classes) or (),
     )

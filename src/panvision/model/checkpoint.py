@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from panvision.core.files import replacing
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import MOST_CLASSES, TASKS
 from panvision.model.archive import ArchiveError, ForeignError, check_archive
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
@@ -22,7 +22,7 @@ VERSION = 3
 _REMEDY = "train one with `dvc repro` or `panvision train`, which takes a backbone's weights as model.weights"
 
 # Names of classes, and plain values in the metadata, each counted as often as it is referred to.
-_MOST_NAMES = 1000
+_MOST_NAMES = MOST_CLASSES
 _MOST_VALUES = 100_000
 _DEEPEST = 50
 _SHOWN = 3  # names in a message

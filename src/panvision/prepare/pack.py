@@ -13,6 +13,7 @@ from panvision.core.files import write_json
 from panvision.core.tasks import Dataset
 from panvision.dataset.descriptors import SIDE
 from panvision.dataset.packed import ARRAYS, BOX_COLUMNS
+from panvision.dataset.paths import is_absent
 from panvision.dataset.problems import IngestError, Problem, describe, write_problems
 from panvision.dataset.tables import GrowingTable
 from panvision.photos.settings import DataSettings
@@ -36,7 +37,8 @@ class PackResult:
 def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResult:
     """Read one raw dataset, check it, and write its packed arrays as a whole folder or not at all.
 
-    Images with an error are left out of the arrays and listed in problems.csv; validate stops on them.
+    A dataset whose folder is absent or empty becomes one without images: `validate` stops if a task needs it. Images
+    with an error are left out of the arrays and listed in problems.csv; validate stops on them.
 
     Args:
         task: the dataset below `settings.root`.
@@ -44,14 +46,15 @@ def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResul
         out: folder to write; an earlier one is replaced.
 
     Raises:
-        IngestError: the dataset is missing, or nothing in it can be used.
+        IngestError: the folder of the datasets is missing, or nothing in this one can be used.
         WorkerError: a process that loads images was killed.
         OSError: the arrays cannot be written.
     """
     root, out = Path(settings.root) / task, Path(out)
-    if not root.is_dir():
-        raise IngestError(f"{root}: no such folder; {_expected(task)}")
-    reading = follow_split_lists(read_set(task, root, settings.pan_names), root)
+    if not root.parent.is_dir():
+        raise IngestError(f"{root.parent}: no such folder; {_expected(task)}")
+    absent = is_absent(root)
+    reading = Reading() if absent else follow_split_lists(read_set(task, root, settings.pan_names), root)
     # The names are fixed, so that the next run removes what a killed one left.
     scratch, old = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.old"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -59,7 +62,7 @@ def prepare(task: Dataset, settings: DataSettings, out: str | Path) -> PackResul
     scratch.mkdir(parents=True)
     try:
         result = _pack(task, reading, root, settings, scratch)
-        if not result.images:
+        if not result.images and not absent:
             found = describe(result.problems)
             raise IngestError(f"{root}: nothing usable found; {_expected(task)}\n{found}".rstrip(), result.problems)
         # Swap folders by rename, so that the final name is never partial.

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from panvision.core.params import ParamsError, Settings
 from panvision.core.tasks import TASKS
+from panvision.dataset.order import find_order
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
@@ -40,7 +42,7 @@ class TrainingConfig:
     Attributes:
         tasks: the heads that phase 1 gives the model; datasets of other tasks are not read. Phase 2 has the tasks of
             its checkpoint.
-        order: the class labels from the first to the last; None if they have no order.
+        order: the setting `classification.order`; read if `loss.ordinal` is not 0.
         shipped: sections of the configuration that training does not read and the checkpoint contains, if it is not
             exported: `detection` and `classification`.
     """
@@ -51,7 +53,7 @@ class TrainingConfig:
     train: TrainSettings
     tracking: TrackingSettings
     tasks: tuple[str, ...] = tuple(TASKS)
-    order: tuple[str, ...] | None = None
+    order: Sequence[str] | None = None
     shipped: dict[str, Any] = field(default_factory=dict)
 
 
@@ -114,7 +116,7 @@ def train_phase1(
     described |= {"model": model_settings.model_dump(mode="json"), "tasks": list(model.tasks)}
     seed = phase_seed(config.seed, 1)
     phase = Phase("phase1", train.phase1.epochs, train.phase1.lr, seed, sets, config.augment, config.loss, train, ranks)
-    phase = replace(phase, min_steps=train.phase1.min_steps, order=config.order)
+    phase = replace(phase, min_steps=train.phase1.min_steps, order=_order(config, model))
     return _train(model, phase, config, described, files)
 
 
@@ -126,20 +128,23 @@ def train_phase2(sets: Sets, config: TrainingConfig, files: PhaseFiles, ranks: R
         ParamsError: the backbone had random weights, and its BatchNorm is to be frozen.
         TrainingError: it was made for other classes or another image size, or as for `train_phase1`, like all others.
     """
-    ranks, train = ranks or Ranks(), config.train
+    ranks = ranks or Ranks()
     if files.start is None:
         raise TrainingError("phase2: no checkpoint to start from; run `python stages/train.py phase1`")
     model, metadata = load_checkpoint(files.start)
     _check_fits(model, sets, files.start)
-    model.backbone.freeze(weights=False, batch_norm=train.batch_norm == "frozen")
     before = metadata.get("config", {})
-    train.check_weights(before.get("model", {}).get("weights"))
+    weights = before.get("model", {}).get("weights")
+    train = config.train.for_weights(weights)
+    train.check_weights(weights)
+    config = replace(config, train=train)
+    model.backbone.freeze(weights=False, batch_norm=train.batch_norm == "frozen")
     described = {**before, **describe_settings(config, ranks, without=("phase1",))}
     described["train"] = {**before.get("train", {}), **described["train"]}
     seed = phase_seed(config.seed, 2)
     torch.manual_seed(seed)
     phase = Phase("phase2", train.phase2.epochs, train.phase2.lr, seed, sets, config.augment, config.loss, train, ranks)
-    phase = replace(phase, min_steps=train.phase2.min_steps, order=config.order)
+    phase = replace(phase, min_steps=train.phase2.min_steps, order=_order(config, model))
     _train(model, phase, config, described, files)
 
 
@@ -278,13 +283,23 @@ def _check_classes(phase: Phase, model: MultiTaskModel) -> None:
             f"loss.mask_class: {phase.loss.mask_class}: no detection class; the classes are {model.det_classes}; "
             "name the one that the masks show, or set it to null"
         )
-    if phase.loss.ordinal and "classification" in model.tasks:
-        phase.loss.check_order(phase.order)
-        if sorted(phase.order or ()) != sorted(model.cls_classes):
-            raise ParamsError(
-                f"classification.order is {list(phase.order or ())}, the states of the data are {model.cls_classes}; "
-                "name each of them once, or set loss.ordinal to 0.0"
-            )
+
+
+def _order(config: TrainingConfig, model: MultiTaskModel) -> tuple[str, ...] | None:
+    """Return the order that labels are spread along, None if they are not; raise ParamsError if there is none."""
+    if not config.loss.ordinal or "classification" not in model.tasks:
+        return None
+    config.loss.check_order(config.order)
+    try:
+        order = find_order(config.order, model.cls_classes)
+    except ValueError as error:
+        raise ParamsError(f"{error}, or set loss.ordinal to 0.0") from error
+    if order is None:
+        raise ParamsError(
+            f"loss.ordinal: classification.order is auto, and the states {model.cls_classes} show no order; list them "
+            "there from the first to the last, or set loss.ordinal to 0.0"
+        )
+    return order
 
 
 def _check_fits(model: MultiTaskModel, sets: Sets, path: Path) -> None:

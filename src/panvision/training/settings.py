@@ -1,7 +1,7 @@
 """The `train`, `loss` and `tracking` sections of params.yaml."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -124,7 +124,8 @@ class TrainSettings(Settings):
         select: which epoch a phase keeps: the `best` validation score, or the `last` one. With few validation images
             the best score is partly luck.
         batch_norm: `frozen` keeps the backbone's BatchNorm statistics in phase 2 (safe with pretrained
-            weights and small batches), `train` updates them (needed from random weights).
+            weights and small batches), `train` updates them (needed from random weights); `auto` chooses between
+            these two by `model.weights`.
         ema_decay: decay per step of the averaged weights that are validated and kept; 0 is off.
         amp: mixed precision: `auto` is bfloat16 or float16 on CUDA, where convolutions that stay in float32 use TF32 as
             PyTorch does by default, and float32 on a CPU. `off` is float32 everywhere, without TF32.
@@ -153,7 +154,7 @@ class TrainSettings(Settings):
     grad_clip: Annotated[float, Field(gt=0.0)] | None = 1.0
     patience: Annotated[int, Field(ge=1)] = 5
     select: Literal["best", "last"] = "best"
-    batch_norm: Literal["frozen", "train"] = "frozen"
+    batch_norm: Literal["auto", "frozen", "train"] = "auto"
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     amp: Literal["auto", "off"] = "auto"
     compile: bool = False
@@ -162,6 +163,12 @@ class TrainSettings(Settings):
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     save_steps: Annotated[int, Field(ge=1)] | None = None
     save_minutes: Annotated[float, Field(gt=0.0)] | None = 5.0
+
+    def for_weights(self, weights: str | None) -> Self:
+        """Return the same settings with `batch_norm` as `auto` chooses it for the backbone's first weights."""
+        if self.batch_norm != "auto":
+            return self
+        return self.model_copy(update={"batch_norm": "train" if weights == "none" else "frozen"})
 
     def check_weights(self, weights: str | None) -> None:
         """Check that the backbone's BatchNorm is not frozen at the statistics of random weights.

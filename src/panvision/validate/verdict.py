@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from panvision.core.files import write_json
-from panvision.core.tasks import DATASETS, Dataset
+from panvision.core.tasks import DATASETS, TASKS, Dataset, Task, datasets_of
 from panvision.dataset.descriptors import LookStack
 from panvision.dataset.packed import SPLIT_COLUMNS, SPLITS, PackedError, PackedSet, open_packed, read_index
 from panvision.dataset.problems import Problem, describe, problem, read_problems, write_problems
 from panvision.dataset.tables import write_table
+from panvision.validate.checks.fitness import unfit_datasets
 from panvision.validate.checks.locations import boxes_off_grid
 from panvision.validate.checks.suspicions import describe_colours, suspicious_boxes, suspicious_states
 from panvision.validate.copies.groups import Entry, Groups, join_groups
@@ -113,13 +114,22 @@ class Verdict:
         return "\n".join([*lines, *(f"{severities[code]:8}{code:32}{metrics['problems'][code]:>8}" for code in order)])
 
 
-def judge(prepared: str | Path, settings: SplitSettings, pins: Pins) -> Verdict:
+def judge(
+    prepared: str | Path,
+    settings: SplitSettings,
+    pins: Pins,
+    *,
+    tasks: Sequence[Task] = tuple(TASKS),
+    order: Sequence[str] | None = None,
+) -> Verdict:
     """Check the packed datasets together and split them; problems of the data are returned, not raised.
 
     Args:
         prepared: the folder with one packed dataset each.
         settings: the `split` section.
         pins: the split of pinned images (`pins.read_pins`).
+        tasks: the tasks that are to be trained; their datasets are needed, the others are checked if they are there.
+        order: the setting `classification.order`.
 
     Raises:
         IngestError: pins that cannot be kept together with `settings`.
@@ -142,6 +152,7 @@ def judge(prepared: str | Path, settings: SplitSettings, pins: Pins) -> Verdict:
     groups = join_groups(entries, LookStack([own.looks for own in packed]), settings)
     assignment = assign_splits(entries, groups.names, settings, pins)
     problems += [
+        *unfit_datasets(packed, datasets_of(tasks), order),
         *_label_conflicts(entries),
         *_near_conflicts(entries, groups),
         *_copies(entries, groups),
@@ -265,8 +276,8 @@ def _suspicions(packed: Sequence[PackedSet], entries: Sequence[Entry], groups: G
     """Find suspicious labels."""
     for own in packed:
         names = [group for entry, group in zip(entries, groups.names, strict=True) if entry.task == own.task]
-        if own.task == "detection":
+        if own.task == "detection" and len(own):
             yield from suspicious_boxes(own)
             yield from boxes_off_grid(own)
-        elif own.task == "classification":
+        elif own.task == "classification" and len(own):
             yield from suspicious_states(own, describe_colours(own.images), names)
