@@ -20,6 +20,7 @@ COPIED = (
     ".dvcignore",
     ".dvc/.gitignore",
     ".dvc/config",
+    ".dvc/page",
     ".dvc/plots",
     "data/pins.csv",
     "metrics/baselines.json",
