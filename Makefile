@@ -1,5 +1,5 @@
 # make repro   set up if needed, run the pipeline, print the metrics
-# make test    set up if needed, run all tests
+# make test    set up if needed, run all tests; make quick: those of a minute
 # make docs    set up if needed, build the site of docs/
 # Variables: PYTHON (which interpreter makes the environment), VENV (where it lies), PIP_ARGS (more arguments for pip).
 
@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help in-git setup repro test lint docs lock clean
+.PHONY: help in-git setup repro test quick lint docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ repro: in-git setup  ## run the pipeline (dvc repro), then print the metrics
 
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+quick: setup  ## run the tests that start no process, no DVC and no browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not process and not slow" \
+	    --hypothesis-profile=quick $(PYTEST_ARGS)
 
 lint: setup  ## style, formatting, imports between the rooms, types
 	$(BIN)/ruff check .

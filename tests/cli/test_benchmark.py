@@ -24,6 +24,7 @@ def models(tmp_path_factory):
     return str(folder / "m.pth"), str(write_onnx(folder / "m.onnx"))
 
 
+@pytest.mark.process
 def test_table_has_a_line_per_model(models, capsys):
     before = torch.get_num_threads()
     assert main(["benchmark", *models, *FAST]) == 0
@@ -34,6 +35,7 @@ def test_table_has_a_line_per_model(models, capsys):
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.process
 def test_json_has_every_measurement(models, capsys):
     assert main(["benchmark", models[1], "--json", "--batch-size", "3", *FAST]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -80,6 +82,7 @@ def test_interleaved_rounds_without_the_warm_up():
     assert {name: values.shape for name, values in seconds.items()} == {"a": (3,), "b": (3,)}
 
 
+@pytest.mark.process
 def test_peak_memory_reports_a_failed_process_in_one_line(tmp_path):
     with pytest.raises(timing.PredictorError, match=r"none\.onnx: a separate process cannot run it.*no such model"):
         timing.peak_memory(tmp_path / "none.onnx", batch=1, threads=1)

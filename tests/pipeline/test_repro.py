@@ -76,6 +76,7 @@ def test_the_plots_that_dvc_yaml_names_are_there(scratch):
         assert "error" not in source
     scratch.dvc("plots", "show", "--out", str(scratch.record / "plots"))
     page = (scratch.record / "plots/index.html").read_text()
+    assert "vegaEmbed(" in page and not re.search(r"<script[^>]+src=", page)  # nothing is fetched
     columns = (
         "val_total",
         "miou",

@@ -37,6 +37,8 @@ def test_metric_tables_of_classes(run) -> None:
     assert [entry.value for entry in stirrer.entries] == [0.7654, 0.75, 0.6, 0.667, 0.41]
     assert [entry.span for entry in stirrer.entries] == ["", "", "", "0.100 to 0.900", ""]
     assert tables.undefined and not tables.measured and not tables.compared
+    tables = metric_tables("detection", flat(run, "detection"), {}, {}, ["stirrer", "pan"])
+    assert [row.name for row in tables.classes] == ["stirrer", "lid"]  # the order of the classes, then the others
 
 
 def test_metric_without_an_interval_has_a_reason() -> None:

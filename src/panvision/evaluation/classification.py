@@ -72,14 +72,18 @@ def fixed(results: Results) -> dict[str, Any]:
 
 
 def plots(results: Results) -> dict[str, Table]:
-    """Pairs of true and predicted class; accuracy by confidence, one row per bin with an image."""
+    """Pairs of true and predicted class with their places in the order; accuracy by confidence, a row per used bin."""
     truth, shipped = _columns(results)
     said = shipped.argmax(axis=1) if len(truth) else truth
     names = results.classes
+    places = {name: place for place, name in enumerate(results.ordered_classes)}
     kinds = {"": "as shipped", UNCALIBRATED: "uncalibrated"}
     bins = [row for key, own in _probabilities(results, shipped).items() for row in _bins(kinds[key], own, truth)]
     return {
-        "confusion": (("actual", "predicted"), [(names[a], names[b]) for a, b in zip(truth, said, strict=True)]),
+        "confusion": (
+            ("actual", "predicted", "actual_place", "predicted_place"),
+            [(names[a], names[b], places[names[a]], places[names[b]]) for a, b in zip(truth, said, strict=True)],
+        ),
         "reliability": (("probabilities", "confidence", "accuracy", "images"), bins),
     }
 

@@ -85,7 +85,7 @@ def mistakes(image: Mapping[str, Any], results: Results, threshold: float) -> Mi
 def plots(folder: Path, metrics: Mapping[str, float | None], results: Results) -> dict[str, Any]:
     """Read the confusion matrix and the reliability of the probabilities."""
     return {
-        "confusion": read_confusion(folder / "confusion.csv", results.classes),
+        "confusion": read_confusion(folder / "confusion.csv", results.ordered_classes),
         "reliability": read_reliability(folder / "reliability.csv", metrics),
     }
 

@@ -1,7 +1,7 @@
 """The tables of test metrics, with 95 % intervals and the values of an earlier commit."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,6 +118,7 @@ def metric_tables(
     intervals: Mapping[str, Interval | None],
     previous: Mapping[str, Earlier],
     reasons: Mapping[str, str] | None = None,
+    classes: Sequence[str] = (),
 ) -> MetricTables:
     """Lay out the tables of a task.
 
@@ -127,6 +128,7 @@ def metric_tables(
         intervals: of some of them.
         previous: values of the previous commit.
         reasons: codes of why the others have no interval, as far as they are known.
+        classes: class names in the order of their rows; others come after them.
     """
 
     def entry(metric: ShownMetric, key: str) -> Entry:
@@ -142,7 +144,8 @@ def metric_tables(
     columns = [metric for metric in section.class_metrics if any(key.startswith(f"{metric.key}.") for key in values)]
     # Every version of the file has the metric of the first column.
     first = f"{columns[0].key}." if columns else "."
-    names = [key.removeprefix(first) for key in values if key.startswith(first)]
+    found = [key.removeprefix(first) for key in values if key.startswith(first)]
+    names = [*(name for name in classes if name in found), *(name for name in found if name not in classes)]
     rows = [ClassRow(name, [entry(metric, f"{metric.key}.{name}") for metric in columns]) for name in names]
     return MetricTables(whole, columns, rows)
 

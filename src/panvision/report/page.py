@@ -159,13 +159,14 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
             section=section,
             trained=task in evaluated.tasks,
             images=evaluated.scores[task].images,
-            classes=evaluated.results[task].classes,
+            classes=evaluated.results[task].ordered_classes,
             tables=metric_tables(
                 task,
                 flat[task],
                 evaluated.scores[task].ci95,
                 previous.tasks.get(task, {}),
                 evaluated.scores[task].ci95_null,
+                evaluated.results[task].ordered_classes,
             ),
             plots=section.plots(files.reports / "plots", flat[task], evaluated.results[task]),
         )

@@ -178,6 +178,7 @@ def test_seed_decides_order_and_looks():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.process
 def test_workers_and_the_first_step_change_nothing(workers):
     source = stream(EVERY)
     expected = [source[step] for step in range(8)]
@@ -258,6 +259,7 @@ def mean(monkeypatch):
 
 
 @pytest.mark.usefixtures("mean")
+@pytest.mark.process
 def test_drawn_samples_do_not_depend_on_workers_start_and_shard():
     source = stream(ALL, batch_size=4)
     expected = [source[step] for step in range(6)]

@@ -1,0 +1,88 @@
+"""Two tiers of tests: `make quick` leaves out those marked `process` and `slow`, and draws fewer examples.
+
+`process` is found here: a test whose code, or the code of its helpers and fixtures in the tests, names what starts one.
+Where only the tested code starts a process, the quick tier fails the test until it has the mark.
+"""
+
+import inspect
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+TESTS = Path(__file__).parent
+# Names in the code of a test that starts a process, DVC or a browser.
+STARTERS = frozenset(
+    {"subprocess", "Popen", "multiprocessing", "fork", "playwright", "sync_playwright", "dvc", "forks"}
+)
+# Folders and files below tests/ whose tests all start processes, or take more than a second each.
+PROCESS = ("pipeline", "page/test_browser.py", "report/test_browser.py")
+SLOW = ("fuzz", "toy", "export", "cli/test_train.py", "training/test_by_heart.py")
+STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn")
+EXAMPLES = 8
+
+hypothesis.settings.register_profile("quick", max_examples=EXAMPLES, deadline=None, database=None)
+_started: list[str] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests by path and by what their code names; cap their examples in the quick tier."""
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        if path.startswith(PROCESS) or (isinstance(item, pytest.Function) and _names_starter(item)):
+            item.add_marker("process")
+        if path.startswith(SLOW):
+            item.add_marker("slow")
+        if _is_quick(config) and hasattr(getattr(item, "obj", None), "hypothesis"):
+            # Its public way refuses a test that has settings of its own.
+            test = item.obj
+            own = test._hypothesis_internal_use_settings
+            few = hypothesis.settings(own, max_examples=min(EXAMPLES, own.max_examples), deadline=None)
+            getattr(test, "__func__", test)._hypothesis_internal_use_settings = few
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch for processes in the quick tier."""
+    if _is_quick(config):
+        sys.addaudithook(lambda event, _: _started.append(event) if event in STARTS else None)
+
+
+@pytest.fixture(autouse=True)
+def _no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test of the quick tier that starts a process."""
+    _started.clear()
+    yield
+    if _is_quick(request.config):
+        assert not _started, "mark it with `pytest.mark.process`: it starts a process"
+
+
+def _is_quick(config: pytest.Config) -> bool:
+    return config.getoption("--hypothesis-profile", default=None) == "quick"
+
+
+def _names_starter(item: pytest.Function) -> bool:
+    """Return True if the code of a test, or of its helpers or fixtures in the tests, names a starter."""
+    fixtures = [each.func for each in item._fixtureinfo.name2fixturedefs.values() for each in each]
+    ahead = [item.function, *fixtures]
+    known: set[int] = set()
+    while ahead:
+        function = ahead.pop()
+        inner = inspect.unwrap(getattr(getattr(function, "hypothesis", None), "inner_test", function))
+        code = getattr(inner, "__code__", None)
+        if code is None or id(code) in known or not code.co_filename.startswith(str(TESTS)):
+            continue
+        known.add(id(code))
+        names = _names(code)
+        if names & STARTERS:
+            return True
+        ahead += [value for name in names if callable(value := inner.__globals__.get(name))]
+    return False
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Return the names in a function's code and in the functions inside it."""
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return set(code.co_names).union(*map(_names, inner))
