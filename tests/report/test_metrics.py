@@ -37,13 +37,13 @@ def test_metric_tables_of_classes(run) -> None:
     assert [entry.value for entry in stirrer.entries] == [0.7654, 0.75, 0.6, 0.667, 0.41]
     assert [entry.span for entry in stirrer.entries] == ["", "", "", "0.100 to 0.900", ""]
     assert tables.undefined and not tables.measured and not tables.compared
-    tables = metric_tables("detection", flat(run, "detection"), {}, {}, ["stirrer", "pan"])
+    tables = metric_tables("detection", flat(run, "detection"), {}, {}, classes=["stirrer", "pan"])
     assert [row.name for row in tables.classes] == ["stirrer", "lid"]  # the order of the classes, then the others
 
 
 def test_metric_without_an_interval_has_a_reason() -> None:
     reasons = {"map50": "few_groups", "map50_95": "undefined"}
-    tables = metric_tables("detection", {"map50": 0.5, "map50_95": None}, {}, {}, reasons)
+    tables = metric_tables("detection", {"map50": 0.5, "map50_95": None}, {}, {}, reasons=reasons)
     assert [entry.span for entry in tables.whole] == ["few groups", ""] and tables.measured
 
 

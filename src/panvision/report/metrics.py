@@ -117,6 +117,7 @@ def metric_tables(
     values: Mapping[str, float | None],
     intervals: Mapping[str, Interval | None],
     previous: Mapping[str, Earlier],
+    *,
     reasons: Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
 ) -> MetricTables:

@@ -165,8 +165,8 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
                 flat[task],
                 evaluated.scores[task].ci95,
                 previous.tasks.get(task, {}),
-                evaluated.scores[task].ci95_null,
-                evaluated.results[task].ordered_classes,
+                reasons=evaluated.scores[task].ci95_null,
+                classes=evaluated.results[task].ordered_classes,
             ),
             plots=section.plots(files.reports / "plots", flat[task], evaluated.results[task]),
         )
