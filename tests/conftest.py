@@ -18,9 +18,18 @@ TESTS = Path(__file__).parent
 STARTERS = frozenset(
     {"subprocess", "Popen", "multiprocessing", "fork", "playwright", "sync_playwright", "dvc", "forks"}
 )
-# Folders and files below tests/ whose tests all start processes, or take more than a second each.
+# Folders and files below tests/ whose tests all start processes, or take many seconds together.
 PROCESS = ("pipeline", "page/test_browser.py", "report/test_browser.py")
-SLOW = ("fuzz", "toy", "export", "cli/test_train.py", "training/test_by_heart.py")
+SLOW = (
+    "fuzz",
+    "toy",
+    "export",
+    "cli/test_train.py",
+    "model/backbones",
+    "model/test_weights.py",
+    "scenes/test_demo.py",
+    "training/test_by_heart.py",
+)
 STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn")
 EXAMPLES = 8
 

@@ -229,7 +229,6 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("name", "weights", "member"), PUBLISHED)
-@pytest.mark.slow
 def test_torchvisions_weights_by_version(cache, name, weights, member):
     published = get_model_weights(name).__members__
     settings = ModelSettings(backbone=name, weights=weights)

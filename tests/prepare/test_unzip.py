@@ -69,10 +69,10 @@ def hostile(tmp_path, name, *, mode=0, content=b"x", twice=False):
     return archive
 
 
-@pytest.mark.parametrize("name", ["../a.jpg", "a/../../b.jpg", "/etc/a.jpg", "..\\a.jpg", "C:\\a.jpg", "a/../../../b"])
+@pytest.mark.parametrize("name", ["../a.jpg", "a/../../b.jpg", "ROOT/a.jpg", "..\\a.jpg", "C:\\a.jpg", "a/../../../b"])
 def test_unpack_datasets_refuses_names_outside(tmp_path, name):
     with pytest.raises(IngestError, match="leads out of the folder"):
-        unpack(hostile(tmp_path, name), tmp_path)
+        unpack(hostile(tmp_path, name.replace("ROOT", str(tmp_path))), tmp_path)
     assert files(tmp_path) == ["export.zip"]
 
 

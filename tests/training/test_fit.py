@@ -247,6 +247,7 @@ class TestRows:
 
 class TestRepeat:
     @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.process
     def test_same_seed_gives_the_same_weights(self, workers):
         first, again = run(workers=0), run(workers=workers)
         assert equal(first.saved[-1][2], again.saved[-1][2])
@@ -307,6 +308,7 @@ class TestRepeat:
         assert equal(second.model.state_dict(), first.model.state_dict())
         assert equal(second.state.shipped.state_dict(), first.state.shipped.state_dict())
 
+    @pytest.mark.slow
     def test_compiled_phase_keeps_names_and_values(self, monkeypatch):
         original, models = torch.compile, []
 
