@@ -113,7 +113,8 @@ def test_scripts_and_targets_on_the_pages_exist():
 def test_settings_that_are_shown_exist(preset):
     text = "\n".join(PAGES.values())
     # Of several values to try, the first.
-    shown = [setting.strip("'`).") for setting in re.findall(r"-S (\S+=[^\s,]+)", text)]
+    found = re.findall(r"-S '?([\w.]+=(?:\{[^}]*\}|[^\s,]+))", text)
+    shown = [" ".join(setting.split()).strip("'`).") for setting in found]
     shown = [setting for setting in shown if not setting.startswith("KEY=")]
     assert len(shown) > 20
     Config.parse(override(load_params(ROOT / f"presets/{preset}.yaml"), shown))

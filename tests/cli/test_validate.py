@@ -370,7 +370,7 @@ def test_an_order_of_other_labels_is_an_error(root, capsys):
     assert as_json(root, capsys, settings=["classification.order=[raw,golden]", "tasks=[detection]"])[0] == 0
 
 
-@pytest.mark.parametrize("preset", ["laptop", "edge", "resnet50"])
+@pytest.mark.parametrize("preset", ["laptop", "edge", "resnet50", "scratch"])
 def test_presets_take_other_class_labels(root, capsys, preset):
     (root / "classification/images/raw").rename(root / "classification/images/fresh")
     pins = root.parent / "pins.csv"

@@ -212,17 +212,14 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
         WorkerError: a process that loads images was killed.
         OSError: something cannot be written.
     """
-    from panvision.core.tasks import DATASETS, TASKS
+    from panvision.core.tasks import DATASETS
     from panvision.dataset.problems import IngestError, problem
     from panvision.prepare.pack import prepare
     from panvision.validate.verdict import judge, write_verdict
 
     images: dict[Dataset, int] = {}
     problems: list[Problem] = []
-    wanted = {TASKS[task].dataset for task in config.tasks}
     for task in DATASETS:
-        if task not in wanted and not (Path(config.data.root) / task).is_dir():
-            continue
         status.show(f"reading {task} …")
         try:
             result = prepare(task, config.data, build / "prepared" / task)
