@@ -40,6 +40,8 @@ def norms(model: MultiTaskModel, stream: TrainingStream, loss: LossSettings, bat
         outputs = model(images, model.tasks, {name: len(own) for name, own in batch.images.items()})
         losses = task_losses(batch_terms(outputs, batch, context), loss)
         for name, value in losses.items():
+            if not value.requires_grad:
+                continue  # a term that is switched off
             scale = factors.get(name, factors["det"] if name.startswith("det_") else 1.0)
             grads = torch.autograd.grad(scale * value, weights, retain_graph=True, allow_unused=True)
             norm = torch.stack([grad.norm() for grad in grads if grad is not None]).norm()
