@@ -159,6 +159,8 @@ def test_a_full_disk_and_a_closed_pipe_give_no_traceback(tmp_path, monkeypatch, 
 WRONG = {
     "validate": ["none", "--pins", "none.csv"],
     "train": ["none", "--set", "model.weights=none"],
+    "evaluate": ["none.onnx", "none"],
+    "export": ["none.pth", "--calibrate", "none"],
     "summary": [],
     "compare": ["HEAD", "--project", "none"],
     "previous": [],

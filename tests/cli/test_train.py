@@ -74,7 +74,10 @@ def test_a_run_stopped_in_phase_2_does_not_repeat_phase_1(raw, tmp_path, monkeyp
         (["train.batchsize=3"], "train.batchsize: unknown key; did you mean train.batch_size?"),
         (["tasks=[boxes]"], "tasks.0: Input should be 'segmentation', 'detection' or 'classification', found 'boxes'"),
         (["loss.cls"], "loss.cls: expected section.key=value"),
-        (["loss.ordinal=0.2"], "loss.ordinal: spreads labels along classification.order, which is null"),
+        (
+            ["loss.ordinal=0.2", "classification.order=null"],
+            "loss.ordinal: spreads labels along classification.order, which is null",
+        ),
         (["model.weights=/nowhere/weights.pth"], "/nowhere/weights.pth: no such file"),
     ],
 )
