@@ -5,8 +5,8 @@ import sys
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
+from panvision.core.states import ClassificationSettings
 from panvision.dataset.packed import PackedError
-from panvision.dataset.states import ClassificationSettings
 from panvision.evaluation.evaluate import EvaluationError, evaluate
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.inference.backend import PredictorError

@@ -6,8 +6,8 @@ from pathlib import Path
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
+from panvision.core.states import ClassificationSettings
 from panvision.dataset.packed import PackedError
-from panvision.dataset.states import ClassificationSettings
 from panvision.evaluation.evaluate import EvaluationError
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.errors import ExportError

@@ -7,7 +7,7 @@ from typing import Any
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
-from panvision.dataset.states import ClassificationSettings
+from panvision.core.states import ClassificationSettings
 from panvision.model.settings import ModelSettings
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.launch import is_rank, launch, run_as_rank

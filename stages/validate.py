@@ -9,9 +9,9 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from panvision.core.params import ParamsError, read_sections
+from panvision.core.states import ClassificationSettings
 from panvision.dataset.packed import PackedError
 from panvision.dataset.problems import IngestError
-from panvision.dataset.states import ClassificationSettings
 from panvision.validate.settings import SplitSettings
 from panvision.validate.splits.pins import read_pins
 from panvision.validate.verdict import judge, write_verdict

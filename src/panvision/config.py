@@ -17,8 +17,8 @@ from panvision.core.params import (
     override,
     read_settings_text,
 )
+from panvision.core.states import ClassificationSettings
 from panvision.core.tasks import TASKS
-from panvision.dataset.states import ClassificationSettings
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.settings import ExportSettings
 from panvision.inference.settings import DetectionSettings

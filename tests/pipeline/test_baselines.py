@@ -41,7 +41,7 @@ def experiment(scratch, shared):
 
 
 def test_the_experiment_runs_training_and_what_follows(experiment):
-    assert stages_run(experiment) == TRAINING_AND_LATER
+    assert stages_run(experiment) == ["validate", *TRAINING_AND_LATER]
 
 
 def test_every_output_is_there_without_the_other_tasks(scratch, experiment):
@@ -50,6 +50,7 @@ def test_every_output_is_there_without_the_other_tasks(scratch, experiment):
     segmentation = metrics(scratch, "segmentation")
     assert {"miou", "dice", "boundary_mean_px", "iou", "ci95"} <= set(segmentation)
     nested = [segmentation.pop("iou"), segmentation.pop("ci95")]
+    assert segmentation.pop("ci95_null") is not None
     assert {value for figures in (segmentation, *nested) for value in figures.values()} == {None}
     classification = metrics(scratch, "classification")
     assert {classification[key] for key in ("images", "accuracy", "balanced_accuracy")} == {None}

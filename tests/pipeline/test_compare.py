@@ -1,6 +1,7 @@
 """`panvision compare` with the real dvc: revisions, experiments, and what is missing."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def test_a_commit_an_experiment_and_the_workspace_are_compared(repo, compare):
 def test_text_and_markdown(compare):
     said = compare("HEAD")
     assert said.startswith("segmentation    better  mIoU ") and "\ndetection       noise   mAP@0.5 " in said
-    assert "segmentation: 12 common test images in 6 groups" in said and max(map(len, said.splitlines())) <= 80
+    assert re.search(r"^segmentation: \d+ common test images in \d+ groups", said, re.MULTILINE)
+    assert max(map(len, said.splitlines())) <= 80
     assert "\nparams: 1 differs\n" in said and "\n  loss.cls  2.0   4.0\n" in said
     said = compare("HEAD", "HEAD", "--markdown")
     assert said.startswith("- segmentation: noise ")

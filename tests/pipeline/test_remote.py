@@ -41,7 +41,7 @@ class Shared:
 def made(queued) -> tuple[str, dict[str, dict]]:
     """Name and metrics of the experiment that the queue made of FOLD, the metrics as they stand in its commit."""
     experiments = experiments_of(queued)
-    name, _ = folds_of(experiments)[1]
+    name, _ = folds_of(queued, experiments)[1]
     commit = experiments[name]["revs"][0]["rev"]
     return name, {stem: json.loads(queued.run("git", "show", f"{commit}:metrics/{stem}.json")) for stem in METRICS}
 

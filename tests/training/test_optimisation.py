@@ -13,7 +13,6 @@ from panvision.training.optimisation import (
     make_optimizer,
     trained_weights,
 )
-from panvision.training.settings import Phase2Settings
 from tests.training import small
 
 
@@ -85,7 +84,7 @@ def test_a_gpu_computes_in_half_precision_unless_told_not_to(amp, half):
 
 def test_the_backbone_has_groups_of_its_own_with_its_own_rate():
     model = small.small_model(small.small_sets())
-    shares = backbone_shares(model, Phase2Settings(backbone_factor=0.1))
+    shares = backbone_shares(model, 0.1, 1.0)
     groups = make_optimizer(model, 1e-3, 0.05, shares=shares).param_groups
     backbone = {id(parameter) for parameter in model.backbone.parameters()}
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
@@ -105,7 +104,7 @@ def test_layer_decay_lowers_the_rate_of_each_earlier_stage(name):
     stages = backbone.stages()
     assert stages.keys() == {name for name, _ in backbone.named_parameters()} and {*stages.values()} == {0, 1, 2, 3}
     model = SimpleNamespace(backbone=backbone)
-    shares = backbone_shares(model, Phase2Settings(backbone_factor=0.5, layer_decay=0.5))
+    shares = backbone_shares(model, 0.5, 0.5)
     assert {stages[name.removeprefix("backbone.")]: share for name, share in shares.items()} == {
         3: 0.5, 2: 0.25, 1: 0.125, 0: 0.0625
     }  # fmt: skip

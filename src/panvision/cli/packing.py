@@ -74,7 +74,7 @@ def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins
         IngestError: the pins cannot be used.
     """
     from panvision.config import Config
-    from panvision.dataset.states import ClassificationSettings
+    from panvision.core.states import ClassificationSettings
     from panvision.inference import load_model
 
     beside = args.config or Config.find_in_directory(Path(args.model).parent)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from panvision.core.files import write_json, write_rows, write_text
+from panvision.core.order import find_order
 from panvision.core.tasks import DATASETS, TASKS, Dataset, Task
-from panvision.dataset.order import find_order
 from panvision.dataset.packed import Split
 from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.evaluation import Table

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from panvision.core.files import remove_partials, replacing, write_json, write_text
-from panvision.dataset.order import find_order
+from panvision.core.order import find_order
 from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.images import calibration_images, parity_images

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from panvision.dataset.order import find_order
+from panvision.core.order import find_order
 from panvision.decoding.decoder import RawOutputs, Thresholds
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.origin import params_hash

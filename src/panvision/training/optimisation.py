@@ -12,7 +12,6 @@ from torch.optim import AdamW, Optimizer
 
 from panvision.model.multitask import MultiTaskModel
 from panvision.training.schedule import BACKBONE, PART
-from panvision.training.settings import Phase2Settings
 
 
 def make_optimizer(
@@ -45,15 +44,14 @@ def make_optimizer(
     return AdamW([group for group in groups if group["params"]], lr=lr, fused=True)
 
 
-def backbone_shares(model: MultiTaskModel, settings: Phase2Settings) -> dict[str, float]:
+def backbone_shares(model: MultiTaskModel, factor: float, decay: float) -> dict[str, float]:
     """Return the share of the learning rate of each parameter of the backbone, by its name in the model.
 
-    With a layer decay d the stages that end in C5, C4, C3 and C2 have shares f, f·d, f·d² and f·d³: earlier features
-    are more general, so they may change less (Clark et al. 2020, ELECTRA, section 3.1; Bao et al. 2022, BEiT).
+    With a factor f and a decay d the stages that end in C5, C4, C3 and C2 have shares f, f·d, f·d² and f·d³: earlier
+    features are more general, so they may change less (Clark et al. 2020, ELECTRA, section 3.1; Bao et al. 2022, BEiT).
     """
     stages = model.backbone.stages()
     last = max(stages.values(), default=0)
-    factor, decay = settings.backbone_factor, settings.layer_decay
     return {f"backbone.{name}": factor * decay ** (last - stage) for name, stage in stages.items()}
 
 

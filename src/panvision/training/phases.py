@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from panvision.core.order import find_order
 from panvision.core.params import ParamsError, Settings
 from panvision.core.tasks import TASKS
-from panvision.dataset.order import find_order
 from panvision.model.checkpoint import load_checkpoint
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
@@ -144,7 +144,13 @@ def train_phase2(sets: Sets, config: TrainingConfig, files: PhaseFiles, ranks: R
     seed = phase_seed(config.seed, 2)
     torch.manual_seed(seed)
     phase = Phase("phase2", train.phase2.epochs, train.phase2.lr, seed, sets, config.augment, config.loss, train, ranks)
-    phase = replace(phase, min_steps=train.phase2.min_steps, order=_order(config, model))
+    phase = replace(
+        phase,
+        min_steps=train.phase2.min_steps,
+        backbone_factor=train.phase2.backbone_factor,
+        layer_decay=train.phase2.layer_decay,
+        order=_order(config, model),
+    )
     _train(model, phase, config, described, files)
 
 

@@ -31,6 +31,7 @@ class Phase:
         epochs: at most this many.
         lr: peak learning rate.
         min_steps: take at least this many optimiser steps.
+        backbone_factor, layer_decay: the backbone's shares of `lr`; see `optimisation.backbone_shares`.
         seed: decides the batches.
         sets: what to learn from and what to validate on.
         augment, loss, train: the settings.
@@ -48,6 +49,8 @@ class Phase:
     train: TrainSettings
     ranks: Ranks
     min_steps: int = 0
+    backbone_factor: float = 1.0
+    layer_decay: float = 1.0
     order: tuple[str, ...] | None = None
 
     def datasets(self, model: MultiTaskModel) -> dict[str, int]:
@@ -156,7 +159,7 @@ def start(model: MultiTaskModel, phase: Phase) -> TrainState:
         model,
         phase.lr,
         train.weight_decay,
-        shares=backbone_shares(model, train.phase2),
+        shares=backbone_shares(model, phase.backbone_factor, phase.layer_decay),
         loss_weights=weights.parameters(),
     )
     return TrainState(

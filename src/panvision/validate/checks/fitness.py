@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from panvision.core.order import find_order
 from panvision.core.tasks import MOST_CLASSES, Dataset
-from panvision.dataset.order import find_order
 from panvision.dataset.packed import PackedSet
 from panvision.dataset.problems import Problem, problem
 

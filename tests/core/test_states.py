@@ -1,7 +1,7 @@
 import pytest
 
 from panvision.core.params import ParamsError
-from panvision.dataset.states import ClassificationSettings
+from panvision.core.states import ClassificationSettings
 
 
 def test_classification_settings():

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from panvision.dataset.order import find_order
+from panvision.core.order import find_order
 
 ONIONS = ["browned", "burnt", "golden", "raw", "translucent"]
 
