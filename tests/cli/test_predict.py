@@ -181,7 +181,7 @@ def test_files_of_an_earlier_run_are_reported(tmp_path, arguments, capsys):
 def test_skipped_files_are_listed(tmp_path, arguments, capsys):
     (tmp_path / "in/b.heic").write_bytes(b"?")
     assert main(arguments) == 3
-    assert "panvision predict: left out: b.heic: is not in a format that is read" in capsys.readouterr().err
+    assert "panvision predict: left out: b.heic: is HEIC, which is not read" in capsys.readouterr().err
     assert main([*arguments, "--input_dir", str(tmp_path / "in/a.png")]) == 0
     capsys.readouterr()
     assert main([*arguments, "--input_dir", "clip.mp4"]) == 1

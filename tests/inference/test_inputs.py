@@ -31,7 +31,7 @@ def test_find_images_folder_lists_what_it_skips(folder):
     assert names(found) == (["a.JPG", "b.png"], ["clip.MOV", "day", "noend", "x.HEIC"])
     reasons = {skipped.name: skipped.reason for skipped in found.skipped}
     assert f"`panvision watch {folder}/clip.MOV`" in reasons["clip.MOV"]
-    assert "--recursive" in reasons["day"] and "not in a format" in reasons["x.HEIC"]
+    assert "--recursive" in reasons["day"] and "which is not read" in reasons["x.HEIC"]
 
 
 def test_find_images_recursive(folder, tmp_path):
@@ -128,5 +128,5 @@ def test_find_images_live_sources_lead_to_watch(source):
 
 def test_find_images_nothing_that_can_be_read(tmp_path):
     (tmp_path / "a.heic").write_bytes(b"?")
-    with pytest.raises(PredictorError, match=r"has no images .*\n.*: left out: a\.heic: is not in a format"):
+    with pytest.raises(PredictorError, match=r"has no images .*\n.*: left out: a\.heic: is HEIC, which is not read"):
         find_images(tmp_path)

@@ -11,7 +11,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from panvision.inference.backend import PredictorError
-from panvision.photos.pixels import IMAGE_SUFFIXES, ImageError, RgbArray, most_bytes, read_image, read_picture
+from panvision.photos.pixels import (
+    IMAGE_SUFFIXES,
+    ImageError,
+    RgbArray,
+    most_bytes,
+    read_image,
+    read_picture,
+    unread_format,
+)
 
 # Of a clip, frames are read by `panvision watch`.
 _VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
@@ -191,7 +199,9 @@ def _judged(name: str, path: str, archive: zipfile.ZipFile | None = None) -> Ite
     elif suffix in _VIDEOS:
         yield Failure(name, f"is a clip; `panvision watch {path}` reads its frames")
     else:
-        yield Failure(name, f"is not in a format that is read ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        known = unread_format(name)
+        reason = f"is {known}, which is not read" if known else "is not in a format that is read"
+        yield Failure(name, f"{reason} ({', '.join(sorted(IMAGE_SUFFIXES))})")
 
 
 def _is_hidden(name: str) -> bool:
