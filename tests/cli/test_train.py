@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from panvision.cli.main import main
 from panvision.config import Config
 from panvision.inference import infer_image, load_model
+from panvision.prepare import pack
 from panvision.training import phases
 from panvision.training.stopping import Interrupted
 from tests.cli.holders import held
@@ -143,3 +145,18 @@ def test_torchrun_is_for_the_stages(raw, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(name, value)
     assert train("--data_root", raw, "--checkpoint_dir", tmp_path, settings=SMALL) == 1
     assert "set train.devices" in capsys.readouterr().err
+
+
+def test_labels_that_cannot_be_trained_stop_before_images_are_decoded(raw, tmp_path, monkeypatch, capsys):
+    def decoded(*_):
+        raise AssertionError("an image was decoded")
+
+    monkeypatch.setattr(pack, "load_samples", decoded)
+    other = tmp_path / "raw"
+    shutil.copytree(raw, other)
+    labels = other / "detection/_annotations.coco.json"
+    labels.write_text(json.dumps({**json.loads(labels.read_text()), "annotations": []}))
+    settings = [*SMALL, "classification.order=[raw,cooked]"]
+    assert train("--data_root", other, "--checkpoint_dir", tmp_path / "out", settings=settings) == 1
+    error = capsys.readouterr().err
+    assert "none of its 10 images has a box [boxes_none]" in error and "[order_unfit]" in error

@@ -49,6 +49,7 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
     from panvision.prepare.pack import prepare
     from panvision.validate.verdict import judge, write_verdict
 
+    _check_labels(config)
     packed = Packed.below(build)
     for task in DATASETS:
         prepare(task, config.data, packed.prepared / task)
@@ -60,6 +61,40 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
     write_verdict(verdict, packed.splits, packed.problems, packed.metrics / "data.json")
     print(verdict.table(), flush=True)
     return packed
+
+
+def _check_labels(config: "Config") -> None:
+    """Find what makes a training useless before any image is decoded.
+
+    Raises:
+        IngestError: a dataset is absent or has no boxes, has too many classes, or does not fit `classification.order`.
+    """
+    from panvision.core.tasks import DATASETS, datasets_of
+    from panvision.dataset.paths import is_absent
+    from panvision.dataset.problems import IngestError, describe
+    from panvision.prepare.formats.layout import Reading
+    from panvision.prepare.formats.readers import read_set
+    from panvision.validate.checks.fitness import LabelFacts, unfit_datasets
+
+    facts = []
+    for task in DATASETS:
+        root = Path(config.data.root) / task
+        reading = Reading() if is_absent(root) else read_set(task, root, config.data.pan_names)
+        boxes = [len(sample.boxes.labels) for sample in reading.samples if sample.boxes is not None]
+        labels = {sample.label for sample in reading.samples}
+        facts.append(
+            LabelFacts(
+                task,
+                len(reading.samples),
+                reading.classes,
+                sum(boxes) if task == "detection" else None,
+                labels if task == "classification" else None,
+            )
+        )
+    found = unfit_datasets(facts, datasets_of(config.tasks), config.classification.order)
+    errors = [each for each in found if each.severity == "error"]
+    if errors:
+        raise IngestError(describe(errors))
 
 
 def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins]":

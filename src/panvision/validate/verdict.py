@@ -12,7 +12,7 @@ from panvision.dataset.descriptors import LookStack
 from panvision.dataset.packed import SPLIT_COLUMNS, SPLITS, PackedError, PackedSet, open_packed, read_index
 from panvision.dataset.problems import Problem, describe, problem, read_problems, write_problems
 from panvision.dataset.tables import write_table
-from panvision.validate.checks.fitness import unfit_datasets
+from panvision.validate.checks.fitness import LabelFacts, unfit_datasets
 from panvision.validate.checks.locations import boxes_off_grid
 from panvision.validate.checks.suspicions import describe_colours, suspicious_boxes, suspicious_states
 from panvision.validate.copies.groups import Entry, Groups, join_groups
@@ -152,7 +152,7 @@ def judge(
     groups = join_groups(entries, LookStack([own.looks for own in packed]), settings)
     assignment = assign_splits(entries, groups.names, settings, pins)
     problems += [
-        *unfit_datasets(packed, datasets_of(tasks), order),
+        *unfit_datasets([LabelFacts.of(own) for own in packed], datasets_of(tasks), order),
         *_label_conflicts(entries),
         *_near_conflicts(entries, groups),
         *_copies(entries, groups),

@@ -2,7 +2,7 @@ import pytest
 
 from panvision.core.tasks import MOST_CLASSES
 from panvision.dataset.packed import open_packed
-from panvision.validate.checks.fitness import unfit_datasets
+from panvision.validate.checks.fitness import LabelFacts, unfit_datasets
 from tests.prepare.raw_sets import classification_set, coco, detection_set, pack_all, save_coco, segmentation_set
 
 ALL = ("segmentation", "detection", "classification")
@@ -10,8 +10,8 @@ ALL = ("segmentation", "detection", "classification")
 
 def found(root, needed=ALL, order=None):
     pack_all(root)
-    packed = [open_packed(root / "prepared" / task, task) for task in ALL]
-    return [(problem.code, problem.severity, problem.file) for problem in unfit_datasets(packed, needed, order)]
+    facts = [LabelFacts.of(open_packed(root / "prepared" / task, task)) for task in ALL]
+    return [(problem.code, problem.severity, problem.file) for problem in unfit_datasets(facts, needed, order)]
 
 
 @pytest.fixture
