@@ -67,7 +67,7 @@ def _check_labels(config: "Config") -> None:
     """Find what makes a training useless before any image is decoded.
 
     Raises:
-        IngestError: a dataset is absent or has no boxes, has too many classes, or does not fit `classification.order`.
+        IngestError: the folder or a dataset is absent, a dataset has no boxes or too many classes, or does not fit `classification.order`.
     """
     from panvision.core.tasks import DATASETS, datasets_of
     from panvision.dataset.paths import is_absent
@@ -76,6 +76,8 @@ def _check_labels(config: "Config") -> None:
     from panvision.prepare.formats.readers import read_set
     from panvision.validate.checks.fitness import LabelFacts, unfit_datasets
 
+    if not Path(config.data.root).is_dir():
+        raise IngestError(f"{config.data.root}: no such folder; name the one that holds {', '.join(DATASETS)}")
     facts = []
     for task in DATASETS:
         root = Path(config.data.root) / task
