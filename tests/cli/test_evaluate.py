@@ -1,10 +1,13 @@
 import json
+import shutil
 
 import pytest
 
 from panvision.cli.evaluate import Gate
 from panvision.cli.exits import Exit
+from panvision.cli.framework import Args
 from panvision.cli.main import main
+from panvision.cli.packing import open_model
 from panvision.core.tasks import TASKS
 from tests.cli.shown import json_keys
 
@@ -69,3 +72,24 @@ def test_a_key_of_two_tasks_needs_the_task():
 def test_a_missing_model_is_one_line(raw, tmp_path, capsys):
     code, out, err = evaluate(capsys, tmp_path / "model.onnx", raw)
     assert code == Exit.ERROR and out == "" and err.count("\n") == 1 and "model.onnx" in err
+
+
+def test_a_split_that_may_not_be_the_trained_one_is_a_warning(raw, trained, tmp_path, capsys):
+    """Without the configuration of the training; a configuration beside the model or `--set split` says it."""
+    model = tmp_path / "model.pth"
+    shutil.copy(trained / "best_model.pth", model)
+    split = ["--set", "split.method=balanced", "--set", "split.val=0.25", "--set", "split.test=0.25"]
+    assert "may be training images" in evaluate(capsys, model, raw)[2]
+    assert "may be training images" not in evaluate(capsys, model, raw, *split)[2]
+    assert "may be training images" not in evaluate(capsys, model, raw, "--images", "all")[2]
+    assert "may be training images" not in evaluate(capsys, trained / "best_model.pth", raw)[2]
+
+
+def test_settings_of_the_options_win_over_those_of_the_model(raw, trained):
+    changes = ["detection.nms_threshold=0.25", "classification.order=[burnt,browned,golden,translucent,raw]"]
+    args = Args(model=trained / "best_model.pth", config=None, set=changes, data_root=str(raw), data_root_option=None)
+    predictor, config, _ = open_model(args, "cpu")
+    assert (predictor.nms_threshold, predictor.score_threshold) == (0.25, 0.3)
+    assert config.classification.order[0] == "burnt"
+    predictor, config, _ = open_model(Args(**{**vars(args), "set": []}), "cpu")
+    assert predictor.nms_threshold == 0.5 and config.classification.order[0] == "raw"

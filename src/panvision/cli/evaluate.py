@@ -17,7 +17,7 @@ from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
 from panvision.cli.options import FILE, FOLDER, argument, data_root, device, json_flag, option, settings
-from panvision.cli.packing import Packed, open_model, pack
+from panvision.cli.packing import Packed, open_model, pack, warn_of_leaks
 from panvision.cli.status import narrated_on_stderr
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ def _evaluate(args: Args, folder: Path) -> "Evaluated":
 
     predictor, config, pins = open_model(args, args.device)
     packed = pack(config, pins, folder / "build", images="all" if args.images == "all" else "split")
+    if args.images != "all":
+        warn_of_leaks(args, packed, predictor.info)
     evaluated = evaluate(
         predictor,
         prepared=packed.prepared,

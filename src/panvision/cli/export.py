@@ -7,7 +7,7 @@ from pathlib import Path
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
 from panvision.cli.options import FILE, FOLDER, argument, json_flag, option, settings
-from panvision.cli.packing import open_model, pack
+from panvision.cli.packing import open_model, pack, warn_of_leaks
 from panvision.cli.status import narrated_on_stderr
 
 
@@ -51,6 +51,7 @@ def run(args: Args) -> int:
     with only_writer(folder, "--out"), narrated_on_stderr() if args.json else contextlib.nullcontext():
         reference, config, pins = open_model(known, "cpu")
         packed = pack(config, pins, folder / "build")
+        warn_of_leaks(known, packed, reference.info)
         order = config.classification.order or ()
         found = evaluate(
             reference,

@@ -1,5 +1,6 @@
 """What commands do with three raw datasets before they train, evaluate or export: pack, check and split them."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -8,6 +9,7 @@ from panvision.cli.framework import Args
 
 if TYPE_CHECKING:
     from panvision.config import Config
+    from panvision.inference.backend import ModelInfo
     from panvision.inference.predictor import Predictor
     from panvision.validate.splits.units import Pins
 
@@ -63,11 +65,30 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
     return packed
 
 
+def warn_of_leaks(args: Args, packed: Packed, info: "ModelInfo") -> None:
+    """Print a warning if nothing shows that the test split is the one that the model was not trained on."""
+    from panvision.config import Config
+    from panvision.core.params import load_values
+    from panvision.inference.origin import data_hash
+
+    stated = bool(args.config) or any(assignment.startswith("split.") for assignment in args.set)
+    beside = Config.find_in_directory(Path(args.model).parent)
+    # A configuration that `export` wrote does not say how the images were split.
+    stated = stated or (beside is not None and "split" in load_values(beside))
+    if not stated and info.data_sha256 != data_hash(packed.prepared, packed.splits):
+        print(
+            f"warning: {args.model}: no configuration beside it says how its training split the images, so test images "
+            "may be training images; name that configuration with --config, or test other images with --images all",
+            file=sys.stderr,
+        )
+
+
 def _check_labels(config: "Config") -> None:
     """Find what makes a training useless before any image is decoded.
 
     Raises:
-        IngestError: the folder or a dataset is absent, a dataset has no boxes or too many classes, or does not fit `classification.order`.
+        IngestError: the folder or a dataset is absent, or a dataset has no boxes, too many classes, or class labels that
+            `classification.order` does not name.
     """
     from panvision.core.tasks import DATASETS, datasets_of
     from panvision.dataset.paths import is_absent
@@ -102,8 +123,8 @@ def _check_labels(config: "Config") -> None:
 def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins]":
     """Load a model for a dataset: with the predictor, its configuration and the pins of the split.
 
-    The configuration is that of the options, else the newest one beside the model file. Tasks, image size and order of
-    the states are the model's.
+    The configuration is that of the options, else the newest one beside the model file. Tasks, image size, thresholds
+    and order of the states are the model's, unless `--set` names them.
 
     Raises:
         PredictorError: the model cannot be used.
@@ -118,9 +139,15 @@ def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins
     known = Args(**{**vars(args), "config": beside})
     config, pins = read_configuration(known), pins_of(known, read_configuration(known))
     predictor, _ = load_model(args.model, load_configuration(beside) if beside else None, device)
+    named = {assignment.partition("=")[0] for assignment in args.set}
+    thresholds = config.detection.model_dump()
+    predictor = predictor.with_thresholds(
+        **{key: value for key, value in thresholds.items() if f"detection.{key}" in named}
+    )
+    own = ClassificationSettings(order=predictor.info.state_order or None)
     changes = {
         "data": config.data.model_copy(update={"image_size": predictor.image_size}),
         "tasks": predictor.tasks,
-        "classification": ClassificationSettings(order=predictor.info.state_order or None),
+        "classification": config.classification if "classification.order" in named else own,
     }
     return predictor, config.model_copy(update=changes), pins
