@@ -87,7 +87,7 @@ def _check_labels(config: "Config") -> None:
     """Find what makes a training useless before any image is decoded.
 
     Raises:
-        IngestError: the folder or a dataset is absent, or a dataset has no boxes, too many classes, or class labels that
+        IngestError: the folder or a dataset is absent, or a dataset has no boxes, too many classes, or labels that
             `classification.order` does not name.
     """
     from panvision.core.tasks import DATASETS, datasets_of
