@@ -3,9 +3,8 @@
 import contextlib
 import json
 import math
-import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,14 @@ from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
 from panvision.cli.options import FILE, FOLDER, argument, data_root, device, json_flag, option, settings
-from panvision.cli.packing import Packed, open_model, pack, warn_of_leaks
+from panvision.cli.packing import open_model, score
 from panvision.cli.status import narrated_on_stderr
 
 if TYPE_CHECKING:
-    from panvision.config import Config
     from panvision.evaluation.evaluate import Evaluated
+
+# Keys of a metrics file that are not metrics.
+_NO_METRICS = ("images", "ci95", "ci95_null")
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class Gate:
 )
 def run(args: Args) -> int:
     """Score and print; returns GATE if a metric does not pass."""
+    from panvision.experiments.summary import metric_lines
+
     gates = [Gate.parse(text, least=True) for text in args.min] + [Gate.parse(text, least=False) for text in args.max]
     narration = narrated_on_stderr() if args.json else nullcontext()
     keep = nullcontext(args.results) if args.results else tempfile.TemporaryDirectory(prefix="panvision-")
@@ -122,71 +125,38 @@ def run(args: Args) -> int:
         values = {"model": args.model, "metrics": evaluated.metrics, "gates": checked, "passed": passed}
         print(json.dumps(values, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(["", *_lines(evaluated, checked)]))
+        print("\n".join(["", *metric_lines(evaluated.metrics), *map(_gate_line, checked)]))
     return Exit.DONE if passed else Exit.GATE
 
 
 def _evaluate(args: Args, folder: Path) -> "Evaluated":
     """Score the model, and write its files below a folder."""
     from panvision.core.files import write_text
-    from panvision.evaluation.evaluate import evaluate
-
-    predictor, config, pins = open_model(args, args.device)
-    packed = pack(config, pins, folder / "build", images="all" if args.images == "all" else "split")
-    if args.images != "all":
-        warn_of_leaks(args, packed, predictor.info)
-    evaluated = evaluate(
-        predictor,
-        prepared=packed.prepared,
-        splits=packed.splits,
-        data=config.data,
-        settings=config.evaluation,
-        order=config.classification.order,
-        choices={} if args.images == "all" else None,
-    )
-    evaluated.write(packed.metrics, folder / "reports/plots", folder / "reports/results")
-    if args.html:
-        write_text(args.html, _page(config, packed, folder / "reports"))
-    return evaluated
-
-
-def _page(config: "Config", packed: Packed, reports: Path) -> str:
     from panvision.report.page import RunFiles, build_report
 
-    files = RunFiles(packed.prepared, packed.splits, packed.problems, None, packed.metrics, reports)
-    return build_report(files=files, data=config.data, settings=config.report)
+    model = open_model(args, args.device)
+    packed, evaluated = score(args, model, folder, images=args.images)
+    if args.html:
+        files = RunFiles(packed.prepared, packed.splits, packed.problems, None, packed.metrics, folder / "reports")
+        write_text(args.html, build_report(files=files, data=model.config.data, settings=model.config.report))
+    return evaluated
 
 
 def _flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
     """Return every metric by `task.key`."""
+    from panvision.report.inputs import leaves
 
-    def leaves(values: Mapping[str, Any], above: str) -> Iterator[tuple[str, float | None]]:
-        for key, value in values.items():
-            if isinstance(value, Mapping):
-                yield from leaves(value, f"{above}.{key}")
-            elif value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-                yield f"{above}.{key}", value
-
-    found: dict[str, float | None] = {}
+    found = {}
     for task, values in metrics.items():
-        found |= dict(leaves({key: value for key, value in values.items() if not re.match("ci95|images", key)}, task))
+        own = {key: value for key, value in values.items() if key not in _NO_METRICS}
+        for path, value in leaves(own, (task,)):
+            if value is None or isinstance(value, (int, float)):
+                found[".".join(path)] = value
     return found
 
 
-def _lines(evaluated: "Evaluated", gates: Sequence[Mapping[str, Any]]) -> list[str]:
-    from panvision.core.tasks import headline_metrics
-    from panvision.experiments.tables import number, table
+def _gate_line(gate: Mapping[str, Any]) -> str:
+    from panvision.experiments.tables import number
 
-    rows = [("", "images", "metric", "value  95 % interval")]
-    for task, key, name in headline_metrics():
-        own = evaluated.metrics[task]
-        if own["images"] is not None:
-            ends = own["ci95"].get(key)
-            between = "" if ends is None else f"  {ends['low']:.3f} to {ends['high']:.3f}"
-            rows.append((task, str(own["images"]), name, number(own[key]) + between))
-    lines = table((16, 8, 20), rows)
-    for gate in gates:
-        sign, limit = ("at least", gate["min"]) if "min" in gate else ("at most", gate["max"])
-        verdict = "passed" if gate["passed"] else "NOT passed"
-        lines.append(f"{gate['metric']} {number(gate['value'])}, {sign} {limit:g}: {verdict}")
-    return lines
+    sign, limit = ("at least", gate["min"]) if "min" in gate else ("at most", gate["max"])
+    return f"{gate['metric']} {number(gate['value'])}, {sign} {limit:g}: {'passed' if gate['passed'] else 'NOT passed'}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
 from panvision.cli.options import FILE, FOLDER, argument, json_flag, option, settings
-from panvision.cli.packing import open_model, pack, warn_of_leaks
+from panvision.cli.packing import open_model, score
 from panvision.cli.status import narrated_on_stderr
 
 
@@ -41,31 +41,18 @@ from panvision.cli.status import narrated_on_stderr
 )
 def run(args: Args) -> int:
     """Export and print the files."""
-    from panvision.evaluation.evaluate import evaluate
     from panvision.export.scores import HeldOut
     from panvision.export.ship import Shipped, ship
 
     folder = Path(args.out)
-    metrics = folder / "metrics"
     known = Args(**vars(args), data_root=args.calibrate, data_root_option=None)
     with only_writer(folder, "--out"), narrated_on_stderr() if args.json else contextlib.nullcontext():
-        reference, config, pins = open_model(known, "cpu")
-        packed = pack(config, pins, folder / "build")
-        warn_of_leaks(known, packed, reference.info)
-        order = config.classification.order or ()
-        found = evaluate(
-            reference,
-            prepared=packed.prepared,
-            splits=packed.splits,
-            data=config.data,
-            settings=config.evaluation,
-            order=order or None,
-        )
-        found.write(metrics, folder / "reports/plots", folder / "reports/results")
-        (packed.metrics / "data.json").replace(metrics / "data.json")
+        model = open_model(known, "cpu")
+        packed, _ = score(known, model, folder)
+        config, order = model.config, model.config.classification.order
         held_out = HeldOut(packed.prepared, packed.splits, config.data, config.evaluation)
-        ship(args.model, reference, config.export, held_out, models=folder, metrics=metrics, order=order)
-    shipped = {name: str(path) for name, path in Shipped.below(folder, metrics)._asdict().items()}
+        ship(args.model, model.predictor, config.export, held_out, models=folder, metrics=packed.metrics, order=order)
+    shipped = {name: str(path) for name, path in Shipped.below(folder, packed.metrics)._asdict().items()}
     if args.json:
         print(json.dumps(shipped))
     else:

@@ -9,6 +9,7 @@ from panvision.cli.framework import Args
 
 if TYPE_CHECKING:
     from panvision.config import Config
+    from panvision.evaluation.evaluate import Evaluated
     from panvision.inference.backend import ModelInfo
     from panvision.inference.predictor import Predictor
     from panvision.validate.splits.units import Pins
@@ -32,6 +33,20 @@ class Packed(NamedTuple):
     def below(cls, build: Path) -> "Packed":
         """Return the paths below a folder."""
         return cls(build / "prepared", build / "splits.csv", build / "problems.csv", build)
+
+
+class Model(NamedTuple):
+    """A model that a dataset is scored with.
+
+    Attributes:
+        predictor: with its thresholds.
+        config: its configuration.
+        pins: of the split.
+    """
+
+    predictor: "Predictor"
+    config: "Config"
+    pins: "Pins"
 
 
 def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split", "all"] = "split") -> Packed:
@@ -65,7 +80,7 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
     return packed
 
 
-def warn_of_leaks(args: Args, packed: Packed, info: "ModelInfo") -> None:
+def _warn_of_leaks(args: Args, packed: Packed, info: "ModelInfo") -> None:
     """Print a warning if nothing shows that the test split is the one that the model was not trained on."""
     from panvision.config import Config
     from panvision.core.params import load_values
@@ -120,8 +135,8 @@ def _check_labels(config: "Config") -> None:
         raise IngestError(describe(errors))
 
 
-def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins]":
-    """Load a model for a dataset: with the predictor, its configuration and the pins of the split.
+def open_model(args: Args, device: str | None) -> Model:
+    """Load the model file `args.model` for the dataset `args.data_root`.
 
     The configuration is that of the options, else the newest one beside the model file. Tasks, image size, thresholds
     and order of the states are the model's, unless `--set` names them.
@@ -137,7 +152,7 @@ def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins
 
     beside = args.config or Config.find_in_directory(Path(args.model).parent)
     known = Args(**{**vars(args), "config": beside})
-    config, pins = read_configuration(known), pins_of(known, read_configuration(known))
+    config = read_configuration(known)
     predictor, _ = load_model(args.model, load_configuration(beside) if beside else None, device)
     named = {assignment.partition("=")[0] for assignment in args.set}
     thresholds = config.detection.model_dump()
@@ -150,4 +165,40 @@ def open_model(args: Args, device: str | None) -> "tuple[Predictor, Config, Pins
         "tasks": predictor.tasks,
         "classification": config.classification if "classification.order" in named else own,
     }
-    return predictor, config.model_copy(update=changes), pins
+    return Model(predictor, config.model_copy(update=changes), pins_of(known, config))
+
+
+def score(
+    args: Args, model: Model, folder: Path, *, images: Literal["test", "all"] = "test"
+) -> "tuple[Packed, Evaluated]":
+    """Pack the datasets and score a model on them; write build/, metrics/ and reports/ below a folder.
+
+    Args:
+        args: of the command.
+        model: see `open_model`.
+        folder: where to write.
+        images: the `test` split, with thresholds from the validation split; or `all` images.
+
+    Raises:
+        IngestError: the data have errors.
+        EvaluationError: the model has other classes than the data.
+    """
+    from panvision.evaluation.evaluate import evaluate
+
+    config = model.config
+    packed = pack(config, model.pins, folder / "build", images="all" if images == "all" else "split")
+    if images == "test":
+        _warn_of_leaks(args, packed, model.predictor.info)
+    evaluated = evaluate(
+        model.predictor,
+        prepared=packed.prepared,
+        splits=packed.splits,
+        data=config.data,
+        settings=config.evaluation,
+        order=config.classification.order,
+        choices={} if images == "all" else None,
+    )
+    metrics = folder / "metrics"
+    evaluated.write(metrics, folder / "reports/plots", folder / "reports/results")
+    (packed.metrics / "data.json").replace(metrics / "data.json")
+    return packed._replace(metrics=metrics), evaluated

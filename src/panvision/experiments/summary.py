@@ -30,6 +30,19 @@ def summary(project: Path) -> str:
         SummaryError: a metrics file is missing or damaged.
     """
     metrics = _metrics(project)
+    lines = [*metric_lines(metrics), ""]
+    sharing = read_sharing(_baselines(project), metrics)
+    if sharing is not None:
+        lines += [*sharing_lines(sharing), ""]
+    return "\n".join([*lines, *table((16,), _results(project).items())]).rstrip()
+
+
+def metric_lines(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the headline metrics with their intervals as a table.
+
+    Args:
+        metrics: content of each task's metrics file.
+    """
     interval = "  95 % interval" if any(own.get("ci95") for own in metrics.values()) else ""
     rows = [("test split", "metric", f"value{interval}")]
     for task, key, name in headline_metrics():
@@ -37,11 +50,7 @@ def summary(project: Path) -> str:
         ends, reason = _interval(metrics[task], key)
         between = "  " + (reason_text(reason) if ends is None else f"{ends['low']:.3f} to {ends['high']:.3f}")
         rows.append((task, name, number(metrics[task].get(key), missing=missing) + between))
-    lines = [*table((16, 20), rows), ""]
-    sharing = read_sharing(_baselines(project), metrics)
-    if sharing is not None:
-        lines += [*sharing_lines(sharing), ""]
-    return "\n".join([*lines, *table((16,), _results(project).items())]).rstrip()
+    return table((16, 20), rows)
 
 
 def to_json(project: Path) -> dict[str, Any]:
