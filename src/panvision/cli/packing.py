@@ -127,6 +127,7 @@ def _check_labels(config: "Config") -> None:
                 reading.classes,
                 sum(boxes) if task == "detection" else None,
                 labels if task == "classification" else None,
+                broken=any(found.severity == "error" for found in reading.problems),
             )
         )
     found = unfit_datasets(facts, datasets_of(config.tasks), config.classification.order)

@@ -149,10 +149,12 @@ def judge(
             remedy = f"run `python stages/prepare.py {task}` again"
             raise PackedError(f"{folder}: incomplete ({error}); {remedy}") from error
         problems += [replace(one, file=f"{task}/{one.file}") for one in found]
+    broken = {found.file.partition("/")[0] for found in problems if found.severity == "error"}
+    facts = [LabelFacts.of(own, broken=own.task in broken) for own in packed]
     groups = join_groups(entries, LookStack([own.looks for own in packed]), settings)
     assignment = assign_splits(entries, groups.names, settings, pins)
     problems += [
-        *unfit_datasets([LabelFacts.of(own) for own in packed], datasets_of(tasks), order),
+        *unfit_datasets(facts, datasets_of(tasks), order),
         *_label_conflicts(entries),
         *_near_conflicts(entries, groups),
         *_copies(entries, groups),

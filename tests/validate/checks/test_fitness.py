@@ -8,9 +8,9 @@ from tests.prepare.raw_sets import classification_set, coco, detection_set, pack
 ALL = ("segmentation", "detection", "classification")
 
 
-def found(root, needed=ALL, order=None):
+def found(root, needed=ALL, order=None, *, broken=False):
     pack_all(root)
-    facts = [LabelFacts.of(open_packed(root / "prepared" / task, task)) for task in ALL]
+    facts = [LabelFacts.of(open_packed(root / "prepared" / task, task), broken=broken) for task in ALL]
     return [(problem.code, problem.severity, problem.file) for problem in unfit_datasets(facts, needed, order)]
 
 
@@ -39,6 +39,7 @@ def test_unfit_datasets_without_boxes(root):
         )
         assert found(root) == [("boxes_none", "error", "detection")]
     assert found(root, ("segmentation", "classification")) == []
+    assert found(root, broken=True) == []
 
 
 def test_unfit_datasets_too_many_classes(root):

@@ -20,6 +20,7 @@ class LabelFacts(NamedTuple):
         classes: class names.
         boxes: number of boxes; None for the other datasets.
         labels: class labels that images have; None for the other datasets.
+        broken: its labels have errors. They explain why there is no box.
     """
 
     task: Dataset
@@ -27,13 +28,14 @@ class LabelFacts(NamedTuple):
     classes: Sequence[str]
     boxes: int | None = None
     labels: Collection[object] | None = None
+    broken: bool = False
 
     @classmethod
-    def of(cls, packed: PackedSet) -> Self:
+    def of(cls, packed: PackedSet, *, broken: bool) -> Self:
         """Return the facts of a packed dataset."""
         boxes = None if packed.labels is None else sum(map(len, packed.labels))
         labels = None if packed.states is None else set(packed.states.tolist())
-        return cls(packed.task, len(packed), packed.classes, boxes, labels)
+        return cls(packed.task, len(packed), packed.classes, boxes, labels, broken)
 
 
 def unfit_datasets(
@@ -56,7 +58,7 @@ def unfit_datasets(
         elif len(own.classes) > MOST_CLASSES:
             reason = f"has {len(own.classes)} {_NAMED[own.task]}; a model file names at most {MOST_CLASSES}"
             yield problem("classes_too_many", own.task, reason)
-        elif own.boxes == 0:
+        elif own.boxes == 0 and not own.broken:
             yield problem("boxes_none", own.task, f"none of its {own.images} images has a box")
         elif own.labels is not None:
             yield from _unfit_labels(own, own.labels, order)
