@@ -39,3 +39,8 @@ def test_held_out_scores_raw_test_images(packed) -> None:
     packed.photo.write_bytes(packed.blue.read_bytes())
     blind = held_out.score(Predictor(ColourBackend()))
     assert blind["miou"] == 1.0 and blind["map50"] == blind["accuracy"] == 0.0
+
+
+def test_judge_int8_rejects_a_metric_that_int8_alone_has_not() -> None:
+    assert judge_int8(FLOAT, FLOAT | {"map50": None}, 0.01).accepted is False
+    assert judge_int8({"map50": 0.8}, {"map50": None}, 0.01).accepted is False

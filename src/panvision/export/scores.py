@@ -58,7 +58,7 @@ class Verdict:
 
     Attributes:
         drop: metric → loss, a fraction, negative if INT8 is better; None where undefined.
-        accepted: True if no metric loses more than the limit; None if no metric is defined.
+        accepted: True if no metric loses more than the limit or is undefined in INT8 alone; None if none is defined.
     """
 
     drop: Scores
@@ -87,4 +87,5 @@ def judge_int8(exported: Mapping[str, float | None], int8: Mapping[str, float | 
             # Rounded: 0.95 - 0.94 is a little more than 0.01 in floats.
             drop[name] = round(after - before if name in smaller else before - after, 9)
     defined = [value for value in drop.values() if value is not None]
-    return Verdict(drop, max(defined) <= max_drop if defined else None)
+    lost = any(before is not None and int8[name] is None for name, before in exported.items())
+    return Verdict(drop, (not lost and max(defined) <= max_drop) if defined or lost else None)
