@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if path.startswith(SLOW):
             item.add_marker("slow")
         if _is_quick(config) and hasattr(getattr(item, "obj", None), "hypothesis"):
-            # Its public way refuses a test that has settings of its own.
+            # Its public function refuses a test that has its own settings.
             test = item.obj
             own = test._hypothesis_internal_use_settings
             few = hypothesis.settings(own, max_examples=min(EXAMPLES, own.max_examples), deadline=None)

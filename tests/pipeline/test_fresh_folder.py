@@ -1,4 +1,4 @@
-"""What a newcomer does first: `make repro` in a folder without git, and `dvc add` of photos below data/."""
+"""First steps of a newcomer: `make repro` in a folder without git, and `dvc add` of photos below data/."""
 
 import os
 import shutil

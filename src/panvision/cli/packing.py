@@ -1,4 +1,4 @@
-"""What commands do with three raw datasets before they train, evaluate or export: pack, check and split them."""
+"""Pack, check and split raw datasets, for the commands that train, evaluate or export without the pipeline."""
 
 import sys
 from pathlib import Path

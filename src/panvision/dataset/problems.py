@@ -107,7 +107,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
         "error",
         "export the labels again, with boxes (a tool may drop masks and outlines), or leave detection out of `tasks`",
     ),
-    "classes_too_many": ("error", "join classes: so many are often file names or ids that were read as classes"),
+    "classes_too_many": ("error", "join classes: this many are often file names or ids that were read as classes"),
     # classification
     "class_empty": ("warning", "add images, or remove the folder"),
     "class_placeholder": ("warning", "move the images into class folders, or remove the folder"),

@@ -59,7 +59,7 @@ class _Decoded:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did not write.
+    """Find what a run did not write.
 
     Attributes:
         failures: files that were left out or could not be read, by name.

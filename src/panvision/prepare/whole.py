@@ -22,7 +22,7 @@ _REPEATED = {
     "pan_unclear": {"mask_full", "mask_empty", "mask_not_binary"},
     "mask_void": {"mask_not_binary"},
 }
-# A brightness is a label, not an anti-aliased edge, if this fraction of the masks has it, and so many.
+# A brightness is a label, not an anti-aliased edge, if this fraction of the masks has it, and this number.
 _COMMON, _FEW_MASKS = 0.2, 3
 
 _Mask = tuple[Sample, Facts]

@@ -68,7 +68,7 @@ def match_boxes(
 ) -> Matching:
     """Match the predicted boxes of one image to its true ones, class by class.
 
-    A predicted box without a true box, but with enough of its own area on a crowd, is ignored, like in COCO.
+    A predicted box without a true box, but with enough of its area on a crowd, is ignored, like in COCO.
 
     Args:
         true_boxes: (M, 4), x1, y1, x2, y2 in pixels.

@@ -50,7 +50,7 @@ class Validation:
 
 
 class _Pass(NamedTuple):
-    """What the model says of one batch, on its device; `labels` has the batch as it was before, on the CPU."""
+    """Outputs of the model for one batch, on its device; `labels` has the batch as it was before, on the CPU."""
 
     number: int
     labels: Batch

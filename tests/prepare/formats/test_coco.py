@@ -307,7 +307,7 @@ def test_ids_with_leading_zeros_stay_text(tmp_path):
 
 @pytest.mark.parametrize("outline", [TRIANGLE, [TRIANGLE], [[1, 1], [9, 1], [9, 9]]])
 def test_an_outline_in_each_form(tmp_path, outline):
-    """VIA's is not in a list of its own; other tools write points."""
+    """VIA's outline is not in its own list; other tools write points."""
     reading = read(tmp_path, lambda d: [each.update(segmentation=outline) for each in d["annotations"]], "segmentation")
     assert [found.code for found in reading.problems] == ["masks_drawn"]
     assert [sample.outlines.polygons for sample in reading.samples] == [(tuple(map(float, TRIANGLE)),)] * 2

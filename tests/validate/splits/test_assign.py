@@ -269,7 +269,7 @@ def test_the_order_of_the_images_changes_nothing(method, drawn, order, folds):
 
 @pytest.mark.parametrize("count", [14, 30, 100])
 def test_val_or_test_below_half_of_its_share_is_reported(count):
-    told = set()
+    reported = set()
     for seed in range(40):
         entries = some("detection", count)
         assignment = split(entries, method="stable", seed=seed)
@@ -282,9 +282,9 @@ def test_val_or_test_below_half_of_its_share_is_reported(count):
             assert found.reason == (
                 f"{place} gets {held[place]} of {count} images, {held[place] / count:.1%} instead of 15%"
             )
-        told |= few
+        reported |= few
         assert not found_of(split(entries, method="balanced", seed=seed), "split_small")
-    assert told or count != 30
+    assert reported or count != 30
 
 
 def test_small_splits_of_folders_and_of_pins_are_the_users():

@@ -22,9 +22,9 @@ Flags = npt.NDArray[np.bool_]
 _FEWEST = 4
 # A form explains the boxes if this fraction of them fits into the image.
 _EXPLAINED = 0.95
-# Boxes reach out of their image by rounding and by habit: by this fraction of its side and so many pixels.
+# Boxes reach out of their image by rounding and by habit: by this fraction of its side and this number of pixels.
 _SLACK, _SLACK_PIXELS = 0.02, 2.0
-# With so many boxes, all of which fit in another form, this fraction that leaves the image is enough.
+# With this number of boxes, all of which fit in another form, this fraction that leaves the image is enough.
 _MANY, _SOME = 6, 0.1
 
 

@@ -118,7 +118,7 @@ def _files(folder: Path, suffix: str) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix and path.is_file())
     except OSError:
-        return []  # absent, or reported by whoever lists the images
+        return []  # absent, or reported by the code that lists the images
 
 
 def _tails(samples: list[Sample]) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""What a later stage would refuse: datasets that a task needs and cannot learn from, and settings that do not fit."""
+"""Find what a later stage would refuse: datasets that a task cannot learn from, and settings that do not fit."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Self
