@@ -106,11 +106,26 @@ def run_as_rank(
 ) -> str | int:
     """Train as the only process or as one of several, and return what to pass to `sys.exit`.
 
+    A rank that torchrun started ends here if it fails. At a normal exit, PyTorch's destructors may meet connections to
+    ranks that are gone, and print "terminate called without an active exception" beside the message.
+
     Args:
         work: receives the ranks.
         errors: what it may raise, besides TrainingError, with a message for the user.
         device: name of the device; by default a GPU if there is one.
     """
+    status = _run(work, errors, device)
+    if status and "TORCHELASTIC_RUN_ID" in os.environ:
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1 if isinstance(status, str) else status)
+    return status
+
+
+def _run(work: Callable[["Ranks"], None], errors: tuple[type[Exception], ...], device: str | None) -> str | int:
+    """Train, and return 0, an exit code, or the message of an error."""
     from panvision.training.ddp import Ranks
     from panvision.training.guards import TrainingError
 
