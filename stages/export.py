@@ -20,6 +20,7 @@ from panvision.inference.settings import DetectionSettings
 from panvision.model.checkpoint import CheckpointError
 from panvision.photos.pixels import ImageError
 from panvision.photos.settings import DataSettings
+from panvision.validate.settings import SplitSettings
 
 CHECKPOINT = "models/best_model.pth"
 SCHEMAS = {
@@ -28,6 +29,7 @@ SCHEMAS = {
     "detection": DetectionSettings,
     "evaluation": EvaluationSettings,
     "export": ExportSettings,
+    "split": SplitSettings,
 }
 
 
@@ -40,7 +42,13 @@ def main() -> None:
         reference = Predictor.load(CHECKPOINT, "cpu").with_thresholds(
             detection.score_threshold, detection.nms_threshold, detection.max_detections
         )
-        held_out = HeldOut(Path("build/prepared"), Path("build/splits.csv"), settings["data"], settings["evaluation"])
+        held_out = HeldOut(
+            Path("build/prepared"),
+            Path("build/splits.csv"),
+            settings["data"],
+            settings["evaluation"],
+            settings["split"],
+        )
         order = settings["classification"].order
         ship(CHECKPOINT, reference, settings["export"], held_out, models="models", metrics="metrics", order=order)
     except (

@@ -23,6 +23,8 @@ def main() -> None:
         params = read_sections({"split": SplitSettings, "classification": ClassificationSettings}, top=("tasks",))
         settings: SplitSettings = params["split"]
         order = params["classification"].order
+        if settings.pins is None:
+            raise ParamsError("split.pins: the pipeline needs a file, as data/pins.csv; its header alone pins nothing")
         verdict = judge("build/prepared", settings, read_pins(settings.pins), tasks=params["tasks"], order=order)
     except (ParamsError, IngestError, PackedError) as error:
         sys.exit(str(error))

@@ -127,6 +127,26 @@ def test_load_refuses_other_files_with_one_error(tmp_path, content, message):
         Config.load(path)
 
 
+def test_a_configuration_of_an_earlier_version_is_loaded(tmp_path):
+    """It may be beside a model that `predict` runs."""
+    values = json.loads(json.dumps(Config().model_dump(mode="json")))
+    del values["train"]["phase2"]["backbone_factor"]
+    values["train"]["phase2"] |= {"lr": 0.002, "backbone_lr": 0.0005}
+    values["evaluation"] |= {"resamples": 1000, "seed": 0}
+    values["split"]["near_duplicate_bits"] = 4
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values))
+    found = Config.load(path)
+    assert found == Config().changed("train.phase2.lr=0.002", "train.phase2.backbone_factor=0.25")
+    values["train"]["phase2"]["backbone_lr"] = None
+    path.write_text(json.dumps(values))
+    assert Config.load(path).train.phase2.backbone_factor == 1.0
+    values["evaluation"]["resample"] = 1
+    path.write_text(json.dumps(values))
+    with pytest.raises(ParamsError, match=r"evaluation\.resample: unknown key"):
+        Config.load(path)
+
+
 ORIGINAL = {
     "NUM_SEG_CLASSES": 1,
     "FPN_CHANNELS": 128,

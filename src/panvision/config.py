@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -120,6 +120,10 @@ class Config(Settings):
         """
         return self.parse(override(self.model_dump(mode="json"), assignments))
 
+    def with_pins(self, pins: Collection[Any]) -> Self:
+        """Return a copy that names no pins if none were used: beside a model it must split as the training did."""
+        return self if pins else self.model_copy(update={"split": self.split.model_copy(update={"pins": None})})
+
     @classmethod
     def from_params(cls, path: str | Path = "params.yaml") -> Self:
         """Read a whole params.yaml.
@@ -152,7 +156,7 @@ class Config(Settings):
         if not isinstance(values, dict):
             raise ParamsError(f"{path}: not a configuration: expected a JSON object")
         try:
-            return cls.parse(_from_original(values))
+            return cls.parse(_from_earlier(_from_original(values)))
         except ParamsError as error:
             raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
@@ -213,3 +217,22 @@ def _from_original(values: Mapping[str, Any]) -> Mapping[str, Any]:
             written = {True: "focal", False: "cross_entropy"}[value] if switch else json.dumps(value)
             assignments.append(f"{key}={written}")
     return override({}, assignments)
+
+
+# Keys that configurations of earlier versions have, and which nothing replaces.
+_REMOVED = ("evaluation.resamples", "evaluation.seed", "split.near_duplicate_bits")
+
+
+def _from_earlier(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a configuration that an earlier version saved, beside a model for example, with the keys of this one."""
+    found = {name: dict(own) if isinstance(own, dict) else own for name, own in values.items()}
+    for section, key in (name.split(".") for name in _REMOVED):
+        if isinstance(found.get(section), dict):
+            found[section].pop(key, None)
+    phase = found["train"].get("phase2") if isinstance(found.get("train"), dict) else None
+    if isinstance(phase, dict) and "backbone_lr" in phase:
+        own = {name: value for name, value in phase.items() if name != "backbone_lr"}
+        if phase["backbone_lr"] and own.get("lr"):
+            own["backbone_factor"] = phase["backbone_lr"] / own["lr"]
+        found["train"]["phase2"] = own
+    return found

@@ -66,6 +66,15 @@ def test_a_saved_configuration_needs_no_pipeline(folder) -> None:
     assert pins("saved.json") == PIN
 
 
+def test_a_training_without_pins_is_evaluated_without_them(folder) -> None:
+    """Pins of a pipeline in the working directory would make training images test images."""
+    usual_pins(folder)
+    Config().with_pins({}).save("saved.json")
+    assert pins("saved.json") == {}
+    Config().with_pins(PIN).save("saved.json")
+    assert pins("saved.json") == PIN
+
+
 @pytest.mark.parametrize("name", ["other.csv", "data/pins.csv"])
 def test_missing_named_pins_are_an_error(name) -> None:
     with pytest.raises(IngestError, match="missing"):

@@ -49,9 +49,11 @@ def test_a_gate_that_is_not_passed_is_the_exit_code(raw, trained, capsys):
     assert gates[1]["metric"] == "detection.ap50.pan" and gates[1]["max"] == -1
 
 
-def test_gates_on_unknown_metrics_are_wrong_usage(raw, trained, capsys):
-    code, _, err = evaluate(capsys, trained / "best_model.pth", raw, "--min", "mioo=0.5")
-    assert code == Exit.USAGE and "mioo: no metric has this key" in err and "miou" in err
+def test_gates_on_unknown_metrics_are_wrong_usage(raw, trained, tmp_path, capsys):
+    """They are found before an image is read."""
+    for root in (raw, tmp_path):
+        code, out, err = evaluate(capsys, trained / "best_model.pth", root, "--min", "mioo=0.5")
+        assert code == Exit.USAGE and "mioo: no metric has this key" in err and "miou" in err and not out
     for text in ("miou", "miou=high", "=1", "miou=nan"):
         code, _, err = evaluate(capsys, trained / "best_model.pth", raw, "--max", text)
         assert code == Exit.USAGE and f"--max: expected KEY=NUMBER, as miou=0.9, found '{text}'" in err

@@ -81,6 +81,12 @@ def test_compare_finds_differences_in_any_image(change, expected, picture) -> No
     np.testing.assert_allclose(values(parity(change, picture=picture, count=19)), expected, atol=2e-4)
 
 
+def test_compare_probabilities_of_the_model_as_shipped() -> None:
+    """A temperature below 1 makes differences of logits larger differences of probabilities."""
+    shipped = replace(INFO, temperature=0.5)  # log 2 / 0.5 = log 4: thirds → 1/6, 1/6, 2/3
+    assert parity(state, info=shipped).worst["state_probability"] == pytest.approx(1 / 3)
+
+
 def test_compare_edges_of_reportable_boxes() -> None:
     strict = replace(INFO, thresholds=Thresholds(score=0.9, nms=0.5, max_detections=1))
 

@@ -13,7 +13,8 @@ from panvision.training.data.stream import TrainingStream
 from panvision.training.launch import EXIT_LOST
 from panvision.training.phases import phase_seed
 from panvision.training.stopping import EXIT_INTERRUPTED
-from tests.training.small import config, small_sets, thin_backbones, write_weights
+from panvision.training.validation import validate
+from tests.training.small import config, plan, small_sets, thin_backbones, write_weights
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="no fork"),
@@ -114,6 +115,16 @@ def test_only_the_first_rank_writes_and_speaks(one, two):
     assert {path.name for path in two.iterdir()} - {"scratch"} == {path.name for path in one.iterdir()}
     devices = [load_checkpoint(folder / "phase2.pth")[1]["config"]["train"]["devices"] for folder in (one, two)]
     assert devices == [1, 2]
+
+
+def test_validation_is_of_the_model_that_is_saved(forks, one, tmp_path):
+    """On CPUs trained BatchNorm counts each rank's own images; all ranks validate the first one's model."""
+    trained(forks, 2, tmp_path, "phase2", start=one, batch_norm="train", select="last", phase2={"epochs": 2, "lr": 0.1})
+    model, sets = load_checkpoint(tmp_path / "phase2.pth")[0], small_sets()
+    phase = plan(sets, batch_size=4)
+    found = validate(model, sets, phase.context(model), phase.train, ranks=phase.ranks)
+    row = rows(tmp_path / "phase2.csv")[-1]
+    assert {name: row[f"val_{name}"] for name in found.losses} == pytest.approx(found.losses, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("broken", ["unshared", "uncounted", "apart"])

@@ -60,8 +60,8 @@ def read_configuration(args: Args) -> "Config":
 def pins_of(args: Args, config: "Config") -> "dict[tuple[Dataset, str], Split]":
     """Return the pins that the file or the options name; without either there are none.
 
-    A pipeline's pins belong to its own data, so they are not taken unasked. A configuration that `panvision train`
-    saved names every setting, also the pins of a pipeline that may not exist here.
+    A pipeline's pins belong to its own data, so they are not taken unasked. A preset names the pins of a pipeline that
+    may not exist here.
 
     Raises:
         IngestError: the pins cannot be used, or a file that is not the default one is missing.
@@ -71,6 +71,8 @@ def pins_of(args: Args, config: "Config") -> "dict[tuple[Dataset, str], Split]":
 
     named = any(assignment.startswith("split.pins=") for assignment in args.set)
     usual = config.split.pins == SplitSettings().pins
+    if config.split.pins is None:
+        return {}
     if not named and (not args.config or (usual and not Path(config.split.pins).exists())):
         return {}
     return read_pins(config.split.pins)

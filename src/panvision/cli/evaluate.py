@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +118,7 @@ def run(args: Args) -> int:
     narration = narrated_on_stderr() if args.json else nullcontext()
     keep = nullcontext(args.results) if args.results else tempfile.TemporaryDirectory(prefix="panvision-")
     with keep as name, only_writer(Path(name), "--results"), narration:
-        evaluated = _evaluate(args, Path(name))
+        evaluated = _evaluate(args, gates, Path(name))
     checked = [gate.check(_flat(evaluated.metrics)) for gate in gates]
     passed = all(gate["passed"] for gate in checked)
     if args.json:
@@ -129,12 +129,15 @@ def run(args: Args) -> int:
     return Exit.DONE if passed else Exit.GATE
 
 
-def _evaluate(args: Args, folder: Path) -> "Evaluated":
+def _evaluate(args: Args, gates: Sequence[Gate], folder: Path) -> "Evaluated":
     """Score the model, and write its files below a folder."""
     from panvision.core.files import write_text
+    from panvision.evaluation.evaluate import undefined
     from panvision.report.page import RunFiles, build_report
 
     model = open_model(args, args.device)
+    for gate in gates:
+        gate.check(_flat(undefined(model.predictor)))  # a wrong key ends the command before images are read
     packed, evaluated = score(args, model, folder, images=args.images)
     if args.html:
         files = RunFiles(packed.prepared, packed.splits, packed.problems, None, packed.metrics, folder / "reports")

@@ -49,9 +49,16 @@ def run(args: Args) -> int:
     with only_writer(folder, "--out"), narrated_on_stderr() if args.json else contextlib.nullcontext():
         model = open_model(known, "cpu")
         packed, _ = score(known, model, folder)
-        config, order = model.config, model.config.classification.order
-        held_out = HeldOut(packed.prepared, packed.splits, config.data, config.evaluation)
-        ship(args.model, model.predictor, config.export, held_out, models=folder, metrics=packed.metrics, order=order)
+        config = model.config.with_pins(model.pins)
+        ship(
+            args.model,
+            model.predictor,
+            config.export,
+            HeldOut(packed.prepared, packed.splits, config.data, config.evaluation, config.split),
+            models=folder,
+            metrics=packed.metrics,
+            order=config.classification.order,
+        )
     shipped = {name: str(path) for name, path in Shipped.below(folder, packed.metrics)._asdict().items()}
     if args.json:
         print(json.dumps(shipped))

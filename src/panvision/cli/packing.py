@@ -80,7 +80,7 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
     return packed
 
 
-def _warn_of_leaks(args: Args, packed: Packed, info: "ModelInfo") -> None:
+def _warn_of_leaks(args: Args, packed: Packed, info: "ModelInfo", pins: str | None) -> None:
     """Print a warning if nothing shows that the test split is the one that the model was not trained on."""
     from panvision.config import Config
     from panvision.core.params import load_values
@@ -88,12 +88,16 @@ def _warn_of_leaks(args: Args, packed: Packed, info: "ModelInfo") -> None:
 
     stated = bool(args.config) or any(assignment.startswith("split.") for assignment in args.set)
     beside = Config.find_in_directory(Path(args.model).parent)
-    # A configuration that `export` wrote does not say how the images were split.
     stated = stated or (beside is not None and "split" in load_values(beside))
-    if not stated and info.data_sha256 != data_hash(packed.prepared, packed.splits):
+    if info.data_sha256 == data_hash(packed.prepared, packed.splits):
+        return
+    problem = None if stated else "no configuration beside it says how its training split the images"
+    if stated and pins is not None and not Path(pins).exists():
+        problem = f"its training may have used the pins {pins}, which are missing"
+    if problem:
         print(
-            f"warning: {args.model}: no configuration beside it says how its training split the images, so test images "
-            "may be training images; name that configuration with --config, or test other images with --images all",
+            f"warning: {args.model}: {problem}, so test images may be training images; name that configuration with "
+            "--config, or test other images with --images all",
             file=sys.stderr,
         )
 
@@ -189,7 +193,7 @@ def score(
     config = model.config
     packed = pack(config, model.pins, folder / "build", images="all" if images == "all" else "split")
     if images == "test":
-        _warn_of_leaks(args, packed, model.predictor.info)
+        _warn_of_leaks(args, packed, model.predictor.info, config.split.pins)
     evaluated = evaluate(
         model.predictor,
         prepared=packed.prepared,

@@ -68,11 +68,12 @@ def run(args: Args) -> int:
     _check(config, args.device)
     narration = narrated_on_stderr() if args.json else contextlib.nullcontext()
     with only_writer(folder / "build", "--checkpoint_dir"), narration:
-        pack(config, pins_of(args, config), folder / "build")
+        pins = pins_of(args, config)
+        pack(config, pins, folder / "build")
         status = (_launch if config.train.devices > 1 else _train)(config, folder, args)
     if status == Exit.DONE:
         name = folder / f"config_{datetime.now():%Y%m%d_%H%M%S}.json"
-        config.save(name)
+        config.with_pins(pins).save(name)
         files = {"checkpoint": str(folder / BEST), "config": str(name)}
         print(json.dumps(files) if args.json else f"best model: {folder / BEST}\nits configuration: {name}")
     return status

@@ -136,6 +136,17 @@ def evaluate(
     )
 
 
+def undefined(predictor: Predictor) -> dict[Task, dict[str, Any]]:
+    """Return the metrics of no images: every key of the metrics files, without a value."""
+    names = _classes(predictor)
+    return {task: scores(_empty(task, SCORED_ON, predictor, names.get(TASKS[task].dataset, []))) for task in TASKS}
+
+
+def _empty(task: Task, split: Split, predictor: Predictor, classes: Sequence[str]) -> Results:
+    empty = Results(task, split, task in predictor.tasks, list(classes), [])
+    return replace(empty, **_chosen(empty))
+
+
 def _record(
     predictor: Predictor, sources: Mapping[Dataset, Source], tasks: Sequence[Task], keep: Any = None
 ) -> dict[Task, Results]:
@@ -146,8 +157,7 @@ def _record(
     results: dict[Task, Results] = {}
     for task in tasks:
         source = sources[TASKS[task].dataset]
-        empty = Results(task, source.split, task in predictor.tasks, source.packed.classes, [])
-        results[task] = replace(empty, **_chosen(empty))
+        results[task] = _empty(task, source.split, predictor, source.packed.classes)
     for dataset, source in sources.items():
         own = [task for task in tasks if task in predictor.tasks and TASKS[task].dataset == dataset]
         for described, result, truth in source.predict(predictor) if own else ():
@@ -177,13 +187,13 @@ def _describe(predictor: Predictor, shipped: Thresholds) -> dict[str, Any]:
     }
 
 
+def _classes(predictor: Predictor) -> dict[Dataset, list[str]]:
+    return {"detection": predictor.det_class_names, "classification": predictor.cls_class_names}
+
+
 def _check(predictor: Predictor, sources: Mapping[Dataset, Source]) -> None:
     """Compare the model's classes with those of the data."""
-    names: dict[Dataset, list[str]] = {
-        "detection": predictor.det_class_names,
-        "classification": predictor.cls_class_names,
-    }
-    for dataset, own in names.items():
+    for dataset, own in _classes(predictor).items():
         packed = sources[dataset].packed
         if dataset in predictor.tasks and own != packed.classes:
             raise EvaluationError(

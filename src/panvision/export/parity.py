@@ -8,7 +8,7 @@ Each metric is the largest absolute difference over all images:
   be reported: those with at least the reporting threshold in either model and, so that there is always something to
   compare, the `max_detections` best of each image. Distances beyond the side of the square count as that side: such
   an edge is outside the image and is clipped;
-- `state_probability`: softmax of the class logits;
+- `state_probability`: softmax of the class logits, divided by the model's temperature;
 - the raw outputs themselves for a task without a row in `COMPARED`.
 
 Metrics of tasks that the model does not have are None.
@@ -59,7 +59,8 @@ def _masks(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
 
 
 def _classes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
-    return {"state_probability": (_softmax(expected["state_logits"]), _softmax(found["state_logits"]))}
+    one, other = (_softmax(each["state_logits"] / np.float64(info.temperature)) for each in (expected, found))
+    return {"state_probability": (one, other)}
 
 
 def _boxes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
@@ -200,9 +201,8 @@ def _sigmoid(logits: npt.NDArray[np.float32]) -> FloatArray:
     return 0.5 * (1.0 + np.tanh(0.5 * logits.astype(np.float64)))
 
 
-def _softmax(logits: npt.NDArray[np.float32]) -> FloatArray:
-    values = logits.astype(np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+def _softmax(logits: FloatArray) -> FloatArray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 

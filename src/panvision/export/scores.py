@@ -10,6 +10,7 @@ from panvision.evaluation.evaluate import evaluate
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.inference.predictor import Predictor
 from panvision.photos.settings import DataSettings
+from panvision.validate.settings import SplitSettings
 
 # Task and metric: what an exported file is accepted by.
 LIMITED = [(task, metric) for task, spec in TASKS.items() for metric in spec.metrics if metric.limits_int8]
@@ -26,12 +27,14 @@ class HeldOut:
         splits: the splits.csv that `validate` wrote.
         data: location of the raw images and largest size of an image.
         settings: how `evaluate` scores.
+        split: how the images were split; None if it is unknown.
     """
 
     prepared: Path
     splits: Path
     data: DataSettings
     settings: EvaluationSettings
+    split: SplitSettings | None = None
 
     def score(self, predictor: Predictor) -> Scores:
         """Return the metrics of LIMITED, fractions; None where undefined and of tasks that the model does not have.

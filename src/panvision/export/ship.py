@@ -21,6 +21,7 @@ from panvision.inference.onnx_backend import OnnxBackend
 from panvision.inference.origin import data_hash, params_hash
 from panvision.inference.predictor import Predictor
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
+from panvision.validate.settings import SplitSettings
 
 # Sections of the configuration that training writes into a checkpoint's metadata.
 TRAINED_SECTIONS = ("seed", "augment", "loss", "train")
@@ -113,7 +114,7 @@ def ship(
         parity.check(settings, checkpoint)
         found = {"parity": parity.to_json(settings), **_measure(exported, settings, held_out, scratch)}
         found["size_mb"] = _sizes({"checkpoint": checkpoint, "onnx": scratch.onnx, "int8": scratch.int8})
-        config = shipped_config(metadata, info, settings)
+        config = shipped_config(metadata, info, settings, held_out.split)
         meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, "data_sha256": info.data_sha256}
         save_checkpoint(scratch.checkpoint, model, meta=meta)
         write_json(scratch.config, config)
@@ -152,13 +153,16 @@ def _measure(exported: Predictor, settings: ExportSettings, held_out: HeldOut, s
     }
 
 
-def shipped_config(metadata: Mapping[str, Any], info: ModelInfo, settings: ExportSettings) -> dict[str, Any]:
+def shipped_config(
+    metadata: Mapping[str, Any], info: ModelInfo, settings: ExportSettings, split: SplitSettings | None = None
+) -> dict[str, Any]:
     """Return the configuration of the shipped model, as the plain values that `panvision.config.Config` reads.
 
     Args:
         metadata: of the checkpoint; its key `config`, if present, has sections that it was trained with.
         info: description in the ONNX file.
         settings: how it was exported.
+        split: how the images of its training were split; None if it is unknown.
     """
     trained = metadata.get("config") or {}
     return {
@@ -166,6 +170,7 @@ def shipped_config(metadata: Mapping[str, Any], info: ModelInfo, settings: Expor
         "tasks": list(info.tasks),
         "model": metadata["model"],
         "data": {"image_size": info.image_size},
+        **({} if split is None else {"split": split.model_dump(mode="json")}),
         "classification": {"order": list(info.state_order) or None},
         "detection": {
             "score_threshold": info.thresholds.score,

@@ -65,6 +65,12 @@ class Ranks:
         if self.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give all ranks the buffers of rank 0, whose model is saved: on CPUs each BatchNorm saw its own images."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace each of some tensors of one shape by its sum over the ranks; does not wait for a GPU."""
         if self.size > 1:

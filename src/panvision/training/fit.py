@@ -160,7 +160,7 @@ def _train_epoch(
 def _task_norms(state: TrainState, objective: nn.Module, batches: Sequence[Batch], phase: Phase) -> dict[str, float]:
     """Return the norm of each weighted task loss's gradient on the backbone, `grad_norm_<loss>`, over a whole batch."""
     own: Any = objective.module if isinstance(objective, DistributedDataParallel) else objective
-    counts = _counts(state, batches, phase)
+    counts = state.counts.divisors(_counts(state, batches, phase))  # those that the steps divide by
     sums: dict[str, Tensor] = {}
     for batch in batches:
         for name, gradient in own.task_gradients(batch, counts).items():
@@ -176,6 +176,7 @@ def _validate(state: TrainState, phase: Phase, hooks: Sequence[Hook]) -> Validat
             hook.between_batches(state)
 
     context = phase.context(state.model)
+    phase.ranks.share_buffers(state.shipped)
     found = validate(state.shipped, phase.sets, context, phase.train, ranks=phase.ranks, between=between)
     if not math.isfinite(found.losses["total"]):
         raise validation_not_finite(phase.name, found.losses, found.unsound)

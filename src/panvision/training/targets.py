@@ -93,7 +93,8 @@ def _nearest(inside: Tensor, matches: Tensor, to_center: Tensor, areas: Tensor) 
     """Return (B, P, M) bool: for each box that wins no location by the three rules, the nearest free one inside it.
 
     Thin and very small boxes have none, because their level follows from their length and its grid is coarser than
-    their width. Boxes that contain no location at all stay without.
+    their width. Boxes that contain no location at all stay without, and of two boxes that choose the same location the
+    larger one.
     """
     smallest, winner = areas.masked_fill(~matches, torch.inf).min(-1)  # (B, P)
     taken = (smallest < torch.inf)[..., None]  # (B, P, 1)

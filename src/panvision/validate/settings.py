@@ -19,6 +19,7 @@ class SplitSettings(Settings):
             each dataset and class as closely as it can, and may move old images when images are added, unless they are
             pinned.
         pins: CSV file with the columns task, file and split (build/splits.csv is one); the images in it stay there.
+            None pins nothing; the pipeline needs a file.
         folds: 0, or k for k-fold: fold number `fold` is the test split, the next one validation, the rest training.
         fold: which fold is the test split, 0 to `folds` - 1.
         copy_difference: two images are copies of one photo if, after undoing flip, crop and brightness, no part of
@@ -31,7 +32,7 @@ class SplitSettings(Settings):
     test: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     method: Literal["stable", "balanced"] = "stable"
-    pins: Annotated[str, Field(min_length=1)] = "data/pins.csv"
+    pins: Annotated[str, Field(min_length=1)] | None = "data/pins.csv"
     folds: Annotated[int, Field(ge=0, le=100)] = 0
     fold: Annotated[int, Field(ge=0, lt=100)] = 0
     copy_difference: Annotated[float, Field(ge=0.0, le=1.0)] = 0.38

@@ -189,6 +189,11 @@ def test_ordinal_labels_of_one_state_are_finite():
     context = LossContext(POINTS, LossSettings(ordinal=0.4), torch.tensor([0]))
     labels = {"classes": torch.tensor([0, 0])}
     assert LOSSES["classification"].compute(torch.randn(2, 1), labels, context)["cls"].mean() == 0
+    # An order may name one of several labels alone: nothing is beside it, so its label keeps all of its mass.
+    context = LossContext(POINTS, LossSettings(state="cross_entropy", ordinal=0.4), torch.tensor([0, 5, 9]))
+    logits = torch.tensor([[3.0, 0.0, 1.0]])
+    found = LOSSES["classification"].compute(logits, {"classes": torch.tensor([1])}, context)["cls"]
+    assert found.mean() == pytest.approx(F.cross_entropy(logits, torch.tensor([1])) / 3)
 
 
 @pytest.mark.parametrize("gamma", [0.25, 0.5, 1.0])
@@ -216,6 +221,13 @@ class TestCountAverage:
         counts = [average.update({"det_class": torch.tensor(count), "seg": torch.tensor(4.0)}) for count in (50.0, 0.0)]
         assert [float(count["det_class"]) for count in counts] == pytest.approx([50.0, 0.9 * 50 + 0.1])
         assert [float(count["seg"]) for count in counts] == [4.0, 4.0]
+
+    def test_divisors_are_those_of_the_last_step(self):
+        average = CountAverage(["a"])
+        average.update({"a": torch.tensor(8.0)})
+        used = average.update({"a": torch.tensor(4.0), "b": torch.tensor(2.0)})
+        for _ in range(2):
+            assert average.divisors({"a": torch.tensor(100.0), "b": torch.tensor(2.0)}) == used
 
     def test_false_alarms_weigh_as_much_without_a_positive_location(self):
         """Dividing by the batch's own count, at least 1, made them weigh tens of times as much."""

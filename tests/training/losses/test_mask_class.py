@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panvision.dataset.packed import CROWD
 from panvision.model.heads.detection import DetectionOutput
 from panvision.training.data.batches import NO_OBJECT
 from panvision.training.losses import LOSSES
@@ -122,3 +123,17 @@ def test_two_boxes_project_together():
     between[0, 0, :16, 32:] = 20.0  # in the rows of one box and the columns of the other: background all the same
     losses = [float(FROM_BOXES.compute(x, labels, CONTEXT)["seg_boxes"].mean()) for x in (both, one, between)]
     assert losses[0] < 0.05 and min(losses[1:]) > 0.1
+
+
+@pytest.mark.parametrize(("label", "worse"), [(CROWD - PAN, False), (CROWD - 2, True), (NO_OBJECT, True)])
+def test_pan_inside_a_crowd_of_pans_is_no_false_alarm(label, worse):
+    labels = {
+        "boxes": torch.tensor([[[0.0, 0, 16, 16], [32, 32, 64, 64]]]),
+        "labels": torch.tensor([[PAN, label]]),
+    }
+    one = torch.full((1, 1, SIDE, SIDE), -20.0)
+    one[0, 0, :16, :16] = 20.0
+    both = one.clone()
+    both[0, 0, 40:50, 40:60] = 20.0
+    losses = [float(FROM_BOXES.compute(logits, labels, CONTEXT)["seg_boxes"].mean()) for logits in (one, both)]
+    assert losses[0] < 0.02 and (losses[1] > 0.1 if worse else losses[1] == pytest.approx(losses[0], abs=1e-6))

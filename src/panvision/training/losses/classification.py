@@ -37,8 +37,9 @@ def _targets(classes: Tensor, count: int, context: LossContext) -> Tensor:
     target = classes[:, None] == torch.arange(count, device=classes.device)  # one_hot would read numbers on the CPU
     if context.places is not None:
         beside = (context.places[classes][:, None] - context.places).abs() == 1  # (B, C)
-        neighbours = beside / beside.sum(1, keepdim=True).clamp(min=1)
-        target = target * (1 - settings.ordinal) + settings.ordinal * neighbours
+        count_beside = beside.sum(1, keepdim=True)
+        share = settings.ordinal * (count_beside > 0)  # a single class has nothing beside it
+        target = target * (1 - share) + share * beside / count_beside.clamp(min=1)
     return target * (1 - settings.label_smoothing) + settings.label_smoothing / count
 
 

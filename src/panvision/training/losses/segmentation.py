@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
 
+from panvision.dataset.packed import CROWD
 from panvision.training.losses.terms import Labels, LossContext, TaskLoss, Term, Terms, constant
 
 # Added to Dice's denominator, in pixels: an empty mask has a loss of 0 for an empty answer, and finite gradients.
@@ -44,7 +45,8 @@ def _terms_from_boxes(logits: Tensor, labels: Labels, context: LossContext) -> T
 
     The projections of the mask on both axes, its maxima over columns and over rows, are compared with those of all
     boxes by Dice (BoxInst, Tian et al. 2021, https://arxiv.org/abs/2012.02310, equation 1). Pixels outside all boxes
-    are background, because every object has a box: the detection loss assumes it, too.
+    are background, because every object has a box: the detection loss assumes it, too. Pixels inside a crowd and
+    outside all boxes are left out: what is there is unknown.
 
     Args:
         logits: (B, 1, S, S).
@@ -53,17 +55,25 @@ def _terms_from_boxes(logits: Tensor, labels: Labels, context: LossContext) -> T
     """
     logits = logits[:, 0].float()  # (B, S, S)
     probabilities = logits.sigmoid()
-    columns, rows = _spans(labels, context, logits.shape[-1])  # (B, M, S) each
+    columns, rows = _spans(labels, context.mask_class, logits.shape[-1])  # (B, M, S) each
+    outside = _covered(columns, rows) == 0  # (B, S, S)
+    unknown = outside & (_covered(*_spans(labels, CROWD - context.mask_class, logits.shape[-1])) > 0)
+    probabilities = probabilities.masked_fill(unknown, 0.0)
     projections = dice_losses(probabilities.amax(1), columns.amax(1)) + dice_losses(probabilities.amax(2), rows.amax(1))
-    outside = (rows.transpose(1, 2) @ columns == 0).float()  # (B, S, S)
-    background = (F.softplus(logits) * outside).sum((1, 2)) / outside.sum((1, 2)).clamp(min=1.0)
+    absent = (outside & ~unknown).float()  # (B, S, S)
+    background = (F.softplus(logits) * absent).sum((1, 2)) / absent.sum((1, 2)).clamp(min=1.0)
     return {"seg_boxes": Term((projections + background).sum(), _counts_from_boxes(labels, context)["seg_boxes"])}
 
 
-def _spans(labels: Labels, context: LossContext, side: int) -> tuple[Tensor, Tensor]:
-    """Return (B, M, S) float32 twice: 1 for columns and rows whose centres are in a box of the mask's class."""
+def _covered(columns: Tensor, rows: Tensor) -> Tensor:
+    """Return (B, S, S) float32, by how many boxes each pixel is covered, from their columns and rows (B, M, S)."""
+    return rows.transpose(1, 2) @ columns
+
+
+def _spans(labels: Labels, label: int, side: int) -> tuple[Tensor, Tensor]:
+    """Return (B, M, S) float32 twice: 1 for columns and rows whose centres are in a box with a label."""
     center = torch.arange(side, device=labels["boxes"].device) + 0.5  # (S,)
-    chosen = labels["labels"].eq(context.mask_class)[..., None]  # (B, M, 1)
+    chosen = labels["labels"].eq(label)[..., None]  # (B, M, 1)
     x1, y1, x2, y2 = labels["boxes"][..., None].unbind(2)  # (B, M, 1) each
     columns = (center > x1) & (center < x2) & chosen
     rows = (center > y1) & (center < y2) & chosen

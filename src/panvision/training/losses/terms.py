@@ -98,13 +98,16 @@ class CountAverage:
 
     def update(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take in the counts of one whole batch, () each, and return those to divide by."""
-        found = dict(counts)
         for name in self._names & counts.keys():
             count = counts[name].clamp(min=1.0)
             if name in self._averages:
                 count = self._averages[name].to(count.device).lerp(count, 1 - self.MOMENTUM)
-            self._averages[name] = found[name] = count
-        return found
+            self._averages[name] = count
+        return self.divisors(counts)
+
+    def divisors(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the counts of one whole batch, with the averages so far in place of those that are averaged."""
+        return {name: self._averages.get(name, count) for name, count in counts.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averages by name."""

@@ -88,7 +88,7 @@ def assign_splits(entries: Sequence[Entry], groups: Sequence[str], settings: Spl
         *([] if settings.folds else _small(entries, splits, choices, places)),
         *_absent_classes(entries, groups, splits),
         *(_pooled(entries, settings) if settings.folds else _leaks(entries, groups, splits)),
-        *unknown_pins(entries, pins, settings.pins),
+        *unknown_pins(entries, pins, settings.pins or "pins"),
         *moved_pins(entries, groups, splits, pins),
     ]
     return Assignment(splits, problems)

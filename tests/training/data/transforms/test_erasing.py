@@ -1,5 +1,6 @@
 import numpy as np
 
+from panvision.dataset.packed import CROWD
 from panvision.training.data.augment import Augmentation
 from panvision.training.data.samples import Sample
 from tests.training.data.packed_sets import SIDE, STILL, full_sample
@@ -39,3 +40,12 @@ def test_erasing_removes_boxes_that_are_hidden():
         assert (found.boxes == boxes[shares <= 0.75]).all()
         removed += len(boxes) - len(found.boxes)
     assert removed > 50
+
+
+def test_erasing_keeps_crowds():
+    """What is left of a hidden crowd still hides objects without boxes."""
+    boxes = np.array([[0, 0, SIDE, SIDE], [8, 8, 12, 12]], np.float32)
+    labels = np.array([CROWD, CROWD - 1])
+    for seed in range(50):
+        found = Augmentation(SURE)(Sample(BLACK, boxes=boxes, labels=labels), seed, None)
+        assert (found.boxes == boxes).all() and found.labels.tolist() == labels.tolist()

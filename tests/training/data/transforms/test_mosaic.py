@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from panvision.dataset.packed import HALF_PAN
+from panvision.dataset.packed import CROWD, HALF_PAN
 from panvision.training.data.samples import Sample
 from tests.training.data.packed_sets import SIDE, full_sample
 from tests.training.data.transforms.one import red_box, transformed
@@ -77,3 +77,14 @@ def test_mosaic_keeps_the_fractions_of_a_soft_mask():
     sample = replace(full_sample(0), mask=mask)
     found = transformed("mosaic", sample, 2, draw=lambda: sample, mosaic=1.0).mask
     assert ((found > 50) & (found < 200)).any()
+
+
+def test_mosaic_keeps_every_part_of_a_crowd():
+    """Of an object a tenth must show."""
+    sample = replace(plain(7), boxes=np.array([[0.0, 0, SIDE, SIDE]] * 2), labels=np.array([3, CROWD]))
+    thin = replace(sample, boxes=np.array([[0.0, 0, SIDE, 2]] * 2))
+    for seed in range(40):
+        found = transformed("mosaic", thin, seed, draw=lambda: sample, mosaic=1.0)
+        shown = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1) > 1
+        assert (found.labels[shown] == CROWD).sum() >= (found.labels[shown] == 3).sum()
+        assert (found.labels[shown] == CROWD).sum() >= 3

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from panvision.dataset.packed import CROWD
 from panvision.training.data.samples import Sample
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.data.transforms.transform import GEOMETRY, Boxes, Draw, Rng
@@ -71,7 +72,8 @@ def _part(sample: Sample, place: Place, rng: Rng) -> Sample:
     zooms = np.tile((size[0] / width, size[1] / height), 2)
     boxes = (sample.boxes - (left, top, left, top)) * zooms + (x, y, x, y)
     shown = boxes.clip((x, y, x, y), (*place[2:], *place[2:]))
-    kept = _areas(shown) >= VISIBLE * _areas(boxes)
+    # What is left of a crowd still hides objects without boxes.
+    kept = (_areas(shown) >= VISIBLE * _areas(boxes)) | (sample.labels <= CROWD)
     return replace(part, boxes=shown[kept], labels=sample.labels[kept])
 
 
