@@ -62,7 +62,7 @@ def test_write_int8_chosen_layers(rounded) -> None:
 
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     floats = {node.input[1] for node in convolutions if not is_rounded(node)}
-    layers = ("detection.class_logits", "detection.ltrb", "detection.centerness", "segmentation.")
+    layers = ("detection.class_logits", "detection.ltrb", "detection.centerness", "segmentation.", "backbone.conv1")
     assert all(any(layer in name for layer in layers) for name in floats) and len(floats) >= 3
     assert len([node for node in convolutions if is_rounded(node)]) > 20
     for kind in ("Gemm", "ConvTranspose", "InstanceNormalization"):
@@ -104,7 +104,8 @@ def test_write_int8_without_a_known_layer(tmp_path, images) -> None:
 def test_quantised_nodes() -> None:
     node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
     nodes = [
-        node("Conv", ["x", "w"], ["a"], "first"),
+        node("Conv", ["x", "w"], ["stem"], "large"),
+        node("Conv", ["stem", "w"], ["a"], "first"),
         node("Add", ["a", "c"], ["b"], "norm"),
         node("Add", ["b", "a"], ["d"], "residual"),
         node("Conv", ["d", "w"], ["e"], "one"),
@@ -113,5 +114,8 @@ def test_quantised_nodes() -> None:
         node("Concat", ["g", "f"], ["y"], "joined", axis=1),
     ]
     constants = [onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, (1,), [0.0]) for name in ("w", "c")]
-    y = [info("y", onnx.TensorProto.FLOAT, None)]
-    assert quantised_nodes(onnx.helper.make_graph(nodes, "g", [], y, constants)) == ["first", "residual"]
+    x, y = (info(name, onnx.TensorProto.FLOAT, shape) for name, shape in (("x", ("N", 64, 64, 3)), ("y", None)))
+    sides = {"stem": 32, "a": 16, "d": 16}
+    shapes = [info(name, onnx.TensorProto.FLOAT, ("N", 8, side, side)) for name, side in sides.items()]
+    graph = onnx.helper.make_graph(nodes, "g", [x], [y], constants, value_info=shapes)
+    assert quantised_nodes(graph) == ["first", "residual"]

@@ -7,6 +7,9 @@ each output with all that follows it, because no later layer could even out its 
 al. 2020, Integer Quantization for Deep Learning Inference).
 Weights are rounded per output channel, and to seven bits: the sum of two products of eight-bit numbers overflows in
 x86 processors without VNNI, and a file should answer alike everywhere.
+
+The layers on more than a quarter of the input's side also stay in float. There are few of them, with few channels, so
+INT8 saves no time in them, and their rounding reaches everything after them (docs/results.md, "INT8").
 """
 
 import tempfile
@@ -28,6 +31,8 @@ _BATCH = 2
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Clip is ReLU6.
 _QUANTISED = ("Conv", "Add", "Relu", "Clip", "MaxPool", "Resize")
+# Layers of a larger side, as a fraction of the input's, stay in float.
+_LARGEST_SIDE = 1 / 4
 
 
 def write_int8(path: str | Path, exported: str | Path, images: npt.NDArray[np.uint8]) -> None:
@@ -98,21 +103,33 @@ def _tidy(proto: onnx.ModelProto) -> None:
 def quantised_nodes(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the nodes that become INT8, in the graph's order.
 
+    Args:
+        graph: with the shapes of its tensors; the input is (N, S, S, 3).
+
     Raises:
         ValueError: there is none.
     """
     last, constants = _last_layers(graph), {tensor.name for tensor in graph.initializer}
+    large = _large_tensors(graph)
     names = [
         node.name
         for node in graph.node
         if node.op_type in _QUANTISED
         and node.name not in last
+        and large.isdisjoint(node.output)
         # A sum with a constant belongs to a normalisation.
         and not (node.op_type == "Add" and constants.intersection(node.input))
     ]
     if not names:
         raise ValueError("no layer of it is known to the quantiser")
     return names
+
+
+def _large_tensors(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of the maps (N, C, H, W) that are larger than _LARGEST_SIDE."""
+    side = graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    shapes = {value.name: [each.dim_value for each in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    return {name for name, shape in shapes.items() if len(shape) == 4 and shape[2] > _LARGEST_SIDE * side}
 
 
 def _last_layers(graph: onnx.GraphProto) -> set[str]:
