@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-# What stands here, not what happens to be installed.
+# Document this checkout, not an installed version.
 sys.path[:0] = [str(DOCS / "_ext"), str(DOCS.parent / "src")]
-# How wide the command line's help is, wherever it is printed.
+# Width of the command line's help on the pages.
 os.environ["COLUMNS"] = "80"
 
 project = "panvision"

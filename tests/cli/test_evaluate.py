@@ -75,7 +75,7 @@ def test_a_missing_model_is_one_line(raw, tmp_path, capsys):
 
 
 def test_a_split_that_may_not_be_the_trained_one_is_a_warning(raw, trained, tmp_path, capsys):
-    """Without the configuration of the training; a configuration beside the model or `--set split` says it."""
+    """The split is only known from a configuration beside the model or `--set split`."""
     model = tmp_path / "model.pth"
     shutil.copy(trained / "best_model.pth", model)
     split = ["--set", "split.method=balanced", "--set", "split.val=0.25", "--set", "split.test=0.25"]

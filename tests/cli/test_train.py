@@ -110,7 +110,7 @@ def test_an_unknown_device_is_one_line(raw, tmp_path, capsys):
 
 
 def test_several_devices_run_the_same_command(raw, tmp_path, monkeypatch, capsys):
-    """This process prepares; each process that it starts gets the whole configuration and trains."""
+    """The first process prepares; each process that it starts gets the whole configuration and trains."""
     commands = []
 
     def as_launched(command, devices):

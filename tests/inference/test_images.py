@@ -61,7 +61,7 @@ def pictures(draw, sides=SIDES):
 
 
 def plain(levels: np.ndarray) -> np.ndarray:
-    """What the levels of gray, RGB or RGBA pixels look like."""
+    """Return gray, RGB or RGBA levels as RGB."""
     if levels.ndim == 2 or levels.shape[2] == 1:
         return np.repeat(levels.reshape(*levels.shape[:2], 1), 3, axis=2)
     if levels.shape[2] == 3:

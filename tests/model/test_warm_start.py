@@ -41,7 +41,7 @@ def test_warm_start_copies_every_part_and_matches_rows_by_class(tmp_path):
             assert torch.equal(value[row], first[name][row] if old is None else before[name][old]), (name, row)
     assert log.splitlines() == [
         f"weights: {len(now)} tensors of backbone, fpn, segmentation, detection, classification from {path}",
-        "  new, with first weights of their own: detection class spoon, classification class d",
+        "  new, with random first weights: detection class spoon, classification class d",
     ]
 
 
@@ -64,7 +64,7 @@ def test_heads_that_the_checkpoint_lacks_keep_their_first_weights(tmp_path, had,
     path = saved(tmp_path, earlier)
     own, first = (model(path, OLD["det_classes"], OLD["cls_classes"]) for _ in range(2))
     log = initialise_model(own)
-    assert log.splitlines()[1] == f"  new, with first weights of their own: {new}"
+    assert log.splitlines()[1] == f"  new, with random first weights: {new}"
     for name, value in own.state_dict().items():
         part = name.split(".")[0]
         if part in new.split(", "):

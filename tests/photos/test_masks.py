@@ -80,7 +80,7 @@ def test_palette_with_a_transparent_background(tmp_path):
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB"])
 def test_a_transparent_colour_is_background(tmp_path, mode):
-    """Without an alpha channel PNG names one colour; a transparent white is not a pan."""
+    """PNG names one transparent colour where it has no alpha channel; a transparent white is not a pan."""
     white = (255, 255, 255) if mode == "RGB" else 255
     save(tmp_path / "a.png", Image.fromarray(~PAN).convert(mode), transparency=white)
     mask = read_mask(tmp_path / "a.png", stored_size=(40, 30), orientation=1)

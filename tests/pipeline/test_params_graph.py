@@ -76,7 +76,7 @@ def values(scratch: Scratch) -> dict[str, Any]:
 
 
 def changed_stages(deps: list[tuple[str, ParamsDependency]]) -> set[str]:
-    """Stages that DVC would run over params.yaml, which it reads anew; it is not asked about all other files."""
+    """Stages that DVC would run over params.yaml, which it reads again; it is not asked about all other files."""
     return {stage for stage, dep in deps if dep.workspace_status()}
 
 

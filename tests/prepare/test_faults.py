@@ -544,7 +544,7 @@ def test_any_class_name_is_a_class_or_a_problem(tmp_path_factory, name):
 
 
 def in_tables(file):
-    """How a problem writes a file's path."""
+    """Return a file's path as a problem writes it."""
     return file.replace("\r", "\\r")
 
 

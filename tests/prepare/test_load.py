@@ -179,7 +179,7 @@ def test_lab_is_not_transparent(tmp_path):
 
 @pytest.mark.parametrize(("size", "found"), [(None, ["rotation_unclear"]), ((40.0, 30.0), ["boxes_rotated"])])
 def test_fractions_on_a_rotated_image(tmp_path, size, found):
-    """With the image's size the annotations say what they were drawn on."""
+    """The image's size in the annotations says which orientation they were drawn on."""
     save(tmp_path / "a.png", **rotated(picture(3), 6))
     boxes = BoxLabels(size, ((0.1, 0.1, 0.5, 0.5),), (0,), ("1",), relative=True)
     assert codes(load(tmp_path, boxes=boxes)) == ["exif_rotated", *found]

@@ -21,7 +21,7 @@ def sets(tmp_path):
 
 
 def judged(root, limit=6):
-    """What the real checks find, as findings by code."""
+    """Return the real checks' findings by code."""
     raw_sets.pack_all(root)
     settings = SplitSettings(val=0.2, test=0.2)
     verdict = judge(root / "prepared", settings, {})
@@ -165,7 +165,7 @@ def test_findings_show_real_conflicts(sets) -> None:
 def test_findings_show_the_named_neighbour(tmp_path, prefix, state) -> None:
     pictures = (f"{state}/1", f"{state}/11", "burnt/1")
     rows = [("classification", f"images/{name}.png", name, "train") for name in pictures]
-    reason = f"bears burnt, while of the 5 pictures … all bear {state}, first {prefix}images/{state}/1.png"
+    reason = f"labelled burnt, but 5 of its 5 nearest are labelled {state}, first {prefix}images/{state}/1.png"
     said = problem("neighbours_disagree", "classification/images/burnt/1.png", reason)
     (found,) = drawn([said], tmp_path, groups=rows)
     assert names(found.exhibits[0]) == ["classification/images/burnt/1.png", f"classification/images/{state}/1.png"]

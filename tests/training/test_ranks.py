@@ -1,4 +1,4 @@
-"""Two processes train what one trains, stop together, and go on together."""
+"""Two processes train what one trains, stop together, and resume together."""
 
 import csv
 import os
@@ -42,13 +42,13 @@ def thin(monkeypatch):
 
 @pytest.fixture(scope="module")
 def one(forks, tmp_path_factory):
-    """What one process makes of each phase."""
+    """Results of one process in each phase."""
     return both(forks, 1, tmp_path_factory.mktemp("one"))
 
 
 @pytest.fixture(scope="module")
 def two(forks, tmp_path_factory):
-    """What two make of it, saving states."""
+    """Results of two, saving states."""
     return both(forks, 2, tmp_path_factory.mktemp("two"), scratch=True)
 
 
@@ -81,7 +81,7 @@ def flat(path, *ends):
 
 
 def deviation(folder, one, start):
-    """How far phase 2's weights are from those of one process, relative to how far these came from their start."""
+    """Return phase 2's distance from the weights of one process, relative to the distance that these moved."""
     there = flat(one / "phase2.pth")
     moved = (there - flat(start / "phase1.pth")).norm()
     return float((flat(folder / "phase2.pth") - there).norm() / moved)
@@ -137,7 +137,7 @@ def interrupted(forks, folder, start, moment, *, where, name):
 
 
 def goes_on(forks, folder, two):
-    """To the bytes of two ranks that were left alone."""
+    """Resume, and end with the bytes of two ranks that were not interrupted."""
     statuses, said, _ = forks.ranks(2, folder, "phase2", **changed({}))
     assert statuses == [0, 0] and said.count("phase2: resumed from step ") == 1, said
     for name in ("phase2.pth", "phase2.csv"):

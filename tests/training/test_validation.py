@@ -77,7 +77,7 @@ def test_boxes_on_crowds_are_neither_scored_nor_trained():
     sets.packed["detection"] = replace(packed, **nothing, **crowds)
     found = look(small_model(sets), sets)
     assert found.losses["det"] == 0.0 and found.metrics["map50"] is None
-    # With objects, whatever else is found is no false alarm: precision is 1.
+    # With objects, other found boxes are not false alarms: precision is 1.
     sets.packed["detection"] = replace(packed, **crowds)
     assert look(small_model(sets), sets).metrics["map50"] >= look(small_model(sets), small_sets()).metrics["map50"]
 

@@ -113,7 +113,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "class_placeholder": ("warning", "move the images into class folders, or remove the folder"),
     "class_single_image": ("warning", "add images: one image cannot be both in train and in test"),
     "image_without_class": ("warning", "move the image into a class folder"),
-    "class_alone": ("warning", "add images of other classes: there is nothing to tell apart"),
+    "class_alone": ("warning", "add images of other classes: a classifier needs at least two"),
     "order_unfit": ("error", "set classification.order to auto, to null, or to a list of each class label once"),
     "label_conflict": ("error", "keep the image in one class"),
     "label_conflict_near": ("warning", "check both: copies of one photo have different classes"),

@@ -31,7 +31,7 @@ def check_archive(path: str | Path) -> None:
 
     Raises:
         OSError: it cannot be read.
-        ArchiveError: it is no zip archive, or holds compressed, overlapping, doubled or misplaced entries.
+        ArchiveError: it is not a zip archive, or holds compressed, overlapping, doubled or misplaced entries.
         ForeignError: its pickle calls for more than tensors.
     """
     size = Path(path).stat().st_size

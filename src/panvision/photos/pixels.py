@@ -93,7 +93,7 @@ _DECODING = (
 )
 # The first bytes of Git's placeholder for a large file that has not been fetched.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-# Bytes without 0xFF that decode to something else than grey blocks, whatever the Huffman tables.
+# Bytes without 0xFF that decode to something else than grey blocks, with any Huffman tables.
 _FILLING = bytes(range(1, 250)) * 4
 # The next marker of a JPEG file: 0xFF and a code, past fill bytes, stuffed zeros and restart markers.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -303,7 +303,7 @@ def is_cut(content: bytes, picture: Picture) -> bool:
 
 
 def _lacks_scans(content: bytes) -> bool:
-    """True if a progressive JPEG file has not all bits of all coefficients (ITU-T T.81, annex G)."""
+    """True if a progressive JPEG file lacks bits of some coefficients (ITU-T T.81, annex G)."""
     missing: dict[tuple[int, int], int] = {}
     for code, segment in _jpeg_segments(content):
         if code == 0xC2:

@@ -19,7 +19,7 @@ from panvision.scenes.units import make_unit
 
 SETS = ("segmentation", "detection", "classification")
 ANNOTATIONS = "detection/_annotations.coco.json"
-DESCRIPTION = "rendered demo scenes"  # tells demo sets from a user's own
+DESCRIPTION = "rendered demo scenes"  # by it, demo sets are recognised as such
 
 
 class DemoError(ValueError):
@@ -37,7 +37,7 @@ class Boxes:
 def write_demo_sets(root: Path, settings: SceneSettings, *, workers: int = 1) -> None:
     """Render the three sets below `root`, replacing demo sets that are there.
 
-    Everything is written beside `root` first and moved there at the end: nothing half-written ever stands there.
+    Everything is written beside `root` first and moved there at the end: `root` never holds half-written files.
     Every photo depends on the seed, its set and its number alone: more photos in one set change nothing in the
     others, and `workers` changes no byte.
 

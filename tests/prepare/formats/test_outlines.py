@@ -76,7 +76,7 @@ def test_neighbours_share_no_pixel():
 
 
 def test_even_and_odd():
-    """What a polygon winds around twice is out."""
+    """An area that a polygon winds around twice is out."""
     twice = (5.0, 5.0, 25.0, 5.0, 25.0, 25.0, 10.0, 25.0, 10.0, 10.0, 20.0, 10.0, 20.0, 20.0, 5.0, 20.0)
     mask, _ = draw([twice])
     assert mask[7, 7] == 1 and mask[15, 15] == 0

@@ -398,7 +398,7 @@ TASKS = st.sampled_from(["detection", "segmentation"])
 
 
 def use(reading):
-    """What prepare does next."""
+    """Do the next step of prepare."""
     for found in reading.problems:
         f"{found.file} {found.reason}".encode()
     for sample in reading.samples:

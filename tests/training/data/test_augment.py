@@ -152,5 +152,5 @@ def test_import_does_not_ask_the_network():
 
 
 def test_opencv_starts_no_threads():
-    """They would spin beside the training steps."""
+    """OpenCV's threads would spin beside the training steps."""
     assert cv2.getNumThreads() == 1

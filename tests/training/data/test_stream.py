@@ -302,7 +302,7 @@ def stored_stream(packed, rows=None):
 
 
 def test_a_spawned_worker_gives_the_same_batches(stored):
-    """It opens the files itself, as on macOS and Windows."""
+    """A spawned worker opens the files itself, as on macOS and Windows."""
     source = stored_stream(stored)
     loader = DataLoader(source, batch_size=None, sampler=range(3), num_workers=1, multiprocessing_context="spawn")
     for step, batch in enumerate(loader):
