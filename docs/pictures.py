@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _answered(predictor: Predictor) -> Iterator[RgbArray]:
-    """Yield a correctly classified test image for each state, and one with correct boxes: those with the surest boxes."""
+    """Yield a correctly classified test image for each state, and one with correct boxes: the surest boxes each."""
     root = Path(read_sections({"data": DataSettings})["data"].root)
     states = open_packed("build/prepared/classification", "classification")
     boxes = open_packed("build/prepared/detection", "detection")

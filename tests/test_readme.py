@@ -78,7 +78,7 @@ def test_python_snippets_of_a_page_run(project, name):
 
 
 def test_the_metrics_are_the_present_ones():
-    (table,) = (text for kind, text in BLOCKS["README.md"] if kind == "" and text.startswith("test split"))
+    (table,) = (text for kind, text in BLOCKS["README.md"] if text.startswith("test split"))
     assert table.splitlines() == summary(ROOT).split("\n\n")[0].splitlines(), "copy them from `panvision summary`"
 
 
