@@ -25,7 +25,7 @@ def test_metrics_are_those_of_the_split_that_was_trained(raw, trained, tmp_path,
     found = json.loads(out)
     assert code == 0 and found["passed"] and set(found) <= json_keys("evaluate")
     splits = (tmp_path / "kept/build/splits.csv").read_text()
-    assert splits == (trained / "build/splits.csv").read_text() and "groups that span sets" in err
+    assert splits == (trained / "build/splits.csv").read_text() and "groups that span datasets" in err
     for task in TASKS:
         assert found["metrics"][task]["images"] == sum(
             line.startswith(f"{task},") and line.endswith(",test") for line in splits.splitlines()

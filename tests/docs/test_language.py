@@ -19,8 +19,8 @@ OPENING = re.compile(
 REPLACED = {
     r"told|tells|tell": "report, print, log, warn",
     r"bears?": "has, is labelled",
-    r"lies|lay": "is, is stored",
-    r"st(?:ands|ood)": "is, is stored",
+    r"lies?|lay": "is, is stored",
+    r"st(?:ands?|ood)": "is, is stored",
     r"anew": "again",
     r"likest": "most similar",
     r"mend(?:s|ed|ing)?": "fix",

@@ -205,7 +205,7 @@ def test_to_rgb_of_an_animation() -> None:
         ("x" * 5000 + ".png", "File name too long"),
         ("", "Is a directory|no such file"),
         (b"", "image: is empty"),
-        (b"not a picture", "not a picture in a known format"),
+        (b"not a picture", "not an image in a known format"),
         (io.StringIO("text"), "opened as text"),
     ],
 )
@@ -258,7 +258,7 @@ class TestFiles:
     def test_rare_formats_are_refused(self, tmp_path) -> None:
         for kind in ("PCX", "SGI", "ICNS", "XBM"):
             image = Image.new("1" if kind == "XBM" else "RGB", (16, 16))
-            with pytest.raises(ImageError, match="not a picture in a known format"):
+            with pytest.raises(ImageError, match="not an image in a known format"):
                 to_rgb(encoded(image, kind))
 
 

@@ -39,7 +39,7 @@ class Shared:
 
 @pytest.fixture(scope="module")
 def made(queued) -> tuple[str, dict[str, dict]]:
-    """Name and metrics of the experiment that the queue made of FOLD, the metrics as they stand in its commit."""
+    """Name and metrics of the experiment that the queue made of FOLD, the metrics of its commit."""
     experiments = experiments_of(queued)
     name, _ = folds_of(queued, experiments)[1]
     commit = experiments[name]["revs"][0]["rev"]

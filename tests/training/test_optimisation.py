@@ -31,7 +31,7 @@ def test_only_weights_with_two_dimensions_decay():
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_a_step_is_the_plain_one_in_either_memory_layout(layout):
-    """PyTorch's fused AdamW takes numbers as they lie in memory; a gradient's must lie as the weight's do."""
+    """PyTorch's fused AdamW takes numbers in memory order; a gradient must have the weight's memory format."""
     ours, plain = small_model().to(memory_format=layout), small_model()
     optimizers = [make_optimizer(ours, 1e-2, 0.0), torch.optim.AdamW(plain.parameters(), lr=1e-2, weight_decay=0.0)]
     x = torch.randn(2, 3, 3, 3)

@@ -125,4 +125,4 @@ def test_an_interrupted_phase_goes_on_in_its_run(monkeypatch):
     assert (fake.calls[1]["id"], fake.calls[1]["resume"]) == ("run7", "allow")
     for row in ROWS:
         again.log(row)
-    assert fake.logged == [1, 2], "the epoch is the step, so that a repeated one does not stand there twice"
+    assert fake.logged == [1, 2], "the epoch is the step, so that a repeated one is not logged twice"

@@ -50,7 +50,7 @@ CATALOGUE: dict[str, tuple[Severity, str]] = {
     "mask_rotated": ("fixed", "nothing; the mask was drawn on the image before its EXIF rotation"),
     "mask_orphaned": ("warning", "add the image, or remove the mask"),
     "mask_name_differs": ("fixed", "nothing; the names of image and mask differ only in case or in Unicode form"),
-    "mask_empty": ("warning", "nothing, if the picture shows no pan"),
+    "mask_empty": ("warning", "nothing, if the image shows no pan"),
     "mask_full": ("warning", "check the mask: it marks the whole image as pan"),
     "mask_not_binary": ("warning", "export masks as PNG with two values"),
     "mask_inverted": ("warning", "check the mask: it marks the border and leaves out the middle"),

@@ -235,7 +235,7 @@ def decode_errors(name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: cannot be decoded: not a picture in a known format") from error
+        raise ImageError(f"{name}: cannot be decoded: not an image in a known format") from error
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(
             f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS as well if the size is meant"

@@ -5,7 +5,7 @@ Rules of the labels, the same for every set:
 - The pan is its body: rim, inner and outer wall and everything inside the rim. The handle and the shadow are not
   part of it, neither in the mask nor in the box. Stirrer and pipes in front of it cut nothing out of it.
 - A box is the tight box of the whole object as far as it is in the frame, parts hidden by another object included.
-- An object of which fewer than `MIN_PIXELS` pixels lie in the frame has no box.
+- An object of which fewer than `MIN_PIXELS` pixels are in the frame has no box.
 """
 
 from dataclasses import dataclass, replace

@@ -58,10 +58,10 @@ def assign_targets(points: Points, boxes: Tensor, labels: Tensor, *, center_radi
     """Give every point at most one box.
 
     Args:
-        points: where predictions stand.
+        points: locations of the predictions.
         boxes: (B, M, 4) float32 xyxy in pixels.
         labels: (B, M) int64; NO_OBJECT marks unused rows, less than that a crowd.
-        center_radius: how far from a box's centre its points may lie, in strides.
+        center_radius: largest distance of a box's points from its centre, in strides.
     """
     x, y = points.xy[:, 0, None], points.xy[:, 1, None]  # (P, 1)
     x1, y1, x2, y2 = boxes[:, None].unbind(-1)  # (B, 1, M)

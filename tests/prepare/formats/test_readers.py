@@ -384,7 +384,7 @@ def test_an_external_dtd_is_not_fetched(tmp_path):
     assert read_set("detection", tmp_path).problems == []
 
 
-# What may stand in a file where something else is expected.
+# Values in a file where something else is expected.
 ODD = st.one_of(
     st.none(),
     st.booleans(),
