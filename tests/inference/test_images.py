@@ -142,7 +142,7 @@ def test_transparency_is_laid_on_white() -> None:
     assert np.all(to_rgb(np.zeros((4, 5, 4), np.uint8)) == 255)
 
 
-def test_a_frame_of_opencv_is_read_as_it_lies(predictor) -> None:
+def test_a_frame_of_opencv_is_read_with_its_strides(predictor) -> None:
     image = picture(box=(4, 4, 30, 30))
     frame = np.ascontiguousarray(image[:, :, ::-1])
     assert predictor.predict(frame)["detection"]["labels"] == []

@@ -59,7 +59,7 @@ def test_warm_start_with_the_same_classes_is_the_same_model(tmp_path, backbone):
     ("had", "new"),
     [(("classification",), "fpn, segmentation, detection"), (("segmentation", "detection"), "classification")],
 )
-def test_heads_that_the_checkpoint_lacks_keep_their_first_weights(tmp_path, had, new):
+def test_heads_missing_in_the_checkpoint_keep_first_weights(tmp_path, had, new):
     earlier = small_model(tasks=had)
     path = saved(tmp_path, earlier)
     own, first = (model(path, OLD["det_classes"], OLD["cls_classes"]) for _ in range(2))
@@ -73,7 +73,7 @@ def test_heads_that_the_checkpoint_lacks_keep_their_first_weights(tmp_path, had,
             assert torch.equal(value, earlier.state_dict()[name])
 
 
-def test_a_checkpoint_with_more_heads_than_the_model_fills_those_it_has(tmp_path):
+def test_checkpoint_with_more_heads_fills_the_models_heads(tmp_path):
     earlier = small_model()
     own = model(saved(tmp_path, earlier), tasks=("segmentation",))
     initialise_model(own)

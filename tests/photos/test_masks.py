@@ -120,7 +120,7 @@ def test_anti_aliased_edges_are_cut_at_half_and_stated():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
-def test_all_zero_is_no_pan(dtype):
+def test_all_zero_is_not_a_pan(dtype):
     assert binarise(np.zeros((3, 4), dtype)) == (pytest.approx(np.zeros((3, 4))), 0.0)
 
 

@@ -38,7 +38,7 @@ def repro(scratch, *arguments, kill=None):
     return subprocess.run(command, cwd=scratch.folder, env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_killed_phase_goes_on_and_the_lock_is_that_of_an_uninterrupted_run(scratch, before_phase2):
+def test_killed_phase_resumes_to_the_uninterrupted_lock(scratch, before_phase2):
     expected = read_yaml(scratch.folder / "dvc.lock")
     killed = repro(before_phase2, kill="phase2 1 SIGKILL")
     assert killed.returncode != 0 and "failed to reproduce 'train_phase2'" in killed.stderr

@@ -109,7 +109,7 @@ def test_repro_pulls_what_it_needs_by_itself(shared, tmp_path):
     assert clone.run("git", "status", "--porcelain") == ""
 
 
-def test_training_that_somebody_did_is_fetched_instead_of_repeated(shared, made, tmp_path):
+def test_a_colleagues_training_is_fetched_instead_of_repeated(shared, made, tmp_path):
     clone = shared.clone(tmp_path)
     output = clone.dvc("exp", "run", "--pull", *FOLD)
     assert stages_run(output) == ["validate", "evaluate"]  # their metrics are in git, so DVC has no copies of them

@@ -209,7 +209,7 @@ def test_a_photo_whose_rest_was_never_written(tmp_path, tail):
     assert codes(loaded) == ["image_truncated"] and loaded.image is None
 
 
-def test_what_a_phone_appends_to_a_photo_is_no_fault(tmp_path):
+def test_data_that_a_phone_appends_to_a_photo_is_accepted(tmp_path):
     stream = io.BytesIO()
     picture(3, 640, 480).save(stream, "JPEG")
     for tail in (bytes(64), b"\xff\xda\0\0film" + bytes(64), b"SEFT"):

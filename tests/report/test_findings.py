@@ -131,7 +131,7 @@ def test_findings_of_large_groups(tmp_path) -> None:
     assert {"detection/images/g20.png", "segmentation/images/g21.png"} < set(names(exhibit))
 
 
-def test_a_group_stands_on_the_page_once(tmp_path) -> None:
+def test_a_group_is_on_the_page_once(tmp_path) -> None:
     rows, said = copies("g", "pixels", [("detection", "train"), ("detection", "val")])
     leak = problem("split_leak", "detection/images/g0.png", "the same photo on two sides: …")
     found = drawn([said, leak, said], tmp_path, groups=rows)

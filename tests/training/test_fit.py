@@ -449,7 +449,7 @@ class TestTrainStep:
         assert waits.found  # the counter counts
 
     @pytest.mark.parametrize("weighting", ["fixed", "uncertainty"])
-    def test_accumulated_batches_have_the_gradient_of_one_large_batch(self, weighting):
+    def test_accumulation_has_the_gradient_of_a_large_batch(self, weighting):
         sets = small_sets()
         # Parts differ in what detection is divided by: one has an image without boxes.
         sets.packed["detection"].boxes[1] = np.zeros((0, 4), np.float32)

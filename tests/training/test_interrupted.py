@@ -196,7 +196,7 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(forks, alone, m
     assert left(tmp_path, "phase1") == set()
 
 
-def test_without_a_sound_state_training_starts_anew(forks, alone, moments, tmp_path):
+def test_without_a_sound_state_training_starts_again(forks, alone, moments, tmp_path):
     forks.train(tmp_path, "phase1", moment=moments["phase1"].index("validate"))
     for path in tmp_path.glob("scratch/*/state-*.pt"):
         path.write_bytes(b"nothing")

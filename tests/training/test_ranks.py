@@ -122,7 +122,7 @@ def test_wrong_sums_would_be_noticed(forks, one, tmp_path, broken):
     assert deviation(tmp_path, one, one) > 100 * ROUNDING
 
 
-def test_accumulated_batches_learned_weights_and_shares_without_boxes(forks, one, tmp_path):
+def test_accumulation_with_learned_weights_and_boxless_shards(forks, one, tmp_path):
     """Most shares have no positive point: what detection is divided by is counted over the whole batch."""
     settings = {"accumulate": 2, "weighting": "uncertainty", "changes": ["boxless"]}
     settings |= {"phase2": {"epochs": 1, "lr": 0.2}}

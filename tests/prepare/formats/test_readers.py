@@ -267,7 +267,7 @@ def test_mask_files_come_before_outlines(tmp_path, masks):
     assert reading.problems == [] and [sample.mask for sample in reading.samples] == [masks]
 
 
-def test_a_photo_of_a_mask_is_no_mask_file(tmp_path):
+def test_a_photo_of_a_mask_is_not_a_mask_file(tmp_path):
     reading = read_set("segmentation", write_set("COCO", tmp_path, [("gas_mask.jpg", *OUTLINED[0][1:])]), "all")
     assert [found.code for found in reading.problems] == ["masks_drawn"]
 

@@ -175,7 +175,7 @@ def test_a_class_is_held_out_from_three_images_on(count, splits):
     assert set(assignment.splits[100:]) == splits
 
 
-def test_train_takes_what_lies_nearest_to_it():
+def test_train_takes_the_nearest_images():
     rare = sorted(drawn_into("test", 5, traits=("burnt",)), key=value)
     assignment = split([*some("detection", 100, classes=("raw",), start=3000), *rare])
     assert assignment.splits[100:] == ["test", "test", "test", "val", "train"]
