@@ -238,7 +238,7 @@ def decode_errors(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: cannot be decoded: not an image in a known format") from error
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(
-            f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS as well if the size is meant"
+            f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS as well if the size is intended"
         ) from error
     except OSError as error:
         raise ImageError(f"{name}: cannot be decoded: {error.strerror or error}") from error
@@ -372,7 +372,7 @@ def _to_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
         raise ImageError(f"{name}: has no pixels")
     if width * height > max_pixels:
         raise ImageTooLargeError(
-            f"{name}: {width}x{height} is more than {max_pixels} pixels; raise data.max_pixels if the size is meant"
+            f"{name}: {width}x{height} is more than {max_pixels} pixels; raise data.max_pixels if the size is intended"
         )
     # Load first, so that a fault of the pixels is not mistaken for one of the metadata, which is ignored.
     image.load()

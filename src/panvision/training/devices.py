@@ -37,7 +37,7 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def describe_machine(device: torch.device) -> str:
-    """Return what the last bits of a result depend on besides the fingerprint: processor and number of threads."""
+    """Return processor and number of threads: the last bits of a result depend on them, the fingerprint does not."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"

@@ -111,7 +111,7 @@ def run_as_rank(
 
     Args:
         work: receives the ranks.
-        errors: what it may raise, besides TrainingError, with a message for the user.
+        errors: what it may raise in addition to TrainingError, with a message for the user.
         device: name of the device; by default a GPU if there is one.
     """
     status = _run(work, errors, device)
