@@ -2,7 +2,7 @@
 
 Each backbone is exported with the classification head alone (below 1 % of the work), random weights, as ONNX and as
 INT8. Each file is loaded in its own process. The parent lets one process at a time run one batch of passes, file after
-file, round after round, so that whatever else the machine does meets all files alike and no idle runtime spins beside
+file, round after round, so that other load on the machine affects all files equally and no idle runtime spins beside
 the one that is timed. Printed are GMAC and parameters of the backbone, and the fastest pass of all rounds, which other
 load disturbs least: batch size 1, from a uint8 image in memory to the answer.
 """

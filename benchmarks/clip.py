@@ -23,7 +23,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class ClipScript:
-    """What happens in a clip; times in seconds from its start.
+    """Events of a clip; times in seconds from its start.
 
     Attributes:
         seconds: length.
@@ -40,7 +40,7 @@ class ClipScript:
 
     @property
     def frames(self) -> int:
-        """How many frames the clip has."""
+        """Number of frames of the clip."""
         return round(self.seconds * self.fps)
 
 

@@ -44,7 +44,7 @@ def several(image: Image.Image, chance: random.Random) -> Image.Image:
 
 
 def augmented(image: Image.Image, chance: random.Random) -> Image.Image:
-    """What Roboflow's augmentation does at most settings: several, and turned by up to 10°, blurred, noisy."""
+    """Augment as Roboflow does at its highest settings: `several`, and turned by up to 10°, blurred, noisy."""
     changed = several(image, chance).rotate(chance.uniform(-10, 10), resample=Image.Resampling.BILINEAR)
     changed = changed.filter(ImageFilter.GaussianBlur(chance.uniform(0, 1.5)))
     pixels = np.array(changed)

@@ -3,7 +3,7 @@
 Writes that many JPEG photos and predicts them one by one, as `Predictor.predict` and a mask's PNG for each come to, and
 with `predict_directory`, which decodes in threads and predicts in batches. Prints photos per second, their ratio, the
 same per second of CPU, and the most memory that the process has held beyond what it held before. One by one stops after
-`--plain` photos, for it takes long. Rounds of both alternate; the median counts.
+`--plain` photos, because it takes long. Rounds of both alternate; the median counts.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def write_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
 
 
 def one_by_one(checkpoint: str, photos: Path, out: Path, plain: int) -> int:
-    """What a loop over `Predictor.predict` comes to."""
+    """Loop over `Predictor.predict`, saving each mask; return the number of images."""
     from panvision.inference import Predictor
     from panvision.inference.inputs import find_images
 
@@ -90,7 +90,7 @@ def _run(sender, way, *arguments) -> None:
 
 
 def measured(way, *arguments) -> tuple[float, float, float]:
-    """Run in a process of its own: photos/s, photos per second of CPU, MB."""
+    """Run in a separate process: photos/s, photos per second of CPU, MB."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(sender, way, *arguments))

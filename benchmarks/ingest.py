@@ -30,7 +30,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-# Like stages/prepare.py, for the measured processes.
+# As in stages/prepare.py: the measured processes inherit it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -149,7 +149,7 @@ def plain_job(files: Sequence[Path], side: int, processes: int = 1) -> Callable[
 
 
 class Cost(NamedTuple):
-    """What a job took: by the clock and of the processors' time, in seconds, and the peak MB of its largest process."""
+    """Cost of a job: wall and processor time, in seconds, and the peak MB of its largest process."""
 
     seconds: float
     cpu: float

@@ -1,4 +1,4 @@
-"""How much of a checkpoint's state head is in use: `python benchmarks/state_head.py models/best_model.pth`.
+"""Fraction of a checkpoint's state head that is in use: `python benchmarks/state_head.py models/best_model.pth`.
 
 Counts the hidden units that are on for at least one of the packed photos of states. A unit that is off for all of them
 takes no part in any answer, and is not trained either.

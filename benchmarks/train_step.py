@@ -1,4 +1,4 @@
-"""How fast training steps are, against two peers and the machine's limit: `python benchmarks/train_step.py`.
+"""Speed of training steps, against two peers and the machine's limit: `python benchmarks/train_step.py`.
 
 One step of each contender in turn, on the same random pictures and labels, `--rounds` times over; printed are medians:
 
@@ -67,7 +67,7 @@ def random_batch(side: int, size: int, device: torch.device) -> Batch:
 
 
 def together(model: nn.Module, batch: Batch) -> Outputs:
-    """As the training loop does it."""
+    """Run the forward pass of the training loop: one batch of all tasks."""
     images = torch.cat([batch.images[task] for task in DATASETS])
     return model(images, DATASETS, {task: len(batch.images[task]) for task in DATASETS})
 
@@ -183,7 +183,7 @@ def limit_steps(size: int, device: torch.device, amp: str) -> list[tuple[Step, f
 
 
 def seconds(step: Step, clock: Callable[[], float], device: torch.device) -> float:
-    """Of one call."""
+    """Time one call."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     start = clock()

@@ -2,15 +2,17 @@
 
 import os
 import sys
+import tomllib
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-# What stands here, not what happens to be installed.
+# Document this checkout, not an installed version.
 sys.path[:0] = [str(DOCS / "_ext"), str(DOCS.parent / "src")]
-# How wide the command line's help is, wherever it is printed.
+# Width of the command line's help on the pages.
 os.environ["COLUMNS"] = "80"
 
 project = "panvision"
+version = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 author = "the panvision authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "panvision_docs"]
 exclude_patterns = ["_ext", "_static"]
@@ -25,9 +27,10 @@ default_role = "code"
 
 html_theme = "furo"
 pygments_style = "tango"  # in furo's own, lines that go and lines that come look alike
-html_title = "panvision"
+html_title = f"panvision {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["copy.js"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False

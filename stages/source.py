@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 
 def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Tell what the system refuses, as a full disk or a file that may not be read, and Ctrl-C in one line.
+    """Report an error of the system (a full disk, a file that may not be read) or Ctrl-C in one line.
 
-    Faults of the user's data and settings the scripts tell themselves. PANVISION_DEBUG=1 shows where an error arose.
+    The scripts themselves report errors in the user's data and settings. PANVISION_DEBUG=1 prints the traceback.
     """
     if os.environ.get("PANVISION_DEBUG", "0") not in ("", "0"):
         sys.__excepthook__(kind, error, trace)

@@ -13,6 +13,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from panvision.cli.main import main
+from panvision.scenes.demo import write_demo_sets
+from panvision.scenes.settings import SceneSettings, SetSizes
+from tests.cli.small import SMALL
+
 TESTS = Path(__file__).parent
 # Names in the code of a test that starts a process, DVC or a browser.
 STARTERS = frozenset(
@@ -25,6 +30,7 @@ SLOW = (
     "toy",
     "export",
     "cli/test_train.py",
+    "docs/test_commands.py",
     "model/backbones",
     "model/test_weights.py",
     "scenes/test_demo.py",
@@ -57,6 +63,24 @@ def pytest_configure(config: pytest.Config) -> None:
     """Watch for processes in the quick tier."""
     if _is_quick(config):
         sys.addaudithook(lambda event, _: _started.append(event) if event in STARTS else None)
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three raw datasets of ten images each."""
+    root = tmp_path_factory.mktemp("raw") / "demo"
+    sizes = SetSizes(segmentation=10, detection=10, classification=10)
+    write_demo_sets(root, SceneSettings(width=96, height=96, images=sizes, units=2))
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `panvision train` filled from `raw`."""
+    folder = tmp_path_factory.mktemp("trained") / "checkpoints"
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    assert main(["train", str(raw), "--checkpoint_dir", str(folder), *settings]) == 0
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -217,7 +217,7 @@ def test_a_configuration_is_changed_in_a_copy():
         config.changed("lr=4")
 
 
-def test_unknown_sections_of_params_are_matched_by_their_last_part(tmp_path):
+def test_unknown_params_are_matched_by_their_last_part(tmp_path):
     (tmp_path / "params.yaml").write_text("batch_size: 3\nloss: {clss: 1}\n")
     with pytest.raises(ParamsError) as error:
         Config.from_params(tmp_path / "params.yaml")

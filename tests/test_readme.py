@@ -63,7 +63,7 @@ def snippets(name):
 
 @pytest.mark.parametrize("name", [name for name in PAGES if snippets(name)])
 def test_python_snippets_of_a_page_run(project, name):
-    """In their order: the later ones use what the first has loaded."""
+    """Snippets run in their order: the later ones use what the first has loaded."""
     names: dict = {}
     for snippet in snippets(name):
         exec(compile(snippet, name, "exec"), names)  # noqa: S102 -- our own pages
@@ -78,7 +78,7 @@ def test_python_snippets_of_a_page_run(project, name):
 
 
 def test_the_metrics_are_the_present_ones():
-    (table,) = (text for kind, text in BLOCKS["README.md"] if kind == "" and text.startswith("test split"))
+    (table,) = (text for kind, text in BLOCKS["README.md"] if text.startswith("test split"))
     assert table.splitlines() == summary(ROOT).split("\n\n")[0].splitlines(), "copy them from `panvision summary`"
 
 
@@ -124,7 +124,7 @@ def test_settings_that_are_shown_exist(preset):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_of_a_page_lead_to_files_and_headings(page):
-    """On a code host; for the site, Sphinx checks it."""
+    """Links as a code host resolves them; for the site, Sphinx checks them."""
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
         path, _, anchor = link.partition("#")

@@ -65,7 +65,7 @@ class PartBackend(ColourBackend):
 
 
 def part_info(*tasks: str) -> ModelInfo:
-    """What a model of some tasks says of itself: no names for tasks that it has not."""
+    """Metadata of a model of some tasks: no names for tasks that it lacks."""
     return replace(
         INFO,
         det_class_names=BOX_NAMES if "detection" in tasks else (),

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def preset_gmac(name: str, **changes: int) -> float:
-    """Of a preset's whole network; on the meta device, which computes shapes without values."""
+    """Count a preset's whole network on the meta device, which computes shapes without values."""
     config = Config.from_params(ROOT / f"presets/{name}.yaml")
     settings = config.model.model_copy(update=changes)
     side = config.data.image_size

@@ -25,7 +25,7 @@ def test_metrics_are_those_of_the_split_that_was_trained(raw, trained, tmp_path,
     found = json.loads(out)
     assert code == 0 and found["passed"] and set(found) <= json_keys("evaluate")
     splits = (tmp_path / "kept/build/splits.csv").read_text()
-    assert splits == (trained / "build/splits.csv").read_text() and "groups that span sets" in err
+    assert splits == (trained / "build/splits.csv").read_text() and "groups that span datasets" in err
     for task in TASKS:
         assert found["metrics"][task]["images"] == sum(
             line.startswith(f"{task},") and line.endswith(",test") for line in splits.splitlines()
@@ -77,7 +77,7 @@ def test_a_missing_model_is_one_line(raw, tmp_path, capsys):
 
 
 def test_a_split_that_may_not_be_the_trained_one_is_a_warning(raw, trained, tmp_path, capsys):
-    """Without the configuration of the training; a configuration beside the model or `--set split` says it."""
+    """The split is only known from a configuration beside the model or `--set split`."""
     model = tmp_path / "model.pth"
     shutil.copy(trained / "best_model.pth", model)
     split = ["--set", "split.method=balanced", "--set", "split.val=0.25", "--set", "split.test=0.25"]

@@ -5,7 +5,7 @@ from panvision.inference.predictor import Predictor
 from tests.cli.shown import json_keys
 
 
-def test_export_ships_what_train_made_and_evaluate_scores_it_alike(raw, trained, tmp_path, capsys):
+def test_export_ships_the_checkpoint_and_evaluate_agrees(raw, trained, tmp_path, capsys):
     folder = tmp_path / "exported"
     settings = ["--set", "export.calibration_images=8"]
     model = str(trained / "best_model.pth")

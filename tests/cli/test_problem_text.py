@@ -24,7 +24,7 @@ def test_errors_come_first_with_one_remedy_per_kind():
         "  detection/images/a.png: is empty",
         "  detection/images/b.png: is empty",
         "",
-        "warning mask_empty 1: nothing, if the picture shows no pan",
+        "warning mask_empty 1: nothing, if the image shows no pan",
         "  segmentation/masks/b.png: marks no pan",
     ]
 

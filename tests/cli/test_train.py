@@ -110,7 +110,7 @@ def test_an_unknown_device_is_one_line(raw, tmp_path, capsys):
 
 
 def test_several_devices_run_the_same_command(raw, tmp_path, monkeypatch, capsys):
-    """This process prepares; each process that it starts gets the whole configuration and trains."""
+    """The first process prepares; each process that it starts gets the whole configuration and trains."""
     commands = []
 
     def as_launched(command, devices):
@@ -147,7 +147,7 @@ def test_torchrun_is_for_the_stages(raw, tmp_path, monkeypatch, capsys):
     assert "set train.devices" in capsys.readouterr().err
 
 
-def test_labels_that_cannot_be_trained_stop_before_images_are_decoded(raw, tmp_path, monkeypatch, capsys):
+def test_untrainable_labels_stop_before_decoding(raw, tmp_path, monkeypatch, capsys):
     def decoded(*_):
         raise AssertionError("an image was decoded")
 

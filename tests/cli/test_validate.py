@@ -328,7 +328,7 @@ def test_data_root_in_the_home_folder(root, capsys, monkeypatch):
 
 @pytest.mark.parametrize("every", [True, False])
 def test_a_zip_is_unpacked_and_removed(root, tmp_path, monkeypatch, capsys, every):
-    """Of one dataset only that one is checked."""
+    """A single dataset is checked alone."""
     if not every:
         shutil.rmtree(root / "segmentation")
         shutil.rmtree(root / "classification")

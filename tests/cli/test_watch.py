@@ -181,7 +181,7 @@ def test_a_truncated_video_is_a_warning(model, clip, tmp_path, capsys, monkeypat
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_with_a_whole_video(model, tmp_path, number):
-    """In a separate process, on a folder into which images are written: a source without an end."""
+    """The command runs in a separate process, on a folder into which images are written: a source without an end."""
     folder, drawn = tmp_path / "in", tmp_path / "drawn.avi"
     folder.mkdir()
     Image.fromarray(picture()).save(folder / "0.png")

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from panvision_docs import fill
-from panvision_docs.parameters import allowed, effect, parameters_text
+from panvision_docs.parameters import allowed, effect, parameters_text, presets_text
 from panvision_docs.rooms import layers
 from panvision_docs.stages import read_stages, rerun_by, stages_text
 
@@ -81,6 +81,12 @@ def test_a_value_for_each_dataset_is_one_value(project):
     change(project / "params.yaml", "  vertical_flip: 0.5 ", f"  vertical_flip: {each} ")
     said = entry(parameters_text(project), "augment.vertical_flip")
     assert f"`{each}` in params.yaml, `0.5` in laptop" in said
+
+
+def test_presets_are_compared_by_the_keys_in_which_they_differ(project):
+    assert "`loss.cls`" not in presets_text(project) and "`model.backbone`" in presets_text(project)
+    change(project / "presets/edge.yaml", "  cls: 2.0 ", "  cls: 3.5 ")
+    assert "| [`loss.cls`](parameters.md#param-loss-cls) | 2.0 | 3.5 | 2.0 | 2.0 |" in presets_text(project)
 
 
 def test_every_key_has_an_effect_and_a_kind():

@@ -4,7 +4,7 @@ from panvision.core import tasks
 from panvision.evaluation.summary import summary, summary_names
 
 
-def test_summary_has_the_headline_metrics_in_the_order_of_the_tasks():
+def test_summary_has_the_headline_metrics_in_task_order():
     metrics = {task: {"images": 3, "ci95": {}} for task in tasks.TASKS}
     metrics["segmentation"] |= {"miou": 0.5, "iou": {"pan": 0.4}}
     found = summary(metrics)
@@ -12,7 +12,7 @@ def test_summary_has_the_headline_metrics_in_the_order_of_the_tasks():
     assert found["miou"] == 0.5 and found["accuracy"] is None
 
 
-def test_a_metric_of_a_later_task_has_the_name_of_its_loss_before_it(monkeypatch):
+def test_later_tasks_metric_has_its_loss_name_as_prefix(monkeypatch):
     monkeypatch.setitem(tasks.TASKS, "lid", replace(tasks.TASKS["segmentation"], loss="lid"))
     names = summary_names()
     assert names["miou"] == ("segmentation", "miou") and names["lid_miou"] == ("lid", "miou")

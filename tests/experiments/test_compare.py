@@ -48,7 +48,7 @@ def test_the_first_lines_are_a_verdict_per_task():
     assert markdown("a", "b", found).startswith("- segmentation: better") and "**worse**" in markdown("a", "b", found)
 
 
-def test_text_fits_eighty_columns_with_classes_below_their_metric():
+def test_text_fits_80_columns_with_classes_below_metrics():
     results = replace(state_results(), order=["burnt", "raw", "golden"])
     found = [
         compared(mask_results(), mask_results()),

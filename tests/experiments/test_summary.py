@@ -46,7 +46,7 @@ def test_intervals_stand_beside_their_figures(project):
     assert any(line.endswith("mAP@[.5:.95]        0.250  few groups") for line in lines)
 
 
-def test_figures_of_a_task_that_the_model_has_not_are_called_so(project):
+def test_metrics_of_a_task_that_the_model_lacks_are_named(project):
     (project / "metrics/detection.json").write_text('{"images": null, "map50": null, "map50_95": null}')
     rows = [line.split() for line in summary(project).splitlines()]
     assert ["detection", "mAP@0.5", "not", "trained"] in rows and ["mAP@[.5:.95]", "not", "trained"] in rows

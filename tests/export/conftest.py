@@ -24,7 +24,7 @@ TRAINED = {"seed": 7, "loss": {"cls": 4.0}, "train": {"phase1": {"epochs": 1}}, 
 
 
 class Packed:
-    """What `prepare` and `validate` write, by hand; each packed picture of one value that says which it is.
+    """Outputs of `prepare` and `validate`, by hand; each packed picture of one value that says which it is.
 
     Raw are a photo and a mask at every file's name, the same for all, 96 × 48 pixels.
     """
@@ -100,7 +100,7 @@ def save_model(path: str | Path, tasks: Sequence[str] = DATASETS) -> None:
 
 
 def save_figures(folder: Path, tasks: Sequence[str] = DATASETS) -> None:
-    """Write FIGURES; those of tasks that the model has not are None."""
+    """Write FIGURES; those of tasks that the model lacks are None."""
     for name, figures in FIGURES.items():
         absent = name in DATASETS and name not in tasks
         write_json(folder / f"{name}.json", dict.fromkeys(figures) if absent else figures)

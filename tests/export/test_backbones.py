@@ -62,5 +62,5 @@ def test_backbone_as_onnx_and_int8(name, levels, tmp_path):
 
 
 def operations(path):
-    """How many nodes of each kind a file has."""
+    """Count a file's nodes by kind."""
     return Counter(node.op_type for node in onnx.load(path).graph.node)

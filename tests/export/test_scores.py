@@ -11,13 +11,13 @@ FLOAT = {"miou": 0.95, "map50": 0.8, "map50_95": 0.6, "accuracy": 0.9}
 
 @pytest.mark.parametrize("metric", FLOAT)
 @pytest.mark.parametrize(("lost", "accepted"), [(0.0101, False), (0.01, True), (-0.2, True)])
-def test_judge_int8_one_metric_is_enough(metric, lost, accepted) -> None:
+def test_int8_verdict_one_metric_is_enough(metric, lost, accepted) -> None:
     verdict = judge_int8(FLOAT, FLOAT | {metric: FLOAT[metric] - lost}, 0.01)
     assert verdict.accepted is accepted
     assert verdict.drop == dict.fromkeys(FLOAT, 0.0) | {metric: lost}
 
 
-def test_judge_int8_ignores_undefined_metrics() -> None:
+def test_int8_verdict_ignores_undefined_metrics() -> None:
     partly = FLOAT | {"miou": None}
     assert judge_int8(partly, partly | {"accuracy": 0.8}, 0.01).to_json() == {
         "accepted": False,
@@ -41,6 +41,6 @@ def test_held_out_scores_raw_test_images(packed) -> None:
     assert blind["miou"] == 1.0 and blind["map50"] == blind["accuracy"] == 0.0
 
 
-def test_judge_int8_rejects_a_metric_that_int8_alone_has_not() -> None:
+def test_int8_verdict_rejects_a_metric_that_int8_alone_lacks() -> None:
     assert judge_int8(FLOAT, FLOAT | {"map50": None}, 0.01).accepted is False
     assert judge_int8({"map50": 0.8}, {"map50": None}, 0.01).accepted is False

@@ -58,7 +58,7 @@ def leave_old_files(folder: Path) -> None:
 
 
 def as_if_exported(exported: Path):
-    """In place of `write_onnx`: a file that is there already, with the metadata that were asked for."""
+    """Replace `write_onnx` by a file that is there already, with the metadata that were asked for."""
 
     def write(path, model, info, *, opset) -> None:
         proto = onnx.load(exported)

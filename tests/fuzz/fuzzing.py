@@ -1,6 +1,6 @@
 """Hypothesis for as long as one likes: valid input, mutated in ways that break readers.
 
-`FUZZ_SECONDS=600 python -m pytest tests/fuzz` lets each test here go on for ten minutes.
+`FUZZ_SECONDS=600 python -m pytest tests/fuzz` lets each test here run for ten minutes.
 """
 
 import copy

@@ -57,7 +57,7 @@ ROOT = root()
 
 
 def check(content: bytes) -> None:
-    """Whatever an annotation file holds is read as problems of the catalogue and samples that can be loaded."""
+    """Read any content of an annotation file as problems of the catalogue and samples that can be loaded."""
     (ROOT / FILE).write_bytes(content)
     for task in ("detection", "segmentation"):
         start = time.process_time()

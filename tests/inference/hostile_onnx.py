@@ -129,7 +129,7 @@ CHANGES: dict[str, Callable[[onnx.ModelProto], object]] = {
     "condition": condition,
     "foreign operator": foreign_operator,
     "the runtime's own operator": runtimes_operator,
-    "a name that is no text": lambda model: renamed(model, b"\x80eepdims"),
+    "a name that is not text": lambda model: renamed(model, b"\x80eepdims"),
     "a name that moves the cursor": lambda model: renamed(model, b"\x1b[2Jdims"),
     "function": function,
     "training": lambda model: model.training_info.add().SetInParent(),

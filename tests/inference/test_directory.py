@@ -241,7 +241,7 @@ def test_directory_refuses_to_resume_other_settings(predictor, many, tmp_path) -
             other.backend.run = lambda images, run=other.backend.run: run(255 - images)
         with pytest.raises(PredictorError, match="another model or other settings"):
             predict_directory(other, many, tmp_path / "out", visualize=drawn, **resumed)
-    predict_directory(predictor.with_thresholds(0.9), many, tmp_path / "out")  # anew
+    predict_directory(predictor.with_thresholds(0.9), many, tmp_path / "out")  # without resuming
     assert whole(tmp_path / "out")["images"][0]["detection"]["boxes"]
 
 

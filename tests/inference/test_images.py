@@ -61,7 +61,7 @@ def pictures(draw, sides=SIDES):
 
 
 def plain(levels: np.ndarray) -> np.ndarray:
-    """What the levels of gray, RGB or RGBA pixels look like."""
+    """Return gray, RGB or RGBA levels as RGB."""
     if levels.ndim == 2 or levels.shape[2] == 1:
         return np.repeat(levels.reshape(*levels.shape[:2], 1), 3, axis=2)
     if levels.shape[2] == 3:
@@ -142,7 +142,7 @@ def test_transparency_is_laid_on_white() -> None:
     assert np.all(to_rgb(np.zeros((4, 5, 4), np.uint8)) == 255)
 
 
-def test_a_frame_of_opencv_is_read_as_it_lies(predictor) -> None:
+def test_a_frame_of_opencv_is_read_with_its_strides(predictor) -> None:
     image = picture(box=(4, 4, 30, 30))
     frame = np.ascontiguousarray(image[:, :, ::-1])
     assert predictor.predict(frame)["detection"]["labels"] == []
@@ -205,7 +205,7 @@ def test_to_rgb_of_an_animation() -> None:
         ("x" * 5000 + ".png", "File name too long"),
         ("", "Is a directory|no such file"),
         (b"", "image: is empty"),
-        (b"not a picture", "not a picture in a known format"),
+        (b"not a picture", "not an image in a known format"),
         (io.StringIO("text"), "opened as text"),
     ],
 )
@@ -258,7 +258,7 @@ class TestFiles:
     def test_rare_formats_are_refused(self, tmp_path) -> None:
         for kind in ("PCX", "SGI", "ICNS", "XBM"):
             image = Image.new("1" if kind == "XBM" else "RGB", (16, 16))
-            with pytest.raises(ImageError, match="not a picture in a known format"):
+            with pytest.raises(ImageError, match="not an image in a known format"):
                 to_rgb(encoded(image, kind))
 
 

@@ -64,7 +64,7 @@ def test_find_images_pattern(folder):
     assert names(find_images(f"{folder}/**/*.png")) == (["b.png", "day/c.png"], [])
     assert names(find_images(f"{folder}/d*/*")) == (["c.png"], ["raw.CR2"])
     odd = folder / "[1]"
-    (folder / "day").rename(odd)  # a folder with this name is no pattern
+    (folder / "day").rename(odd)  # a folder with this name is not a pattern
     assert names(find_images(odd)) == (["c.png"], ["raw.CR2"])
     with pytest.raises(PredictorError, match="matches no images"):
         find_images(f"{folder}/*.webp")

@@ -108,7 +108,7 @@ def test_impossible_thresholds_are_refused(predictor, given, message) -> None:
         predictor.predict(picture(), *given)
 
 
-def test_no_detection_at_all_is_no_threshold(predictor) -> None:
+def test_no_detection_has_no_threshold(predictor) -> None:
     with pytest.raises(PredictorError, match="max_detections"):
         predictor.with_thresholds(max_detections=0)
 

@@ -1,4 +1,4 @@
-"""Model files tried one after the other in a process of their own."""
+"""Model files tried one after the other in a separate process."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ for path in json.load(sys.stdin):
 
 
 class Outcome(NamedTuple):
-    """What came of a file.
+    """Outcome of a file.
 
     Attributes:
         loaded: whether it was.
@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
 
 
 def tried(good: Path, paths: list[Path]) -> list[Outcome]:
-    """What came of each file; `good` is one that can be loaded."""
+    """Return the outcome of each file; `good` is one that can be loaded."""
     run: Any = subprocess.run(
         [sys.executable, "-c", TRY, good],
         input=json.dumps([str(path) for path in paths]),

@@ -29,7 +29,7 @@ class Calls:
 
 
 def archive(content: bytes, edit: Callable[[str, bytes], bytes] | None = None, **extra: bytes) -> bytes:
-    """A checkpoint's archive packed anew, with its entries edited and others added."""
+    """A checkpoint's archive packed again, with its entries edited and others added."""
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(packed, "w") as target:
         for name in source.namelist():

@@ -31,7 +31,7 @@ def pictures(count=2, side=SIDE, seed=0):
 
 
 def calls(module, run):
-    """How many images pass each submodule, by name, while `run()` runs; those that none passes are absent."""
+    """Count the images that pass each submodule, by name, while `run()` runs; those that none passes are absent."""
     seen = {}
 
     def count(name):

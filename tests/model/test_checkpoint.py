@@ -43,7 +43,7 @@ def test_round_trip(saved):
     assert metadata["num_det_classes"] == 2 and metadata["num_cls_classes"] == 3
 
 
-def test_same_model_same_bytes_whatever_its_name_and_memory_layout(saved, tmp_path):
+def test_same_model_has_the_same_bytes_in_any_memory_format(saved, tmp_path):
     model = small_model().to(memory_format=torch.channels_last)
     model.backbone.freeze(weights=True, batch_norm=True)
     path = tmp_path / "deeper" / "another_name.pth"
@@ -73,7 +73,7 @@ def test_numbers_of_numpy_become_plain(tmp_path):
 
 
 @pytest.mark.parametrize("value", [Path("a"), {1, 2}, torch.zeros(1), np.zeros(2), object()])
-def test_metadata_that_could_not_be_loaded_again_is_refused_and_the_old_file_stays(saved, tmp_path, value):
+def test_unloadable_metadata_is_refused_and_the_old_file_stays(saved, tmp_path, value):
     path = tmp_path / "best_model.pth"
     path.write_bytes(saved.read_bytes())
     with pytest.raises(TypeError):
@@ -127,7 +127,7 @@ def test_damage_never_raises_anything_else(tmp_path, archive):
         assert "weights_only" not in str(caught.value)
 
 
-def test_a_foreign_state_dict_is_no_panvision_checkpoint(tmp_path):
+def test_a_foreign_state_dict_is_not_a_panvision_checkpoint(tmp_path):
     path = tmp_path / "a.pth"
     for document in (torch.nn.Linear(2, 2).state_dict(), torch.nn.Linear(2, 2), {"model": torch.zeros(2)}):
         torch.save(document, path)

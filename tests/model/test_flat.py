@@ -47,7 +47,7 @@ def test_outputs_are_the_models_own():
     assert torch.equal(outputs["centerness"][:, 64 + 4 + 3], detection.centerness[1][:, 0, 1, 3])
 
 
-def test_outputs_are_float32_whatever_the_model_computes_in():
+def test_outputs_are_float32_in_any_precision():
     model = small_model().eval()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         outputs = FlatModel(model)(pictures(1).permute(0, 2, 3, 1))

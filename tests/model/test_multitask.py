@@ -137,7 +137,7 @@ def test_counts_that_do_not_add_up_are_refused(counts):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_tasks_loss_reaches_its_own_head_and_the_shared_parts_only(task):
+def test_loss_reaches_its_own_head_and_the_shared_parts_only(task):
     model = small_model()
     outputs = model(pictures(6), TASKS, dict.fromkeys(TASKS, 2))
     tensors = flat({task: outputs[task]})
@@ -199,7 +199,7 @@ def test_one_class_and_no_hidden_convolutions():
 
 class TestSubset:
     @pytest.mark.parametrize("tasks", SUBSETS)
-    def test_only_the_parts_that_the_tasks_need_are_there_with_the_shared_models_first_weights(self, tasks):
+    def test_single_task_has_its_parts_with_shared_first_weights(self, tasks):
         part, whole = small_model(tasks=tasks).state_dict(), small_model().state_dict()
         pyramid = {"fpn"} if set(tasks) & {"segmentation", "detection"} else set()
         assert {name.split(".")[0] for name in part} == {"backbone", *pyramid, *tasks}
@@ -236,7 +236,7 @@ class TestSubset:
         assert small_model(tasks=["detection"]).cls_classes == []
         assert small_model(tasks=["detection"]).det_classes == ["lid", "pot"]
 
-    def test_a_task_that_it_has_not_is_refused(self):
+    def test_a_task_that_the_model_lacks_is_refused(self):
         with pytest.raises(ValueError, match="the model's tasks are detection, asked for were segmentation"):
             small_model(tasks=["detection"])(pictures(1), ["segmentation"])
 
@@ -246,7 +246,7 @@ class TestSubset:
             small_model(tasks=tasks)
 
 
-def test_parameters_stand_in_the_order_that_seeded_results_rest_on():
+def test_parameters_keep_the_order_that_seeds_depend_on():
     """Another order of making the parts would give other first weights for the same seed."""
     parts = []
     for name, _ in small_model().named_parameters():

@@ -41,7 +41,7 @@ def test_warm_start_copies_every_part_and_matches_rows_by_class(tmp_path):
             assert torch.equal(value[row], first[name][row] if old is None else before[name][old]), (name, row)
     assert log.splitlines() == [
         f"weights: {len(now)} tensors of backbone, fpn, segmentation, detection, classification from {path}",
-        "  new, with first weights of their own: detection class spoon, classification class d",
+        "  new, with random first weights: detection class spoon, classification class d",
     ]
 
 
@@ -59,12 +59,12 @@ def test_warm_start_with_the_same_classes_is_the_same_model(tmp_path, backbone):
     ("had", "new"),
     [(("classification",), "fpn, segmentation, detection"), (("segmentation", "detection"), "classification")],
 )
-def test_heads_that_the_checkpoint_lacks_keep_their_first_weights(tmp_path, had, new):
+def test_heads_missing_in_the_checkpoint_keep_first_weights(tmp_path, had, new):
     earlier = small_model(tasks=had)
     path = saved(tmp_path, earlier)
     own, first = (model(path, OLD["det_classes"], OLD["cls_classes"]) for _ in range(2))
     log = initialise_model(own)
-    assert log.splitlines()[1] == f"  new, with first weights of their own: {new}"
+    assert log.splitlines()[1] == f"  new, with random first weights: {new}"
     for name, value in own.state_dict().items():
         part = name.split(".")[0]
         if part in new.split(", "):
@@ -73,7 +73,7 @@ def test_heads_that_the_checkpoint_lacks_keep_their_first_weights(tmp_path, had,
             assert torch.equal(value, earlier.state_dict()[name])
 
 
-def test_a_checkpoint_with_more_heads_than_the_model_fills_those_it_has(tmp_path):
+def test_checkpoint_with_more_heads_fills_the_models_heads(tmp_path):
     earlier = small_model()
     own = model(saved(tmp_path, earlier), tasks=("segmentation",))
     initialise_model(own)

@@ -90,7 +90,7 @@ def test_a_whole_file(tmp_path):
     assert str(report) == f"backbone weights: {len(own.state_dict())} tensors from {tmp_path / 'weights.pth'}"
 
 
-def test_what_is_missing_unexpected_or_of_another_shape_is_reported(tmp_path):
+def test_missing_unexpected_and_misshaped_tensors_are_reported(tmp_path):
     state = {name: value for name, value in peer_weights().items() if not name.startswith("layer4")}
     state["layer1.0.conv1.weight"] = torch.zeros(64, 64, 1, 1)
     state["head.weight"] = torch.zeros(1)
@@ -134,7 +134,7 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path, name):
 
 
 @pytest.mark.parametrize("document", [[1, 2], torch.zeros(2), 3])
-def test_a_file_that_is_no_state_dict(tmp_path, document):
+def test_a_file_that_is_not_a_state_dict(tmp_path, document):
     with pytest.raises(WeightsError, match=r"weights\.pth: holds a \w+, not a state dict"):
         initialise(backbone(), saved(tmp_path, document))
 
@@ -174,7 +174,7 @@ def test_imagenet_comes_from_torchvisions_cache(cache):
     assert report.missing == report.unexpected == () and "ResNet18_Weights.IMAGENET1K_V1" in str(report)
 
 
-def test_imagenet_without_network_names_the_file_the_folder_and_the_ways_out(cache):
+def test_imagenet_without_network_names_file_folder_and_remedies(cache):
     own = backbone()
     before = copy.deepcopy(own.state_dict())
     with pytest.raises(WeightsError) as caught:

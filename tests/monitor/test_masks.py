@@ -19,7 +19,7 @@ def disc(centre):
 @pytest.mark.parametrize("rate", [2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30])
 @pytest.mark.parametrize("speed", [5, 20, 40, 80])
 def test_a_moving_disc_keeps_its_width(rate, speed):
-    """With ties off it loses 20 px at 2 frames/s and 40 px/s, 4 px at 10 frames/s."""
+    """The disc would lose, with ties off, 20 px at 2 frames/s and 40 px/s, 4 px at 10 frames/s."""
     smoother = MaskSmoother(0.2)
     for number in range(SECONDS * rate):
         mask = disc(70 + speed * number / rate)

@@ -1,4 +1,4 @@
-"""A page over HTTP: in a thread of the tests, or as the command in a process of its own."""
+"""A page over HTTP: in a thread of the tests, or as the command in a separate process."""
 
 import http.client
 import io

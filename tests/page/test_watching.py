@@ -92,7 +92,7 @@ def test_watch_clip_decodes_nothing_but_videos(watch, tmp_path, monkeypatch, con
 
 def test_watch_clip_names_a_broken_video(watch, tmp_path, capfd):
     (tmp_path / "clip").write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 1000)
-    with pytest.raises(PageError, match=r"^a\.avi: is not a video that can be read; is it whole\?$"):
+    with pytest.raises(PageError, match=r"^a\.avi: is not a video that can be read; record or export it again$"):
         watch(tmp_path / "clip")
     assert "".join(capfd.readouterr()) == ""
 

@@ -80,7 +80,7 @@ def test_palette_with_a_transparent_background(tmp_path):
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB"])
 def test_a_transparent_colour_is_background(tmp_path, mode):
-    """Without an alpha channel PNG names one colour; a transparent white is not a pan."""
+    """PNG names one transparent colour where it has no alpha channel; a transparent white is not a pan."""
     white = (255, 255, 255) if mode == "RGB" else 255
     save(tmp_path / "a.png", Image.fromarray(~PAN).convert(mode), transparency=white)
     mask = read_mask(tmp_path / "a.png", stored_size=(40, 30), orientation=1)
@@ -120,7 +120,7 @@ def test_anti_aliased_edges_are_cut_at_half_and_stated():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
-def test_all_zero_is_no_pan(dtype):
+def test_all_zero_is_not_a_pan(dtype):
     assert binarise(np.zeros((3, 4), dtype)) == (pytest.approx(np.zeros((3, 4))), 0.0)
 
 

@@ -229,7 +229,7 @@ def test_empty_missing_foreign_and_unreadable_files_are_named(tmp_path):
     for name, reason in {
         "empty.jpg": "is empty",
         "absent.jpg": "no such file",
-        "text.jpg": "cannot be decoded: not a picture in a known format",
+        "text.jpg": "cannot be decoded: not an image in a known format",
         "folder.jpg": "cannot be decoded: Is a directory",
         "pointer.jpg": "is Git LFS's placeholder for the image; fetch it with `git lfs pull`",
     }.items():

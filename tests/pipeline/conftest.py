@@ -75,7 +75,7 @@ def is_busy(queue: LocalCeleryQueue) -> bool:
 
 
 def stop_queue(lab: Scratch) -> None:
-    """End the queue's workers and whatever they started."""
+    """End the queue's workers and the processes that they started."""
     alive = []
     try:
         lab.dvc("queue", "stop", "--kill")

@@ -1,4 +1,4 @@
-"""Which of the project's own files a script reaches, found by reading its imports without running anything."""
+"""Files of the project that a script reaches, found by reading its imports without running anything."""
 
 import ast
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ def reached_files(script: Path, source_root: Path, package: str = PACKAGE) -> se
     """Every file of `package` that `script` can come to read, the script itself and scripts beside it that it imports.
 
     Followed are the imports of modules and of functions (a lazy import is one too), the `__init__.py` of every
-    package on the way, and files that lie beside a reached module and that it names in a string (templates).
-    What stands under `if TYPE_CHECKING:` is never imported and does not count.
+    package on the way, and files that are beside a reached module and that it names in a string (templates).
+    Code under `if TYPE_CHECKING:` is never imported and does not count.
 
     Args:
         script: the stage script.

@@ -1,4 +1,4 @@
-"""The commands of README.md and docs/, to be run as they stand there."""
+"""The commands of README.md and docs/, to be run as printed."""
 
 import re
 

@@ -64,7 +64,7 @@ TINY = {
 
 
 def read_yaml(path: Path) -> Any:
-    """As DVC reads it: YAML 1.2."""
+    """Read a file as DVC does: YAML 1.2."""
     return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
 
@@ -92,7 +92,7 @@ def with_values(text: str, changes: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Scratch:
-    """A git and DVC repository of its own, with an environment that knows nothing of its user's configuration."""
+    """A separate git and DVC repository, with an environment that knows nothing of its user's configuration."""
 
     folder: Path
     record: Path
@@ -100,7 +100,7 @@ class Scratch:
 
     @classmethod
     def create(cls, folder: Path) -> "Scratch":
-        """Copy the pipeline as it lies in the working tree, shrink its settings, commit."""
+        """Copy the pipeline from the working tree, shrink its settings, commit."""
         scratch = cls(folder / "repo", folder / "record", environment(folder))
         for name in COPIED:
             source, target = ROOT / name, scratch.folder / name
@@ -116,7 +116,7 @@ class Scratch:
         return scratch
 
     def clone(self, folder: Path, *, shared_cache: bool = False, **variables: str) -> "Scratch":
-        """What a colleague has after `git clone`: nothing that git ignores, and an empty DVC cache or this one's.
+        """Make a colleague's `git clone`: nothing that git ignores, and an empty DVC cache or this one's.
 
         Stages are not recorded there. `variables` are added to the environment of its commands.
         """
@@ -159,7 +159,7 @@ class Scratch:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of commands in a scratch repository, all of whose state lies below `folder`."""
+    """The environment of commands in a scratch repository, all of whose state is below `folder`."""
     user = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _IDENTITY.items()}
     state = {f"DVC_{name}": str(folder / "dvc" / name.lower()) for name in _DVC_FOLDERS}
     return {

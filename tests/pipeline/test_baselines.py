@@ -80,7 +80,7 @@ def test_dvc_and_panvision_show_it(scratch, experiment):
         assert re.match(r"\S+: \d+ box(es)?\n", said)
 
 
-def test_it_is_compared_with_the_shared_model_and_the_report_shows_it(scratch, experiment, shared):
+def test_single_task_model_is_compared_and_reported(scratch, experiment, shared):
     alone = metrics(scratch, "detection")
     name = re.search(r"Ran experiment\(s\): (\S+)", experiment).group(1)
     restore(scratch)

@@ -77,7 +77,7 @@ def test_every_stage_script_belongs_to_a_stage():
     assert set((ROOT / "stages").glob("*.py")) == {shared, *map(script, STAGES.values())}
 
 
-def test_training_depends_on_its_own_lock_and_no_other_stage_does():
+def test_only_training_depends_on_the_training_lock():
     lock = "requirements-train.lock"
     locked = {name for name, stage in STAGES.items() if lock in {dep.def_path for dep in stage.deps}}
     assert locked == {"train_phase1", "train_phase2"}
@@ -88,7 +88,7 @@ def test_training_lists_no_evaluation_code(name):
     assert not [file for file in listed_files(STAGES[name]) if "evaluation" in file.parts]
 
 
-def test_every_stage_says_what_it_does_and_keeps_nothing_between_runs():
+def test_every_stage_has_a_description_and_no_persist():
     for name, stage in STAGES.items():
         assert stage.desc, name
         assert not any(out.persist for out in stage.outs), name

@@ -83,7 +83,7 @@ def test_the_leaderboard_has_a_line_per_run(queued, experiments, folds):
     assert f"{metrics['segmentation']['miou']:.3f}" in row and "split.folds=3 split.fold=2" in row
 
 
-def test_own_photos_outside_or_added_to_dvc_are_prepared_as_the_demo_sets_are(queued, experiments):
+def test_own_photos_are_prepared_like_the_demo_datasets(queued, experiments):
     (made,) = read_yaml(queued.folder / "dvc.lock")["stages"]["prepare@detection"]["outs"]
     for name in ("outside", "added"):
         data = experiments[name]["revs"][0]["data"]

@@ -47,7 +47,7 @@ def test_what_is_not_ours_is_not_followed(tmp_path, script):
 
 
 @pytest.mark.parametrize("guard", ["TYPE_CHECKING", "typing.TYPE_CHECKING"])
-def test_imports_for_the_type_checker_do_not_count_but_their_else_does(tmp_path, guard):
+def test_type_checking_imports_do_not_count_but_their_else_does(tmp_path, guard):
     script = f"if {guard}:\n    import shop.a\nelse:\n    import shop.b"
     assert reached(tmp_path, script, {"a.py": "", "b.py": ""}) == ALWAYS | {"src/shop/b.py"}
 
@@ -57,7 +57,7 @@ def test_imports_of_imports_are_followed_and_circles_end(tmp_path):
     assert reached(tmp_path, "import shop.a", files) == ALWAYS | {"src/shop/a.py", "src/shop/b.py", "src/shop/c.py"}
 
 
-def test_relative_imports_are_resolved_in_modules_and_in_packages(tmp_path):
+def test_relative_imports_in_modules_and_packages(tmp_path):
     files = {
         "room/__init__.py": "from .b import x",
         "room/b.py": "from . import c\nfrom ..a import y",
@@ -79,7 +79,7 @@ def test_a_file_beside_a_module_that_names_it_is_reached(tmp_path):
     assert reached(tmp_path, "import shop.room.a", files) == ALWAYS | expected
 
 
-def test_a_script_beside_the_script_is_reached_and_only_from_there(tmp_path):
+def test_a_script_beside_a_script_is_reached_only_from_there(tmp_path):
     tree(tmp_path, {"beside.py": "import shop.b", "other.py": "", "os.pyi": ""})
     expected = {"beside.py", "src/shop/a.py", "src/shop/b.py"}
     assert reached(tmp_path, "import beside\nimport shop.a", {"a.py": "import other", "b.py": ""}) == ALWAYS | expected

@@ -38,13 +38,13 @@ def repro(scratch, *arguments, kill=None):
     return subprocess.run(command, cwd=scratch.folder, env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_killed_phase_goes_on_and_the_lock_is_that_of_an_uninterrupted_run(scratch, before_phase2):
+def test_killed_phase_resumes_to_the_uninterrupted_lock(scratch, before_phase2):
     expected = read_yaml(scratch.folder / "dvc.lock")
     killed = repro(before_phase2, kill="phase2 1 SIGKILL")
     assert killed.returncode != 0 and "failed to reproduce 'train_phase2'" in killed.stderr
     assert not any((before_phase2.folder / name).exists() for name in OUTPUTS)
     assert "train_phase2" not in read_yaml(before_phase2.folder / "dvc.lock")["stages"]
-    # The kill came before step 1 was counted, so this run starts anew; SIGTERM lets it finish the step and save.
+    # The kill came before step 1 was counted, so this run starts from step 1; SIGTERM lets it finish the step and save.
     stopped = repro(before_phase2, kill="phase2 1 SIGTERM")
     assert stopped.returncode != 0 and "exited with 75" in stopped.stderr
     assert "phase2: stopped by SIGTERM after step 1, training checkpoint saved" in stopped.stderr
@@ -58,7 +58,7 @@ def test_a_killed_phase_goes_on_and_the_lock_is_that_of_an_uninterrupted_run(scr
 
 
 def test_a_forced_run_trains_again_to_the_same_lock(scratch, before_phase2):
-    """But a phase whose outputs were lost before DVC stored them does not: it has kept the best model."""
+    """A phase whose outputs were lost before DVC stored them does not train again: it has kept the best model."""
     expected = read_yaml(scratch.folder / "dvc.lock")["stages"]
     lock = before_phase2.folder / "dvc.lock"
     values = read_yaml(lock)

@@ -24,7 +24,7 @@ def clone(tmp_path_factory):
     return folder
 
 
-def test_a_fresh_clone_has_no_changed_deps_and_the_metrics_of_its_lock(clone):
+def test_fresh_clone_has_no_changed_deps_and_its_locks_metrics(clone):
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     done = subprocess.run(
         command, cwd=clone / "repo", env=environment(clone), capture_output=True, text=True, check=True

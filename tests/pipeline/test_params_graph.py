@@ -76,7 +76,7 @@ def values(scratch: Scratch) -> dict[str, Any]:
 
 
 def changed_stages(deps: list[tuple[str, ParamsDependency]]) -> set[str]:
-    """Stages that DVC would run over params.yaml, which it reads anew; it is not asked about all other files."""
+    """Stages that DVC would run over params.yaml, which it reads again; it is not asked about all other files."""
     return {stage for stage, dep in deps if dep.workspace_status()}
 
 
@@ -103,6 +103,6 @@ def test_a_changed_key_reruns_exactly_its_readers(scratch, readers, deps, values
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.name)
-def test_stage_scripts_read_params_only_where_the_recorder_sees_it(script):
+def test_stage_scripts_read_params_through_the_recorder(script):
     text = script.read_text(encoding="utf-8")
     assert not [word for word in ("load_params", "from_params", "import yaml", "dvc.api") if word in text]

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 
 METRICS = ("data", *TASKS)
 FOLD = ("-S", "split.folds=3", "-S", "split.fold=1", "evaluate")
-KEYS = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret"}
+KEYS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "secret"}
 NO_KEYS = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
 
 
@@ -31,7 +31,7 @@ class Shared:
     env: dict[str, str]
 
     def clone(self, folder: Path) -> Scratch:
-        """What a colleague has after `git clone` of the origin."""
+        """Make a colleague's `git clone` of the origin."""
         clone = self.pushed.clone(folder, **self.env)
         clone.run("git", "remote", "set-url", "origin", self.pushed.run("git", "remote", "get-url", "origin").strip())
         return clone
@@ -39,7 +39,7 @@ class Shared:
 
 @pytest.fixture(scope="module")
 def made(queued) -> tuple[str, dict[str, dict]]:
-    """Name and metrics of the experiment that the queue made of FOLD, the metrics as they stand in its commit."""
+    """Name and metrics of the experiment that the queue made of FOLD, the metrics of its commit."""
     experiments = experiments_of(queued)
     name, _ = folds_of(queued, experiments)[1]
     commit = experiments[name]["revs"][0]["rev"]
@@ -56,7 +56,7 @@ def server() -> Iterator[str]:
     running = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
-    names = {"aws_access_key_id": "somebody", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    names = {"aws_access_key_id": "tester", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
     boto3.client("s3", endpoint_url=f"http://{host}:{port}", **names).create_bucket(Bucket="pans")
     yield f"http://{host}:{port}"
     running.stop()
@@ -109,7 +109,7 @@ def test_repro_pulls_what_it_needs_by_itself(shared, tmp_path):
     assert clone.run("git", "status", "--porcelain") == ""
 
 
-def test_training_that_somebody_did_is_fetched_instead_of_repeated(shared, made, tmp_path):
+def test_a_colleagues_training_is_fetched_instead_of_repeated(shared, made, tmp_path):
     clone = shared.clone(tmp_path)
     output = clone.dvc("exp", "run", "--pull", *FOLD)
     assert stages_run(output) == ["validate", "evaluate"]  # their metrics are in git, so DVC has no copies of them

@@ -55,7 +55,7 @@ def test_revisions_are_compared_from_the_cache_alone(scratch, capsys):
             assert results.order == ["raw", "translucent", "golden", "browned", "burnt"]
 
 
-def test_a_device_fetches_an_artifact_that_dvc_yaml_names_by_its_version(scratch, tmp_path):
+def test_a_device_fetches_an_artifact_by_its_version(scratch, tmp_path):
     with Repo(str(scratch.folder)) as repo:
         (artifacts,) = repo.artifacts.read().values()
         outs = {out.def_path for stage in repo.index.stages for out in stage.outs}

@@ -34,7 +34,7 @@ def test_ctrl_c_is_one_line(tmp_path, debug):
     env = {**os.environ, "PYTHONPATH": str(ROOT / "stages"), "PANVISION_DEBUG": debug}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGINT  # as whoever started it expects
+    assert done.returncode == -signal.SIGINT  # as the starting process expects
     assert (done.stderr == "interrupted\n") == (not debug) and ("Traceback" in done.stderr) == bool(debug)
 
 

@@ -22,7 +22,7 @@ USED = {
 
 
 def imported(script):
-    """Which of the heavy packages a stage script imports before it begins its work."""
+    """Return the heavy packages that a stage script imports before it begins its work."""
     code = f"import sys; import {script}; print(*({HEAVY!r} & set(sys.modules)))"
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "stages")])}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)

@@ -115,7 +115,7 @@ def load(root, task, **settings):
 
 
 def check(root, task, **settings):
-    """What prepare finds, without writing anything."""
+    """Return what prepare finds, without writing anything."""
     reading, loaded = load(root, task, **settings)
     problems = [*reading.problems, *(found for one in loaded for found in one.problems)]
     names = set_settings(root, **settings).pan_names

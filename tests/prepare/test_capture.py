@@ -149,7 +149,7 @@ def test_exif_comes_before_the_name():
     assert found == Capture(seconds(2022, 5, 6, 7, 8, 9, fraction=0.25), "Canon EOS 80D A 17")
 
 
-def test_digitized_stands_in_with_its_own_fraction():
+def test_digitized_replaces_original_with_its_own_fraction():
     data = exif({DIGITIZED: "2022:05:06 07:08:09", SUBSECOND_ORIGINAL: "9", SUBSECOND_DIGITIZED: "125"})
     assert capture_time(data, "IMG_1.jpg") == Capture(seconds(2022, 5, 6, 7, 8, 9, fraction=0.125), "IMG")
 
@@ -193,7 +193,7 @@ def test_times_as_writers_vary_them(text, taken):
         "٢٠٢٢:٠٥:٠٦ ٠٧:٠٨:٠٩",
     ],
 )
-def test_exif_that_tells_no_time_leaves_it_to_the_name(value):
+def test_exif_without_a_time_leaves_it_to_the_name(value):
     data = Image.Exif()
     data[ORIGINAL] = value
     data[SUBSECOND_ORIGINAL] = value
@@ -251,7 +251,7 @@ def test_no_damaged_exif_crashes_it(data):
     assert isinstance(capture_time(damaged, "a.jpg"), Capture)
 
 
-def test_a_burst_lies_within_its_seconds():
+def test_a_burst_is_within_its_seconds():
     names = ["PXL_20231231_235959900.jpg", "PXL_20240101_000000150.jpg"]
     first, second = (capture_time(None, name) for name in names)
     assert timedelta(seconds=second.taken - first.taken) == timedelta(milliseconds=250)

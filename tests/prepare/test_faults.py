@@ -348,7 +348,7 @@ def test_too_few_pixels(tmp_path, size):
     assert found.reason.startswith(f"is {size[0]}x{size[1]} pixels, less than 16")
 
 
-def test_a_name_that_is_no_text(tmp_path):
+def test_a_name_that_is_not_text(tmp_path):
     root = small_set(tmp_path, "classification")
     name = os.fsdecode(b"caf\xe9.png")
     try:
@@ -544,7 +544,7 @@ def test_any_class_name_is_a_class_or_a_problem(tmp_path_factory, name):
 
 
 def in_tables(file):
-    """How a problem writes a file's path."""
+    """Return a file's path as a problem writes it."""
     return file.replace("\r", "\\r")
 
 

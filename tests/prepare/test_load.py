@@ -179,7 +179,7 @@ def test_lab_is_not_transparent(tmp_path):
 
 @pytest.mark.parametrize(("size", "found"), [(None, ["rotation_unclear"]), ((40.0, 30.0), ["boxes_rotated"])])
 def test_fractions_on_a_rotated_image(tmp_path, size, found):
-    """With the image's size the annotations say what they were drawn on."""
+    """The image's size in the annotations says which orientation they were drawn on."""
     save(tmp_path / "a.png", **rotated(picture(3), 6))
     boxes = BoxLabels(size, ((0.1, 0.1, 0.5, 0.5),), (0,), ("1",), relative=True)
     assert codes(load(tmp_path, boxes=boxes)) == ["exif_rotated", *found]
@@ -209,7 +209,7 @@ def test_a_photo_whose_rest_was_never_written(tmp_path, tail):
     assert codes(loaded) == ["image_truncated"] and loaded.image is None
 
 
-def test_what_a_phone_appends_to_a_photo_is_no_fault(tmp_path):
+def test_data_that_a_phone_appends_to_a_photo_is_accepted(tmp_path):
     stream = io.BytesIO()
     picture(3, 640, 480).save(stream, "JPEG")
     for tail in (bytes(64), b"\xff\xda\0\0film" + bytes(64), b"SEFT"):

@@ -229,7 +229,7 @@ def test_rows_keep_their_order_with_many_threads(tmp_path, monkeypatch):
         ).all()
 
 
-def test_pictures_left_out_shift_the_others_whoever_writes_them(tmp_path, monkeypatch):
+def test_images_left_out_shift_the_others(tmp_path, monkeypatch):
     """Enough pictures for several processes, some of them empty files."""
     root = segmentation_set(tmp_path, 110)
     images = sorted((root / "images").iterdir())

@@ -1,4 +1,4 @@
-"""Real photographs, where they lie beside the checkout."""
+"""Real photographs, if they are beside the checkout."""
 
 from collections import defaultdict
 

@@ -30,7 +30,7 @@ def test_processes_give_what_one_process_gives_in_order(given, monkeypatch):
 
 @pytest.mark.parametrize("cores", [1, 4])
 def test_every_chunk_is_kept_under_its_number(given, monkeypatch, cores):
-    """Also where the process that hands out, the others, or none of them is quicker."""
+    """The order does not depend on which process is quicker: the one that hands out, the others, or none."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores))
     samples, root, settings = given
     assert list(load_samples(samples, root, settings, numbered)) == [

@@ -109,5 +109,5 @@ def test_tile_of_unreadable_files(run, archive, tmp_path, name) -> None:
         ("data/pins.png", False),
     ],
 )
-def test_pictures_are_told_from_other_files(archive, name, expected) -> None:
+def test_images_are_recognised_among_other_files(archive, name, expected) -> None:
     assert archive().is_image(name) is expected

@@ -76,6 +76,6 @@ def test_lines_beyond_the_colours_are_dashed() -> None:
     assert [(line.color, line.dashed) for line in lines] == [(1, False), (1, True)]
 
 
-def test_the_divider_stands_between_the_phases() -> None:
+def test_the_divider_is_between_the_phases() -> None:
     assert chart([(0, 1.0)]).divider is None
     assert chart([(0, 1.0)], divider=2.0).divider == (LEFT + WIDTH - RIGHT) / 2

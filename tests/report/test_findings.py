@@ -21,7 +21,7 @@ def sets(tmp_path):
 
 
 def judged(root, limit=6):
-    """What the real checks find, as findings by code."""
+    """Return the real checks' findings by code."""
     raw_sets.pack_all(root)
     settings = SplitSettings(val=0.2, test=0.2)
     verdict = judge(root / "prepared", settings, {})
@@ -131,7 +131,7 @@ def test_findings_of_large_groups(tmp_path) -> None:
     assert {"detection/images/g20.png", "segmentation/images/g21.png"} < set(names(exhibit))
 
 
-def test_a_group_stands_on_the_page_once(tmp_path) -> None:
+def test_a_group_is_on_the_page_once(tmp_path) -> None:
     rows, said = copies("g", "pixels", [("detection", "train"), ("detection", "val")])
     leak = problem("split_leak", "detection/images/g0.png", "the same photo on two sides: …")
     found = drawn([said, leak, said], tmp_path, groups=rows)
@@ -165,7 +165,7 @@ def test_findings_show_real_conflicts(sets) -> None:
 def test_findings_show_the_named_neighbour(tmp_path, prefix, state) -> None:
     pictures = (f"{state}/1", f"{state}/11", "burnt/1")
     rows = [("classification", f"images/{name}.png", name, "train") for name in pictures]
-    reason = f"bears burnt, while of the 5 pictures … all bear {state}, first {prefix}images/{state}/1.png"
+    reason = f"labelled burnt, but 5 of its 5 nearest are labelled {state}, first {prefix}images/{state}/1.png"
     said = problem("neighbours_disagree", "classification/images/burnt/1.png", reason)
     (found,) = drawn([said], tmp_path, groups=rows)
     assert names(found.exhibits[0]) == ["classification/images/burnt/1.png", f"classification/images/{state}/1.png"]

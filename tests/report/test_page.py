@@ -92,7 +92,7 @@ def test_page_shows_metrics(run) -> None:
     assert "accuracy 0.500 balanced accuracy 0.250" in text["classification"]
     assert "frozen 0.500 0.500 0.500 0.550 0.600" in text["classification"]
     assert "All settings of the training seed 42 Model model.backbone resnet10 model.weights none" in text["training"]
-    assert "mask_empty warning 3 nothing, if the picture shows no pan" in text["data"]
+    assert "mask_empty warning 3 nothing, if the image shows no pan" in text["data"]
     assert "of_another_version 1" in text["data"]
     assert "segmentation 7 6 4 1 2 pan 7 4 1 2" in text["data"]
     assert "box edge px 0.0005 passed yes" in text["export"] and "Size MB onnx 5.25" in text["export"]
@@ -285,7 +285,7 @@ def test_page_shows_images_of_problems(run) -> None:
     page = Page(run.page(worst=0))
     assert page.count("img") == 2 * 6 + 1
     assert "segmentation/masks/00.png" in page.attributes("alt") and page.attributes("loading") == ["lazy"]
-    assert "mask_empty warning 1 Nothing, if the picture shows no pan." in page.text["data"]
+    assert "mask_empty warning 1 Nothing, if the image shows no pan." in page.text["data"]
     assert "segmentation · test segmentation/masks/00.png marks no pan" in page.text["data"]
 
 

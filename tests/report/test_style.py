@@ -1,4 +1,4 @@
-"""What page.css says of colours, in light and dark: readable by the WCAG's measure of contrast."""
+"""Colours of page.css, in light and dark: readable by the WCAG's measure of contrast."""
 
 import re
 from pathlib import Path

@@ -193,8 +193,8 @@ def repository_among_demo_sets(root):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (own_photos, "holds sets that were not rendered here"),
-        (own_annotations, "holds sets that were not rendered here"),
+        (own_photos, "holds datasets that were not rendered here"),
+        (own_annotations, "holds datasets that were not rendered here"),
         (stranger_among_demo_sets, "also holds notes.txt"),
         (repository_among_demo_sets, "also holds .git"),
         (lambda root: root.write_text("precious"), "is a file"),

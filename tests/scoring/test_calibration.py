@@ -68,8 +68,8 @@ def test_a_sharpened_model_is_cooled_by_what_it_was_sharpened(sharpness):
 
 
 @pytest.mark.parametrize("count", [2, 10, 50])
-def test_confidence_after_few_images_that_are_all_right_is_limited(count):
-    """Without Platt's targets it would be certainty, at the lower limit of the search."""
+def test_confidence_after_few_correct_images_is_limited(count):
+    """Platt's targets limit it; without them it would be certainty, at the lower limit of the search."""
     truth = np.arange(count) % 2
     probabilities = np.where(truth[:, None] == [0, 1], 0.7, 0.3)
     confidence = scale(probabilities, fit_temperature(probabilities, truth)).max(axis=1).mean()

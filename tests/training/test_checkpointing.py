@@ -193,7 +193,7 @@ class TestScratch:
         training(tmp_path, f"phase1-{'f' * 16}", KEPT_SECONDS + 60)
 
         def prune():
-            """In another process: a lock does not stop its owner."""
+            """Prune in another process: a lock does not stop its owner."""
             process = multiprocessing.get_context("fork").Process(target=Scratch(tmp_path).prune, args=("other",))
             process.start()
             process.join()

@@ -126,7 +126,7 @@ faults()
 default = faults()
 keep_freed_memory()
 # Small pieces may be taken from the end of what was freed, so that the next large one does not fit there; in the end
-# enough lies side by side.
+# enough is contiguous.
 for _ in range(30):
     faults()
 print(default, faults())

@@ -92,7 +92,7 @@ def taken(monkeypatch):
 
 
 def breaks_at(monkeypatch, number, name="seg", value=float("nan"), once=False):
-    """From forward pass `number` on, counted from 0, a loss is not finite."""
+    """Make a loss non-finite from forward pass `number` on, counted from 0."""
     passes = []
 
     def broken(*args):
@@ -449,7 +449,7 @@ class TestTrainStep:
         assert waits.found  # the counter counts
 
     @pytest.mark.parametrize("weighting", ["fixed", "uncertainty"])
-    def test_accumulated_batches_have_the_gradient_of_one_large_batch(self, weighting):
+    def test_accumulation_has_the_gradient_of_a_large_batch(self, weighting):
         sets = small_sets()
         # Parts differ in what detection is divided by: one has an image without boxes.
         sets.packed["detection"].boxes[1] = np.zeros((0, 4), np.float32)
@@ -480,7 +480,7 @@ class TestTrainStep:
         assert large.rows[0] != run(sets, frozen(sets), batch_size=2, epochs=2, schedule="cosine", loss=loss).rows[0]
 
     def test_class_weight_acts_on_the_backbone(self):
-        """Under AdamW a head alone hardly feels its weight; the shared backbone's gradient does."""
+        """AdamW makes a head alone nearly independent of its weight; the shared backbone's gradient depends on it."""
 
         def gradient(weight):
             own = Run(loss=LossSettings(cls=weight), augment=STILL, grad_clip=None)

@@ -150,7 +150,7 @@ def test_without_a_limit_states_are_saved_at_the_ends_of_epochs(forks, alone, tm
 
 
 def test_loader_processes_and_other_saving_change_nothing(forks, alone, tmp_path):
-    """And a training may go on with another number of them."""
+    """A training may resume with another number of them."""
     _, _, seen = forks.train(tmp_path / "counted", "phase1", workers=2, save_steps=2)
     assert_equal(tmp_path / "counted", alone, "phase1")
     stop = (seen.index("validate"), "SIGTERM")
@@ -196,7 +196,7 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(forks, alone, m
     assert left(tmp_path, "phase1") == set()
 
 
-def test_without_a_sound_state_training_starts_anew(forks, alone, moments, tmp_path):
+def test_without_a_sound_state_training_starts_again(forks, alone, moments, tmp_path):
     forks.train(tmp_path, "phase1", moment=moments["phase1"].index("validate"))
     for path in tmp_path.glob("scratch/*/state-*.pt"):
         path.write_bytes(b"nothing")
@@ -207,7 +207,7 @@ def test_without_a_sound_state_training_starts_anew(forks, alone, moments, tmp_p
 
 
 def test_a_second_process_is_kept_out(forks, moments, tmp_path):
-    """It stops with the number of the first one, which goes on undisturbed."""
+    """The second stops with the number of the first, which continues undisturbed."""
     forks.train(tmp_path, "phase1", moment=moments["phase1"].index("validate"))
     (lock,) = tmp_path.glob("scratch/*/lock")
     before = states(tmp_path)
@@ -235,7 +235,7 @@ def test_a_disk_without_room_for_states_costs_one_warning(forks, alone, tmp_path
 def test_a_disk_without_room_for_the_outputs_keeps_the_training(forks, alone, tmp_path):
     folder = tmp_path / "first"
     never = {"save_steps": None, "save_minutes": None}
-    (tmp_path / "phase1.pth").mkdir()  # whatever it is that keeps the checkpoint from being written
+    (tmp_path / "phase1.pth").mkdir()  # so the checkpoint cannot be written
     status, said, _ = forks.train(tmp_path, "phase1", **never)
     assert status == 1 and said.count("cannot be written") == 1 and "the model is kept in" in said
     (tmp_path / "phase1.pth").rmdir()

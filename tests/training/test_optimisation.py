@@ -31,7 +31,7 @@ def test_only_weights_with_two_dimensions_decay():
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_a_step_is_the_plain_one_in_either_memory_layout(layout):
-    """PyTorch's fused AdamW takes numbers as they lie in memory; a gradient's must lie as the weight's do."""
+    """PyTorch's fused AdamW takes numbers in memory order; a gradient must have the weight's memory format."""
     ours, plain = small_model().to(memory_format=layout), small_model()
     optimizers = [make_optimizer(ours, 1e-2, 0.0), torch.optim.AdamW(plain.parameters(), lr=1e-2, weight_decay=0.0)]
     x = torch.randn(2, 3, 3, 3)
@@ -75,7 +75,7 @@ def test_precision_is_bfloat16_only_where_native(monkeypatch, capability, dtype)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("amp", "half"), [("auto", True), ("off", False)])
-def test_a_gpu_computes_in_half_precision_unless_told_not_to(amp, half):
+def test_a_gpu_uses_half_precision_by_default(amp, half):
     device = torch.device("cuda")
     with Precision(device, amp).autocast():
         product = torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)
@@ -156,7 +156,7 @@ def test_the_average_follows_fast_at_first_and_slowly_later():
     assert average.module.weight.item() == pytest.approx(0.9, abs=1e-4)
 
 
-def test_frozen_batch_norm_stays_bit_equal_in_the_average_and_counters_stay_whole():
+def test_average_keeps_frozen_batch_norm_bit_equal():
     model = small_model()
     before = {name: value.clone() for name, value in model[1].state_dict().items()}
     average = MovingAverage(model, 0.99)
@@ -166,7 +166,7 @@ def test_frozen_batch_norm_stays_bit_equal_in_the_average_and_counters_stay_whol
         assert torch.equal(value, before[name]) and value.dtype == before[name].dtype
 
 
-def test_statistics_of_batch_norm_are_averaged_like_weights_and_its_counter_is_copied():
+def test_average_of_batch_norm_statistics_and_counter():
     model = small_model()
     average = MovingAverage(model, 0.9)
     average.update(model)
@@ -189,7 +189,7 @@ def test_the_average_of_the_first_step_is_its_weights():
     assert torch.equal(average.module[0].weight, model[0].weight)
 
 
-def test_an_average_goes_on_where_another_was():
+def test_an_average_resumes_from_another():
     model = small_model()
     one = MovingAverage(model, 0.9)
     for _ in range(3):

@@ -60,7 +60,7 @@ def weights(path):
     return load_checkpoint(path)[0].state_dict()
 
 
-def test_phase_one_trains_all_but_the_backbone_and_phase_two_everything(trained):
+def test_phase1_freezes_the_backbone_and_phase2_trains_all(trained):
     one, two = weights(trained / "1.pth"), weights(trained / "2.pth")
     torch.manual_seed(3)
     assert any(not torch.equal(one[name], two[name]) for name in one if name.startswith("backbone.layer1"))
@@ -73,7 +73,7 @@ def test_curves_have_a_row_per_epoch(trained):
     assert [row["epoch"] for row in rows(trained / "2.csv")] == ["1", "2"]
 
 
-def test_the_checkpoint_tells_what_it_was_trained_with(trained):
+def test_the_checkpoint_has_the_training_settings(trained):
     _, metadata = load_checkpoint(trained / "2.pth")
     assert metadata["phase"] == "phase2" and metadata["epoch"] in (1, 2)
     assert metadata["config"]["train"]["phase1"]["epochs"] == 1
@@ -214,7 +214,7 @@ def test_batch_norm_of_random_weights_is_not_frozen(tmp_path):
     assert not (tmp_path / "2.pth").exists()
 
 
-def test_temperature_of_the_best_model_and_shipped_sections_are_in_the_checkpoint(tmp_path):
+def test_checkpoint_has_temperature_and_shipped_sections(tmp_path):
     settings = config(shipped={"detection": {"score_threshold": 0.7}})
     _, metadata = load_checkpoint(both(tmp_path, settings=settings) / "2.pth")
     assert 0.05 <= metadata["calibration"]["temperature"] <= 5.0
@@ -310,7 +310,7 @@ def test_in_phase_one_the_backbone_has_no_rate(trained):
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_phases_have_seeds_of_their_own_that_every_library_takes(seed):
+def test_phases_have_separate_seeds_valid_for_every_library(seed):
     seeds = {phase_seed(seed, phase) for phase in (1, 2)}
     assert len(seeds) == 2 and all(0 <= each < 2**32 for each in seeds)
 

@@ -1,4 +1,4 @@
-"""Two processes train what one trains, stop together, and go on together."""
+"""Two processes train what one trains, stop together, and resume together."""
 
 import csv
 import os
@@ -43,13 +43,13 @@ def thin(monkeypatch):
 
 @pytest.fixture(scope="module")
 def one(forks, tmp_path_factory):
-    """What one process makes of each phase."""
+    """Results of one process in each phase."""
     return both(forks, 1, tmp_path_factory.mktemp("one"))
 
 
 @pytest.fixture(scope="module")
 def two(forks, tmp_path_factory):
-    """What two make of it, saving states."""
+    """Results of two, saving states."""
     return both(forks, 2, tmp_path_factory.mktemp("two"), scratch=True)
 
 
@@ -82,7 +82,7 @@ def flat(path, *ends):
 
 
 def deviation(folder, one, start):
-    """How far phase 2's weights are from those of one process, relative to how far these came from their start."""
+    """Return phase 2's distance from the weights of one process, relative to the distance that these moved."""
     there = flat(one / "phase2.pth")
     moved = (there - flat(start / "phase1.pth")).norm()
     return float((flat(folder / "phase2.pth") - there).norm() / moved)
@@ -133,7 +133,7 @@ def test_wrong_sums_would_be_noticed(forks, one, tmp_path, broken):
     assert deviation(tmp_path, one, one) > 100 * ROUNDING
 
 
-def test_accumulated_batches_learned_weights_and_shares_without_boxes(forks, one, tmp_path):
+def test_accumulation_with_learned_weights_and_boxless_shards(forks, one, tmp_path):
     """Most shares have no positive point: what detection is divided by is counted over the whole batch."""
     settings = {"accumulate": 2, "weighting": "uncertainty", "changes": ["boxless"]}
     settings |= {"phase2": {"epochs": 1, "lr": 0.2}}
@@ -148,7 +148,7 @@ def interrupted(forks, folder, start, moment, *, where, name):
 
 
 def goes_on(forks, folder, two):
-    """To the bytes of two ranks that were left alone."""
+    """Resume, and end with the bytes of two ranks that were not interrupted."""
     statuses, said, _ = forks.ranks(2, folder, "phase2", **changed({}))
     assert statuses == [0, 0] and said.count("phase2: resumed from step ") == 1, said
     for name in ("phase2.pth", "phase2.csv"):

@@ -91,7 +91,7 @@ def test_without_warm_up_the_rates_are_pytorchs_bit_for_bit(schedule, steps):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_warm_up_rises_linearly_to_the_schedule_and_leaves_the_rest_as_it_is(schedule):
+def test_warm_up_rises_linearly_to_the_schedule(schedule):
     bare, warm = course(schedule, 40), course(schedule, 40, warmup_steps=10)
     assert warm[10:] == bare[10:]
     factors = [with_ / without for with_, without in zip(warm[:11], bare[:11], strict=True)]
@@ -107,7 +107,7 @@ def test_the_backbones_rate_keeps_its_proportion(schedule):
     assert heads == course(schedule, 30, warmup_steps=5)
 
 
-def test_the_optimizer_is_set_to_the_rates_that_are_told():
+def test_the_optimizer_gets_the_given_rates():
     optimizer = optimizer_of(Two(), 0.1, 0.01)
     made = Schedule(optimizer, TrainSettings(schedule="cosine"), 0.1, 9)
     for _ in range(4):
@@ -124,7 +124,7 @@ def test_a_frozen_backbone_has_no_rate():
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("done", [0, 3, 7, 8])
-def test_a_schedule_goes_on_where_another_was(schedule, done):
+def test_a_schedule_resumes_from_another(schedule, done):
     one, other = (make(schedule, 8, warmup_steps=5, backbone_lr=0.02) for _ in range(2))
     for _ in range(done):
         one.step()

@@ -107,7 +107,7 @@ def test_one_of_them_writes_and_speaks(one, launched):
 
 
 def test_torchrun_starts_the_same_training(prepared, launched, tmp_path):
-    """Whatever train.devices says."""
+    """torchrun's number of processes counts, with any train.devices."""
     folder = project(prepared, tmp_path / "project", 1)
     done = stage(folder, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     assert done.stdout.count("phase1   1/2 train ") == 1

@@ -37,7 +37,7 @@ def test_points_stand_in_cell_centres_of_all_levels():
     assert POINTS.strides[[0, 256, -1]].tolist() == [8, 16, 32]
 
 
-def test_levels_share_all_distances_without_gap_and_the_last_has_no_end():
+def test_levels_cover_all_distances_without_a_gap():
     reach = {stride: POINTS.reach[POINTS.strides == stride][0].tolist() for stride in STRIDES}
     assert reach == {8: [0, 32], 16: [32, 64], 32: [64, math.inf]}
     # Derived from the input's size: at 256 px they are the paper's.
@@ -89,7 +89,7 @@ def test_of_several_boxes_the_smallest_wins():
         assert (targets.labels[0, ~small] != 1).all() and (targets.labels == 0).any()
 
 
-def test_areas_that_differ_by_less_than_float32_tells_from_a_large_number_do_not_tie():
+def test_nearly_equal_areas_do_not_tie():
     # 1e8 - area would be the same float32 for both.
     small, large = (40.0, 40.0, 56.0, 56.0), (39.9, 40.0, 56.0, 56.0)
     for order in ((small, large), (large, small)):
@@ -126,7 +126,7 @@ def test_centerness_is_one_in_the_middle_and_falls_to_the_edge(point, expected):
     assert float(targets.centerness[0, 0]) == pytest.approx(expected)
 
 
-def test_thin_boxes_have_a_positive_location_wherever_they_contain_one():
+def test_thin_boxes_that_contain_a_location_have_a_positive_one():
     """A stirrer of 8 × 70 px belongs to P4, whose grid of 16 px has no location in it at most places."""
     for x in range(0, SIZE - 8):
         box = (x, 20.0, x + 8.0, 90.0)
@@ -134,7 +134,7 @@ def test_thin_boxes_have_a_positive_location_wherever_they_contain_one():
         assert len(positive_points(assign(box))) >= min(1, int(contained.sum()))
 
 
-def test_nearest_location_inside_is_free_and_only_for_boxes_without_one():
+def test_nearest_free_location_serves_boxes_without_one():
     thin, large = (30.0, 20.0, 38.0, 90.0), (10.0, 10.0, 70.0, 100.0)
     alone, both = assign(thin, labels=[0]), assign(large, thin, labels=[1, 0])
     without = positive_points(assign(large, labels=[1]))
@@ -159,7 +159,7 @@ boxes_strategy = st.lists(
 
 @settings(deadline=None, max_examples=60)
 @given(boxes_strategy)
-def test_every_positive_point_decodes_to_the_smallest_box_that_fits_it(drawn):
+def test_positive_locations_decode_to_the_smallest_fitting_box(drawn):
     boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in drawn]
     targets = assign(*boxes)
     for point in positive_points(targets).tolist():

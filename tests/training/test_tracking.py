@@ -62,7 +62,7 @@ def read_offline_run(folder):
     return runs, history
 
 
-def test_an_offline_run_holds_what_was_logged_and_the_configuration(tmp_path):
+def test_offline_run_has_the_logged_values_and_configuration(tmp_path):
     env = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, env=env, check=True, timeout=120)
     runs, history = read_offline_run(tmp_path)
@@ -114,7 +114,7 @@ class FakeWandb(types.ModuleType):
         pass
 
 
-def test_an_interrupted_phase_goes_on_in_its_run(monkeypatch):
+def test_an_interrupted_phase_resumes_its_run(monkeypatch):
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     settings = TrackingSettings(wandb=WandbSettings(enabled=True))
@@ -125,4 +125,4 @@ def test_an_interrupted_phase_goes_on_in_its_run(monkeypatch):
     assert (fake.calls[1]["id"], fake.calls[1]["resume"]) == ("run7", "allow")
     for row in ROWS:
         again.log(row)
-    assert fake.logged == [1, 2], "the epoch is the step, so that a repeated one does not stand there twice"
+    assert fake.logged == [1, 2], "the epoch is the step, so that a repeated one is not logged twice"

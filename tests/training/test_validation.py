@@ -24,7 +24,7 @@ def test_the_batch_size_does_not_change_what_is_found():
     assert single.metrics == pytest.approx(whole.metrics)
 
 
-def test_nothing_is_learned_and_the_model_is_left_in_evaluation_mode():
+def test_validation_learns_nothing_and_leaves_evaluation_mode():
     sets = small_sets()
     model = small_model(sets).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -55,7 +55,7 @@ def test_miou_counts_pixels_of_which_half_is_pan():
     assert look(model, sets).metrics["miou"] == 1.0
 
 
-def test_each_batch_is_copied_twice_and_compared_while_the_next_one_runs(monkeypatch):
+def test_batches_are_compared_while_the_next_one_runs(monkeypatch):
     """A GPU is waited for at every copy: of the losses, and of what was decoded."""
     sets = small_sets(held_out=6)
     model = small_model(sets)
@@ -77,7 +77,7 @@ def test_boxes_on_crowds_are_neither_scored_nor_trained():
     sets.packed["detection"] = replace(packed, **nothing, **crowds)
     found = look(small_model(sets), sets)
     assert found.losses["det"] == 0.0 and found.metrics["map50"] is None
-    # With objects, whatever else is found is no false alarm: precision is 1.
+    # With objects, other found boxes are not false alarms: precision is 1.
     sets.packed["detection"] = replace(packed, **crowds)
     assert look(small_model(sets), sets).metrics["map50"] >= look(small_model(sets), small_sets()).metrics["map50"]
 
@@ -90,7 +90,7 @@ def test_every_loss_has_its_name():
 
 
 @pytest.mark.filterwarnings("error")
-def test_files_of_the_first_batch_that_is_not_finite_are_named_and_not_scored():
+def test_files_of_the_first_non_finite_batch_are_named():
     sets = small_sets(held_out=6)
     model = small_model(sets)
     passes = []

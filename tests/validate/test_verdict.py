@@ -144,7 +144,7 @@ def test_table_fits_eighty_columns(root):
     pack_all(root)
     table = verdict(root).table()
     assert max(map(len, table.splitlines())) <= 80
-    assert "segmentation" in table and "groups that span sets: 0, with 0 images" in table
+    assert "segmentation" in table and "groups that span datasets: 0, with 0 images" in table
 
 
 def test_a_missing_set_is_named(root):

@@ -10,7 +10,7 @@ from typing import Any
 
 from panvision_docs.commands import commands_text
 from panvision_docs.faults import faults_text
-from panvision_docs.parameters import parameters_text
+from panvision_docs.parameters import parameters_text, presets_text
 from panvision_docs.rooms import rooms_text
 from panvision_docs.stages import stages_text
 
@@ -18,6 +18,7 @@ GENERATED: dict[str, Callable[[Path], str]] = {
     "commands": commands_text,
     "faults": faults_text,
     "parameters": parameters_text,
+    "presets": presets_text,
     "rooms": rooms_text,
     "stages": stages_text,
 }

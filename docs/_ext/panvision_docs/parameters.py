@@ -36,6 +36,17 @@ def parameters_text(root: Path) -> str:
     return "\n".join(lines)
 
 
+def presets_text(root: Path) -> str:
+    """Return a table of the keys in which the presets differ, each with its value in every preset."""
+    values = [dict(leaves(load_params(root / f"presets/{name}.yaml"))) for name in PRESETS]
+    lines = ["| key | " + " | ".join(f"`{name}`" for name in PRESETS) + " |", "|---" * (1 + len(PRESETS)) + "|"]
+    for key in values[0]:
+        row = [_text(preset[key]) for preset in values]
+        if len(set(row)) > 1:
+            lines.append(f"| [`{key}`](parameters.md#{anchor(key)}) | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
 def leaves(values: Mapping[str, Any], schema: type[Settings] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted key of each setting, `train.phase1.lr`, and its value, which may be a mapping."""
     for name, value in values.items():
@@ -144,12 +155,15 @@ def _number(bound: float) -> str:
     return f"{int(bound):,}".replace(",", "\N{NO-BREAK SPACE}") if bound == int(bound) else f"{bound:g}"
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False).replace('"', "")
+
+
 def _values(key: str, values: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the key's values in params.yaml and in the presets; equal values once."""
     where: dict[str, list[str]] = {}
     for name, own in values.items():
-        value = own[key] if isinstance(own[key], str) else json.dumps(own[key], ensure_ascii=False)
-        where.setdefault(value.replace('"', ""), []).append(name)
+        where.setdefault(_text(own[key]), []).append(name)
     if len(where) == 1:
         return f"`{next(iter(where))}` in params.yaml and every preset."
     return ", ".join(f"`{value}` in {_listed(names)}" for value, names in where.items()) + "."

@@ -8,8 +8,8 @@ from panvision.cli.options import json_flag, option, project, project_of
 
 
 @command(
-    about="Sets the shared model beside the single-task experiments of its commit: each test metric shared, alone, and "
-    "the difference. Writes metrics/baselines.json, which the report and `panvision summary` show.",
+    about="Compares the shared model with the single-task experiments of its commit: each test metric shared, alone, "
+    "and the difference. Writes metrics/baselines.json, which the report and `panvision summary` show.",
     examples={
         "the experiments of the last commit": "panvision baselines",
         "those of another commit": "panvision baselines --rev HEAD~1",

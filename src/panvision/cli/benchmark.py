@@ -54,9 +54,9 @@ class Row:
         ],
         "timing": [
             batch_size(1),
-            option("--threads", "Of the runtime; 0: its own choice.", type=Number(0), default=0),
-            option("--warmup", "Rounds before those that count.", type=Number(0), default=5),
-            option("--rounds", "Each runs every model once.", type=Number(1), default=50),
+            option("--threads", "Threads of the runtime; 0: its default.", type=Number(0), default=0),
+            option("--warmup", "Rounds before the timed ones.", type=Number(0), default=5),
+            option("--rounds", "Timed rounds; each runs every model once.", type=Number(1), default=50),
         ],
         "output": [json_flag("batch_size, threads, warmup, rounds and models")],
     },

@@ -97,8 +97,8 @@ class Gate:
             device(),
         ],
         "output": [
-            option("--min", "Least value of a metric; may be repeated.", multiple=True, metavar="KEY=VALUE"),
-            option("--max", "Largest value of a metric; may be repeated.", multiple=True, metavar="KEY=VALUE"),
+            option("--min", "Lowest accepted value of a metric; may be repeated.", multiple=True, metavar="KEY=VALUE"),
+            option("--max", "Highest accepted value of a metric; may be repeated.", multiple=True, metavar="KEY=VALUE"),
             json_flag("model, metrics, gates and passed; progress goes to standard error"),
             option("--html", "Write a page with images of what was found.", type=FILE),
             option(

@@ -1,4 +1,4 @@
-"""`panvision export`: a checkpoint as ONNX and INT8, held to the checkpoint and scored, with a model card."""
+"""`panvision export`: a checkpoint as ONNX and INT8, compared with the checkpoint and scored, with a model card."""
 
 import contextlib
 import json

@@ -12,7 +12,7 @@ from panvision.cli.options import argument
         "arguments": [
             argument(
                 "topic",
-                "Its name.",
+                "Name of the command.",
                 required=False,
                 metavar="[COMMAND]",
                 shell_complete=lambda ctx, param, word: [name for name in cli.summaries if name.startswith(word)],

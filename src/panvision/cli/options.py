@@ -103,7 +103,7 @@ def config(default: str) -> click.Option:
 def model() -> list[click.Parameter]:
     """Make the options of commands that predict."""
     threshold = "Report boxes with at least this score."
-    overlap = "Of two boxes of a class with a larger IoU, report the better one."
+    overlap = "Largest IoU of two reported boxes of a class."
     default = "the configuration's, else the model's"
     return [
         option("--checkpoint", "Model file: .onnx, .pth or .pt.", required=True, type=FILE),

@@ -1,4 +1,4 @@
-"""Pack, check and split raw datasets, for the commands that train, evaluate or export without the pipeline."""
+"""Pack, check and split raw datasets for the commands that train, evaluate or export without the pipeline."""
 
 import sys
 from pathlib import Path

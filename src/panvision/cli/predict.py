@@ -23,8 +23,8 @@ BAR = 40  # characters
 
 @command(
     about="Predicts an image, or every image of a folder, a pattern or a ZIP: a mask, boxes and the state of the "
-    "onions, in the image's own pixels. A broken image, and a file that is left out, is named and costs exit code 3, "
-    "not the run.",
+    "onions, in the image's own pixels. A broken image or a file that is left out does not stop the run: it is named, "
+    "and the exit code is 3.",
     examples={
         "masks, and predictions.json, below outputs/": "panvision predict --checkpoint models/panvision.onnx "
         "--input_dir photos",

@@ -103,7 +103,7 @@ class Examination:
             *settings("the settings' own defaults"),
             option(
                 "--pins",
-                "Table of task, file and split: what it names stays there.",
+                "Table of task, file and split: images listed there stay in their split.",
                 type=FILE,
                 show_default="split.pins where --config or --set gives it",
             ),
@@ -116,7 +116,7 @@ class Examination:
             flag("--all", f"List every file, not {FEW} of a kind."),
             option(
                 "--build",
-                "Keep the packed sets, splits.csv, problems.csv and data.json there.",
+                "Keep the packed datasets, splits.csv, problems.csv and data.json there.",
                 type=FOLDER,
                 show_default="a temporary folder, which is removed",
             ),

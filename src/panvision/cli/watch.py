@@ -79,11 +79,11 @@ def _fraction(name: str, help: str, default: float) -> click.Option:
                 metavar="A,B,…",
                 show_default="the order that the model file names",
             ),
-            flag("--unordered", "Each state may follow each."),
+            flag("--unordered", "Any state may follow any other."),
         ],
         "mask, boxes and source": [
-            _seconds("--box_half_life", "Of the smoothing of boxes; 0 reports them as they come.", 0.2),
-            _seconds("--mask_half_life", "Of the smoothing of the mask; 0 reports it as it comes.", 0.2),
+            _seconds("--box_half_life", "Half-life of the smoothing of boxes; 0: no smoothing.", 0.2),
+            _seconds("--mask_half_life", "Half-life of the smoothing of the mask; 0: no smoothing.", 0.2),
             option(
                 "--expected",
                 "Classes of boxes whose absence is reported; '' for none.",

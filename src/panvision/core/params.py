@@ -65,7 +65,7 @@ class Settings(BaseModel):
         Raises:
             FrozenError: always.
         """
-        # The properties of Config with other names know the key that they stand for.
+        # The properties of Config with other names know the key of their setting.
         key = getattr(getattr(type(self), name, None), "key", "train.batch_size")
         raise FrozenError(
             f"{name} cannot be set: settings are frozen; make a changed copy of the whole Config, for example "

@@ -20,7 +20,7 @@ WRITTEN = (RESULT, "metrics/previous.json")
 
 
 class BaselinesError(ValueError):
-    """There is nothing to compare; the message says why and what to run."""
+    """Baselines that cannot be compared; the message says why and what to run."""
 
 
 def show_experiments(project: Path, *which: str) -> str:

@@ -32,7 +32,7 @@ def parity_images(prepared: str | Path, splits: str | Path, *, count: int, image
 
     Raises:
         PackedError: `prepared` or `splits` cannot be used, or the images were packed at another size.
-        ExportError: there is no image.
+        ExportError: no image is found.
     """
     datasets = _open_datasets(prepared, image_size)
     rows = [read_splits(splits, packed.task, packed.files) for packed in datasets]
@@ -60,7 +60,7 @@ def calibration_images(
 
     Raises:
         PackedError: `prepared` or `splits` cannot be used, or the images were packed at another size.
-        ExportError: there is no training image.
+        ExportError: no training image is found.
     """
     used = {TASKS[task].dataset for task in tasks}
     datasets = [packed for packed in _open_datasets(prepared, image_size) if packed.task in used]

@@ -55,7 +55,7 @@ def write_int8(path: str | Path, exported: str | Path, images: npt.NDArray[np.ui
     except OSError:
         raise
     except Exception as error:
-        # The quantiser has no errors of its own: what it cannot do ends in any of Python's.
+        # The quantiser defines no exceptions; a model that it cannot convert raises any of Python's.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ExportError(f"the model cannot be made INT8: {reason}; {INT8_REMEDY}") from error
     with replacing(path) as scratch:
@@ -64,7 +64,7 @@ def write_int8(path: str | Path, exported: str | Path, images: npt.NDArray[np.ui
 
 def _quantise(exported: Path, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
     """The file's graph with its QuantizeLinear and DequantizeLinear pairs."""
-    # Here, for it takes a second that an export without it need not wait.
+    # Imported here: the import takes a second, and an export without INT8 does not need it.
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -93,7 +93,7 @@ def _quantise(exported: Path, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
 
 
 def _tidy(proto: onnx.ModelProto) -> None:
-    """Without the operator sets and shapes that ONNX Runtime notes down and no node needs."""
+    """Remove the operator sets and shapes that ONNX Runtime adds and no node needs."""
     used = {node.domain for node in proto.graph.node}
     kept = [entry for entry in proto.opset_import if entry.domain in used]
     del proto.opset_import[:], proto.graph.value_info[:]

@@ -92,7 +92,7 @@ class Parity:
 
     Attributes:
         images: number of images compared.
-        worst: metric → largest difference, for the model's tasks.
+        worst: metric → largest difference, of the model's tasks.
         same_results: images with equal results.
     """
 

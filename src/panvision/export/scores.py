@@ -57,7 +57,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What INT8 loses against the float file, on the same images.
+    """Loss of INT8 against the float file, on the same images.
 
     Attributes:
         drop: metric → loss, a fraction, negative if INT8 is better; None where undefined.

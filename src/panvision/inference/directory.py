@@ -63,7 +63,7 @@ class Outcome:
 
     Attributes:
         failures: files that were left out or could not be read, by name.
-        leftover: files of an earlier run in the output folder, which this run has not replaced.
+        leftover: files of an earlier run in the output folder, which this run did not replace.
     """
 
     failures: list[Failure]

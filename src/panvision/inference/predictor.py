@@ -79,7 +79,7 @@ class Predictor:
 
     @property
     def nms_threshold(self) -> float:
-        """Of two boxes of one class with a larger IoU, the one with the lower score is not reported."""
+        """Largest IoU of two reported boxes of one class; above it, the box with the lower score is removed."""
         return self.info.thresholds.nms
 
     @property

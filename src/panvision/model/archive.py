@@ -31,7 +31,7 @@ def check_archive(path: str | Path) -> None:
 
     Raises:
         OSError: it cannot be read.
-        ArchiveError: it is no zip archive, or holds compressed, overlapping, doubled or misplaced entries.
+        ArchiveError: it is not a zip archive, or holds compressed, overlapping, doubled or misplaced entries.
         ForeignError: its pickle calls for more than tensors.
     """
     size = Path(path).stat().st_size
@@ -59,7 +59,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
     names = [PurePosixPath(entry.filename) for entry in entries]
     misplaced = any(".." in name.parts or name.is_absolute() or len(name.parts) < 2 for name in names)
     if misplaced or len(set(names)) < len(names) or len({name.parts[0] for name in names}) > 1:
-        raise ArchiveError("its entries do not lie in one folder, each once")
+        raise ArchiveError("its entries are not in one folder, each once")
 
 
 def _check_pickle(content: bytes) -> None:

@@ -16,7 +16,7 @@ from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 
 FORMAT = "panvision"
-# 2: P2's convolution is depthwise, the mask head is normalised once, detection towers have a width of their own.
+# 2: P2's convolution is depthwise, the mask head is normalised once, detection towers have their own width.
 # 3: the state head's hidden layer is normalised.
 VERSION = 3
 _REMEDY = "train one with `dvc repro` or `panvision train`, which takes a backbone's weights as model.weights"
@@ -26,7 +26,7 @@ _MOST_NAMES = MOST_CLASSES
 _MOST_VALUES = 100_000
 _DEEPEST = 50
 _SHOWN = 3  # names in a message
-_LONGEST_REASON = 500  # signs
+_LONGEST_REASON = 500  # characters
 
 
 class CheckpointError(ValueError):
@@ -71,7 +71,7 @@ def pack_checkpoint(model: MultiTaskModel, *, meta: Mapping[str, Any] | None = N
         "det_class_names": model.det_classes,
         "cls_class_names": model.cls_classes,
     }
-    # How a tensor lay in memory while training is nobody's business.
+    # A checkpoint's bytes must not depend on the memory layout that training used.
     weights = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
@@ -79,7 +79,7 @@ def pack_checkpoint(model: MultiTaskModel, *, meta: Mapping[str, Any] | None = N
     # By way of JSON: NumPy's numbers become plain ones, and what could not be loaded again is refused now.
     plain = json.loads(json.dumps(metadata))
     document = {"format": FORMAT, "version": VERSION, "state_dict": weights, "metadata": plain}
-    # Given a path, torch.save names the archive inside the file after it, and a full disk is no OSError.
+    # Given a path, torch.save names the archive inside the file after it, and a full disk does not raise an OSError.
     packed = io.BytesIO()
     torch.save(document, packed)
     return packed.getvalue()
@@ -128,8 +128,8 @@ def _one_line(error: Exception) -> str:
 def _check_plain(metadata: Any) -> None:
     """Raise TypeError unless the metadata are what JSON can say, and not too much of it.
 
-    A pickle can refer to one list many times, and to a list from within itself: a few lines of that would keep whoever
-    walks through it busy for ever.
+    A pickle can refer to one list many times, and to a list from within itself: a few such lines would keep a
+    reader that walks through it busy for ever.
     """
     count, waiting = 1, [(metadata, 0)]
     while waiting:
@@ -193,7 +193,7 @@ def some_names(names: list[str]) -> str:
 
 
 def read_plain(path: str | Path | IO[bytes]) -> Any:
-    """What `torch.save` wrote to a file or stream, if it is tensors and plain values only; nothing in it is executed.
+    """Read tensors and plain values that `torch.save` wrote to a file or stream; nothing in it is executed.
 
     Raises:
         FileNotFoundError: no such file.

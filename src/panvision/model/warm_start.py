@@ -51,7 +51,7 @@ def warm_start(model: MultiTaskModel, earlier: MultiTaskModel) -> list[str]:
     copied = [part for part in parts if any(name.startswith(f"{part}.") for name in taken)]
     new = [part for part in parts if part not in copied] + new
     lines = [f"{len(taken)} tensors of {', '.join(copied)}"]
-    return [*lines, f"new, with first weights of their own: {', '.join(new)}"] if new else lines
+    return [*lines, f"new, with random first weights: {', '.join(new)}"] if new else lines
 
 
 def _rows_by_name(found: Tensor, before: list[str], own: Tensor, now: list[str]) -> Tensor:

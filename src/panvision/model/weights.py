@@ -190,7 +190,7 @@ def _from_package(backbone: str) -> tuple[str, dict[str, Tensor]]:
 
 @contextlib.contextmanager
 def _download_timeout() -> Iterator[None]:
-    """torch.hub sets no timeout of its own; behind a closed firewall it would wait for minutes."""
+    """Set a timeout for torch.hub, which has none; behind a closed firewall it would wait for minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
     try:

@@ -10,7 +10,7 @@ class MaskSmoother:
     """A mask whose pixels change only if most of the recent frames want it; another image size restarts it.
 
     For each pixel the exponential average of "the frame differs from what is shown" is kept. Above one half the pixel
-    changes, and the average starts again from 0. So pixels go on exactly as late as they go off, also on a tie (one
+    changes, and the average starts again from 0. So pixels turn on exactly as late as they turn off, also on a tie (one
     frame after a long gap, or one half-life), and however short they were on: a moving pan keeps its width. An average
     of the mask itself, with a threshold, is above one half on ties for neither, and the pan loses its leading edge.
 

@@ -1,4 +1,4 @@
-"""Facts about the model, for the page."""
+"""Facts about the model that the page shows."""
 
 import hashlib
 from pathlib import Path

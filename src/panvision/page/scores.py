@@ -24,7 +24,7 @@ ABOUT = {
 
 
 class _UnknownError(Exception):
-    """There are no scores; the message gives the reason."""
+    """Scores that are unknown; the message gives the reason."""
 
 
 def find_scores(model: str | Path, tasks: Sequence[str], metrics: str | Path | None = None) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def find_scores(model: str | Path, tasks: Sequence[str], metrics: str | Path | N
 
 def _read_scores(model: Path, tasks: Sequence[str], folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        raise _UnknownError("there is no folder of metrics beside its own, and --metrics names none")
+        raise _UnknownError("no folder of metrics is beside its own, and --metrics names none")
     recorded = _read_lock(folder.parent / "dvc.lock")
     evaluated, exported = recorded.get("evaluate", {}), recorded.get("export", {})
     found = _md5(model)

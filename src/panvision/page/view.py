@@ -18,7 +18,7 @@ MAX_ENLARGEMENT = 4
 
 
 def decode_image(content: bytes, name: str, max_pixels: int) -> RgbArray:
-    """Return an image (H, W, 3) uint8 RGB, upright, from a file's bytes; `name` stands for it in messages.
+    """Return an image (H, W, 3) uint8 RGB, upright, from a file's bytes; messages call it `name`.
 
     Raises:
         PageError: it is not an image, is damaged, or has more than `max_pixels` pixels.

@@ -145,7 +145,7 @@ def watch_clip(model: SharedModel, path: Path, name: str, controls: Controls, fo
     finally:
         capture.close()
     if not states:
-        raise PageError(f"{name}: has no frame that can be read; is it a whole video?")
+        raise PageError(f"{name}: has no frame that can be read; record or export it again")
     drawn = base64.b64encode((folder / "drawn.webm").read_bytes()).decode()
     yield {**_story(watcher, states), "fraction": 1.0, "note": _note(capture), "video": drawn}
 
@@ -160,7 +160,7 @@ def _open(path: Path, name: str) -> tuple[Any, "VideoCapture"]:
     try:
         return video_module(), video_module().open_file(path)
     except SourceError as error:
-        raise PageError(f"{name}: is not a video that can be read; is it whole?") from error
+        raise PageError(f"{name}: is not a video that can be read; record or export it again") from error
 
 
 def _frames(capture: "VideoCapture") -> Iterator[tuple[RgbArray, float]]:

@@ -1,4 +1,4 @@
-"""Masks by one rule, for the packed copy and for evaluation at the image's own size."""
+"""Masks by one rule, both for the packed copy and for evaluation at the image's own size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -200,7 +200,7 @@ def binarise(channels: Values) -> tuple[MaskArray, float]:
     """Return the pixels that are pan, from a mask's decoded values.
 
     The rule: a pixel's value is its brightest channel, zero where it is less than half opaque; zero is background.
-    In a flat mask everything else is pan, whatever its class or colour. Flat are class numbers up to 31, also with 255
+    In a flat mask everything else is pan, of any class or colour. Flat are class numbers up to 31, also with 255
     for pixels to be ignored, which are not pan; up to 32 colours of several hues; and at most four values none of which
     is darker than an eighth of the brightest. In a graded mask (JPEG, anti-aliasing) pixels of at least half of the
     brightest value are pan.

@@ -93,7 +93,7 @@ _DECODING = (
 )
 # The first bytes of Git's placeholder for a large file that has not been fetched.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-# Bytes without 0xFF that decode to something else than grey blocks, whatever the Huffman tables.
+# Bytes without 0xFF that decode to something else than grey blocks, with any Huffman tables.
 _FILLING = bytes(range(1, 250)) * 4
 # The next marker of a JPEG file: 0xFF and a code, past fill bytes, stuffed zeros and restart markers.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -235,10 +235,10 @@ def decode_errors(name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: cannot be decoded: not a picture in a known format") from error
+        raise ImageError(f"{name}: cannot be decoded: not an image in a known format") from error
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(
-            f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS as well if the size is meant"
+            f"{name}: {error} Raise PIL.Image.MAX_IMAGE_PIXELS as well if the size is intended"
         ) from error
     except OSError as error:
         raise ImageError(f"{name}: cannot be decoded: {error.strerror or error}") from error
@@ -303,7 +303,7 @@ def is_cut(content: bytes, picture: Picture) -> bool:
 
 
 def _lacks_scans(content: bytes) -> bool:
-    """True if a progressive JPEG file has not all bits of all coefficients (ITU-T T.81, annex G)."""
+    """True if a progressive JPEG file lacks bits of some coefficients (ITU-T T.81, annex G)."""
     missing: dict[tuple[int, int], int] = {}
     for code, segment in _jpeg_segments(content):
         if code == 0xC2:
@@ -372,7 +372,7 @@ def _to_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
         raise ImageError(f"{name}: has no pixels")
     if width * height > max_pixels:
         raise ImageTooLargeError(
-            f"{name}: {width}x{height} is more than {max_pixels} pixels; raise data.max_pixels if the size is meant"
+            f"{name}: {width}x{height} is more than {max_pixels} pixels; raise data.max_pixels if the size is intended"
         )
     # Load first, so that a fault of the pixels is not mistaken for one of the metadata, which is ignored.
     image.load()

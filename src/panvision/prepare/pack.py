@@ -195,7 +195,7 @@ class _Tables:
             self._boxes.flush()
 
     def _save_drawn(self, packed: _Packed) -> str:
-        """Save a mask that was drawn from outlines at the image's own size; there is no other file of it."""
+        """Save a mask that was drawn from outlines at the image's own size, because no file holds it yet."""
         if not packed.drawn:
             return ""
         path = self._folder / "drawn" / f"{len(self.rows):06}.png"

@@ -129,7 +129,7 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     divider: float | None = None,
 ) -> Chart:
-    """Lay out series on axes.
+    """Arrange series on axes.
 
     Args:
         title: of the chart.

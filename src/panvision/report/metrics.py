@@ -121,7 +121,7 @@ def metric_tables(
     reasons: Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
 ) -> MetricTables:
-    """Lay out the tables of a task.
+    """Arrange the tables of a task.
 
     Args:
         task: which.

@@ -212,7 +212,7 @@ def _with_images(
 
 
 def trained_settings(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Lay out the settings of the training, a table per section, with names and values as in params.yaml.
+    """Arrange the settings of the training, a table per section, with names and values as in params.yaml.
 
     Args:
         values: of config.json; missing sections are left out.
@@ -232,7 +232,7 @@ def _setting(value: JsonValue) -> str:
 
 
 def export_tables(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Lay out export.json, a table (title, rows of name and value) per nested entry.
+    """Arrange export.json, a table (title, rows of name and value) per nested entry.
 
     `{"size_mb": {"onnx": 5.25}}` gives `[("size MB", [("onnx", "5.25")])]`; the name of a deeper value is its path;
     values that are not nested form the first table, without a title.

@@ -19,7 +19,7 @@ from panvision.scenes.units import make_unit
 
 SETS = ("segmentation", "detection", "classification")
 ANNOTATIONS = "detection/_annotations.coco.json"
-DESCRIPTION = "rendered demo scenes"  # tells demo sets from a user's own
+DESCRIPTION = "rendered demo scenes"  # by it, demo sets are recognised as such
 
 
 class DemoError(ValueError):
@@ -37,7 +37,7 @@ class Boxes:
 def write_demo_sets(root: Path, settings: SceneSettings, *, workers: int = 1) -> None:
     """Render the three sets below `root`, replacing demo sets that are there.
 
-    Everything is written beside `root` first and moved there at the end: nothing half-written ever stands there.
+    Everything is written beside `root` first and moved there at the end: `root` never holds half-written files.
     Every photo depends on the seed, its set and its number alone: more photos in one set change nothing in the
     others, and `workers` changes no byte.
 
@@ -73,15 +73,15 @@ def write_demo_sets(root: Path, settings: SceneSettings, *, workers: int = 1) ->
 def _check_replaceable(root: Path) -> None:
     """Raise DemoError if replacing `root` would delete anything but demo sets."""
     if root.exists() and not root.is_dir():
-        raise DemoError(f"{root}: is a file; name a folder for the demo sets")
+        raise DemoError(f"{root}: is a file; name a folder for the demo datasets")
     # Hidden files are the file manager's; a hidden folder may be a repository.
     found = {path.name for path in root.iterdir() if path.is_dir() or path.name[0] != "."} if root.is_dir() else set()
     strangers = sorted(found - set(SETS))
     if strangers:
-        raise DemoError(f"{root}: also holds {', '.join(strangers)}; name a folder for the demo sets alone")
-    # A user's own photos lie in folders of the same names.
+        raise DemoError(f"{root}: also holds {', '.join(strangers)}; name a folder for the demo datasets alone")
+    # A user's own photos are in folders of the same names.
     if found and not _is_rendered(root):
-        raise DemoError(f"{root}: holds sets that were not rendered here; name another folder for the demo sets")
+        raise DemoError(f"{root}: holds datasets that were not rendered here; name another folder")
 
 
 def _is_rendered(root: Path) -> bool:

@@ -146,7 +146,7 @@ def tube(path: Points, width: float, color: Color, *, gloss: float, light: Point
 
 
 def blend(canvas: Canvas, layer: Canvas | Color, alpha: Field) -> None:
-    """Lay a picture or a colour on a canvas in place; alpha (H, W), 0 to 1."""
+    """Blend an image or a colour into a canvas in place; alpha (H, W), 0 to 1."""
     if isinstance(layer, tuple):
         color, layer = layer, np.empty_like(canvas)
         cv2.rectangle(layer, (0, 0), layer.shape[1::-1], color, -1)

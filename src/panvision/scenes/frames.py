@@ -4,8 +4,8 @@ Rules of the labels, the same for every set:
 
 - The pan is its body: rim, inner and outer wall and everything inside the rim. The handle and the shadow are not
   part of it, neither in the mask nor in the box. Stirrer and pipes in front of it cut nothing out of it.
-- A box is the tight box of the whole object as far as it lies in the frame, parts hidden by another object included.
-- An object of which fewer than `MIN_PIXELS` pixels lie in the frame has no box.
+- A box is the tight box of the whole object as far as it is in the frame, parts hidden by another object included.
+- An object of which fewer than `MIN_PIXELS` pixels are in the frame has no box.
 """
 
 from dataclasses import dataclass, replace
@@ -117,7 +117,7 @@ def render_frame(rng: np.random.Generator, unit: Unit, *, state: str, presence: 
 def arrange(rng: np.random.Generator, unit: Unit, *, state: str, presence: Presence, turn: float = 0.0) -> Arrangement:
     """Draw a random arrangement of a frame; `turn` is the further rotation of the stirrer, radians.
 
-    The same draws, in number and in order, whatever is present and whatever the state.
+    The same draws, in number and in order, for all objects and states.
     """
     view = _camera(rng, unit.raster)
     spot = np.array(unit.place) + rng.normal(0, 0.018, 2)
@@ -146,7 +146,7 @@ def draw_frame(
     Args:
         rng: of all that the drawing leaves to chance.
         unit: what is drawn.
-        arranged: how it lies.
+        arranged: its position and rotation.
         difficulty: 0 to 1.
         light: of the photograph's light, steam and blur; by default `rng`.
         grain: of its noise; by default `light`.
@@ -197,7 +197,7 @@ def _camera(rng: np.random.Generator, raster: Raster) -> Matrix:
 
 
 def _lay_pan(canvas: Canvas, unit: Unit, pan_view: Matrix) -> Canvas:
-    """Lay the empty pan into the canvas; returns its body's coverage (H, W) uint8."""
+    """Draw the empty pan into the canvas; return its body's coverage (H, W) uint8."""
     size = (canvas.shape[0], canvas.shape[1])
     matrix = pan_view @ np.linalg.inv(unit.pan.matrix)
     alpha = warp(unit.pan.alpha, matrix, size)

@@ -210,7 +210,7 @@ class _Piece:
 
     Attributes:
         outline: one polygon, or two: a ring and its hole.
-        body: the lit part, likewise.
+        body: the lit part, as one or two polygons.
         line: a vein, or the bow along which it shines.
         edge, color, vein: RGB.
         opacity, gloss: 0 to 1.

@@ -75,7 +75,7 @@ class PanForm:
         tilt: angle between the camera and the vertical, radians: circles become ellipses.
         roll: direction of that tilt in the picture, radians.
         handle: direction of the handle, radians.
-        handle_length: beyond the rim; 0 stands for two loop handles.
+        handle_length: beyond the rim; 0: two loop handles.
         handle_color: of the grip.
     """
 

@@ -1,4 +1,4 @@
-"""From a clean drawing to a photo: light, shadow, steam, blur, noise, JPEG."""
+"""Steps from a clean drawing to a photo: light, shadow, steam, blur, noise, JPEG."""
 
 from typing import Any
 

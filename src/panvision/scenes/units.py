@@ -27,7 +27,7 @@ from panvision.scenes.tools import PipeStyle, StirrerStyle
 UNIT_STREAM = 1_000  # keeps the units' random numbers apart from the frames'
 
 _SUPERSAMPLED_SIDE = 1024  # larger photos are drawn at their own size: their edges are fine enough
-_MARGIN = 0.16  # of worktop beyond each edge of the frame, for the camera's moves, in units
+_MARGIN = 0.16  # of worktop beyond each edge of the frame, in units; the camera moves within it
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Unit:
         surface: (H, W, 3) worktop, larger than the frame.
         surface_matrix: from units to the surface's pixels.
         form, pan: the pan.
-        place: where the pan stands, in units.
+        place: position of the pan, in units.
         stirrer, pipes: the tools.
         cut: shares of slices, rings and dice among its onions.
         warmth: of its lamp, -1 (cold) to 1 (warm).

@@ -69,7 +69,7 @@ def decode_boxes(outputs: Mapping[str, Tensor], model: ModelShape, points: Point
 
 def _without_overlaps(rows: Tensor, model: ModelShape) -> Tensor:
     """Return the rows (M, 6), box, score and label, that non-maximum suppression within each class keeps."""
-    # In float64, because torchvision moves the boxes of each class to a place of their own, far from the origin.
+    # In float64, because torchvision moves the boxes of each class apart, far from the origin.
     exact = rows.double()
     kept = batched_nms(exact[:, :4], exact[:, 4], exact[:, 5], model.thresholds.nms)
     return rows[kept[: model.thresholds.max_detections]]

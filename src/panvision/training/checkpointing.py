@@ -36,7 +36,7 @@ TRAILER = b"panvision state 1\n"
 KEPT = 2
 # Both phases of the last two interrupted experiments.
 KEPT_FOLDERS = 4
-# An interrupted training that nobody resumed for this long will not be resumed, and its files are large.
+# An interrupted training that was not resumed for this long will not be resumed, and its files are large.
 KEPT_SECONDS = 14 * 24 * 3600
 
 Document = dict[str, Any]

@@ -13,7 +13,7 @@ import torch
 
 from panvision.training.guards import TrainingError
 
-# cuBLAS sums in a fixed order with a workspace of its own for each stream
+# cuBLAS sums in a fixed order with a separate workspace for each stream
 # (https://docs.nvidia.com/cuda/cublas/index.html#results-reproducibility).
 CUBLAS_WORKSPACE = ":4096:8"
 # mallopt's parameters (https://man7.org/linux/man-pages/man3/mallopt.3.html), and PyTorch's switch for huge pages.
@@ -25,7 +25,7 @@ def pick_device(name: str | None = None) -> torch.device:
     """Return the device of that name; by default the GPU if there is one.
 
     Raises:
-        TrainingError: there is no such device.
+        TrainingError: the machine does not have the device.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -37,7 +37,7 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def describe_machine(device: torch.device) -> str:
-    """Return what the last bits of a result depend on besides the fingerprint: processor and number of threads."""
+    """Return processor and number of threads: the last bits of a result depend on them, the fingerprint does not."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
@@ -45,7 +45,7 @@ def describe_machine(device: torch.device) -> str:
 
 @contextlib.contextmanager
 def algorithms(device: torch.device, *, deterministic: bool = True, tf32: bool = True) -> Iterator[None]:
-    """Choose PyTorch's algorithms inside the block, for the whole process.
+    """Choose PyTorch's algorithms inside the block; they hold for the whole process.
 
     Args:
         device: what computes.
@@ -67,8 +67,8 @@ def algorithms(device: torch.device, *, deterministic: bool = True, tf32: bool =
     # Nothing here reads memory before writing it: filling it first would only cost 5 to 10 % of the time.
     memory.fill_uninitialized_memory = False
     product, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.fp32_precision
-    # `flags` sets the older `allow_tf32` along with `fp32_precision`; if they disagree, whatever reads the older one
-    # raises, such as Inductor (https://github.com/pytorch/pytorch/issues/179445).
+    # `flags` sets the older `allow_tf32` along with `fp32_precision`; if they disagree, code that reads the
+    # older one raises, such as Inductor (https://github.com/pytorch/pytorch/issues/179445).
     convolutions = torch.backends.cudnn.flags(
         enabled=True,
         benchmark=not deterministic,

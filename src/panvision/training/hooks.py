@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What an epoch gave.
+    """Results of an epoch.
 
     Attributes:
         row: its row of the curves; None for a phase without epochs.
@@ -55,7 +55,7 @@ class BestModel(Hook):
     """Keeps the curves and the best model of a phase in the CPU's memory.
 
     Args:
-        phase: its name, for the checkpoint's metadata.
+        phase: its name, as in the checkpoint's metadata.
         meta: further metadata of the checkpoint.
 
     Attributes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Set for ranks that `launch` started: it reports their errors.
 LAUNCHED = "PANVISION_LAUNCHED"
-# Exit code of a rank that lost a peer; whoever caused it reports the error.
+# Exit code of a rank that lost a peer; the rank that caused it reports the error.
 EXIT_LOST = 76
 # Words of gloo and NCCL where a peer has ended.
 LOST = ("gloo", "NCCL", "Connection closed", "Connection reset")
@@ -111,7 +111,7 @@ def run_as_rank(
 
     Args:
         work: receives the ranks.
-        errors: what it may raise, besides TrainingError, with a message for the user.
+        errors: what it may raise in addition to TrainingError, with a message for the user.
         device: name of the device; by default a GPU if there is one.
     """
     status = _run(work, errors, device)

@@ -47,11 +47,11 @@ class Schedule:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` goes on from."""
+        """Return the state that `load_state_dict` resumes from."""
         return {"done": self._done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another schedule of the same settings was."""
+        """Resume where another schedule of the same settings was."""
         self._go_to(int(state["done"]))
 
     def _go_to(self, done: int) -> None:
@@ -68,9 +68,9 @@ class Schedule:
 
 
 def warmed_up(settings: TrainSettings, lr: float, steps: int) -> Iterator[float]:
-    """The learning rate of each of `steps` optimiser steps; `lr` is its peak.
+    """Yield the learning rate of each of `steps` optimiser steps; `lr` is its peak.
 
-    The warm-up is a factor on whatever the schedule says that rises linearly to 1 over `warmup_steps` steps (Goyal et
+    The warm-up is a factor on the schedule that rises linearly to 1 over `warmup_steps` steps (Goyal et
     al. 2017, section 2.2), so every schedule has one, and is what it was once the warm-up is over.
     """
     for step, rate in enumerate(_course(settings, lr, steps)):
@@ -88,7 +88,7 @@ def _course(settings: TrainSettings, lr: float, steps: int) -> Iterator[float]:
     if settings.schedule == "exponential":
         yield from (lr * settings.final_lr ** (step / steps) for step in range(steps))
         return
-    # PyTorch's schedules, led by an optimiser of their own that has nothing to learn.
+    # PyTorch's schedules, led by a separate optimiser without weights.
     pilot = SGD([torch.zeros(())], lr=lr)
     schedule: LRScheduler
     if settings.schedule == "one_cycle":

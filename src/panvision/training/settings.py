@@ -27,7 +27,7 @@ class LossSettings(Settings):
         dice: weight, within the mask's loss, of a soft Dice loss per image (Milletari et al. 2016) beside the binary
             cross-entropy of the pixels; 0 is off. It counts small pans as much as large ones.
         focal_gamma: how much less a sure answer counts in the focal loss (Lin et al. 2017) of boxes' classes and of the
-            state; 0 is no less.
+            state; 0: no less.
         focal_alpha: in the focal loss of boxes' classes, weight of classes that are present; absent classes have
             1 - `focal_alpha`. The classification loss does not use it.
         box: loss on the stride-normalised distances (`smooth_l1`) or on the boxes (`giou`).
@@ -91,7 +91,7 @@ class Phase2Settings(Settings):
         lr: peak learning rate of phase 2.
         backbone_factor: share of `lr` that the backbone is trained with. Pretrained features change less than new
             heads have to.
-        layer_decay: factor on the share from each stage of the backbone to the one before; 1 is no difference.
+        layer_decay: factor on the share from each stage of the backbone to the one before; 1: no difference.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
@@ -114,7 +114,7 @@ class TrainSettings(Settings):
         class_balance: how far classes with few images come more often in the classification dataset: one with n images
             comes in proportion to n^(1 - this value); 0 is as often as there are images, 1 every class equally often.
         schedule: learning rate over a phase: `constant`, `cosine` or `exponential` (down to `final_lr`), or
-            `one_cycle` (Smith and Topin 2019, as PyTorch has it: up from 1/25 of the peak, then down to nearly 0).
+            `one_cycle` (Smith and Topin 2019, as in PyTorch: up from 1/25 of the peak, then down to nearly 0).
         final_lr: share of the peak learning rate at which `cosine` and `exponential` end.
         warmup_steps: optimiser steps at the start of each phase over which the learning rate rises linearly to what
             the schedule says; 0 is off.
@@ -133,12 +133,12 @@ class TrainSettings(Settings):
             takes minutes, a C++ compiler must be there. Changes the last bits of a result.
         deterministic: use PyTorch's deterministic algorithms. `false` lets cuDNN and `compile` time the kernels of a
             GPU and take the fastest, some of which add in no fixed order: two trainings then differ.
-        devices: processes that share each batch, each on a GPU of its own where there are GPUs.
+        devices: processes that share each batch, each on its own GPU where there are GPUs.
         workers: loader processes of each device; 0 loads in the training process. Making a batch takes one core 25 to
             50 ms at 256 px, for which a GPU would wait in every step. No bit of a result depends on it.
-        save_steps: optimiser steps between two states that an interrupted phase goes on from; `null` is no such
+        save_steps: optimiser steps between two states that an interrupted phase resumes from; `null`: no such
             limit. A state is saved at the end of every epoch in any case.
-        save_minutes: minutes between two such states; `null` is no such limit.
+        save_minutes: minutes between two such states; `null`: no such limit.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
@@ -222,6 +222,6 @@ class WandbSettings(Settings):
 
 
 class TrackingSettings(Settings):
-    """Where training is logged besides the DVC plots."""
+    """Services that training is logged to, in addition to the DVC plots."""
 
     wandb: WandbSettings = WandbSettings()

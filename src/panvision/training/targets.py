@@ -12,7 +12,7 @@ from panvision.training.data.batches import NO_OBJECT
 
 
 class Points(NamedTuple):
-    """Where predictions stand, P points over all levels.
+    """Locations of the predictions, P points over all levels.
 
     Attributes:
         xy: (P, 2) float32, centres of the cells in pixels.
@@ -31,7 +31,7 @@ class Points(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What each of the P points of B images should predict.
+    """Targets of each of the P points of B images.
 
     Attributes:
         labels: (B, P) int64, class index, or NO_OBJECT for background.
@@ -58,16 +58,16 @@ def assign_targets(points: Points, boxes: Tensor, labels: Tensor, *, center_radi
     """Give every point at most one box.
 
     Args:
-        points: where predictions stand.
+        points: locations of the predictions.
         boxes: (B, M, 4) float32 xyxy in pixels.
         labels: (B, M) int64; NO_OBJECT marks unused rows, less than that a crowd.
-        center_radius: how far from a box's centre its points may lie, in strides.
+        center_radius: largest distance of a box's points from its centre, in strides.
     """
     x, y = points.xy[:, 0, None], points.xy[:, 1, None]  # (P, 1)
     x1, y1, x2, y2 = boxes[:, None].unbind(-1)  # (B, 1, M)
     ltrb = torch.stack([x - x1, y - y1, x2 - x, y2 - y], dim=-1)  # (B, P, M, 4)
 
-    # Rule 1, centre sampling: the point lies in the box and near its centre (the paper's section 3.3).
+    # Rule 1, centre sampling: the point is in the box and near its centre (the paper's section 3.3).
     inside = ltrb.amin(-1) > 0
     to_center = torch.maximum((x - (x1 + x2) / 2).abs(), (y - (y1 + y2) / 2).abs())  # (B, P, M)
     near_center = to_center < center_radius * points.strides[:, None]

@@ -10,10 +10,10 @@ from panvision.training.settings import TrackingSettings
 
 
 class Tracker(Protocol):
-    """Where an epoch's figures go besides the curves.
+    """Receiver of an epoch's metrics, in addition to the curves.
 
     Attributes:
-        run_id: what an interrupted phase goes on with; None where there is nothing to go on with.
+        run_id: the run that an interrupted phase resumes; None without one.
     """
 
     run_id: str | None
@@ -23,7 +23,7 @@ class Tracker(Protocol):
         ...
 
     def finish(self) -> None:
-        """Nothing more comes."""
+        """End the run: nothing is logged after this."""
         ...
 
 
@@ -85,7 +85,7 @@ def make_tracker(
         settings: the `tracking` section.
         phase: `phase1` or `phase2`.
         config: what the run is described with.
-        run_id: the W&B run to go on with; by default a new one.
+        run_id: the W&B run to resume; by default a new one.
 
     Raises:
         ParamsError: W&B is asked for and not installed, or refuses the run, as without a login.

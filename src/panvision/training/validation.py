@@ -60,7 +60,7 @@ class _Pass(NamedTuple):
 
 @dataclass
 class _Part:
-    """What one batch adds, on the CPU."""
+    """Contribution of one batch, on the CPU."""
 
     terms: Terms
     compared: dict[Task, list[Any]] = field(default_factory=dict)

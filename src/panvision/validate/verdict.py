@@ -107,7 +107,7 @@ class Verdict:
                 total = sum(counts.values())
                 lines.append(f"  {label:30}{total:>8}{'':8}" + "".join(f"{counts[split]:>8}" for split in SPLITS))
         lines.append(
-            f"groups that span sets: {metrics['cross_task_groups']}, with {metrics['cross_task_images']} images"
+            f"groups that span datasets: {metrics['cross_task_groups']}, with {metrics['cross_task_images']} images"
         )
         severities = {found.code: found.severity for found in self.problems}
         order = sorted(metrics["problems"], key=lambda code: (_SEVERITIES.index(severities[code]), code))

@@ -1,4 +1,4 @@
-"""What holds for every row of the table, and for one backbone of each kind."""
+"""Properties of every row of the table, and for one backbone of each kind."""
 
 import copy
 import subprocess

@@ -8,7 +8,7 @@ A value counts as used when the attribute of the settings object that `read_sect
 object as a whole (dumping, copying, hashing or pickling it) uses all its keys. Checking values while they are parsed
 does not count, nor do settings that came from elsewhere, a checkpoint for example.
 
-With `$PANVISION_KILL` (`phase2 3 SIGKILL`), the training of that phase gets that signal after so many of its steps.
+With `$PANVISION_KILL` (`phase2 3 SIGKILL`), the training of that phase gets that signal after that number of steps.
 """
 
 import atexit

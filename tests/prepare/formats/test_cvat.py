@@ -146,7 +146,7 @@ def test_without_labels_in_the_file_the_shapes_say_them(tmp_path):
     ("subsets", "splits"), [(("Train", "Validation"), ["train", "val"]), (("Train", "x"), ["", ""])]
 )
 def test_subsets_of_a_project(tmp_path, subsets, splits):
-    """Images lie in a folder of their subset's name."""
+    """Images are in a folder of their subset's name."""
     images = ""
     for number, subset in enumerate(subsets):
         touch(tmp_path, [f"{subset}/a.jpg"])

@@ -62,7 +62,7 @@ def test_a_square_has_its_pixels_and_no_more():
     assert np.array_equal(mask, square_mask())
 
 
-def test_a_pixel_belongs_to_the_outline_its_centre_lies_in():
+def test_a_pixel_belongs_to_the_outline_around_its_centre():
     mask, _ = draw([(10.4, 5.4, 12.6, 5.4, 12.6, 7.6, 10.4, 7.6)])
     assert mask.sum() == 9
     mask, _ = draw([(10.6, 5.6, 12.4, 5.6, 12.4, 7.4, 10.6, 7.4)])
@@ -76,7 +76,7 @@ def test_neighbours_share_no_pixel():
 
 
 def test_even_and_odd():
-    """What a polygon winds around twice is out."""
+    """An area that a polygon winds around twice is out."""
     twice = (5.0, 5.0, 25.0, 5.0, 25.0, 25.0, 10.0, 25.0, 10.0, 10.0, 20.0, 10.0, 20.0, 20.0, 5.0, 20.0)
     mask, _ = draw([twice])
     assert mask[7, 7] == 1 and mask[15, 15] == 0

@@ -267,7 +267,7 @@ def test_mask_files_come_before_outlines(tmp_path, masks):
     assert reading.problems == [] and [sample.mask for sample in reading.samples] == [masks]
 
 
-def test_a_photo_of_a_mask_is_no_mask_file(tmp_path):
+def test_a_photo_of_a_mask_is_not_a_mask_file(tmp_path):
     reading = read_set("segmentation", write_set("COCO", tmp_path, [("gas_mask.jpg", *OUTLINED[0][1:])]), "all")
     assert [found.code for found in reading.problems] == ["masks_drawn"]
 
@@ -384,7 +384,7 @@ def test_an_external_dtd_is_not_fetched(tmp_path):
     assert read_set("detection", tmp_path).problems == []
 
 
-# What may stand in a file where something else is expected.
+# Values in a file where something else is expected.
 ODD = st.one_of(
     st.none(),
     st.booleans(),
@@ -398,7 +398,7 @@ TASKS = st.sampled_from(["detection", "segmentation"])
 
 
 def use(reading):
-    """What prepare does next."""
+    """Do the next step of prepare."""
     for found in reading.problems:
         f"{found.file} {found.reason}".encode()
     for sample in reading.samples:

@@ -151,7 +151,7 @@ def test_two_files_of_names(tmp_path):
 
 
 def test_roboflows_export(tmp_path):
-    """The names stand above the split folders, in each of which lie images/ and labels/."""
+    """The names are above the split folders, each of which has images/ and labels/."""
     for part in ("train", "valid", "test"):
         yolo_set(tmp_path / part, names="")
     write_text(tmp_path / "data.yaml", "names: [pot, lid]\nnc: 2\ntrain: ../train/images\nroboflow: {version: 1}")

@@ -64,7 +64,7 @@ def test_a_sample_depends_on_its_seed_only():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_seed_makes_the_same_image_whatever_the_labels(seed):
+def test_a_seed_makes_the_same_image_with_any_labels(seed):
     sample = full_sample(0)
     alone = augmented(ALL, Sample(sample.image), seed)
     assert alone.mask is alone.boxes is alone.labels is alone.class_label is None
@@ -152,5 +152,5 @@ def test_import_does_not_ask_the_network():
 
 
 def test_opencv_starts_no_threads():
-    """They would spin beside the training steps."""
+    """OpenCV's threads would spin beside the training steps."""
     assert cv2.getNumThreads() == 1

@@ -12,7 +12,7 @@ SPLIT = ["train", "train", "val", "test"]
 
 @pytest.fixture
 def folder(tmp_path):
-    """What prepare and validate write, made by hand: four images per dataset."""
+    """Outputs of prepare and validate, made by hand: four images per dataset."""
     sets = packed_sets((4, 4, 4), boxless=(2,))
     write_sets(tmp_path / "prepared", sets)
     splits = [(task, file, file, split) for task in TASKS for file, split in zip(sets[task].files, SPLIT, strict=True)]

@@ -109,7 +109,7 @@ def test_only_the_given_rows_come():
 UNEVEN = [np.arange(7), np.arange(5), np.array([0, 1, 2, 4])]  # states 0, 1, 0, 0
 
 
-def test_balanced_classes_come_equally_often_each_cycle_in_another_order():
+def test_balanced_classes_come_equally_often_in_new_orders():
     source = stream(rows=UNEVEN, class_balance=1.0, batch_size=4)
     batches = [source[step] for step in range(12)]
     cycles = [batch.labels["classification"]["classes"].tolist() for batch in batches]
@@ -121,7 +121,7 @@ def test_balanced_classes_come_equally_often_each_cycle_in_another_order():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_balanced_batches_do_not_depend_on_workers_start_and_shard(workers):
+def test_balanced_batches_ignore_workers_start_and_shard(workers):
     source = stream(ALL, rows=UNEVEN, class_balance=0.5, batch_size=4)
     expected = [source[step] for step in range(9)]
     other = stream(ALL, rows=UNEVEN, class_balance=0.5, batch_size=4)
@@ -302,7 +302,7 @@ def stored_stream(packed, rows=None):
 
 
 def test_a_spawned_worker_gives_the_same_batches(stored):
-    """It opens the files itself, as on macOS and Windows."""
+    """A spawned worker opens the files itself, as on macOS and Windows."""
     source = stored_stream(stored)
     loader = DataLoader(source, batch_size=None, sampler=range(3), num_workers=1, multiprocessing_context="spawn")
     for step, batch in enumerate(loader):

@@ -13,7 +13,7 @@ def learned(**weights):
     return TaskWeights(LossSettings(weighting="uncertainty", **weights))
 
 
-def test_fixed_weights_minimise_the_total_itself_and_learn_nothing():
+def test_fixed_weights_minimise_the_total_and_learn_nothing():
     weights = TaskWeights(LossSettings(seg=0.5, cls=3.0))
     assert weights.objective(LOSSES) is LOSSES["total"]
     assert list(weights.parameters()) == []
@@ -26,7 +26,7 @@ def test_learned_weights_start_at_the_fixed_ones():
     assert weights.objective(LOSSES).item() == pytest.approx(0.5 * 0.5 + 2.0 + 3 * 0.125)
 
 
-def test_the_objective_is_equation_10_with_the_fixed_weights_as_factors():
+def test_objective_is_equation_10_times_the_fixed_weights():
     weights = learned(cls=3.0)
     with torch.no_grad():
         for task, value in {"seg": 0.3, "det": -1.0, "cls": 2.0}.items():
@@ -40,7 +40,7 @@ def test_the_objective_is_equation_10_with_the_fixed_weights_as_factors():
     assert weights.current(("seg", "det", "cls"))["weight_cls"] == pytest.approx(3 * math.exp(-2.0))
 
 
-def test_at_the_best_variances_a_loss_counts_its_weight_over_twice_itself():
+def test_best_variances_weight_a_loss_by_half_its_inverse():
     weights = learned(cls=3.0)
     optimizer = torch.optim.SGD(weights.parameters(), lr=0.5)
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""What holds by either method: users' own splits, empty splits, folds."""
+"""Properties of both methods: users' own splits, empty splits, folds."""
 
 import pytest
 from hypothesis import given, settings
@@ -167,7 +167,7 @@ def test_a_free_image_follows_the_larger_side_of_a_leak(method):
 
 @both
 def test_train_image_linked_to_a_given_test_is_reported(method):
-    """Only val may be carved out of train here, so the copy of a test image cannot follow it."""
+    """Train may only give images to val here, so the copy of a test image cannot follow it."""
     entries = given_set("detection", {"train": 30, "test": 10})
     groups = names(entries)
     groups[0] = groups[35]

@@ -13,7 +13,7 @@ balanced = partial(split, method="balanced")
 
 
 def share_gaps(entries, splits):
-    """How far each set's splits are from the wished shares, in units of 12 % of the set, but at least 4 images."""
+    """Deviation of each dataset's fractions from the configured ones, in units of 12 % of it, but at least 4 images."""
     for task in ("segmentation", "detection", "classification"):
         found = counts(entries, splits, task)
         total = found.total()

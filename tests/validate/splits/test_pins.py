@@ -144,7 +144,7 @@ def test_a_flood_of_faults_is_cut_short(read):
 @both
 @given(drawn=three_sets(most=30), extra=st.integers(1, 60), seed=st.integers(0, 50))
 @settings(max_examples=20, deadline=None)
-def test_pinned_images_stay_whatever_is_added(method, drawn, extra, seed):
+def test_pinned_images_stay_when_others_are_added(method, drawn, extra, seed):
     entries, groups = drawn
     before = by_name(entries, split(entries, groups, method=method, seed=seed).splits)
     new = [photo(f"new{n}", DATASETS[n % 3], traits=(f"class{n % 4}",)) for n in range(extra)]

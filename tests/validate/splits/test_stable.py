@@ -26,12 +26,12 @@ from tests.validate.split_sets import (
 
 
 def value(entry, seed=42):
-    """What chance gives an image, in [0, 1)."""
+    """Return the image's pseudo-random number in [0, 1)."""
     return int(hashlib.sha256(f"{seed}:{entry.sha256}".encode()).hexdigest(), 16) / 2**256
 
 
 def drawn(entry, seed=42):
-    """Where chance alone puts an image."""
+    """Return the split that the number alone gives."""
     return "test" if value(entry, seed) < 0.15 else "val" if value(entry, seed) < 0.3 else "train"
 
 
@@ -113,7 +113,7 @@ def test_groups_moved_by_new_images_are_named(drawn_sets, extra, seed):
 @given(count=st.integers(3, 60), classes=st.integers(1, 8), seed=st.integers(0, 1000))
 @settings(max_examples=80, deadline=None)
 def test_what_can_be_topped_up_is(count, classes, seed):
-    """Without images in two sets or of two classes every class of three groups has its place."""
+    """Every class of three groups is in each split if no image is in two datasets or has two classes."""
     entries = some("classification", count, classes=[f"class{n}" for n in range(classes)])
     assignment = split(entries, seed=seed)
     for _, trait, groups, side in lacking(entries, names(entries), assignment.splits):
@@ -175,7 +175,7 @@ def test_a_class_is_held_out_from_three_images_on(count, splits):
     assert set(assignment.splits[100:]) == splits
 
 
-def test_train_takes_what_lies_nearest_to_it():
+def test_train_takes_the_nearest_images():
     rare = sorted(drawn_into("test", 5, traits=("burnt",)), key=value)
     assignment = split([*some("detection", 100, classes=("raw",), start=3000), *rare])
     assert assignment.splits[100:] == ["test", "test", "test", "val", "train"]

@@ -1,4 +1,4 @@
-"""What all backbones have in common: normalisation, freezing, and BatchNorm that becomes part of its convolution."""
+"""Common parts of all backbones: normalisation, freezing, and BatchNorm that becomes part of its convolution."""
 
 from collections.abc import Iterable
 from typing import Self
@@ -22,7 +22,7 @@ class Backbone(nn.Module):
     Attributes:
         channels: channels of C2, C3, C4, C5.
         pixel_mean: mean by which the input is normalised, per channel of RGB in 0..255; by default ImageNet's.
-        pixel_std: standard deviation, likewise.
+        pixel_std: standard deviation, in the same units.
         ignored: how the names of published weights begin that belong to the classifier.
     """
 

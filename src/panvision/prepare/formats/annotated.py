@@ -174,7 +174,7 @@ def to_reading(task: Dataset, found: Iterable[Found], pan_classes: PanClasses = 
         faults += unclear
         classes = list(SEGMENTATION_CLASSES)
     ordered = sorted(samples, key=lambda sample: sample.file)
-    # An image that the annotations list is read, whatever its suffix.
+    # An image that the annotations list is read, with any suffix.
     known = {sample.file for sample in samples}
     problems = [fault for fault in problems if fault.code != "foreign_file" or fault.file not in known]
     return Reading(ordered, classes, list(dict.fromkeys([*problems, *faults])))

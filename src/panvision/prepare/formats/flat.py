@@ -1,4 +1,4 @@
-"""Classes of images that lie in one folder: in a table, or as LabelMe's flags.
+"""Classes of images in one folder: in a table, or as LabelMe's flags.
 
 Tables are CSV: Roboflow's `_classes.csv` with a column of 0 and 1 for each class, or any table with a column of file
 names and one of class names. LabelMe writes the flags of an image into its JSON file: the true one is its class.

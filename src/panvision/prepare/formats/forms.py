@@ -90,7 +90,7 @@ def _collect(samples: Iterable[Sample], sizes: Iterable[tuple[int, int] | None])
 
 
 def _fits(xywh: Floats, sides: Floats) -> Flags:
-    """Return (M,) flags of boxes (M, 4) that have a size and lie in their image, (M, 2) width and height."""
+    """Return (M,) flags of boxes (M, 4) that have a size and are in their image, (M, 2) width and height."""
     slack = sides * _SLACK + _SLACK_PIXELS
     inside = (xywh[:, :2] >= -slack) & (xywh[:, :2] + xywh[:, 2:] <= sides + slack) & (xywh[:, 2:] >= 0)
     return np.asarray(inside.all(axis=1))

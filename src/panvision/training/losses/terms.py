@@ -43,7 +43,7 @@ Labels = Mapping[str, Tensor]
 
 
 class LossContext(NamedTuple):
-    """What losses need besides outputs and labels.
+    """Inputs of the losses other than outputs and labels.
 
     Attributes:
         points: the FCOS locations of the model.
@@ -66,7 +66,7 @@ class TaskLoss:
         terms: names of the task's terms. Its loss is their sum; a single term has the name of the loss.
         compute: head output and labels of B images → the terms.
         count: labels of B images → what each term is divided by, () float32 each. It follows from the labels alone.
-        crossed: losses of the same head on other datasets' images and labels, by dataset, with terms of their own that
+        crossed: losses of the same head on other datasets' images and labels, by dataset, with separate terms that
             add to the task's loss; used with `loss.mask_class`.
         averaged: divide by a running average of the counts in training: a batch may have very few.
     """

@@ -20,7 +20,7 @@ class LabelFacts(NamedTuple):
         classes: class names.
         boxes: number of boxes; None for the other datasets.
         labels: class labels that images have; None for the other datasets.
-        broken: its labels have errors. They explain why there is no box.
+        broken: its labels have errors. They explain a dataset without boxes.
     """
 
     task: Dataset

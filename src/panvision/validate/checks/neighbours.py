@@ -20,7 +20,7 @@ _BLOCK_ELEMENTS = 1 << 21
 
 
 def find_neighbours(descriptors: npt.NDArray[np.float32], groups: Integers, count: int) -> tuple[Integers, Floats]:
-    """Find the images most similar to each one, at most one of a group and none of its own group.
+    """Find the images most similar to each one, at most one of a group and none of the image's group.
 
     Args:
         descriptors: (N, L) of length 1.

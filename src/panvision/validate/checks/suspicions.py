@@ -43,7 +43,7 @@ _SAME_IOU = {True: 0.8, False: 0.9}
 _NEIGHBOURS = 5
 _AGREEING = 4
 _ISOLATED = 0.1
-# A class is checked if this fraction of its images has one of its own among the neighbours. If colours do not separate
+# A class is checked if this fraction of its images has a neighbour of the same class. If colours do not separate
 # the class, neighbours of other classes mean nothing.
 _RECOGNISED = 0.75
 # Elements of a block of distances: 2 MB of float64, which stays in a core's cache.
@@ -268,7 +268,7 @@ def suspicious_states(packed: PackedSet, descriptors: npt.NDArray[np.float32], g
 
     Neighbours come from other groups, one of each: copies and bursts share a label, right or wrong. An image is
     reported if four of its five neighbours have one other class and none has its own, if it has near neighbours at all,
-    and if its class is one that colours can tell.
+    and if colours separate its class from the others.
 
     Args:
         packed: a classification dataset of N images.
@@ -293,7 +293,7 @@ def suspicious_states(packed: PackedSet, descriptors: npt.NDArray[np.float32], g
     neighbours, nearness = find_neighbours(descriptors, numbers, _NEIGHBOURS)
     votes = np.stack([(states[neighbours] == label).sum(axis=1) for label in range(len(packed.classes))], axis=1)
     own = votes[np.arange(len(packed)), states]
-    # Classes of which enough images have neighbours of their own class.
+    # Classes of which enough images have neighbours of the same class.
     checked = np.array(
         [
             float((own[states == label] > 0).mean() if label in states else 0.0) >= _RECOGNISED

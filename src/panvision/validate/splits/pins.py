@@ -1,4 +1,4 @@
-"""Pins: a table of images that stay in a split, whatever is added or linked to them."""
+"""Pins: a table of images that stay in a split when others are added or linked to them."""
 
 import csv
 import io

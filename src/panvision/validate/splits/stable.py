@@ -100,7 +100,7 @@ class _TopUp:
         self._classes = {feature for feature in self._counts if feature[1] not in (WHOLE, "")}
 
     def run(self, places: Sequence[int], fewest: int, *, first: bool) -> None:
-        """Top up some places, for the datasets first, then for the classes.
+        """Fill some places, first those of the datasets, then those of the classes.
 
         Args:
             places: the places.

@@ -13,7 +13,7 @@ from panvision.validate.settings import SplitSettings
 
 TRAIN, VAL, TEST = range(3)
 
-# A dataset and one of its traits; WHOLE stands for all its images.
+# A dataset and one of its traits; WHOLE: all its images.
 Feature = tuple[Dataset, str]
 WHOLE = "\0whole"
 

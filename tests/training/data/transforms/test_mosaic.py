@@ -10,7 +10,7 @@ from tests.training.data.transforms.one import red_box, transformed
 
 
 def blank():
-    """Without an object."""
+    """Return a sample without an object."""
     sample = full_sample(0)
     blue = np.broadcast_to(np.uint8([0, 0, 100]), sample.image.shape)
     return replace(sample, image=blue, mask=0 * sample.mask, boxes=sample.boxes[:0], labels=sample.labels[:0])

@@ -17,7 +17,7 @@ SURE = ALL.model_copy(
     | {"blur": 5.0}
 )
 MOVING = [name for name, build in TRANSFORMS.items() if build(SURE).moves == GEOMETRY]
-# These add pixels that are not the sample's: tests of their own say how.
+# These add pixels that are not the sample's: separate tests check them.
 ADDING = ("erasing", "mosaic", "mixup")
 edge = st.integers(0, SIDE)
 
