@@ -16,6 +16,7 @@ from panvision.photos.pixels import (
     ImageError,
     RgbArray,
     most_bytes,
+    read_bytes,
     read_image,
     read_picture,
     unread_format,
@@ -72,7 +73,17 @@ class ImageSource:
         """
         if self.archive is None:
             return read_image(self.path, max_pixels=max_pixels)
+        return read_picture(self.path, max_pixels=max_pixels, content=self.content(max_pixels)).rgb
+
+    def content(self, max_pixels: int) -> bytes:
+        """Return the file's bytes.
+
+        Raises:
+            ImageError: it cannot be read, or has more bytes than an image of `max_pixels` can have.
+        """
         most = most_bytes(max_pixels)
+        if self.archive is None:
+            return read_bytes(self.path, most)
         try:
             with self.archive.open(self.name) as stream:
                 content = stream.read(most + 1)
@@ -80,7 +91,7 @@ class ImageSource:
             raise ImageError(f"{self.path}: cannot be read from the archive: {error}") from error
         if len(content) > most:
             raise ImageError(f"{self.path}: more than {most} bytes are too many for an image")
-        return read_picture(self.path, max_pixels=max_pixels, content=content).rgb
+        return content
 
 
 @dataclass
