@@ -1,14 +1,15 @@
 import json
 import zipfile
-from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
 from panvision.cli.main import main
 from panvision.cli.prelabel import FORMATS
+from panvision.core.tasks import DATASETS
 from panvision.inference.predictor import Predictor
 from panvision.labelling.writers import WRITERS
+from panvision.prepare.formats.parsing import read_xml
 from panvision.prepare.formats.readers import read_set
 from tests.cli.shown import json_keys
 from tests.tiny import PartBackend, picture, write_onnx
@@ -46,9 +47,7 @@ def test_formats_are_those_of_the_writers():
 def test_each_format_is_a_dataset(run, tmp_path, name):
     code, out, err = run("--to", name)
     assert code == 0 and not err and max(map(len, out)) <= 80 + len(str(tmp_path))
-    tasks = {"masks": ["segmentation"], "folders": ["classification"]}.get(
-        name, ["segmentation", "detection", "classification"]
-    )
+    tasks = {"masks": ["segmentation"], "folders": ["classification"]}.get(name, list(DATASETS))
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == sorted([*tasks, "prelabel.jsonl"])
     for task in tasks:
@@ -76,12 +75,18 @@ def test_a_later_format_replaces_an_earlier_one(run, tmp_path):
     assert (tmp_path / "out/detection/images/ä.json").is_file()
 
 
+def document(path):
+    root, fault = read_xml(path, path.parent)
+    assert not fault
+    return root
+
+
 def test_confidence_is_an_attribute(run, tmp_path):
     run("--to", "cvat")
-    root = ElementTree.parse(tmp_path / "out/detection/annotations.xml").getroot()
+    root = document(tmp_path / "out/detection/annotations.xml")
     values = [float(each.text) for each in root.iterfind("image/box/attribute[@name='confidence']")]
     assert len(values) == 3 and all(0.5 < value < 1 for value in values)
-    root = ElementTree.parse(tmp_path / "out/classification/annotations.xml").getroot()
+    root = document(tmp_path / "out/classification/annotations.xml")
     assert {tag.get("label") for tag in root.iterfind("image/tag")} == {"fresh", "frozen"}
 
 
