@@ -130,7 +130,7 @@ def run(args: Args) -> int:
         for task in writers if args.zip else ():
             output.zip(task)
     if args.json:
-        print(json.dumps({**as_json(summary), **_left(failures, output)}, sort_keys=True))
+        print(json.dumps({**as_json(summary), **left(failures, output)}, sort_keys=True))
     else:
         print("\n".join(summary_lines(summary, args.into)))
     report_left("prelabel", failures, output)
@@ -177,7 +177,8 @@ def as_json(summary: "Summary") -> dict[str, Any]:
     }
 
 
-def _left(failures: "Iterable[Failure]", output: "Output") -> dict[str, Any]:
+def left(failures: "Iterable[Failure]", output: "Output") -> dict[str, Any]:
+    """Return what was left out or left alone, for programs."""
     left_out = [{"image_name": failure.name, "reason": failure.reason} for failure in failures]
     return {"left_out": left_out, "kept": output.kept, "into": str(output.folder)}
 

@@ -23,7 +23,7 @@ from panvision.photos.pixels import (
 )
 
 # Of a clip, frames are read by `panvision watch`.
-_VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
 # Files that tools and operating systems put beside images; they are left out without a word.
 _COMPANIONS = frozenset(
     {".json", ".jsonl", ".csv", ".txt", ".yaml", ".yml", ".xml", ".md", ".dvc", ".names", ".data", ".cache"}
@@ -137,7 +137,7 @@ def find_images(source: str | Path, *, recursive: bool = False, without: str | P
 
 def _is_live(text: str) -> bool:
     path = Path(text)
-    if "://" in text or (path.suffix.lower() in _VIDEOS and not path.is_dir()):
+    if "://" in text or (path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()):
         return True
     return path.is_char_device() or (text.isdecimal() and not path.exists())
 
@@ -207,7 +207,7 @@ def _judged(name: str, path: str, archive: zipfile.ZipFile | None = None) -> Ite
         return
     if suffix in IMAGE_SUFFIXES:
         yield ImageSource(name, path, archive)
-    elif suffix in _VIDEOS:
+    elif suffix in VIDEO_SUFFIXES:
         yield Failure(name, f"is a clip; `panvision watch {path}` reads its frames")
     else:
         known = unread_format(name)

@@ -36,11 +36,13 @@ class Answer:
         mask_logits: (S, S) float32.
         boxes: in the image's pixels, from half of the lowest threshold on.
         label: the probability of each class.
+        mirrored: the network saw the image mirrored; everything here is mirrored back.
     """
 
     mask_logits: FloatArray | None
     boxes: BoxResult | None
     label: ClassResult | None
+    mirrored: bool = False
 
 
 class Panel:
@@ -111,7 +113,7 @@ def _mirrored(answer: Answer, width: int) -> Answer:
         logits = np.ascontiguousarray(logits[:, ::-1])
     if boxes is not None:
         boxes = {**boxes, "boxes": [[width - x2, y1, width - x1, y2] for x1, y1, x2, y2 in boxes["boxes"]]}
-    return replace(answer, mask_logits=logits, boxes=boxes)
+    return replace(answer, mask_logits=logits, boxes=boxes, mirrored=True)
 
 
 def _check_alike(first: ModelInfo, other: ModelInfo) -> None:

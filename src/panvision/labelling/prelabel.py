@@ -9,7 +9,7 @@ from typing import NamedTuple
 from panvision.core.tasks import Dataset
 from panvision.inference.directory import output_names
 from panvision.inference.inputs import Failure, ImageSource
-from panvision.labelling.answers import Panel, in_batches
+from panvision.labelling.answers import Answer, Panel, in_batches
 from panvision.labelling.labels import PAN, Classes, Labels, Marked
 from panvision.labelling.output import Output
 from panvision.labelling.polygons import Outlines, outline_mask
@@ -22,11 +22,12 @@ _UNSAFE = frozenset('/\\:*?"<>|')
 
 
 class Photo(NamedTuple):
-    """A decoded image: its file's name in the dataset, its bytes, and its pixels (H, W, 3) uint8 RGB."""
+    """A decoded image: its file's name in the dataset, its bytes, its pixels (H, W, 3) uint8 RGB, and its origin."""
 
     file: str
     content: bytes
     pixels: RgbArray
+    source: str = ""
 
 
 @dataclass
@@ -85,10 +86,10 @@ def read_photos(
         except ImageError as error:
             on_failure(Failure(source.name, str(error).removeprefix(f"{source.path}: ")))
             continue
-        yield Photo(names[source.name], content, pixels)
+        yield Photo(names[source.name], content, pixels, source.path)
 
 
-def prelabel(
+def prelabel(  # noqa: PLR0913 -- what it calls back is optional
     panel: Panel,
     photos: Iterable[Photo],
     writers: Mapping[Dataset, Writer],
@@ -97,6 +98,7 @@ def prelabel(
     tolerance: float = 1.0,
     batch_size: int = 8,
     on_progress: Callable[[int], None] | None = None,
+    on_vote: Callable[[Photo, Sequence[Answer], Vote], None] | None = None,
 ) -> Summary:
     """Write the proposed labels of images; only a batch of images is in memory.
 
@@ -108,6 +110,7 @@ def prelabel(
         tolerance: distance in pixels by which a polygon may miss the boundary of a mask.
         batch_size: images in one pass through the network.
         on_progress: called with the number of finished images.
+        on_vote: called with each image, the answers to it and their vote.
 
     Raises:
         WriterError: a format cannot hold the labels.
@@ -123,6 +126,8 @@ def prelabel(
             outlines = outline_mask(found.mask, tolerance) if found.mask is not None and outlined else Outlines()
             labels = _propose(photo.file, size, found, outlines)
             summary.add(labels, outlines, writers)
+            if on_vote is not None:
+                on_vote(photo, answers, found)
             for task, writer in writers.items():
                 if task != "classification" or labels.label:
                     _write_image(output, task, writer, labels, photo.content)

@@ -62,10 +62,11 @@ def vote(answers: Sequence[Answer], size: Size, thresholds: Mapping[str, float])
     """Join the answers to one image of (width, height) `size`.
 
     Args:
-        answers: one per model.
+        answers: one per model; those to the mirrored image have no vote.
         size: width and height in pixels.
         thresholds: class name → least score of its boxes.
     """
+    answers = [answer for answer in answers if not answer.mirrored]
     probability = mask_probability(answers)
     mask, confidence = None, 0.0
     if probability is not None:
