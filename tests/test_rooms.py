@@ -85,8 +85,15 @@ def test_the_onnx_path_imports_without_other_packages():
         ".inference.settings",
         ".monitor.video",
     )  # which need more, and are imported where they are used
-    modules = [name for name in modules_of({"inference", "labelling", "monitor"}) if not name.endswith(own)]
+    modules = [name for name in modules_of({"inference", "monitor"}) if not name.endswith(own)]
     done = run_without(missing, modules)
+    assert done.returncode == 0, done.stderr
+
+
+def test_labelling_imports_with_the_base_packages_alone():
+    modules = ["panvision.cli.prelabel", "panvision.cli.select", "panvision.cli.watch", *modules_of({"labelling"})]
+    assert "panvision.labelling.collect" in modules
+    done = run_without(("torch", "torchvision", "albumentations", "pandas", "cv2", "matplotlib", "dvc"), modules)
     assert done.returncode == 0, done.stderr
 
 
