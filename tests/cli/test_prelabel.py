@@ -63,7 +63,7 @@ def test_the_pixel_error_is_stated(run):
     assert out[0].startswith("3 images, labels in ")
     assert out[1:] == [
         "boxes: 3 lid",
-        "masks: 3 polygons, at most 0.0 pixels off; IoU 1.000, at least 1.000",
+        "masks: 3 polygons, at most 0.0 pixels off; IoU 1.0000, at least 1.0000",
         "classes: 1 fresh, 2 frozen",
     ]
     assert len(run("--to", "folders")[1]) == 2

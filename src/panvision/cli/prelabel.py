@@ -192,7 +192,7 @@ def summary_lines(summary: "Summary", into: str) -> list[str]:
         mean, least = sum(summary.ious) / len(summary.ious), min(summary.ious)
         lines.append(
             f"masks: {summary.polygons} polygons, at most {summary.distance:.1f} pixels off; "
-            f"IoU {mean:.3f}, at least {least:.3f}"
+            f"IoU {mean:.4f}, at least {least:.4f}"
         )
     if summary.classes:
         lines.append(f"classes: {', '.join(f'{count} {name}' for name, count in sorted(summary.classes.items()))}")
