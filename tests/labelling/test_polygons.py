@@ -67,3 +67,9 @@ def test_an_empty_mask_has_no_polygons():
 def test_corners_run_clockwise_around_areas():
     (ring,) = trace_rings(np.ones((2, 3), bool))
     assert ring.tolist() == [[0, 0], [3, 0], [3, 2], [0, 2]]
+
+
+@pytest.mark.parametrize("mask", [np.eye(3, dtype=np.uint8), np.eye(3, dtype=np.uint8)[::-1]])
+def test_areas_that_touch_at_corners_are_separate(mask):
+    polygons = outline_mask(mask, 0.0).polygons
+    assert sorted(len(polygon) for polygon in polygons) == [8, 8, 8]

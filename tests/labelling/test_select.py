@@ -6,7 +6,7 @@ import pytest
 from panvision.inference.predictor import Predictor
 from panvision.labelling.answers import Panel
 from panvision.labelling.prelabel import Photo
-from panvision.labelling.select import COLUMNS, rank, scan
+from panvision.labelling.select import COLUMNS, Scan, rank, scan
 from panvision.labelling.uncertainty import Doubt
 from tests.tiny import ColourBackend
 
@@ -77,3 +77,12 @@ def test_a_row_says_what_is_more_than_usual(panel):
     assert row.reason == "unlike the others"
     cells = dict(zip(COLUMNS, row.cells(), strict=True))
     assert cells["rank"] == 1 and cells["segmentation"] == 0.3 and cells["detection"] is None
+
+
+def test_what_all_images_have_is_no_doubt():
+    values = np.full((8, 4), np.nan, np.float16)
+    values[:, 0], values[:, 2] = 0.5, np.arange(8) / 8
+    found = Scan([str(number) for number in range(8)], values, np.zeros((8, 3), np.float16))
+    assert found.usual() == {"segmentation": 0.5, "classification": pytest.approx(0.21875)}
+    doubt = found.doubt()
+    assert doubt[:2].tolist() == [0.0, 0.0] and doubt[7] == pytest.approx((0.875 - 0.21875) / (1 - 0.21875))

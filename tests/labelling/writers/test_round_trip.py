@@ -142,3 +142,14 @@ def test_classes_are_read_back(name, made):
         assert {Path(each.file).name: each.label for each in reading.samples} == {
             each.file: each.label for each in images
         }
+
+
+@pytest.mark.parametrize("name", ["coco", "labelme"])
+def test_parts_of_one_mask_are_one_object(tmp_path, name):
+    mask = np.zeros((20, 20), np.uint8)
+    mask[2:6, 2:6] = mask[10:18, 12:16] = 255
+    polygons = outline_mask(mask, 0.0).polygons
+    labels = Labels("a.png", (20, 20), outlines=(Marked("pan", 0.5, (2, 2, 16, 18), polygons),), mask=mask)
+    write(tmp_path, name, "segmentation", Classes(), [labels])
+    (sample,) = read_set("detection", tmp_path).samples
+    assert len(polygons) == 2 and sample.boxes.xywh == ((2, 2, 14, 16),)
