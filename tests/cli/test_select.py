@@ -133,3 +133,10 @@ def test_masks_are_not_images(run, tmp_path):
         (tmp_path / "set" / folder).mkdir(parents=True)
         Image.fromarray(picture()).save(tmp_path / "set" / folder / "a.png")
     assert run(tmp_path / "set", "--recursive")[1][0].startswith("1 of 1 images selected")
+
+
+@pytest.mark.parametrize("images", ["nowhere", "0"])
+def test_what_cannot_be_read_leaves_no_folder(run, tmp_path, monkeypatch, images):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(images)
+    assert code == 1 and len(err) == 1 and not (tmp_path / "out").exists()

@@ -55,8 +55,10 @@ def writing(*, required: bool) -> list[click.Parameter]:
     return [
         option(
             "--to",
-            "Format of the labels; may be repeated, and a later one replaces an earlier one where both hold the same.",
+            f"Format of the labels: {', '.join(FORMATS[:-1])} or {FORMATS[-1]}. May be repeated; a later one replaces "
+            "an earlier one where both hold the same.",
             type=click.Choice(FORMATS),
+            metavar="FORMAT",
             multiple=True,
             required=required,
             **({} if required else {"default": ["coco"], "show_default": "coco"}),

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,13 @@ from panvision.cli.problem_text import WIDTH, printable
 from panvision.cli.status import StatusLine
 
 if TYPE_CHECKING:
+    from panvision.core.tasks import Dataset
     from panvision.inference.inputs import Failure
     from panvision.labelling.answers import Panel
     from panvision.labelling.output import Output
     from panvision.labelling.prelabel import Photo, Summary
     from panvision.labelling.select import Frames, Row
+    from panvision.labelling.writers import Writer
 
 TABLE, PAGE = "selection.csv", "selection.html"
 _QUALITY = 95
@@ -80,19 +82,19 @@ def run(args: Args) -> int:
     panel = load_panel(args, flip=args.flip)
     writers = choose_writers(args.to, panel.tasks)
     failures: list[Any] = []
-    with StatusLine(quiet=args.quiet) as status, Output(args.into) as output:
-        labelled = None
-        if args.labelled:
-            known = open_frames(Args(images=args.labelled, recursive=True, into=args.into), panel, [])
-            labelled = scan(known(None), panel, batch_size=args.batch_size)
-        frames = open_frames(args, panel, failures)
-        found = scan(
-            frames(None), panel, batch_size=args.batch_size, on_progress=lambda done: status.show(f"{done} images seen")
-        )
+    frames = open_frames(args, panel, failures)
+    # What is broken among the labelled images is not this command's matter.
+    known = Args(images=args.labelled, recursive=True, every=1, into=args.into)
+    labelled_frames = open_frames(known, panel, []) if args.labelled else None
+    with StatusLine(quiet=args.quiet) as status:
+        size = args.batch_size
+        labelled = scan(labelled_frames(None), panel, batch_size=size) if labelled_frames else None
+        found = scan(frames(None), panel, batch_size=size, on_progress=lambda done: status.show(f"{done} images seen"))
         rows = rank(found, args.number, labelled)
-        summary = _write(args, panel, frames, rows, output, len(found.names))
-        for task in writers if args.zip else ():
-            output.zip(task)
+        with Output(args.into) as output:
+            summary = _write(args, panel, frames, rows, output, writers, seen=len(found.names))
+            for task in writers if args.zip else ():
+                output.zip(task)
     _print(args, rows, summary, failures, output, seen=len(found.names))
     return Exit.WARNINGS if failures or output.kept else Exit.DONE
 
@@ -146,13 +148,21 @@ def _video_frames(path: Path, every: int, wanted: Container[str] | None) -> "Ite
         capture.close()
 
 
-def _write(args: Args, panel: "Panel", frames: "Frames", rows: "list[Row]", output: "Output", seen: int) -> "Summary":
+def _write(
+    args: Args,
+    panel: "Panel",
+    frames: "Frames",
+    rows: "list[Row]",
+    output: "Output",
+    writers: "Mapping[Dataset, Writer]",
+    *,
+    seen: int,
+) -> "Summary":
     """Write the proposed labels, the table and the contact sheet of the selection."""
     from panvision.labelling.contact import contact_sheet, thumbnail
     from panvision.labelling.prelabel import prelabel
     from panvision.labelling.select import COLUMNS
     from panvision.labelling.uncertainty import doubts
-    from panvision.labelling.writers import choose_writers
     from panvision.photos.drawing import draw_result
 
     by_name = {row.choice.name: row for row in rows}
@@ -166,7 +176,7 @@ def _write(args: Args, panel: "Panel", frames: "Frames", rows: "list[Row]", outp
     summary = prelabel(
         panel,
         frames(by_name),
-        choose_writers(args.to, panel.tasks),
+        writers,
         output,
         tolerance=args.tolerance,
         batch_size=args.batch_size,
