@@ -28,7 +28,7 @@ _QUALITY = 92
 
 @dataclass(frozen=True)
 class CollectOptions:
-    """What is kept.
+    """Limits of the kept frames.
 
     Attributes:
         budget_mb: megabytes (10^6 bytes) of all kept frames.

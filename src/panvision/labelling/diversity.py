@@ -25,7 +25,7 @@ class Pick(NamedTuple):
         row: its number.
         value: its doubt, times its distance as a share of the usual one.
         distance: to the nearest image that is labelled or was chosen before, as a share of the usual one, up to 1.
-        similar: other images that it stands for.
+        similar: near-duplicates of it, which are not chosen.
     """
 
     row: int

@@ -32,7 +32,7 @@ class Photo(NamedTuple):
 
 @dataclass
 class Summary:
-    """What a run has written.
+    """Counts of a run.
 
     Attributes:
         images: number of images.

@@ -23,7 +23,7 @@ _WORTH_SAYING = 0.05
 
 @dataclass(frozen=True)
 class Scan:
-    """What is kept of every image: about 500 bytes.
+    """Data that are kept of every image: about 400 bytes.
 
     Attributes:
         names: of the images, in their order.
@@ -82,7 +82,7 @@ class Row:
         ranked = [part for part in sorted(above, key=lambda part: -above[part]) if above[part] >= _WORTH_SAYING]
         words = [self.doubts[part].reason for part in ranked] or ["unlike the others"]
         similar = self.choice.pick.similar
-        return "; ".join([*words, *([f"stands for {similar} more like it"] if similar else [])])
+        return "; ".join([*words, *([f"{similar} more like it"] if similar else [])])
 
     def cells(self) -> list[object]:
         """Return the row in the order of `COLUMNS`."""

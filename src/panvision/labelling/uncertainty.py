@@ -1,4 +1,4 @@
-"""How unsure a model is of an image, per head, from 0 to 1, and why."""
+"""Doubts about an image, per head, from 0 to 1, with their reasons."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a writer writes, the reader of `prepare` reads back to the same labels."""
+"""Round trips: the readers of `prepare` read back the same labels."""
 
 import tempfile
 from pathlib import Path
