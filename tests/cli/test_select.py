@@ -58,6 +58,7 @@ def test_each_scene_is_selected_once(run, photos, tmp_path):
     assert sorted(int(row["similar"]) for row in rows) == [0, 0, 1, 1, 2, 2]
     assert all(row["source"] == str(photos / row["image"]) and row["reason"] for row in rows)
     assert out[0] == f"6 of 12 images selected, written to {tmp_path}/out:"
+    assert out[-1] == "the other 6 are near-duplicates of these"
 
 
 def test_the_selection_has_proposed_labels(run, photos, tmp_path):

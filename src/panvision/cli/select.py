@@ -210,4 +210,6 @@ def _print(
             print(textwrap.fill(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
         if len(rows) > _SHOWN:
             print(f"    … and {len(rows) - _SHOWN} more")
+        if len(rows) < min(args.number, seen):
+            print(f"the other {seen - len(rows)} are near-duplicates of these")
     report_left("select", failures, output)
