@@ -110,6 +110,14 @@ def test_predict_a_folder(run, arguments, tmp_path) -> None:
     assert (tmp_path / "out/a_pred.png").is_file() and (tmp_path / "out/a_mask.png").is_file()
 
 
+def test_prelabel_and_select_a_folder(run, arguments, tmp_path):
+    model, photos = arguments
+    said = run("-m", "panvision.cli.main", "prelabel", model, photos, "--to", "coco", "--into", tmp_path / "labels")
+    assert "boxes: 1 lid" in said and (tmp_path / "labels/detection/_annotations.coco.json").is_file()
+    said = run("-m", "panvision.cli.main", "select", model, photos, "--into", tmp_path / "chosen")
+    assert "1 of 1 images selected" in said and (tmp_path / "chosen/selection.html").is_file()
+
+
 def test_completion_and_help(run):
     assert "complete -o" in run("-m", "panvision.cli.main", "completion", "bash")
     code = "from panvision.cli.main import cli, main\nfor name in cli.summaries: main([name, '--help'])"

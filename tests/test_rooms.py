@@ -53,6 +53,8 @@ def test_contracts_are_kept():
         ("photos/pixels.py", "import torch", "have no torch, not even through"),
         ("inference/results.py", "import cv2", "An exported model runs on numpy"),
         ("monitor/masks.py", "import cv2", "monitor.video alone imports OpenCV"),
+        ("labelling/voting.py", "import cv2", "labelling has no torch and no OpenCV"),
+        ("labelling/voting.py", "import panvision.monitor.masks", "Rooms import downwards only BROKEN"),
         ("page/view.py", "import cv2", "monitor.video alone imports OpenCV"),
     ],
 )
@@ -85,6 +87,13 @@ def test_the_onnx_path_imports_without_other_packages():
     )  # which need more, and are imported where they are used
     modules = [name for name in modules_of({"inference", "monitor"}) if not name.endswith(own)]
     done = run_without(missing, modules)
+    assert done.returncode == 0, done.stderr
+
+
+def test_labelling_imports_with_the_base_packages_alone():
+    modules = ["panvision.cli.prelabel", "panvision.cli.select", "panvision.cli.watch", *modules_of({"labelling"})]
+    assert "panvision.labelling.collect" in modules
+    done = run_without(("torch", "torchvision", "albumentations", "pandas", "cv2", "matplotlib", "dvc"), modules)
     assert done.returncode == 0, done.stderr
 
 

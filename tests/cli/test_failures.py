@@ -168,6 +168,8 @@ WRONG = {
     "folds": ["none.json"],
     "predict": ["--checkpoint", "none.onnx", "--input_dir", "none"],
     "watch": ["none.mp4", "--checkpoint", "none.onnx"],
+    "prelabel": ["none.onnx", "none", "--to", "coco"],
+    "select": ["none.onnx", "none"],
     "benchmark": ["none.onnx"],
     "presets": ["none"],
     "experiments": ["none"],

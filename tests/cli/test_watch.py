@@ -246,3 +246,23 @@ def test_a_lost_network_camera_is_reopened(model, capfd):
     assert [json.loads(line)["event"] for line in text.out.splitlines()] == ["source lost", "source returned"]
     assert abs(json.loads(text.out.splitlines()[0])["time"] - time.time()) < 60
     assert "secret" not in text.err + text.out and len(text.err.splitlines()) == 1
+
+
+def test_frames_are_collected_within_the_rate(model, clip, tmp_path, capsys):
+    options = ("--collect", tmp_path / "kept", "--collect_per_minute", "60", "--order", "browned,fresh,frozen")
+    code, _, err = watched(capsys, clip, "--checkpoint", model, *options, "--margin", "0.1")
+    lines = [json.loads(line) for line in (tmp_path / "kept/collected.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert code == 0 and [line["reason"] for line in lines] == ["state changed", "state changed"]
+    assert [Image.open(tmp_path / "kept" / line["file"]).size for line in lines] == [(96, 48)] * 2
+    assert err[-1].startswith(f"panvision watch: 2 frames kept in {tmp_path}/kept, which has 2 (0.0 MB)")
+
+
+def test_a_folder_that_is_lost_does_not_end_the_watch(model, clip, tmp_path, capsys, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("panvision.labelling.collect.Collector._write", refuse)
+    code, out, err = watched(capsys, clip, "--checkpoint", model, "--collect", tmp_path / "kept")
+    warnings = [line for line in err if "warning" in line]
+    assert code == 0 and any("to fresh" in line for line in out)
+    assert warnings == [f"panvision watch: warning: {tmp_path}/kept: no more frames are kept: No space left on device"]

@@ -36,6 +36,8 @@ GROUPS = {
         "predict": "predict every image of a folder",
         "watch": "watch a pan through a camera, a video or a growing folder",
         "page": "a web page on this machine to try a model on",
+        "select": "rank the images that are most worth labelling",
+        "prelabel": "propose labels for a person to correct, in many formats",
         "benchmark": "speed, size and memory of model files",
     },
     "this command line": {

@@ -12,7 +12,7 @@ import click
 
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, FRACTION, Number, argument, flag, json_flag, model, option, quiet
+from panvision.cli.options import FILE, FOLDER, FRACTION, Number, argument, flag, json_flag, model, option, quiet
 from panvision.cli.predict import load_predictor
 from panvision.cli.status import StatusLine
 from panvision.core.signals import StopSignals
@@ -47,6 +47,8 @@ def _fraction(name: str, help: str, default: float) -> click.Option:
         "a network camera; report missing pipes, too": "panvision watch rtsp://camera/stream "
         "--checkpoint models/panvision.onnx --expected stirrer,inlet_pipe",
         "a folder into which images are written": "panvision watch incoming --checkpoint models/panvision.onnx",
+        "on the robot, with frames kept for labelling": "panvision watch 0 --checkpoint models/panvision.onnx "
+        "--collect collected --collect_mb 200",
     },
     exits={
         Exit.DONE: "the source has ended, or a signal has stopped it",
@@ -97,6 +99,14 @@ def _fraction(name: str, help: str, default: float) -> click.Option:
             json_flag("a line for each event, with event, time and confidence"),
             quiet("progress"),
             flag("--every_frame", "Print a line for each frame too: state, probabilities, boxes."),
+            option(
+                "--collect",
+                "Keep frames here that are uncertain, new to the model, or change the state.",
+                metavar="DIR",
+                type=FOLDER,
+            ),
+            option("--collect_mb", "Most megabytes of kept frames.", type=Number(1), default=500),
+            option("--collect_per_minute", "Most frames kept in a minute.", type=Number(1), default=6),
             option("--video", "Write a video with mask, boxes and state drawn (.mp4, .avi, .mkv, .webm).", type=FILE),
         ],
     },
@@ -119,7 +129,7 @@ def run(args: Args) -> int:
     predictor = load_predictor(args)
     monitor = Monitor(predictor, _options(args, predictor.info.state_order))
     with StopSignals(lambda _: stop.set()):
-        missing = _watch(args, source, monitor, clock, stop)
+        missing = _watch(args, source, monitor, clock, stop, threshold=predictor.score_threshold)
     return Exit.WARNINGS if missing else Exit.DONE
 
 
@@ -135,7 +145,15 @@ def _options(args: Args, order: tuple[str, ...]) -> "MonitorOptions":
     return MonitorOptions(**({} if args.unordered else {"order": order}) | given)
 
 
-def _watch(args: Args, source: "Source", monitor: "Monitor", clock: "SystemClock", stop: threading.Event) -> int:
+def _watch(
+    args: Args,
+    source: "Source",
+    monitor: "Monitor",
+    clock: "SystemClock",
+    stop: threading.Event,
+    *,
+    threshold: float,
+) -> int:
     """Watch an opened source and print what happens; returns the number of missing frames."""
     from panvision.monitor.errors import SourceError
     from panvision.monitor.watch import open_feed, watch
@@ -151,6 +169,8 @@ def _watch(args: Args, source: "Source", monitor: "Monitor", clock: "SystemClock
 
             fps = feed.fps or video_module().LIVE_FPS
             show.video = stack.enter_context(video_module().VideoFile(args.video, fps))
+        if args.collect is not None:
+            show.keeper = _Keeper(args, threshold)
         watched = watch(feed, monitor, stop, on_reading=show.reading, on_event=show.event, max_frames=args.max_frames)
     if watched.frames == 0 and source.recorded and not stop.is_set():
         raise SourceError(f"{args.source}: no frame in it could be read; name a video file, or a folder of images")
@@ -172,6 +192,7 @@ class _Screen:
         self._quiet = args.quiet
         self._status = StatusLine(quiet=args.quiet)
         self.video: Any = None
+        self.keeper: _Keeper | None = None
         self._frames = 0
         self._start = self._shown = time.monotonic()
 
@@ -189,6 +210,8 @@ class _Screen:
             print(
                 _frame_line(reading) if self._json else f"{self._clock(reading.time)}  {_in_words(reading)}", flush=True
             )
+        if self.keeper is not None:
+            self.keeper.reading(shot, reading)
         if self.video is not None:
             self.video.write(draw_result(shot.image, reading.result), reading.time)
         now = time.monotonic()
@@ -202,6 +225,8 @@ class _Screen:
         self._frames = frames
         if not self._quiet:
             print(f"panvision watch: {self._so_far(dropped)}", file=sys.stderr)
+            if self.keeper is not None:
+                print(f"panvision watch: {self.keeper.summary()}", file=sys.stderr)
 
     def _so_far(self, dropped: int) -> str:
         rate = self._frames / max(time.monotonic() - self._start, 1e-9)
@@ -209,6 +234,35 @@ class _Screen:
 
     def _clock(self, seconds: float) -> str:
         return time.strftime("%H:%M:%S", time.localtime(seconds)) if self._wall else f"{seconds:8.2f} s"
+
+
+class _Keeper:
+    """Keeps frames for labelling; a full disk or a lost folder ends the keeping, not the watch."""
+
+    def __init__(self, args: Args, threshold: float) -> None:
+        from panvision.labelling.collect import CollectOptions, Collector
+
+        options = CollectOptions(budget_mb=args.collect_mb, per_minute=args.collect_per_minute)
+        self._collector = Collector(args.collect, threshold, options)
+        self._folder, self._failed = args.collect, False
+
+    def reading(self, shot: "Shot", reading: "Reading") -> None:
+        from panvision.monitor.events import STATE_CHANGED
+
+        if self._failed:
+            return
+        changed = any(event.event == STATE_CHANGED for event in reading.events)
+        try:
+            self._collector.consider(shot.image, reading.raw, reading.time, changed=changed)
+        except OSError as error:
+            self._failed = True
+            reason = error.strerror or type(error).__name__
+            print(f"panvision watch: warning: {self._folder}: no more frames are kept: {reason}", file=sys.stderr)
+
+    def summary(self) -> str:
+        """Return the number of kept frames, of this run and of all."""
+        new, all_runs, used = self._collector.count, len(self._collector), self._collector.used / 1e6
+        return f"{new} frames kept in {self._folder}, which has {all_runs} ({used:.1f} MB)"
 
 
 def _frame_line(reading: "Reading") -> str:

@@ -16,13 +16,14 @@ from panvision.photos.pixels import (
     ImageError,
     RgbArray,
     most_bytes,
+    read_bytes,
     read_image,
     read_picture,
     unread_format,
 )
 
 # Of a clip, frames are read by `panvision watch`.
-_VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
 # Files that tools and operating systems put beside images; they are left out without a word.
 _COMPANIONS = frozenset(
     {".json", ".jsonl", ".csv", ".txt", ".yaml", ".yml", ".xml", ".md", ".dvc", ".names", ".data", ".cache"}
@@ -72,7 +73,17 @@ class ImageSource:
         """
         if self.archive is None:
             return read_image(self.path, max_pixels=max_pixels)
+        return read_picture(self.path, max_pixels=max_pixels, content=self.content(max_pixels)).rgb
+
+    def content(self, max_pixels: int) -> bytes:
+        """Return the file's bytes.
+
+        Raises:
+            ImageError: it cannot be read, or has more bytes than an image of `max_pixels` can have.
+        """
         most = most_bytes(max_pixels)
+        if self.archive is None:
+            return read_bytes(self.path, most)
         try:
             with self.archive.open(self.name) as stream:
                 content = stream.read(most + 1)
@@ -80,7 +91,7 @@ class ImageSource:
             raise ImageError(f"{self.path}: cannot be read from the archive: {error}") from error
         if len(content) > most:
             raise ImageError(f"{self.path}: more than {most} bytes are too many for an image")
-        return read_picture(self.path, max_pixels=max_pixels, content=content).rgb
+        return content
 
 
 @dataclass
@@ -126,7 +137,7 @@ def find_images(source: str | Path, *, recursive: bool = False, without: str | P
 
 def _is_live(text: str) -> bool:
     path = Path(text)
-    if "://" in text or (path.suffix.lower() in _VIDEOS and not path.is_dir()):
+    if "://" in text or (path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()):
         return True
     return path.is_char_device() or (text.isdecimal() and not path.exists())
 
@@ -196,7 +207,7 @@ def _judged(name: str, path: str, archive: zipfile.ZipFile | None = None) -> Ite
         return
     if suffix in IMAGE_SUFFIXES:
         yield ImageSource(name, path, archive)
-    elif suffix in _VIDEOS:
+    elif suffix in VIDEO_SUFFIXES:
         yield Failure(name, f"is a clip; `panvision watch {path}` reads its frames")
     else:
         known = unread_format(name)

@@ -149,6 +149,17 @@ class Predictor:
             )
         return outputs
 
+    def finite(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
+        """Run images like `raw`.
+
+        Raises:
+            PredictorError: as `raw`, or the outputs are not finite.
+        """
+        outputs = self.raw(images)
+        if not all(np.isfinite(output).all() for output in outputs.values()):
+            raise PredictorError("the model's outputs are not finite numbers: its weights are damaged; export it again")
+        return outputs
+
     def predict(
         self,
         image: AnyImage,
@@ -204,9 +215,7 @@ class Predictor:
         Raises:
             PredictorError: as `raw`, or the outputs are not finite.
         """
-        outputs = self.raw(squares)
-        if not all(np.isfinite(output).all() for output in outputs.values()):
-            raise PredictorError("the model's outputs are not finite numbers: its weights are damaged; export it again")
+        outputs = self.finite(squares)
         return [
             decode(outputs, row, self.info, width=width, height=height) for row, (width, height) in enumerate(sizes)
         ]

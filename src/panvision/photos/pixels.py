@@ -171,7 +171,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, content: byt
         content: the file's bytes, if they were read already.
     """
     if content is None:
-        content = _read(path, most_bytes(max_pixels))
+        content = read_bytes(path, most_bytes(max_pixels))
     with open_image(content, name=str(path)) as image:
         stored_size, mode = image.size, _stored_mode(image)
         upright = _to_rgb(image, name=str(path), max_pixels=max_pixels)
@@ -185,8 +185,12 @@ def most_bytes(max_pixels: int) -> int:
     return _PIXEL_BYTES * max_pixels + _EXTRA_BYTES
 
 
-def _read(path: str | Path, most: int) -> bytes:
-    """Return a file's bytes; refuse pipes and devices, because reading them may never end."""
+def read_bytes(path: str | Path, most: int) -> bytes:
+    """Return a file's bytes; refuse pipes and devices, because reading them may never end.
+
+    Raises:
+        ImageError: it cannot be read, or (ImageTooLargeError) has more than `most` bytes.
+    """
     with decode_errors(str(path)):
         found = Path(path).stat()
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):

@@ -124,13 +124,13 @@ def _draw(outlines: OutlineLabels, picture: Picture, fit: Fit) -> tuple[MaskArra
         if (points.max(axis=0) <= 0).any() or (points.min(axis=0) >= (width, height)).any():
             outside += 1
         else:
-            _fill(mask, points)
+            fill_polygon(mask, points)
     for run_lengths in outlines.run_lengths:
         mask |= decode_run_lengths(run_lengths, width, height)
     return mask, outside
 
 
-def _fill(mask: MaskArray, points: Floats) -> None:
+def fill_polygon(mask: MaskArray, points: Floats) -> None:
     """Set the pixels of an (H, W) mask whose centres are inside a polygon (P, 2)."""
     height, width = mask.shape
     ends = np.roll(points, -1, axis=0)

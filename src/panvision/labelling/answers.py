@@ -1,0 +1,151 @@
+"""The answers of one model or several to an image, undecided: what voting and the search for uncertainty start from."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from panvision.decoding.classification import ClassResult
+from panvision.decoding.decoder import FloatArray, RawOutputs
+from panvision.decoding.detection import BoxResult
+from panvision.decoding.table import DECODERS
+from panvision.inference.backend import ModelInfo, PredictorError
+from panvision.inference.predictor import Predictor
+from panvision.photos.pixels import RgbArray, resize_rgb
+
+Size = tuple[int, int]
+Item = TypeVar("Item")
+
+
+def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of `size` items, the last one shorter; no more items are taken before a list is used."""
+    left = iter(items)
+    while batch := list(islice(left, size)):
+        yield batch
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One model's answer to one image, a part per task of the model.
+
+    Attributes:
+        mask_logits: (S, S) float32.
+        boxes: in the image's pixels, from half of the lowest threshold on.
+        label: the probability of each class.
+        mirrored: the network saw the image mirrored; everything here is mirrored back.
+    """
+
+    mask_logits: FloatArray | None
+    boxes: BoxResult | None
+    label: ClassResult | None
+    mirrored: bool = False
+
+
+class Panel:
+    """One model, or several of the same classes, such as the folds of a cross-validation.
+
+    Args:
+        predictors: at least one.
+        thresholds: class name → least score of its boxes; other classes have the first model's threshold.
+        flip: each model also answers to the mirrored image.
+
+    Raises:
+        PredictorError: the models differ in their tasks or classes, or a threshold names none of the classes.
+    """
+
+    def __init__(
+        self, predictors: Sequence[Predictor], thresholds: Mapping[str, float] | None = None, *, flip: bool = False
+    ) -> None:
+        self.info = predictors[0].info
+        self.max_pixels = predictors[0].max_pixels
+        self.flip = flip
+        for predictor in predictors[1:]:
+            _check_alike(self.info, predictor.info)
+        names, given = self.info.det_class_names, dict(thresholds or {})
+        if unknown := sorted(set(given) - set(names)):
+            raise PredictorError(
+                f"thresholds name {', '.join(unknown)}, but the model has {', '.join(names) or 'none'}"
+            )
+        self.thresholds = {name: given.get(name, self.info.thresholds.score) for name in names}
+        low = min(self.thresholds.values(), default=self.info.thresholds.score) / 2
+        self._predictors = [predictor.with_thresholds(low) for predictor in predictors]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks of the models."""
+        return self.info.tasks
+
+    def answer(self, images: Sequence[RgbArray]) -> list[tuple[Answer, ...]]:
+        """Return every model's answer to each image (H, W, 3) uint8; those to mirrored images are mirrored back."""
+        sizes = [(image.shape[1], image.shape[0]) for image in images]
+        found: list[list[Answer]] = [[] for _ in images]
+        for predictor in self._predictors:
+            squares = np.stack([resize_rgb(image, predictor.image_size) for image in images])
+            for mirrored in (False, True) if self.flip else (False,):
+                outputs = predictor.finite(np.ascontiguousarray(squares[:, :, ::-1]) if mirrored else squares)
+                for row, size in enumerate(sizes):
+                    own = {name: output[row] for name, output in outputs.items()}
+                    answer = _decoded(own, predictor.info, size)
+                    found[row].append(_mirrored(answer, size[0]) if mirrored else answer)
+        return [tuple(answers) for answers in found]
+
+
+def _decoded(outputs: RawOutputs, info: ModelInfo, size: Size) -> Answer:
+    """Decode boxes and class; the mask stays at the model's size."""
+
+    def part(task: str) -> object:
+        return DECODERS[task].decode(outputs, info, size) if task in info.tasks else None
+
+    return Answer(
+        mask_logits=outputs["mask_logits"] if "segmentation" in info.tasks else None,
+        boxes=cast("BoxResult | None", part("detection")),
+        label=cast("ClassResult | None", part("classification")),
+    )
+
+
+def _mirrored(answer: Answer, width: int) -> Answer:
+    logits, boxes = answer.mask_logits, answer.boxes
+    if logits is not None:
+        logits = np.ascontiguousarray(logits[:, ::-1])
+    if boxes is not None:
+        boxes = {**boxes, "boxes": [[width - x2, y1, width - x1, y2] for x1, y1, x2, y2 in boxes["boxes"]]}
+    return replace(answer, mask_logits=logits, boxes=boxes, mirrored=True)
+
+
+def _check_alike(first: ModelInfo, other: ModelInfo) -> None:
+    kinds = {
+        "tasks": (first.tasks, other.tasks),
+        "box classes": (first.det_class_names, other.det_class_names),
+        "class labels": (first.cls_class_names, other.cls_class_names),
+    }
+    for kind, (one, another) in kinds.items():
+        if one != another:
+            raise PredictorError(
+                f"models that vote must have the same {kind}, found {', '.join(one) or 'none'} and "
+                f"{', '.join(another) or 'none'}"
+            )
+
+
+def mask_probability(answers: Sequence[Answer]) -> npt.NDArray[np.float64] | None:
+    """Return the mean probability of the mask over all answers, (S, S) of the largest model; None without masks."""
+    logits = [answer.mask_logits for answer in answers if answer.mask_logits is not None]
+    if not logits:
+        return None
+    side = max(len(each) for each in logits)
+    resized = (
+        each
+        if len(each) == side
+        else np.asarray(
+            Image.fromarray(np.ascontiguousarray(each, np.float32)).resize((side, side), Image.Resampling.BILINEAR)
+        )
+        for each in logits
+    )
+    return np.asarray(np.mean([_sigmoid(each) for each in resized], axis=0))
+
+
+def _sigmoid(logits: FloatArray) -> npt.NDArray[np.float64]:
+    return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))

@@ -1,0 +1,51 @@
+"""The vector of an image for comparing images: how it looks, and what the model sees in it.
+
+Model files have no output of the backbone's features. So the vector joins the descriptor of near-duplicates
+(`dataset.descriptors`), a small colour thumbnail, and the model's own answer.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from panvision.dataset.descriptors import LENGTH, describe, make_look
+from panvision.labelling.answers import Answer, mask_probability
+from panvision.labelling.voting import mean_label
+from panvision.photos.pixels import RgbArray
+
+Vectors = npt.NDArray[np.float16]
+
+_THUMBNAIL, _POOLED = 4, 4
+# The first values of a vector, which do not depend on a model.
+VISUAL = LENGTH + 3 * _THUMBNAIL**2
+
+
+def describe_image(image: RgbArray) -> Vectors:
+    """Describe the look of an image (H, W, 3) uint8: (VISUAL,) float16."""
+    picture = Image.fromarray(image)
+    colours = np.asarray(picture.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX), np.float32) / 255.0
+    return np.concatenate([describe(make_look(picture)[None])[0], colours.ravel()]).astype(np.float16)
+
+
+def feature_vector(image: RgbArray, answers: Sequence[Answer], classes: Sequence[str]) -> Vectors:
+    """Return the vector (D,) float16 of an image; D is the same for all images of one model.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        answers: of the models to it.
+        classes: names of the boxes.
+    """
+    parts: list[npt.ArrayLike] = [describe_image(image)]
+    probability = mask_probability(answers)
+    if probability is not None:
+        cells = np.array_split(np.arange(len(probability)), _POOLED)
+        parts.append([probability[np.ix_(rows, columns)].mean() for rows in cells for columns in cells])
+    if answers[0].boxes is not None:
+        rows = list(zip(answers[0].boxes["class_names"], answers[0].boxes["scores"], strict=True))
+        # The sum of the scores is a count that does not jump at a threshold.
+        parts.append([np.log1p(sum(score for own, score in rows if own == name)) for name in classes])
+    if labels := [answer.label for answer in answers if answer.label is not None]:
+        parts.append(list(mean_label(labels)["probabilities"].values()))
+    return np.concatenate([np.asarray(part, np.float16) for part in parts])

@@ -1,0 +1,146 @@
+"""A folder of pre-labels in which nothing that a person wrote is changed."""
+
+import hashlib
+import json
+import zipfile
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+from panvision.core.files import replacing
+
+# A line per written file: its path and the SHA-256 of its content; None once it was removed here.
+LEDGER = "prelabel.jsonl"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_TEXTS = frozenset({".json", ".xml", ".txt", ".yaml"})
+
+
+class Output:
+    """A folder that remembers what was written into it. Use it as a context.
+
+    A file belongs to a person if its content is none that was written under its name, also in earlier runs. A file
+    that was written and is gone was moved or removed by a person, and does not come back.
+
+    Args:
+        folder: created if missing.
+
+    Attributes:
+        written: paths of this run, below the folder.
+        kept: paths that belong to a person, where this run had something else to write.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.written: list[str] = []
+        self.kept: list[str] = []
+        self._hashes: dict[str, set[str]] = defaultdict(set)
+        # Paths of an image in all class folders, by the folder of these and the image's name.
+        self._places: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / LEDGER
+        lines = path.read_bytes() if path.is_file() else b""
+        for line in lines.splitlines():
+            try:
+                entry = json.loads(line)
+                self._note(entry["file"], entry["sha256"])
+            except (ValueError, KeyError, TypeError):
+                continue  # the run was killed during the write
+        self._lines = path.open("ab")
+        if lines and not lines.endswith(b"\n"):
+            self._lines.write(b"\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.close()
+
+    def write(self, path: str, content: bytes) -> bool:
+        """Write a file, unless it belongs to a person.
+
+        Args:
+            path: below the folder, with forward slashes.
+            content: its bytes.
+
+        Returns:
+            True if the file has this content afterwards.
+        """
+        target, digest = self.folder / path, hashlib.sha256(content).hexdigest()
+        if self._digest(path) != digest:
+            if self._is_a_persons(path):
+                self.kept.append(path)
+                return False
+            with replacing(target) as scratch:
+                scratch.write_bytes(content)
+        self._record(path, digest)
+        return True
+
+    def place(self, path: str, content: bytes) -> bool:
+        """Write an image whose folder is its class like `write`, unless a person has put it into another one.
+
+        An earlier copy of ours in another class is removed.
+        """
+        pure = PurePosixPath(path)
+        classes = pure.parent.parent
+        folders = sorted(each.name for each in (self.folder / classes).glob("*") if each.is_dir())
+        there = {
+            f"{classes}/{name}/{pure.name}" for name in folders if (self.folder / classes / name / pure.name).exists()
+        }
+        others = sorted((there | self._places[str(classes), pure.name]) - {path})
+        if moved := [other for other in others if self._is_a_persons(other)]:
+            self.kept.append(next((other for other in moved if other in there), path))
+            return False
+        for other in others:
+            (self.folder / other).unlink(missing_ok=True)
+            self._record(other, None)
+        return self.write(path, content)
+
+    def zip(self, part: str) -> None:
+        """Write all files of a folder in it as `<part>.zip`; equal files give equal bytes."""
+        path, root = f"{part}.zip", self.folder / part
+        if (self.folder / path).exists() and self._is_a_persons(path):
+            self.kept.append(path)
+            return
+        with replacing(self.folder / path) as scratch, zipfile.ZipFile(scratch, "w") as archive:
+            for file in sorted(file for file in root.rglob("*") if file.is_file() and not file.name.startswith(".")):
+                entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), _EPOCH)
+                entry.external_attr = 0o644 << 16
+                # Images are compressed already.
+                entry.compress_type = zipfile.ZIP_DEFLATED if file.suffix in _TEXTS else zipfile.ZIP_STORED
+                archive.writestr(entry, file.read_bytes())
+        self._record(path, self._digest(path))
+
+    def _digest(self, path: str) -> str | None:
+        """Return the hash of a file; None if it is absent, "" for what is not a file."""
+        target = self.folder / path
+        if not target.is_file():
+            return "" if target.exists() else None
+        with target.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _is_a_persons(self, path: str) -> bool:
+        """True if the file's content is not ours, or if it was ours and is gone."""
+        found, ours = self._digest(path), self._hashes.get(path, set())
+        return bool(ours) if found is None else found not in ours
+
+    def _record(self, path: str, digest: str | None) -> None:
+        """Add a line. After the file: a run that is killed in between leaves a file of the same content."""
+        if digest is None or digest not in self._hashes[path]:
+            self._lines.write((json.dumps({"file": path, "sha256": digest}) + "\n").encode())
+            self._lines.flush()
+        self._note(path, digest)
+        if digest is not None:
+            self.written.append(path)
+
+    def _note(self, path: str, digest: str | None) -> None:
+        pure = PurePosixPath(path)
+        key = str(pure.parent.parent), pure.name
+        if digest is None:
+            self._hashes.pop(path, None)
+            self._places[key].discard(path)
+        else:
+            self._hashes[path].add(digest)
+            self._places[key].add(path)

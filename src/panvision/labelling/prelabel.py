@@ -1,0 +1,173 @@
+"""Images through a model, or several that vote, to proposed labels in a dataset's layout."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from panvision.core.tasks import Dataset
+from panvision.inference.directory import output_names
+from panvision.inference.inputs import Failure, ImageSource
+from panvision.labelling.answers import Answer, Panel, in_batches
+from panvision.labelling.labels import PAN, Classes, Labels, Marked
+from panvision.labelling.output import Output
+from panvision.labelling.polygons import Outlines, outline_mask
+from panvision.labelling.voting import Vote, vote
+from panvision.labelling.writers import Writer
+from panvision.photos.pixels import ImageError, RgbArray, read_picture
+
+# Names that some system cannot have.
+_UNSAFE = frozenset('/\\:*?"<>|')
+
+
+class Photo(NamedTuple):
+    """A decoded image: its file's name in the dataset, its bytes, its pixels (H, W, 3) uint8 RGB, and its origin."""
+
+    file: str
+    content: bytes
+    pixels: RgbArray
+    source: str = ""
+
+
+@dataclass
+class Summary:
+    """Counts of a run.
+
+    Attributes:
+        images: number of images.
+        boxes: number of boxes by class.
+        polygons: number of polygons.
+        distance: largest distance in pixels of a mask's corner from its polygon.
+        ious: overlap of each mask with its polygons.
+        classes: number of images by class.
+        without_class: images that are unlike those that the model knows.
+    """
+
+    images: int = 0
+    boxes: Counter[str] = field(default_factory=Counter)
+    polygons: int = 0
+    distance: float = 0.0
+    ious: list[float] = field(default_factory=list)
+    classes: Counter[str] = field(default_factory=Counter)
+    without_class: int = 0
+
+    def add(self, labels: Labels, outlines: Outlines, writers: Mapping[Dataset, Writer]) -> None:
+        """Count the labels of an image that are written."""
+        self.images += 1
+        if "detection" in writers:
+            self.boxes.update(box.name for box in labels.boxes)
+        if "segmentation" in writers and writers["segmentation"].has_shapes:
+            self.polygons += len(outlines.polygons)
+            self.distance = max(self.distance, outlines.distance)
+            self.ious.append(outlines.iou)
+        if "classification" in writers:
+            self.classes.update([labels.label] if labels.label else [])
+            self.without_class += not labels.label
+
+
+def safe_names(names: Sequence[str]) -> dict[str, str]:
+    """Return a file name for each image by its path: without folders, of another stem than all others.
+
+    Characters that some system's file names cannot have become `_`.
+    """
+    flat = ["".join("_" if each in _UNSAFE or not each.isprintable() else each for each in name) for name in names]
+    return {name: f"{stem}{PurePosixPath(name).suffix}" for name, stem in zip(names, output_names(flat), strict=True)}
+
+
+def read_photos(
+    sources: Iterable[ImageSource], names: Mapping[str, str], max_pixels: int, on_failure: Callable[[Failure], None]
+) -> Iterator[Photo]:
+    """Read images one at a time; those that cannot be read are reported and left out."""
+    for source in sources:
+        try:
+            content = source.content(max_pixels)
+            pixels = read_picture(source.path, max_pixels=max_pixels, content=content).rgb
+        except ImageError as error:
+            on_failure(Failure(source.name, str(error).removeprefix(f"{source.path}: ")))
+            continue
+        yield Photo(names[source.name], content, pixels, source.path)
+
+
+def prelabel(  # noqa: PLR0913 -- what it calls back is optional
+    panel: Panel,
+    photos: Iterable[Photo],
+    writers: Mapping[Dataset, Writer],
+    output: Output,
+    *,
+    tolerance: float = 1.0,
+    batch_size: int = 8,
+    on_progress: Callable[[int], None] | None = None,
+    on_vote: Callable[[Photo, Sequence[Answer], Vote], None] | None = None,
+) -> Summary:
+    """Write the proposed labels of images; only a batch of images is in memory.
+
+    Args:
+        panel: the models.
+        photos: the images, of different names.
+        writers: of each dataset, from `choose_writers`.
+        output: receives `<dataset>/…`.
+        tolerance: distance in pixels by which a polygon may miss the boundary of a mask.
+        batch_size: images in one pass through the network.
+        on_progress: called with the number of finished images.
+        on_vote: called with each image, the answers to it and their vote.
+
+    Raises:
+        WriterError: a format cannot hold the labels.
+        PredictorError: a model's outputs are not finite.
+    """
+    summary = Summary()
+    outlined = "segmentation" in writers and writers["segmentation"].has_shapes
+    held: dict[Dataset, list[Labels]] = {task: [] for task in writers}
+    for batch in in_batches(photos, batch_size):
+        for photo, answers in zip(batch, panel.answer([photo.pixels for photo in batch]), strict=True):
+            size = (photo.pixels.shape[1], photo.pixels.shape[0])
+            found = vote(answers, size, panel.thresholds)
+            outlines = outline_mask(found.mask, tolerance) if found.mask is not None and outlined else Outlines()
+            labels = _propose(photo.file, size, found, outlines)
+            summary.add(labels, outlines, writers)
+            if on_vote is not None:
+                on_vote(photo, answers, found)
+            for task, writer in writers.items():
+                if task != "classification" or labels.label:
+                    _write_image(output, task, writer, labels, photo.content)
+                    held[task].append(replace(labels, mask=None))
+        if on_progress is not None:
+            on_progress(summary.images)
+    classes = Classes(panel.info.det_class_names, panel.info.cls_class_names)
+    for task, writer in writers.items():
+        for path, content in writer.whole(task, held[task], classes):
+            output.write(f"{task}/{path}", content)
+    return summary
+
+
+def _write_image(output: Output, task: Dataset, writer: Writer, labels: Labels, content: bytes) -> None:
+    path = f"{task}/{writer.image(task, labels)}"
+    # In `images/<class>/` the path itself is a label.
+    put = output.place if task == "classification" and path.count("/") == 3 else output.write
+    if put(path, content):
+        for file, text in writer.each(task, labels):
+            output.write(f"{task}/{file}", text)
+
+
+def _propose(file: str, size: tuple[int, int], found: Vote, outlines: Outlines) -> Labels:
+    """Turn a vote into labels."""
+    x = [value for polygon in outlines.polygons for value in polygon[0::2]]
+    y = [value for polygon in outlines.polygons for value in polygon[1::2]]
+    around = (min(x), min(y), max(x), max(y)) if x else (0.0, 0.0, 0.0, 0.0)
+    label = found.label if found.answered else None
+    name = label["class_name"] if label else ""
+    return Labels(
+        file=file,
+        size=size,
+        boxes=tuple(Marked(box.name, box.score, box.corners) for box in found.boxes if _has_area(box.corners)),
+        outlines=(Marked(PAN, found.mask_confidence, around, outlines.polygons),) if x else (),
+        mask=found.mask,
+        label=name,
+        confidence=label["probabilities"][name] if label else 0.0,
+    )
+
+
+def _has_area(corners: tuple[float, float, float, float]) -> bool:
+    """True if a box has an area after its coordinates are rounded."""
+    return corners[2] - corners[0] >= 0.1 and corners[3] - corners[1] >= 0.1

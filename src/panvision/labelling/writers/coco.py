@@ -1,0 +1,42 @@
+"""COCO JSON: boxes with their score, outlines as polygons. Format: https://cocodataset.org/#format-data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from panvision.core.tasks import Dataset
+from panvision.labelling.labels import Classes, Labels, Marked
+from panvision.labelling.writers.writer import File, Writer, json_bytes, pixels, sure
+
+
+def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[File]:
+    numbers = {name: number for number, name in enumerate(classes.of(task), start=1)}
+    marked = [(number, one) for number, labels in enumerate(images, start=1) for one in labels.marked(task)]
+    document = {
+        "info": {"description": "proposed by a model; correct before training"},
+        "categories": [{"id": number, "name": name} for name, number in numbers.items()],
+        "images": [
+            {"id": number, "file_name": labels.file, "width": labels.size[0], "height": labels.size[1]}
+            for number, labels in enumerate(images, start=1)
+        ],
+        "annotations": [
+            {"id": identity, "image_id": image, "category_id": numbers[one.name], **_shape(one)}
+            for identity, (image, one) in enumerate(marked, start=1)
+        ],
+    }
+    return [("_annotations.coco.json", json_bytes(document))]
+
+
+def _shape(one: Marked) -> dict[str, Any]:
+    left, top, right, bottom = map(pixels, one.box)
+    box = [left, top, pixels(right - left), pixels(bottom - top)]
+    polygons = [list(map(pixels, polygon)) for polygon in one.polygons]
+    return {
+        "bbox": box,
+        "area": pixels(box[2] * box[3]),
+        "segmentation": polygons,
+        "iscrowd": 0,
+        "score": sure(one.confidence),
+    }
+
+
+WRITER = Writer(("segmentation", "detection"), whole=_whole)

@@ -1,0 +1,59 @@
+"""CVAT's XML, "CVAT for images 1.1": boxes, polygons and tags with an attribute `confidence`.
+
+Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. Shapes have the source `auto`, like those of CVAT's own
+models. Tagged images are in a folder per class too, which other tools read.
+"""
+
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element
+
+from panvision.core.tasks import Dataset
+from panvision.labelling.labels import Classes, Labels, Marked
+from panvision.labelling.writers.folders import image_in_folder
+from panvision.labelling.writers.writer import File, Writer, element, image_in_images, pixels, sure, xml_bytes
+
+_KINDS = {"segmentation": "polygon", "detection": "rectangle", "classification": "tag"}
+
+
+def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[File]:
+    document = Element("annotations")
+    element(document, "version", "1.1")
+    known = element(element(element(document, "meta"), "task"), "labels")
+    for name in classes.of(task):
+        label = element(known, "label")
+        element(label, "name", name)
+        element(label, "type", _KINDS[task])
+        attribute = element(element(label, "attributes"), "attribute")
+        for key, text in (("name", "confidence"), ("mutable", "False"), ("input_type", "text"), ("values", "")):
+            element(attribute, key, text)
+    for number, labels in enumerate(images):
+        name = _image(task, labels).removeprefix("images/")
+        size = {"width": labels.size[0], "height": labels.size[1]}
+        image = element(document, "image", id=number, name=name, **size)
+        if task == "classification":
+            tag = element(image, "tag", label=labels.label, source="auto")
+            element(tag, "attribute", sure(labels.confidence), name="confidence")
+        else:
+            for one in labels.marked(task):
+                _add(image, one)
+    return [("annotations.xml", xml_bytes(document))]
+
+
+def _add(image: Element, one: Marked) -> None:
+    """Add a box, or a polygon for each part of one object."""
+    common = {"label": one.name, "source": "auto", "occluded": 0, "z_order": 0}
+    edges: dict[str, object] = dict(zip(("xtl", "ytl", "xbr", "ybr"), map(pixels, one.box), strict=True))
+    places: list[dict[str, object]] = [
+        {"points": ";".join(f"{pixels(x)},{pixels(y)}" for x, y in zip(polygon[0::2], polygon[1::2], strict=True))}
+        for polygon in one.polygons
+    ]
+    for place in places or [edges]:
+        shape = element(image, "polygon" if places else "box", None, **common, **place)
+        element(shape, "attribute", sure(one.confidence), name="confidence")
+
+
+def _image(task: Dataset, labels: Labels) -> str:
+    return image_in_folder(task, labels) if task == "classification" else image_in_images(task, labels)
+
+
+WRITER = Writer(("segmentation", "detection", "classification"), image=_image, whole=_whole)

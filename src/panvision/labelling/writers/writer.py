@@ -1,0 +1,86 @@
+"""The interface of a format's writer, and what several writers share."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+from panvision.core.tasks import Dataset
+from panvision.labelling.labels import Classes, Labels
+
+# Path below the dataset's folder, and content.
+File = tuple[str, bytes]
+
+# Digits behind the point of a coordinate in pixels, and of a confidence.
+PIXEL_DIGITS, CONFIDENCE_DIGITS = 2, 4
+
+
+class WriterError(ValueError):
+    """Labels that a format cannot hold; the message says which, and what to do."""
+
+
+def image_in_images(_task: Dataset, labels: Labels) -> str:
+    """Return the place of an image in `images/`."""
+    return f"images/{labels.file}"
+
+
+def no_files(*_: object) -> list[File]:
+    """Return nothing: the format has no such files."""
+    return []
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A row of `WRITERS`; paths are below the dataset's folder.
+
+    Attributes:
+        tasks: the datasets whose labels the format holds.
+        image: returns the path of an image.
+        each: returns the label files of one image.
+        whole: returns the label files of all images together; their masks are gone by then.
+    """
+
+    tasks: tuple[Dataset, ...]
+    image: Callable[[Dataset, Labels], str] = image_in_images
+    each: Callable[[Dataset, Labels], list[File]] = no_files
+    whole: Callable[[Dataset, Sequence[Labels], Classes], list[File]] = no_files
+
+    @property
+    def has_shapes(self) -> bool:
+        """True if the format holds boxes, and masks as polygons."""
+        return "detection" in self.tasks
+
+
+def beside(folder: str, labels: Labels, suffix: str) -> str:
+    """Return the path of an image's label file in a folder."""
+    return f"{folder}/{PurePosixPath(labels.file).stem}{suffix}"
+
+
+def pixels(value: float) -> float:
+    """Round a coordinate."""
+    return round(float(value), PIXEL_DIGITS)
+
+
+def sure(value: float) -> float:
+    """Round a confidence."""
+    return round(float(value), CONFIDENCE_DIGITS)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return JSON with a final newline."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def element(parent: ElementTree.Element, tag: str, text: object = None, **attributes: object) -> ElementTree.Element:
+    """Add an element with a text and attributes."""
+    child = ElementTree.SubElement(parent, tag, {key: str(value) for key, value in attributes.items()})
+    child.text = None if text is None else str(text)
+    return child
+
+
+def xml_bytes(root: ElementTree.Element) -> bytes:
+    """Return an indented XML document."""
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"

@@ -1,0 +1,43 @@
+"""YOLO text: a line per box, or per polygon. Format: https://docs.ultralytics.com/datasets/detect/ and /segment/.
+
+`classes.txt` repeats the names of `data.yaml` for Label Studio's converter. The format has no confidence.
+"""
+
+from collections.abc import Sequence
+
+import yaml
+
+from panvision.core.tasks import Dataset
+from panvision.labelling.labels import Classes, Labels, Marked
+from panvision.labelling.writers.writer import File, Writer, beside
+
+# Fractions of a side: 1e-8 of 100,000 pixels is a thousandth of one.
+_DIGITS = 8
+
+
+def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[File]:
+    names = classes.of(task)
+    settings = {"train": "images", "val": "images", "nc": len(names), "names": list(names)}
+    return [
+        ("data.yaml", yaml.safe_dump(settings, allow_unicode=True, sort_keys=False).encode()),
+        ("classes.txt", "".join(f"{name}\n" for name in names).encode()),
+        # Numbers need the names, which only this function has.
+        *((beside("labels", labels, ".txt"), _lines(task, labels, names)) for labels in images),
+    ]
+
+
+def _lines(task: Dataset, labels: Labels, names: Sequence[str]) -> bytes:
+    lines = (line for one in labels.marked(task) for line in _shapes(one, labels.size))
+    return "".join(f"{names.index(name)} {text}\n" for name, text in lines).encode()
+
+
+def _shapes(one: Marked, size: tuple[int, int]) -> list[tuple[str, str]]:
+    left, top, right, bottom = one.box
+    box = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+    return [
+        (one.name, " ".join(f"{value / size[place % 2]:.{_DIGITS}g}" for place, value in enumerate(values)))
+        for values in (one.polygons or (box,))
+    ]
+
+
+WRITER = Writer(("segmentation", "detection"), whole=_whole)

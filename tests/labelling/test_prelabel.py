@@ -1,0 +1,96 @@
+import json
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from panvision.inference.inputs import find_images
+from panvision.inference.predictor import Predictor
+from panvision.labelling.answers import Panel
+from panvision.labelling.output import Output
+from panvision.labelling.prelabel import prelabel, read_photos, safe_names
+from panvision.labelling.writers import WriterError, choose_writers
+from panvision.prepare.formats.readers import read_set
+from tests.tiny import INFO, STATE_NAMES, ColourBackend, picture
+
+
+def proposed(folder, into, formats, backend=None, **options):
+    panel = Panel([Predictor(backend or ColourBackend())])
+    images = find_images(folder).images
+    failures = []
+    photos = read_photos(images, safe_names([each.name for each in images]), panel.max_pixels, failures.append)
+    with Output(into) as output:
+        summary = prelabel(panel, photos, choose_writers(formats, panel.tasks), output, **options)
+    return summary, failures
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "photos").mkdir()
+    return tmp_path / "photos"
+
+
+def test_a_turned_photo_has_labels_on_the_upright_image(tmp_path, photos):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = picture(48, 96, box=(8, 8, 40, 40))
+    Image.fromarray(np.rot90(upright)).save(photos / "a.png", exif=exif)
+    proposed(photos, tmp_path / "out", ["coco"])
+    document = json.loads((tmp_path / "out/detection/_annotations.coco.json").read_text(encoding="utf-8"))
+    assert (document["images"][0]["width"], document["images"][0]["height"]) == (48, 96)
+    assert np.allclose(document["annotations"][0]["bbox"], [8, 8, 32, 32], atol=2.5)
+    reading = read_set("detection", tmp_path / "out/detection")
+    assert not [found for found in reading.problems if found.severity == "error"]
+
+
+def test_images_keep_their_bytes(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.jpg")
+    proposed(photos, tmp_path / "out", ["yolo"])
+    assert (tmp_path / "out/detection/images/a.jpg").read_bytes() == (photos / "a.jpg").read_bytes()
+
+
+def test_an_image_that_the_model_does_not_know_gets_no_class(tmp_path, photos, monkeypatch):
+    Image.fromarray(picture()).save(photos / "a.jpg")
+    monkeypatch.setattr("panvision.labelling.voting.is_answered", lambda label: False)
+    summary, _ = proposed(photos, tmp_path / "out", ["folders"])
+    assert (summary.without_class, summary.images, dict(summary.classes)) == (1, 1, {})
+    assert not list((tmp_path / "out").rglob("a.jpg"))
+
+
+def test_a_class_that_is_no_folder_name(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.jpg")
+    info = replace(INFO, cls_class_names=tuple(f"a/{name}" for name in STATE_NAMES))
+    with pytest.raises(WriterError, match="cannot be the name of a folder; use --to labelme"):
+        proposed(photos, tmp_path / "out", ["coco"], ColourBackend(info))
+    assert proposed(photos, tmp_path / "out", ["labelme"], ColourBackend(info))[0].images == 1
+
+
+def test_formats_are_chosen_by_what_the_model_has():
+    tasks = ("segmentation", "detection", "classification")
+    chosen = choose_writers(["coco", "masks"], tasks)
+    assert list(chosen) == ["segmentation", "detection", "classification"]
+    assert chosen["classification"].tasks == ("classification",) and chosen["segmentation"].tasks == ("segmentation",)
+    assert list(choose_writers(["masks"], tasks)) == ["segmentation"]
+    assert list(choose_writers(["coco"], ("detection", "coverage"))) == ["detection"]
+    with pytest.raises(WriterError, match="folders: holds labels of classification, but the model has detection"):
+        choose_writers(["folders"], ["detection"])
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=8), min_size=1, max_size=6, unique=True))
+def test_names_are_different_and_safe(stems):
+    paths = list(dict.fromkeys(f"{stem.strip('/.') or 'x'}{end}" for stem in stems for end in (".jpg", ".PNG")))
+    names = safe_names(paths)
+    assert set(names) == set(paths)
+    folded = [PurePosixPath(name).stem.casefold() for name in names.values()]
+    assert len(set(folded)) == len(folded)
+    for path, name in names.items():
+        assert PurePosixPath(name).suffix == PurePosixPath(path).suffix
+        assert name.isprintable() and not set(name) & set('/\\:*?"<>|')
+
+
+def test_plain_names_stay():
+    assert safe_names(["a b.jpg", "sub/ä.png"]) == {"a b.jpg": "a b.jpg", "sub/ä.png": "sub_ä.png"}
