@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -6,6 +7,9 @@ import pytest
 from panvision.cli.exits import Exit
 from panvision.cli.main import main
 from panvision.core.tasks import TASKS
+from panvision.model.checkpoint import load_checkpoint, save_checkpoint
+from panvision.scenes.demo import write_demo_sets
+from panvision.scenes.settings import SceneSettings, SetSizes
 from tests.cli.shown import json_keys
 
 
@@ -17,24 +21,67 @@ def promote(capsys, *arguments):
 
 
 @pytest.fixture(scope="module")
-def other(raw, trained, tmp_path_factory):
-    """The same datasets without the images that the model was trained on, and with a model that lost its weights."""
-    folder = tmp_path_factory.mktemp("other")
-    shutil.copytree(trained, folder / "trained")
-    return folder / "trained"
+def unseen(tmp_path_factory):
+    """Datasets that no model was trained on."""
+    root = tmp_path_factory.mktemp("unseen") / "demo"
+    sizes = SetSizes(segmentation=5, detection=5, classification=10)
+    write_demo_sets(root, SceneSettings(seed=8, width=96, height=96, images=sizes, units=2))
+    return root
 
 
-def test_a_model_against_itself_is_recorded(raw, trained, tmp_path, capsys):
+@pytest.fixture
+def changed(trained, tmp_path):
+    """The trained model with another bias of every head, which does not name its training images."""
+    model, meta = load_checkpoint(trained / "best_model.pth")
+    for name, value in model.named_parameters():
+        if name.endswith("bias"):
+            value.data += 1.0
+    save_checkpoint(tmp_path / "changed.pth", model, meta={**meta, "training_images": None})
+    return tmp_path / "changed.pth"
+
+
+def test_a_model_against_itself_is_not_worse_and_recorded(raw, trained, tmp_path, capsys):
     model, record = trained / "best_model.pth", tmp_path / "record.json"
-    arguments = (model, "--against", model, "--data", raw, "--max_drop", "1")
-    code, out, err = promote(capsys, *arguments, "--json", "--record", record)
+    code, out, err = promote(
+        capsys, model, "--against", model, "--data", raw, "--json", "--record", record, "--max_drop", 0
+    )
     found = json.loads(out)
-    assert found == json.loads(record.read_text()) and set(found) == json_keys("promote") - _WORDS
-    # Fewer than ten groups give no interval, so even a model against itself is undecided.
-    assert (code, found["decision"]) == (Exit.ERROR, "undecided")
-    assert found["new"] == found["current"] and len(found["new"]["sha256"]) == 64
-    assert found["new"]["training_images_known"] and "warning" not in err.replace("warning ", "")
-    assert set(found["tasks"]) == set(TASKS) and found["data"]["images"] == "test"
+    assert (code, found["decision"], found["passed"]) == (Exit.DONE, "not worse", True)
+    assert found == json.loads(record.read_text()) and set(found) <= json_keys("promote")
+    assert found["new"] == found["current"] and len(found["new"]["sha256"]) == len(found["data"]["sha256"]) == 64
+    assert found["new"]["training_images_known"] and "training images" not in err
+    assert set(found["tasks"]) == set(TASKS) and found["data"]["images"] == "test" and found["registered"] is None
 
 
-_WORDS = {"and", "progress", "goes", "to", "standard", "error"}
+def test_training_images_are_an_error_and_unknown_ones_a_warning(raw, trained, changed, capsys):
+    model = trained / "best_model.pth"
+    code, out, err = promote(capsys, changed, "--against", model, "--data", raw, "--images", "all")
+    assert code == Exit.USAGE and "undecided" not in out
+    assert re.search(r"best_model\.pth: \d+ of the \d+ images to score are its training or validation images: ", err)
+    assert f"warning: {changed}: does not name its training images" in err
+
+
+def test_few_unseen_images_leave_two_models_undecided(unseen, trained, changed, capsys):
+    model = trained / "best_model.pth"
+    code, out, err = promote(capsys, changed, "--against", model, "--data", unseen, "--images", "all")
+    assert code == Exit.ERROR and "\nundecided: too few images" in out
+    lines = out.partition("\nundecided")[2].splitlines()
+    assert max(map(len, lines)) <= 80 and "classification: 10 images in 10 groups" in lines
+    assert err.count("warning: ") == 1
+
+
+@pytest.mark.parametrize("case", ["missing model", "missing data", "no repository", "max_drop of 2"])
+def test_bad_input_is_one_line_with_exit_code_2(raw, trained, tmp_path, capsys, case):
+    model = shutil.copy(trained / "best_model.pth", tmp_path)
+    arguments = {
+        "missing model": ([model, "--against", tmp_path / "no.onnx", "--data", raw], "no.onnx"),
+        "missing data": ([model, "--against", model, "--data", tmp_path / "no"], "no such folder"),
+        "no repository": (
+            [model, "--against", model, "--data", raw, "--register", "v1.0.0"],
+            "register in a repository",
+        ),
+        "max_drop of 2": ([model, "--against", model, "--data", raw, "--max_drop", "2"], "--max_drop"),
+    }
+    words, message = arguments[case]
+    code, _, err = promote(capsys, *words)
+    assert code == Exit.USAGE and message in err.splitlines()[-1]

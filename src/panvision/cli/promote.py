@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 @command(
     about="Scores two model files on the same images and decides by paired 95 % intervals if the new one may replace "
-    "the current one: better, not worse by more than --max_drop, worse, or undecided. Both may be a checkpoint, an ONNX file "
-    "or an INT8 one; tasks and classes must be equal. Images that either model was trained on are an error.",
+    "the current one: better, not worse by more than --max_drop, worse, or undecided. Both may be a checkpoint, an "
+    "ONNX file or an INT8 one; tasks and classes must be equal. Images that either model was trained on are an error.",
     examples={
         "a new model against the one in use": "panvision promote models/panvision.onnx --against "
         "released/panvision.onnx --data data/demo",

@@ -1,10 +1,10 @@
 """The decision whether a model may replace another one, from the per-image results of both on the same images.
 
 A metric of the new model is `better` if the 95 % interval of the paired difference is above 0. Otherwise it is `not
-worse` if the interval's worse end is above -max_drop (a non-inferiority test), `worse` if the interval is below 0, and
-`undecided` if it contains 0 and -max_drop, or if there is no interval. The headline metrics decide: all must be better or
-not worse, which needs no correction for their number. Classes and slices are listed, but do not decide, because of many
-metrics some are better or worse by chance.
+worse` if the interval's lower end is not below -max_drop (a non-inferiority test), `worse` if the interval is below 0,
+and `undecided` if it contains 0 and -max_drop, or if there is no interval. The headline metrics decide: all must be
+better or not worse, which needs no correction for their number. Classes and slices are listed, but do not decide,
+because of many metrics some are better or worse by chance.
 """
 
 from collections import Counter

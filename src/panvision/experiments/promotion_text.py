@@ -14,8 +14,8 @@ FEW = 5  # changed images that are listed of each kind and task
 _WIDTHS = (22, 10, 10, 8, 18)
 EXPLANATION = (
     "Change: new minus current, with its 95 % interval over the groups of images. Headline metrics decide: better "
-    "(interval above 0), not worse (above -{max_drop:g}), worse (below 0), else undecided. Of many classes and slices, some "
-    "are better or worse by chance."
+    "(interval above 0), not worse (above -{max_drop:g}), worse (below 0), else undecided. Of many classes and "
+    "slices, some are better or worse by chance."
 )
 _MEANINGS = {
     "better": "no headline metric is worse by more than {max_drop:g}, and one or more is better",
