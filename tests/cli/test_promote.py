@@ -36,7 +36,8 @@ def changed(trained, tmp_path):
     for name, value in model.named_parameters():
         if name.endswith("bias"):
             value.data += 1.0
-    save_checkpoint(tmp_path / "changed.pth", model, meta={**meta, "training_images": None})
+    meta = {**meta, "training_images": None, "data_sha256": "ab" * 32}
+    save_checkpoint(tmp_path / "changed.pth", model, meta=meta)
     return tmp_path / "changed.pth"
 
 
@@ -70,18 +71,36 @@ def test_few_unseen_images_leave_two_models_undecided(unseen, trained, changed, 
     assert err.count("warning: ") == 1
 
 
-@pytest.mark.parametrize("case", ["missing model", "missing data", "no repository", "max_drop of 2"])
+@pytest.mark.parametrize("case", ["model", "data", "repository", "record", "split", "max_drop"])
 def test_bad_input_is_one_line_with_exit_code_2(raw, trained, tmp_path, capsys, case):
-    model = shutil.copy(trained / "best_model.pth", tmp_path)
+    model = tmp_path / "best_model.pth"
+    shutil.copy(trained / "best_model.pth", model)
+    known = trained / "best_model.pth"
     arguments = {
-        "missing model": ([model, "--against", tmp_path / "no.onnx", "--data", raw], "no.onnx"),
-        "missing data": ([model, "--against", model, "--data", tmp_path / "no"], "no such folder"),
-        "no repository": (
+        "model": ([model, "--against", tmp_path / "no.onnx", "--data", raw], "no.onnx"),
+        "data": ([model, "--against", model, "--data", tmp_path / "no"], "no such folder"),
+        "repository": (
             [model, "--against", model, "--data", raw, "--register", "v1.0.0"],
             "register in a repository",
         ),
-        "max_drop of 2": ([model, "--against", model, "--data", raw, "--max_drop", "2"], "--max_drop"),
+        "record": (
+            [known, "--against", known, "--data", raw, "--record", model / "record.json"],
+            "record.json",
+        ),
+        # Without the configuration beside it, the split is another one.
+        "split": ([model, "--against", model, "--data", raw], "its training or validation images"),
+        "max_drop": ([model, "--against", model, "--data", raw, "--max_drop", "2"], "--max_drop"),
     }
     words, message = arguments[case]
     code, _, err = promote(capsys, *words)
     assert code == Exit.USAGE and message in err.splitlines()[-1]
+
+
+def test_models_of_other_data_are_named(unseen, trained, changed, tmp_path, capsys):
+    model, meta = load_checkpoint(trained / "best_model.pth")
+    save_checkpoint(tmp_path / "other.pth", model, meta={**meta, "data_sha256": "cd" * 32})
+    said = "note: the models were made from other data or another split"
+    others = {tmp_path / "other.pth": True, changed: False, trained / "best_model.pth": False}
+    for other, noted in others.items():
+        _, _, err = promote(capsys, changed, "--against", other, "--data", unseen, "--images", "all")
+        assert (said in err) is noted, other

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from panvision.cli.exits import Exit
-from panvision.cli.failures import UsageError
+from panvision.cli.failures import UsageError, explanation
 from panvision.cli.framework import Args, command
 from panvision.cli.options import FILE, FOLDER, FRACTION, against, argument, device, json_flag, option, settings
 from panvision.cli.packing import Model, Packed, evaluate_packed, open_model, pack
@@ -88,9 +88,9 @@ def run(args: Args) -> int:
         registration = _registration(args)
         with narrated_on_stderr() if args.json else contextlib.nullcontext():
             promotion, record = _promote(args)
-    record["registered"] = _register(registration, promotion, record)
-    if args.record:
-        write_json(args.record, record)
+        record["registered"] = _register(registration, promotion, record)
+        if args.record:
+            write_json(args.record, record)
     if args.json:
         print(json.dumps(record, indent=2, ensure_ascii=False))
     else:
@@ -102,13 +102,14 @@ def run(args: Args) -> int:
 
 @contextlib.contextmanager
 def _usage_errors() -> Iterator[None]:
-    """Raise errors of models, data and settings as UsageError, because exit code 1 is a decision here."""
+    """Raise what the user can fix as UsageError, because exit code 1 is a decision here."""
     try:
         yield
     except Exception as error:
-        if type(error).__module__.partition(".")[0] != "panvision":
+        message = explanation(error)
+        if message is None:
             raise
-        raise UsageError(str(error)) from error
+        raise UsageError(message) from error
 
 
 def _registration(args: Args) -> "Registration | None":
