@@ -85,7 +85,7 @@ def test_bad_input_is_one_line_with_exit_code_2(raw, trained, tmp_path, capsys, 
         ),
         "record": (
             [known, "--against", known, "--data", raw, "--record", model / "record.json"],
-            "record.json",
+            "best_model.pth: file exists",
         ),
         # Without the configuration beside it, the split is another one.
         "split": ([model, "--against", model, "--data", raw], "its training or validation images"),
