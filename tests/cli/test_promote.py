@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 from panvision.scenes.demo import write_demo_sets
 from panvision.scenes.settings import SceneSettings, SetSizes
 from tests.cli.shown import json_keys
+from tests.pipeline.scratch import Scratch, environment
 
 
 def promote(capsys, *arguments):
@@ -71,7 +73,9 @@ def test_few_unseen_images_leave_two_models_undecided(unseen, trained, changed, 
     assert err.count("warning: ") == 1
 
 
-@pytest.mark.parametrize("case", ["model", "data", "repository", "record", "split", "max_drop"])
+@pytest.mark.parametrize(
+    "case", ["model", "data", pytest.param("repository", marks=pytest.mark.process), "record", "split", "max_drop"]
+)
 def test_bad_input_is_one_line_with_exit_code_2(raw, trained, tmp_path, capsys, case):
     model = tmp_path / "best_model.pth"
     shutil.copy(trained / "best_model.pth", model)
@@ -104,3 +108,32 @@ def test_models_of_other_data_are_named(unseen, trained, changed, tmp_path, caps
     for other, noted in others.items():
         _, _, err = promote(capsys, changed, "--against", other, "--data", unseen, "--images", "all")
         assert (said in err) is noted, other
+
+
+@pytest.fixture
+def repo(trained, tmp_path, monkeypatch) -> Scratch:
+    """A repository with the trained model as an artifact, whose lock is committed."""
+    repo = Scratch(tmp_path / "repo", tmp_path / "record", environment(tmp_path))
+    shutil.copytree(trained, repo.folder / "models", ignore=shutil.ignore_patterns("build", "curves"))
+    path = "models/best_model.pth"
+    md5 = hashlib.md5((repo.folder / path).read_bytes(), usedforsecurity=False).hexdigest()
+    (repo.folder / "dvc.yaml").write_text(f"artifacts: {{pans: {{path: {path}, type: model}}}}\n")
+    (repo.folder / "dvc.lock").write_text(f"stages: {{train: {{outs: [{{path: {path}, md5: {md5}}}]}}}}\n")
+    repo.run("git", "init", "--quiet")
+    repo.commit("first")
+    for name, value in repo.env.items():
+        if name.startswith("GIT_"):
+            monkeypatch.setenv(name, value)
+    return repo
+
+
+@pytest.mark.process
+def test_a_model_that_passed_is_registered_with_its_record(raw, changed, repo, unseen, capsys):
+    model = repo.folder / "models/best_model.pth"
+    code, out, _ = promote(capsys, model, "--against", model, "--data", raw, "--register", "v0.1.0")
+    assert code == 0 and "registered: pans@v0.1.0; share it with `dvc push` and `git push origin pans@v0.1.0`" in out
+    first, _, record = repo.run("git", "tag", "--list", "--format=%(contents)").partition("\n")
+    assert first == f"not worse against {model}" and json.loads(record)["new"]["sha256"]
+    undecided = ("--against", changed, "--data", unseen, "--images", "all", "--register", "v0.2.0")
+    code, out, _ = promote(capsys, model, *undecided)
+    assert code == 1 and out.endswith("\nnot registered\n") and repo.run("git", "tag") == "pans@v0.1.0\n"

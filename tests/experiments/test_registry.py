@@ -6,6 +6,8 @@ from dvc.repo import Repo
 from panvision.experiments.registry import RegistryError, prepare_registration
 from tests.pipeline.scratch import Scratch, environment
 
+pytestmark = pytest.mark.process
+
 PIPELINE = """\
 stages:
   export:

@@ -282,7 +282,7 @@ def _slices(results: Results, facts: Mapping[str, Facts]) -> Iterator[tuple[str,
         "camera": [facts[file].camera for file in files],
         "folder": [_folder(results, file) for file in files],
     }
-    if TASKS[results.task].dataset == "segmentation":
+    if results.images and "pixels" in results.images[0]:
         columns["masks"] = ["with pan" if _has_pan(image) else "without pan" for image in results.images]
     for column, values in columns.items():
         counts = Counter(values)
@@ -312,10 +312,10 @@ def _changes(pair: tuple[Results, Results], evaluated: tuple[Evaluated, Evaluate
     for images in zip(*(results.images for results in pair), strict=True):
         before, after = (verdict(*each) for each in zip(images, pair, limits, strict=True))
         if before.right != after.right:
-            file = f"{TASKS[task].dataset}/{images[0]['file']}"
-            # The state is a class label's whole answer; of boxes, the count says more than their names.
-            shown = (each.predicted if task == "classification" else each.short for each in (before, after))
-            found.append(Change(file, after.right, *shown))
+            dataset = TASKS[task].dataset
+            # The class is the whole answer to a class label; of boxes, the count says more than their names.
+            shown = (each.predicted if dataset == "classification" else each.short for each in (before, after))
+            found.append(Change(f"{dataset}/{images[0]['file']}", after.right, *shown))
     return sorted(found, key=lambda change: (not change.right, change.file))
 
 
