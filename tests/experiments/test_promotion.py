@@ -99,6 +99,15 @@ def test_headline_metrics_of_all_tasks_decide():
     assert undecided.decision == "undecided" and "--max_drop" in text(undecided)
 
 
+def test_the_worst_headline_metric_is_the_decision():
+    better = {"segmentation": mask_results(error=0.1)}
+    mixed = promotion(all_results(error=0.3), {**all_results(shift=30.0), **better})
+    assert "better" in mixed.tasks["segmentation"].headlines and mixed.decision == "worse"
+    new = {**all_results(), **better}
+    new["classification"].images[0]["probabilities"] = [0.0, 0.0, 1.0]
+    assert promotion(all_results(error=0.3), new).decision == "undecided"
+
+
 def test_a_task_without_images_is_undecided():
     results = all_results()
     empty = {**results, "segmentation": replace(results["segmentation"], images=[])}

@@ -123,6 +123,7 @@ def test_the_reverse_of_a_change_is_its_opposite(old, new):
     assert [each.kind for each in there.changes] == ["added", "renamed"]
     assert [each.kind for each in back.changes] == ["removed", "renamed"]
     assert (there.joined, there.left) == (back.left, back.joined) == (1, 0)
+    assert there.seen == 0  # no earlier version had the new image
 
 
 def test_moves_and_the_test_split(old, new):
