@@ -43,7 +43,7 @@ def test_commands_options_choices_and_paths_are_completed(line, expected):
 
 def test_every_path_is_completed_as_a_file_or_a_folder():
     kinds = {"FILE": "file", "DIR": "dir", "DATA_ROOT": "dir", "MODEL...": "file", "SOURCE": "file"}
-    kinds |= {"MODEL": "file", "CHECKPOINT": "file", "IMAGES": "dir"}
+    kinds |= {"MODEL": "file", "CHECKPOINT": "file", "IMAGES": "dir", "NEW": "file", "EARLIER": "file"}
     for name in cli.summaries:
         for param in command_of(name).params:
             metavar = (param.metavar or param.type.name.upper()).strip("[]")

@@ -160,6 +160,7 @@ WRONG = {
     "validate": ["none", "--pins", "none.csv"],
     "train": ["none", "--set", "model.weights=none"],
     "evaluate": ["none.onnx", "none"],
+    "promote": ["none.onnx", "--against", "none.onnx", "--data", "none"],
     "export": ["none.pth", "--calibrate", "none"],
     "summary": [],
     "compare": ["HEAD", "--project", "none"],
@@ -184,7 +185,8 @@ def test_every_command_with_json_has_a_wrong_call_here():
 @pytest.mark.parametrize(("command", "arguments"), WRONG.items())
 def test_after_an_error_stdout_is_empty(tmp_path, monkeypatch, capsys, command, arguments):
     monkeypatch.chdir(tmp_path)
-    assert main([command, *arguments, "--json"]) == (Exit.USAGE if command in ("validate", "presets") else Exit.ERROR)
+    code = Exit.USAGE if command in ("validate", "presets", "promote") else Exit.ERROR
+    assert main([command, *arguments, "--json"]) == code
     text = capsys.readouterr()
     assert not text.out and text.err.startswith(f"panvision {command}: ") and text.err.count("\n") == 1
     assert "none" in text.err or "metrics/segmentation.json" in text.err

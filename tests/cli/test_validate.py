@@ -376,3 +376,38 @@ def test_presets_take_other_class_labels(root, capsys, preset):
     pins = root.parent / "pins.csv"
     pins.write_text("task,file,split\n")
     assert validate(root, "--quiet", "--config", f"presets/{preset}.yaml", "--pins", pins) == 0
+
+
+def test_changes_from_an_earlier_folder_or_zip(root, tmp_path, capsys):
+    old, page = tmp_path / "old", tmp_path / "data.html"
+    shutil.copytree(root, old)
+    packed = shutil.make_archive(str(tmp_path / "old"), "zip", old)
+    (root / "classification/images/raw/c201.png").rename(root / "classification/images/burnt/c201.png")
+    raw_sets.save(root / "detection/images/d101.png", 999)
+    code, found = as_json(root, capsys, "--against", old, "--html", page, "-q")
+    assert code == 0 and found["changes"]["counts"]["classification"]["relabelled"] == 1
+    assert [each["file"] for each in found["changes"]["images"] if each["kind"] == "replaced"] == ["images/d101.png"]
+    assert set(found) <= json_keys("validate")
+    assert "raw → burnt" in Page(page.read_text()).text["changes"]
+    assert validate(root, "--against", packed, "-q") == 0
+    said = capsys.readouterr().out
+    assert f"changes against {packed}"[:79] in said and "  classification/images/burnt/c201.png: raw → burnt" in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_earlier_data_that_cannot_be_used_are_one_line(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert validate(root, "--against", "HEAD", "-q") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    (tmp_path / "empty/segmentation").mkdir(parents=True)
+    (tmp_path / "empty/segmentation/x.txt").write_text("x")
+    assert validate(root, "--against", "empty", "-q") == 2
+    assert "empty/segmentation: nothing usable found" in capsys.readouterr().err
+
+
+def test_data_that_cannot_be_split_are_not_compared(root, capsys):
+    shutil.rmtree(root / "detection")
+    (root / "detection").mkdir()
+    (root / "detection/x.txt").write_text("x")
+    code, found = as_json(root, capsys, "--against", root, "-q")
+    assert code == 1 and "changes" not in found

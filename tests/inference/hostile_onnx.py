@@ -194,6 +194,8 @@ METADATA = {
     "hash a list": changed_metadata(params_sha256=[1]),
     "hash of two lines": changed_metadata(data_sha256="a\nb"),
     "order of others": changed_metadata(state_order=["x"]),
+    "training images of no hash": changed_metadata(training_images="AAAA"),
+    "training images a list": changed_metadata(training_images=[1]),
     "order of numbers": changed_metadata(state_order=[1, 2, 3]),
     "tasks twice": changed_metadata(tasks=["detection", "detection", "classification"]),
     "null": json.dumps(dict.fromkeys(json.loads(INFO.to_metadata()))),

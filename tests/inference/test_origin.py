@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from panvision.core.files import write_json, write_rows
-from panvision.inference.origin import data_hash, params_hash
+from panvision.inference import origin
+from panvision.inference.origin import data_hash, is_among, pack_images, params_hash, unpack_images
 
 METADATA = {
     "config": {"seed": 1, "train": {"phase1": {"lr": 0.1}}},
@@ -73,3 +74,40 @@ def test_the_same_file_of_another_task_is_other_data(folder) -> None:
     found = hashed(folder)
     (folder / "prepared/classification").rename(folder / "prepared/detection")
     assert hashed(folder) != found
+
+
+def images_of(folder, rows) -> str | None:
+    """Pack the images of rows (task, file, sha256, split), of the segmentation dataset alone."""
+    for task in ("classification", "segmentation"):
+        own = [(file, sha256) for name, file, sha256, _ in rows if name == task]
+        write_rows(folder / "prepared" / task / "index.csv", ("file", "sha256"), own)
+    splits = [(task, file, split) for task, file, _, split in rows]
+    write_rows(folder / "splits.csv", ("task", "file", "split"), splits)
+    return pack_images(folder / "prepared", folder / "splits.csv", ["segmentation"])
+
+
+def test_training_images_are_those_of_training_and_validation(folder) -> None:
+    hashes = [f"{number:02x}" * 32 for number in range(5)]
+    rows = [
+        ("segmentation", "b,1.png", hashes[0], "val"),
+        ("segmentation", "a.png", hashes[1], "train"),
+        ("segmentation", "test.png", hashes[2], "test"),
+        ("classification", "a.png", hashes[3], "train"),
+        ("segmentation", "copy.png", hashes[1], "train"),
+    ]
+    packed = images_of(folder, rows)
+    assert packed == images_of(folder, rows[::-1])
+    known = unpack_images(packed)
+    assert [is_among(sha256, known) for sha256 in hashes] == [True, True, False, False, False] and len(known) == 2
+
+
+def test_too_many_training_images_are_not_packed(folder, monkeypatch) -> None:
+    monkeypatch.setattr(origin, "MOST_IMAGES", 1)
+    rows = [("segmentation", f"{number}.png", f"{number:02x}" * 32, "train") for number in range(2)]
+    assert images_of(folder, rows[:1]) and images_of(folder, rows) is None
+
+
+@pytest.mark.parametrize("text", ["AAAA", "no base64!", "ä"])
+def test_other_texts_are_no_training_images(text) -> None:
+    with pytest.raises(ValueError, match=r"base64|bytes|ASCII|padding"):
+        unpack_images(text)

@@ -3,6 +3,7 @@ import pytest
 from panvision.core.tasks import TASKS
 from panvision.dataset.packed import open_packed
 from panvision.dataset.problems import problem, write_problems
+from panvision.report.archive import Archive
 from panvision.report.data_page import build_data_page, read_problem_table
 from panvision.report.inputs import ReportError
 from tests.report.test_page import Page
@@ -17,7 +18,8 @@ def page(run, problems, limit=6, **changes) -> str:
         "metrics": run.metrics / "data.json",
         **changes,
     }
-    return build_data_page(problems, given.pop("packed"), data=run.data, limit=limit, **given)
+    archive = Archive.open(given.pop("packed"), given.pop("splits"), run.data)
+    return build_data_page(problems, archive, limit=limit, **given)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ GROUPS = {
     },
     "use of a model": {
         "evaluate": "score a model file on labelled images, with gates for CI",
+        "promote": "decide if a new model may replace the current one",
         "export": "write a checkpoint as ONNX and INT8, with a model card",
         "predict": "predict every image of a folder",
         "watch": "watch a pan through a camera, a video or a growing folder",

@@ -64,6 +64,11 @@ def argument(name: str, help: str, **settings: Any) -> click.Argument:
     return click.Argument([name], help=help, **settings)
 
 
+def against(what: str, *, required: bool = False) -> click.Option:
+    """Make `--against`; `what` may be named there."""
+    return option("--against", f"Compare with: {what}.", required=required, type=FILE, metavar="EARLIER")
+
+
 def data_root() -> list[click.Parameter]:
     """Make the folder of the three datasets: an argument, or the option `--data_root`."""
     text = "Folder with segmentation/, detection/ and classification/; validate also takes a ZIP."

@@ -188,14 +188,29 @@ def score(
         IngestError: the data have errors.
         EvaluationError: the model has other classes than the data.
     """
-    from panvision.evaluation.evaluate import evaluate
-
     config = model.config
     packed = pack(config, model.pins, folder / "build", images="all" if images == "all" else "split")
     if images == "test":
         _warn_of_leaks(args, packed, model.predictor.info, config.split.pins)
-    evaluated = evaluate(
-        model.predictor,
+    evaluated = evaluate_packed(model.predictor, config, packed, images=images)
+    metrics = folder / "metrics"
+    evaluated.write(metrics, folder / "reports/plots", folder / "reports/results")
+    (packed.metrics / "data.json").replace(metrics / "data.json")
+    return packed._replace(metrics=metrics), evaluated
+
+
+def evaluate_packed(
+    predictor: "Predictor", config: "Config", packed: Packed, *, images: Literal["test", "all"]
+) -> "Evaluated":
+    """Score a model on the test split of packed datasets; of `all` images, none chooses thresholds.
+
+    Raises:
+        EvaluationError: the model has other classes than the data.
+    """
+    from panvision.evaluation.evaluate import evaluate
+
+    return evaluate(
+        predictor,
         prepared=packed.prepared,
         splits=packed.splits,
         data=config.data,
@@ -203,7 +218,3 @@ def score(
         order=config.classification.order,
         choices={} if images == "all" else None,
     )
-    metrics = folder / "metrics"
-    evaluated.write(metrics, folder / "reports/plots", folder / "reports/results")
-    (packed.metrics / "data.json").replace(metrics / "data.json")
-    return packed._replace(metrics=metrics), evaluated

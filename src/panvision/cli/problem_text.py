@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from panvision.dataset.problems import Problem
+    from panvision.validate.changes import Change
 
 SEVERITIES = ("error", "warning", "fixed")
 WIDTH = 80
@@ -42,8 +43,23 @@ def problem_lines(problems: Iterable["Problem"], *, limit: int | None) -> Iterat
         yield from _wrapped(f"{severity} {code} {len(own)}: {own[0].remedy}", "", "    ")
         for found in own[:limit]:
             yield from _file_lines(printable(found.file), printable(found.reason))
-        if limit is not None and len(own) > limit:
-            yield f"  … and {len(own) - limit} more (--all shows them)"
+        yield from _more_line(len(own), limit)
+
+
+def change_lines(changes: Iterable["Change"], *, limit: int | None) -> Iterator[str]:
+    """Yield a headline for each kind of change, sorted by kind, and below it its files with what differs.
+
+    Args:
+        changes: between two versions of the datasets.
+        limit: files shown of a kind; None: all.
+    """
+    for kind, group in itertools.groupby(changes, key=lambda change: change.kind):
+        own = list(group)
+        yield ""
+        yield f"{kind} {len(own)}"
+        for each in own[:limit]:
+            yield from _file_lines(printable(f"{each.dataset}/{each.image.file}"), printable(each.reason))
+        yield from _more_line(len(own), limit)
 
 
 def count_line(problems: Iterable["Problem"]) -> str:
@@ -59,6 +75,11 @@ def count_line(problems: Iterable["Problem"]) -> str:
 def printable(text: str) -> str:
     """Escape line ends and control characters, which would rewrite the terminal."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _more_line(count: int, limit: int | None) -> Iterator[str]:
+    if limit is not None and count > limit:
+        yield f"  … and {count - limit} more (--all shows them)"
 
 
 def _file_lines(file: str, reason: str) -> list[str]:

@@ -109,7 +109,9 @@ def _train(config: "Config", folder: Path, args: Args) -> int:
         TrainingError: the training failed and this process reports it.
     """
     from panvision.core.params import ParamsError
+    from panvision.core.tasks import datasets_of
     from panvision.dataset.packed import PackedError
+    from panvision.inference.origin import pack_images
     from panvision.model.checkpoint import CheckpointError
     from panvision.model.weights import WeightsError
     from panvision.training.checkpointing import Scratch, remove_training
@@ -119,6 +121,8 @@ def _train(config: "Config", folder: Path, args: Args) -> int:
     from panvision.training.launch import LAUNCHED, run_as_rank
     from panvision.training.phases import PhaseFiles, TrainingConfig, train_phase1, train_phase2
 
+    build, curves = folder / "build", folder / "curves"
+    prepared, splits = build / "prepared", build / "splits.csv"
     settings = TrainingConfig(
         config.seed,
         config.augment,
@@ -127,13 +131,15 @@ def _train(config: "Config", folder: Path, args: Args) -> int:
         config.tracking,
         tasks=config.tasks,
         order=config.classification.order,
-        shipped=config.model_dump(mode="json", include={"detection", "classification"}),
+        shipped={
+            **config.model_dump(mode="json", include={"detection", "classification"}),
+            "training_images": pack_images(prepared, splits, datasets_of(config.tasks)),
+        },
     )
-    build, curves = folder / "build", folder / "curves"
     start = build / "phase1" / "best_model.pth"
 
     def work(ranks: Ranks) -> None:
-        sets = open_sets(build / "prepared", build / "splits.csv")
+        sets = open_sets(prepared, splits)
         scratch = Scratch.below(build / "scratch")
         # Keep phase 1's model until phase 2 has ended: stopped there, the same command must not train phase 1 again.
         first = PhaseFiles(start, curves / "phase1.csv", scratch=replace(scratch, keep=True))

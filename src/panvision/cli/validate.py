@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,24 @@ from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
-from panvision.cli.options import FILE, FOLDER, data_root, flag, json_flag, option, quiet, settings
-from panvision.cli.problem_text import FEW, by_severity, count_line, count_severities, printable, problem_lines
+from panvision.cli.options import FILE, FOLDER, against, data_root, flag, json_flag, option, quiet, settings
+from panvision.cli.problem_text import (
+    FEW,
+    by_severity,
+    change_lines,
+    count_line,
+    count_severities,
+    printable,
+    problem_lines,
+)
 from panvision.cli.status import StatusLine
 
 if TYPE_CHECKING:
     from panvision.config import Config
     from panvision.core.tasks import Dataset
     from panvision.dataset.problems import Problem
+    from panvision.report.findings import Finding
+    from panvision.validate.changes import Changes, Version
     from panvision.validate.splits.units import Pins
     from panvision.validate.verdict import Verdict
 
@@ -37,11 +47,13 @@ class Examination:
         images: number of usable images by dataset; an unusable dataset is absent.
         problems: of all datasets; files are `dataset/file`.
         verdict: on the datasets together; None if one of them is unusable.
+        changes: what differs from earlier data; None if there is nothing to compare.
     """
 
     images: "Mapping[Dataset, int]"
     problems: "list[Problem]"
     verdict: "Verdict | None"
+    changes: "Changes | None" = None
 
     @property
     def exit_code(self) -> Exit:
@@ -68,6 +80,7 @@ class Examination:
             "cross_task_groups": None if self.verdict is None else self.verdict.metrics()["cross_task_groups"],
             "problems": [asdict(found) for found in by_severity(self.problems)],
             "counts": count_severities(self.problems),
+            **({} if self.changes is None else {"changes": self.changes.to_json()}),
             "exit_code": int(self.exit_code),
         }
 
@@ -89,6 +102,8 @@ class Examination:
         "a page with images, and the split as a table to edit and pin": "panvision validate data/demo "
         "--html data.html --splits splits.csv",
         "a dataset as Roboflow delivers it": "panvision validate export.zip",
+        "what differs from the data of the last commit": "panvision validate data/demo --config params.yaml "
+        "--against HEAD --html data.html",
         "for programs, with another seed of the split": "panvision validate data/demo --json --set split.seed=7",
     },
     exits={
@@ -107,9 +122,10 @@ class Examination:
                 type=FILE,
                 show_default="split.pins where --config or --set gives it",
             ),
+            against("an earlier folder or ZIP of the datasets, or a git revision of the pipeline in this folder"),
         ],
         "output": [
-            json_flag("sets, cross_task_groups, problems, counts and exit_code"),
+            json_flag("sets, cross_task_groups, problems, counts, changes and exit_code"),
             quiet("progress"),
             option("--splits", "Write the split there as such a table, which can be edited and pinned.", type=FILE),
             option("--html", "Write a page with images of what was found.", type=FILE),
@@ -128,7 +144,9 @@ def run(args: Args) -> int:
     # Imported here, so that `--help` answers at once.
     from panvision.core.params import ParamsError
     from panvision.core.tasks import DATASETS
+    from panvision.dataset.packed import PackedError
     from panvision.dataset.problems import IngestError
+    from panvision.experiments.revisions import RevisionError
     from panvision.validate.splits.pins import read_pins
 
     try:
@@ -147,13 +165,16 @@ def run(args: Args) -> int:
             StatusLine(quiet=args.quiet) as status,
             only_writer(folder := Path(name), "--build"),
             _unpacked(config, status) as config,
+            tempfile.TemporaryDirectory(prefix="panvision-") as earlier,
         ):
             with _naming(Path(args.build or tempfile.gettempdir())):
                 found = examine(config, pins, folder, status)
-            _write(args, config, found, folder, status)
-    except (ParamsError, IngestError) as error:
+                if args.against and found.verdict is not None:
+                    found = _compared(found, folder, _earlier(args.against, config, pins, Path(earlier), status))
+            _write(args, config, found, folder, Path(earlier), status)
+    except (ParamsError, IngestError, PackedError, RevisionError) as error:
         raise UsageError(str(error)) from error
-    _say(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if args.json else _text(found, every=args.all))
+    _say(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if args.json else _text(found, args))
     return found.exit_code
 
 
@@ -237,14 +258,47 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
     return Examination(images, verdict.problems, verdict)
 
 
+def _earlier(against: str, config: "Config", pins: "Pins", folder: Path, status: StatusLine) -> "Version":
+    """Pack and split an earlier folder or ZIP as the present one, or copy what a revision has.
+
+    Raises:
+        IngestError: the folder or the ZIP cannot be used.
+        RevisionError: the revision cannot be used.
+    """
+    from panvision.core.tasks import DATASETS
+    from panvision.experiments.revisions import packed_at
+    from panvision.prepare.pack import prepare
+    from panvision.validate.changes import Version
+    from panvision.validate.verdict import judge, write_verdict
+
+    if not Path(against).is_dir() and not _is_zip(against):
+        status.show(f"fetching {against} …")
+        return Version(*packed_at(Path(), against, folder))
+    version = Version(folder / "prepared", folder / "splits.csv")
+    data = config.data.model_copy(update={"root": against})
+    with _unpacked(config.model_copy(update={"data": data}), status) as known:
+        for task in DATASETS:
+            status.show(f"reading {against}: {task} …")
+            prepare(task, known.data, version.prepared / task)
+        verdict = judge(version.prepared, known.split, pins, tasks=known.tasks, order=known.classification.order)
+    write_verdict(verdict, version.splits, folder / "problems.csv", folder / "data.json")
+    return version
+
+
+def _compared(found: Examination, build: Path, earlier: "Version") -> Examination:
+    from panvision.validate.changes import Version, find_changes
+
+    return replace(found, changes=find_changes(earlier, Version(build / "prepared", build / "splits.csv")))
+
+
 def _below(found: "Problem", task: "Dataset") -> "Problem":
     from panvision.dataset.problems import Problem
 
     return Problem(found.code, found.severity, f"{task}/{found.file}", found.reason, found.remedy)
 
 
-def _write(args: Args, config: "Config", found: Examination, build: Path, status: StatusLine) -> None:
-    """Write the requested files."""
+def _write(args: Args, config: "Config", found: Examination, build: Path, earlier: Path, status: StatusLine) -> None:
+    """Write the requested files; `earlier` has the earlier version, if any."""
     from panvision.core.files import write_text
 
     if args.splits:
@@ -255,33 +309,47 @@ def _write(args: Args, config: "Config", found: Examination, build: Path, status
             write_text(args.splits, (build / "splits.csv").read_text(encoding="utf-8"))
     if args.html:
         status.show("drawing the page …")
-        write_text(args.html, _page(config, found, build))
+        write_text(args.html, _page(config, found, build, earlier))
 
 
-def _page(config: "Config", found: Examination, build: Path) -> str:
+def _page(config: "Config", found: Examination, build: Path, earlier: Path) -> str:
+    from panvision.core.tasks import DATASETS
     from panvision.dataset.packed import open_packed
+    from panvision.report.archive import Archive
+    from panvision.report.changes import draw_changes
     from panvision.report.data_page import build_data_page
 
     checked = found.verdict is not None
+    packed = [open_packed(build / "prepared" / task, task) for task in found.images]
+    archive = Archive.open(packed, build / "splits.csv" if checked else None, config.data)
+    limit = config.report.data_images
+    changes: list[Finding] = []
+    if found.changes is not None:
+        before = [open_packed(earlier / "prepared" / task, task) for task in DATASETS]
+        old = Archive.open(before, earlier / "splits.csv", config.data)
+        changes = draw_changes(found.changes.changes, old, archive, limit)
     return build_data_page(
         found.problems,
-        [open_packed(build / "prepared" / task, task) for task in found.images],
-        splits=build / "splits.csv" if checked else None,
+        archive,
         metrics=build / "data.json" if checked else None,
-        data=config.data,
-        limit=config.report.data_images,
+        limit=limit,
         missing=found.omission,
+        changes=changes,
     )
 
 
-def _text(found: Examination, *, every: bool) -> str:
-    """Return the metrics, the problems, and their counts."""
+def _text(found: Examination, args: Args) -> str:
+    """Return the metrics, the changes, the problems, and the problems' counts."""
+    limit = None if args.all else FEW
     if found.verdict is not None:
         lines = [printable(line) for line in found.verdict.table().splitlines()]
     else:
         lines = [f"{task:32}{count:>8} images" for task, count in found.images.items()]
         lines += ["", *(f"{found.omission}.").split("\n")]
-    lines += problem_lines(found.problems, limit=None if every else FEW)
+    if found.changes is not None:
+        lines += ["", *map(printable, found.changes.table(args.against))]
+        lines += change_lines(found.changes.changes, limit=limit)
+    lines += problem_lines(found.problems, limit=limit)
     return "\n".join([*lines, "", count_line(found.problems)])
 
 

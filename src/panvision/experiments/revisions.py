@@ -10,6 +10,7 @@ from panvision.report.inputs import leaves
 
 WORKSPACE = "workspace"  # DVC's name of it
 FOLDER = "reports/results"
+PACKED = ("build/prepared", "build/splits.csv")
 LOCK = "dvc.lock"
 # Stages after the evaluation: their params change no metric.
 AFTERWARDS = ("export", "report")
@@ -57,6 +58,40 @@ def results_of(project: Path, rev: str) -> dict[str, Results]:
             ) from error
         found[task] = parse_results(content, name)
     return found
+
+
+def packed_at(project: Path, rev: str, folder: Path) -> tuple[Path, Path]:
+    """Copy the packed datasets and the splits of a revision into a folder, from DVC's cache or remote.
+
+    Returns:
+        The folder of the packed datasets, and splits.csv.
+
+    Raises:
+        RevisionError: no such revision, or its packed datasets are missing.
+    """
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
+
+    try:
+        files = DVCFileSystem(str(project), rev=rev)
+        # Raises for an unknown revision; `exists` would not.
+        files.isdir("build")
+    except DvcException as error:
+        raise RevisionError(
+            f"{rev}: neither a folder nor a ZIP nor a git revision of {project.resolve().name} ({error}); see `git log`"
+        ) from error
+    for name in PACKED:
+        try:
+            if not files.exists(name):
+                raise RevisionError(f"{rev}:{name}: not in that revision; name a commit of which `dvc repro` was run")
+            files.get(name, str(folder / Path(name).name), recursive=True)
+        except (OSError, DvcException, DataIndexDirError) as error:
+            raise RevisionError(
+                f"{rev}:{name}: neither in the cache nor in a remote; `dvc fetch --all-commits validate` gets what "
+                "others pushed, or name a folder with the earlier data"
+            ) from error
+    return folder / "prepared", folder / "splits.csv"
 
 
 def params_of(project: Path, rev: str) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from panvision.core.files import remove_partials, replacing, write_json, write_text
 from panvision.core.order import find_order
+from panvision.core.tasks import datasets_of
 from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.images import calibration_images, parity_images
@@ -18,7 +19,7 @@ from panvision.export.scores import HeldOut, judge_int8
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
-from panvision.inference.origin import data_hash, params_hash
+from panvision.inference.origin import data_hash, pack_images, params_hash
 from panvision.inference.predictor import Predictor
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 from panvision.validate.settings import SplitSettings
@@ -104,6 +105,9 @@ def ship(
         params_sha256=params_hash(metadata),
         data_sha256=data_hash(prepared, splits),
         state_order=_order_of(reference.info.cls_class_names, order),
+        # Those that the checkpoint names, if any, because the datasets here may be others.
+        training_images=reference.info.training_images
+        or pack_images(prepared, splits, datasets_of(reference.info.tasks)),
     )
     # All files get their final names together, after every check.
     with ExitStack() as stack:
@@ -115,7 +119,8 @@ def ship(
         found = {"parity": parity.to_json(settings), **_measure(exported, settings, held_out, scratch)}
         found["size_mb"] = _sizes({"checkpoint": checkpoint, "onnx": scratch.onnx, "int8": scratch.int8})
         config = shipped_config(metadata, info, settings, held_out.split)
-        meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, "data_sha256": info.data_sha256}
+        origin = {name: getattr(info, name) for name in ("data_sha256", "training_images")}
+        meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, **origin}
         save_checkpoint(scratch.checkpoint, model, meta=meta)
         write_json(scratch.config, config)
         write_json(scratch.metrics, found)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from panvision.core.tasks import MOST_CLASSES, TASKS
 from panvision.decoding.decoder import ModelShape, RawOutputs, Thresholds
 from panvision.decoding.table import DECODERS
+from panvision.inference.origin import MOST_IMAGES, unpack_images
 from panvision.scoring.calibration import HIGHEST, LOWEST
 
 METADATA_KEY = "panvision"
@@ -43,12 +44,15 @@ class ModelInfo(ModelShape):
         data_sha256: hash of the data that it was trained and tested on; None if unknown.
         state_order: the class labels of classification from the first to the last; empty if they have no order or it
             is unknown.
+        training_images: hashes of the images that it was trained with (`panvision.inference.origin.pack_images`); None
+            if unknown.
     """
 
     tasks: tuple[str, ...] = tuple(TASKS)
     params_sha256: str | None = None
     data_sha256: str | None = None
     state_order: tuple[str, ...] = ()
+    training_images: str | None = field(default=None, repr=False)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -71,6 +75,7 @@ class ModelInfo(ModelShape):
             "params_sha256": self.params_sha256,
             "data_sha256": self.data_sha256,
             "state_order": list(self.state_order),
+            "training_images": self.training_images,
         }
         return json.dumps(values, sort_keys=True)
 
@@ -101,6 +106,7 @@ class ModelInfo(ModelShape):
                     params_sha256=values.get("params_sha256", str, None),
                     data_sha256=values.get("data_sha256", str, None),
                     state_order=values.several("state_order", str, ()),
+                    training_images=values.get("training_images", str, None),
                 )
                 return cast("Self", checked(info))
         except (ValueError, RecursionError) as error:
@@ -167,11 +173,19 @@ def checked(info: ModelInfo) -> ModelInfo:
             for value in (info.params_sha256, info.data_sha256)
         ),
         "state_order": not info.state_order or sorted(info.state_order) == sorted(info.cls_class_names),
+        "training_images": info.training_images is None or _are_images(info.training_images),
     }
     wrong = [name for name, fits in possible.items() if not fits]
     if wrong:
         raise ValueError(f"{' and '.join(wrong)} cannot be right: {_shown(info)}")
     return replace(info, tasks=tasks)
+
+
+def _are_images(text: str) -> bool:
+    try:
+        return len(unpack_images(text)) <= MOST_IMAGES
+    except (ValueError, TypeError):
+        return False
 
 
 def _are_names(names: Sequence[str], *, wanted: bool) -> bool:

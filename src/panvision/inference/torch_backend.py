@@ -95,4 +95,5 @@ def _describe(model: MultiTaskModel, metadata: Mapping[str, Any]) -> ModelInfo:
         params_sha256=params_hash(metadata),
         data_sha256=metadata.get("data_sha256"),
         state_order=find_order((metadata.get("classification") or {}).get("order"), model.cls_classes) or (),
+        training_images=metadata.get("training_images"),
     )

@@ -1,14 +1,12 @@
 """The problems of the raw data as a separate page."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from panvision.dataset.packed import PackedSet
 from panvision.dataset.problems import COLUMNS, Problem, Severity
-from panvision.photos.settings import DataSettings
 from panvision.report.archive import Archive
-from panvision.report.findings import SEVERITIES, draw_findings, problem_rows
+from panvision.report.findings import SEVERITIES, Finding, draw_findings, problem_rows
 from panvision.report.inputs import DataMetrics, read_metrics, read_table
 from panvision.report.rendering import render
 
@@ -18,36 +16,34 @@ _KNOWN: dict[str, Severity] = {"error": "error", "warning": "warning", "fixed": 
 
 def build_data_page(
     problems: Iterable[Problem],
-    packed: Iterable[PackedSet],
+    archive: Archive,
     *,
-    splits: str | Path | None,
     metrics: str | Path | None,
-    data: DataSettings,
     limit: int,
     missing: str = "",
+    changes: Sequence[Finding] = (),
 ) -> str:
     """Build the page as HTML, the same for the same inputs.
 
     Args:
         problems: of all datasets; files are `dataset/file`.
-        packed: the datasets that could be packed.
-        splits: splits.csv; None if the datasets could not be split.
+        archive: the datasets that could be packed, with splits.csv if they could be split.
         metrics: data.json; None if the datasets could not be split.
-        data: location of the raw images and largest size of an image.
         limit: images shown of each kind of problem.
         missing: text that replaces missing metrics.
+        changes: differences from an earlier version of the data.
 
     Raises:
-        ReportError: `splits` or `metrics` is missing or damaged.
+        ReportError: `metrics` is missing or damaged.
     """
     problems = sorted(set(problems))
-    archive = Archive.open(list(packed), None if splits is None else Path(splits), data)
     context = {
         "data": None if metrics is None else read_metrics(Path(metrics), DataMetrics),
         "missing": missing,
         "counts": {severity: sum(found.severity == severity for found in problems) for severity in SEVERITIES},
         "problems": problem_rows(Counter(found.code for found in problems)),
         "findings": draw_findings(problems, archive, limit),
+        "changes": changes,
     }
     return render(TEMPLATE, context)
 

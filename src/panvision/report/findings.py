@@ -140,7 +140,7 @@ def _exhibits(code: str, own: list[Problem], archive: Archive, limit: int, shown
     if code in _COPIES:
         yield from _groups(own, archive, limit, shown)
     elif code in _COMPARED:
-        for found in _spread(own, limit):
+        for found in spread_over(own, limit):
             names = [found.file, *_named(found, archive)]
             yield Exhibit([archive.tile(name, SIDE) for name in names[:MOST_MEMBERS]], [found.reason])
     elif code not in _COUNTED:
@@ -148,7 +148,7 @@ def _exhibits(code: str, own: list[Problem], archive: Archive, limit: int, shown
         for found in own:
             if archive.is_image(found.file):
                 by_file[found.file].append(found.reason)
-        for file in _spread(list(by_file), limit):
+        for file in spread_over(list(by_file), limit):
             reasons = by_file[file]
             boxes = _boxes(reasons) if code in _SINGLE_BOXES else []
             tile = archive.tile(file, SIDE, labelled=True, boxes=boxes)
@@ -217,6 +217,6 @@ def _boxes(reasons: Iterable[str]) -> list[Box]:
     ]
 
 
-def _spread(found: list[Found], limit: int) -> list[Found]:
+def spread_over(found: list[Found], limit: int) -> list[Found]:
     """Return at most `limit` of them at even distances."""
     return [found[row] for row in spread(np.arange(len(found)), limit)]
