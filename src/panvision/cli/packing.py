@@ -166,11 +166,12 @@ def open_model(args: Args, device: str | None) -> Model:
         "tasks": predictor.tasks,
         "classification": config.classification if "classification.order" in named else own,
     }
+    predictor = predictor.with_costs(config.decision.costs.confusions)
     return Model(predictor, config.model_copy(update=changes), pins_of(known, config))
 
 
 def score(
-    args: Args, model: Model, folder: Path, *, images: Literal["test", "all"] = "test"
+    args: Args, model: Model, folder: Path, *, images: Literal["test", "all"] = "test", fit: bool = False
 ) -> "tuple[Packed, Evaluated]":
     """Pack the datasets and score a model on them; write build/, metrics/ and reports/ below a folder.
 
@@ -179,6 +180,7 @@ def score(
         model: see `open_model`.
         folder: where to write.
         images: the `test` split, with thresholds from the validation split; or `all` images.
+        fit: True if the score thresholds of boxes are chosen on the validation split; otherwise the model's are used.
 
     Raises:
         IngestError: the data have errors.
@@ -198,6 +200,8 @@ def score(
         settings=config.evaluation,
         order=config.classification.order,
         choices={} if images == "all" else None,
+        decision=config.decision,
+        fit=fit,
     )
     metrics = folder / "metrics"
     evaluated.write(metrics, folder / "reports/plots", folder / "reports/results")

@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,8 @@ def run(args: Args) -> int:
     clock = SystemClock(stop)
     source = find_source(args.source, clock, stop, realtime=args.realtime)
     predictor = load_predictor(args)
-    monitor = Monitor(predictor, _options(args, predictor.info.state_order))
+    options = replace(_options(args, predictor.info.state_order), costs=predictor.info.costs)
+    monitor = Monitor(predictor, options)
     with StopSignals(lambda _: stop.set()):
         missing = _watch(args, source, monitor, clock, stop)
     return Exit.WARNINGS if missing else Exit.DONE
