@@ -100,8 +100,7 @@ class Chart:
         """Describe the chart for people who cannot see it."""
         lines = "; ".join(f"{line.name} {line.note}".rstrip() for line in self.lines)
         over = "" if self.x_label in self.title else f" over {self.x_label}"
-        mark = f"; {self.mark} is marked" if self.mark else ""
-        return f"{self.title}{over}: {lines}{mark}"
+        return f"{self.title}{over}: {lines}"
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,8 @@ def read_thresholds(path: Path, results: Results) -> list[Chart]:
             shown = [_over_threshold(metric, rows[name], color) for metric, color in DRAWN_METRICS.items()]
             limit = limits.get(name)
             mark = "" if limit is None else f"{limit:.2f}"
-            charts.append(line_chart(name, shown, x_label="threshold", y_range=(0.0, 1.0), divider=limit, mark=mark))
+            title = f"{name}, threshold {mark}" if mark else name
+            charts.append(line_chart(title, shown, x_label="threshold", y_range=(0.0, 1.0), divider=limit, mark=mark))
     return charts
 
 
