@@ -119,12 +119,12 @@ def test_the_stage_ships_measured_thresholds_and_costs(project, pictures, monkey
     monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
     limits = {"lid": 0.21, "stirrer": 0.46}
     write_json(project / "metrics/detection.json", {**FIGURES["detection"], "threshold": limits})
-    costs = "decision: {costs: {confusions: {frozen: {browned: 100.0}, fresh: {browned: 100.0}}}}\n"
+    costs = "decision: {costs: {confusions: {browned: {frozen: 100.0}, fresh: {frozen: 100.0}}}}\n"
     (project / "params.yaml").write_text(WITHOUT_INT8.replace("50}", "1000}") + costs)
     runpy.run_path(str(STAGE), run_name="__main__")
     checkpoint, shipped = (Predictor.load(f"models/panvision.{suffix}", "cpu") for suffix in ("pth", "onnx"))
     assert checkpoint.info == shipped.info and shipped.score_threshold == limits
-    assert shipped.info.costs[1] == (100.0, 0.0, 1.0)
+    assert shipped.info.costs[1] == (1.0, 0.0, 100.0)
     everything, plain = shipped.with_thresholds(0.0), Predictor.load("models/best_model.pth", "cpu")
     kept = 0
     for one in pictures:
@@ -132,10 +132,10 @@ def test_the_stage_ships_measured_thresholds_and_costs(project, pictures, monkey
         assert found["detection"]["labels"] == other["detection"]["labels"]
         pairs = zip(every["class_names"], every["scores"], strict=True)
         assert other["detection"]["scores"] == [score for name, score in pairs if score >= limits[name]]
-        assert found["classification"]["class_name"] == other["classification"]["class_name"] != "browned"
+        assert found["classification"]["class_name"] == other["classification"]["class_name"] != "frozen"
         kept += len(other["detection"]["scores"])
     assert kept
-    assert {plain.predict(one)["classification"]["class_name"] for one in pictures} == {"browned"}
+    assert {plain.predict(one)["classification"]["class_name"] for one in pictures} == {"frozen"}
     # The configuration beside the model changes nothing.
     model, _ = load_model("models/panvision.onnx", Config.load("models/config.json"))
     assert model.info == shipped.info
