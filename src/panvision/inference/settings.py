@@ -31,7 +31,7 @@ class DetectionSettings(Settings):
         max_detections: boxes kept per image, best first.
     """
 
-    score_threshold: Annotated[float | Literal["auto"] | dict[str, float], BeforeValidator(_checked_score)] = (
+    score_threshold: Annotated[Fraction | Literal["auto"] | dict[str, Fraction], BeforeValidator(_checked_score)] = (
         DEFAULT_SCORE
     )
     nms_threshold: Fraction = 0.5
