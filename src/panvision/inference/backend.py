@@ -60,7 +60,7 @@ class ModelInfo(ModelShape):
 
     @property
     def score_threshold(self) -> float | dict[str, float]:
-        """Boxes with a lower score are not reported: one number, or one for each class by its name."""
+        """Score below which boxes are not reported, one number or one for each class by its name."""
         score = self.thresholds.score
         return dict(zip(self.det_class_names, score, strict=True)) if isinstance(score, tuple) else score
 

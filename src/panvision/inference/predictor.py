@@ -82,7 +82,7 @@ class Predictor:
 
     @property
     def score_threshold(self) -> float | dict[str, float]:
-        """Boxes with a lower score are not reported: one number, or one for each class by its name."""
+        """Score below which boxes are not reported, one number or one for each class by its name."""
         return self.info.score_threshold
 
     @property
