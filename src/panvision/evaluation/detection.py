@@ -128,7 +128,7 @@ def plots(results: Results) -> dict[str, Table]:
 
 
 def _choice_rows(name: str, curve: Curve, results: Results) -> list[tuple[object, ...]]:
-    """What thresholds of a class give, with the cost per image; an undefined value is empty."""
+    """Rows of the table `thresholds`, with the cost per image; an undefined value is empty."""
     cost = curve.cost(**(results.costs or UNKNOWN)) / len(results.images)
     columns = np.stack([curve.thresholds, curve.precision, curve.recall, curve.f1, cost], axis=1)
     return [(name, *("" if np.isnan(value) else float(value) for value in row)) for row in columns]

@@ -116,11 +116,7 @@ def evaluate(  # noqa: PLR0913 -- each is one input of the stage
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     if choices is None:
-        chosen = {task: choose for task in predictor.tasks if (choose := EVALUATIONS[task].choose) is not None}
-        if not fit:
-            chosen.pop("detection", None)
-        validated = _record(predictor, sources(CHOSEN_ON), list(chosen))
-        choices = {task: chosen[task](results, decision) for task, results in validated.items()}
+        choices = _choose(predictor, sources(CHOSEN_ON), decision, fit=fit)
     if "detection" in choices:
         # Boxes with a lower score are not scored.
         limits = [max(each, settings.min_score) for each in choices["detection"]["thresholds"]]
@@ -142,6 +138,17 @@ def evaluate(  # noqa: PLR0913 -- each is one input of the stage
         predictions=Predictions(_describe(shipped), images),
         choices=choices,
     )
+
+
+def _choose(
+    predictor: Predictor, sources: Mapping[Dataset, Source], decision: DecisionSettings, *, fit: bool
+) -> Choices:
+    """Choose thresholds on the validation split, those of boxes if `fit`."""
+    chosen = {task: choose for task in predictor.tasks if (choose := EVALUATIONS[task].choose) is not None}
+    if not fit:
+        chosen.pop("detection", None)
+    validated = _record(predictor, sources, list(chosen))
+    return {task: chosen[task](results, decision) for task, results in validated.items()}
 
 
 def _record(
