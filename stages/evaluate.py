@@ -11,7 +11,7 @@ from panvision.evaluation.evaluate import EvaluationError, evaluate
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
-from panvision.inference.settings import DetectionSettings
+from panvision.inference.settings import DecisionSettings, DetectionSettings
 from panvision.photos.pixels import ImageError
 from panvision.photos.settings import DataSettings
 
@@ -21,22 +21,25 @@ def main() -> None:
     schemas = {
         "data": DataSettings,
         "detection": DetectionSettings,
+        "decision": DecisionSettings,
         "classification": ClassificationSettings,
         "evaluation": EvaluationSettings,
     }
     try:
         settings = read_sections(schemas)
-        detection = settings["detection"]
+        detection, decision = settings["detection"], settings["decision"]
         predictor = Predictor.load("models/best_model.pth").with_thresholds(
             detection.score_threshold, detection.nms_threshold, detection.max_detections
         )
         evaluated = evaluate(
-            predictor,
+            predictor.with_costs(decision.costs.confusions),
             prepared="build/prepared",
             splits="build/splits.csv",
             data=settings["data"],
             settings=settings["evaluation"],
             order=settings["classification"].order,
+            decision=decision,
+            fit=detection.score_threshold == "auto",
         )
     except (ParamsError, PackedError, PredictorError, EvaluationError, ImageError) as error:
         sys.exit(str(error))

@@ -16,7 +16,7 @@ from panvision.export.settings import ExportSettings
 from panvision.export.ship import ship
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
-from panvision.inference.settings import DetectionSettings
+from panvision.inference.settings import DecisionSettings, DetectionSettings
 from panvision.model.checkpoint import CheckpointError
 from panvision.photos.pixels import ImageError
 from panvision.photos.settings import DataSettings
@@ -26,6 +26,7 @@ CHECKPOINT = "models/best_model.pth"
 SCHEMAS = {
     "classification": ClassificationSettings,
     "data": DataSettings,
+    "decision": DecisionSettings,
     "detection": DetectionSettings,
     "evaluation": EvaluationSettings,
     "export": ExportSettings,
@@ -39,8 +40,10 @@ def main() -> None:
         settings = read_sections(SCHEMAS)
         detection = settings["detection"]
         # On the CPU: the same figures on every machine's next run, with or without a GPU.
-        reference = Predictor.load(CHECKPOINT, "cpu").with_thresholds(
-            detection.score_threshold, detection.nms_threshold, detection.max_detections
+        reference = (
+            Predictor.load(CHECKPOINT, "cpu")
+            .with_thresholds(None, detection.nms_threshold, detection.max_detections)
+            .with_costs(settings["decision"].costs.confusions)
         )
         held_out = HeldOut(
             Path("build/prepared"),

@@ -21,7 +21,7 @@ from panvision.core.states import ClassificationSettings
 from panvision.core.tasks import TASKS
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.settings import ExportSettings
-from panvision.inference.settings import DetectionSettings
+from panvision.inference.settings import DecisionSettings, DetectionSettings
 from panvision.model.settings import ModelSettings
 from panvision.photos.settings import DataSettings
 from panvision.report.settings import ReportSettings
@@ -66,6 +66,7 @@ class Config(Settings):
     train: TrainSettings = TrainSettings()
     tracking: TrackingSettings = TrackingSettings()
     detection: DetectionSettings = DetectionSettings()
+    decision: DecisionSettings = DecisionSettings()
     classification: ClassificationSettings = ClassificationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     export: ExportSettings = ExportSettings()

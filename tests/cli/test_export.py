@@ -7,7 +7,8 @@ from tests.cli.shown import json_keys
 
 def test_export_ships_the_checkpoint_and_evaluate_agrees(raw, trained, tmp_path, capsys):
     folder = tmp_path / "exported"
-    settings = ["--set", "export.calibration_images=8"]
+    settings = ["--set", "export.calibration_images=8", "--set", "detection.score_threshold=auto"]
+    settings += ["--set", "decision.criterion=cost"]
     model = str(trained / "best_model.pth")
     assert main(["export", model, "--calibrate", str(raw), "--out", str(folder), "--json", *settings]) == 0
     files = json.loads(capsys.readouterr().out)
@@ -15,6 +16,10 @@ def test_export_ships_the_checkpoint_and_evaluate_agrees(raw, trained, tmp_path,
     export = json.loads((folder / "metrics/export.json").read_text())
     assert export["parity"]["passed"] and "Model card" in (folder / "MODEL_CARD.md").read_text()
     info = Predictor.load(files["onnx"]).info
+    measured = json.loads((folder / "metrics/detection.json").read_text())["threshold"]
+    # Those that evaluation chose, not the default.
+    assert set(measured.values()) != {0.3}
+    assert dict(zip(info.det_class_names, info.thresholds.by_class(len(measured)), strict=True)) == measured
     assert info.data_sha256 and info == Predictor.load(files["checkpoint"], "cpu").info
 
     config = str(next(trained.glob("config_*.json")))

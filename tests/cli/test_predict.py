@@ -93,6 +93,22 @@ def test_thresholds_option_configuration_model(tmp_path, arguments):
     assert boxes(tmp_path) == 0
 
 
+def test_thresholds_by_class_in_a_configuration(tmp_path, arguments, capsys):
+    beside = tmp_path / "model" / "config.json"
+    Config(detection=DetectionSettings(score_threshold={"lid": 0.999})).save(beside)
+    assert main(arguments) == 0
+    assert boxes(tmp_path) == 0  # the model finds a lid
+    assert main([*arguments, "--score_threshold", "0.2"]) == 0
+    assert boxes(tmp_path) == 1
+    Config(detection=DetectionSettings(score_threshold="auto")).save(beside)
+    assert main(arguments) == 0
+    assert boxes(tmp_path) == 1
+    Config(detection=DetectionSettings(score_threshold={"pot": 0.5})).save(beside)
+    capsys.readouterr()
+    assert main(arguments) == 1
+    assert "score_threshold: 'pot' is not a box class of the model; expected lid, stirrer" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [

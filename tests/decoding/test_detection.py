@@ -168,3 +168,26 @@ def test_scale_boxes_stay_in_the_image(width: int, height: int, seed: int) -> No
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled[:, 0::2] / width, boxes[:, 0::2] / SIZE, atol=1e-5)
     np.testing.assert_allclose(scaled[:, 1::2] / height, boxes[:, 1::2] / SIZE, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    limits=st.lists(st.one_of(st.floats(0.0, 1.0), st.sampled_from((0.0, 0.25, 0.5))), min_size=3, max_size=3),
+    ties=st.booleans(),
+)
+def test_select_by_class_equals_filtering_afterwards(seed: int, limits: list[float], ties: bool) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (TOTAL, 3)).astype(np.float32)
+    class_logits = np.round(logits) if ties else logits
+    raw = class_logits, rng.exponential(3, (TOTAL, 4)).astype(np.float32), np.zeros(TOTAL, np.float32)
+
+    def found(score: float | tuple[float, ...]):
+        return select(*raw, points=POINTS, image_size=SIZE, thresholds=Thresholds(score, 0.5, 10_000))
+
+    every, own = found(0.0), found(tuple(limits))
+    kept = [row for row, label in enumerate(every.labels) if float(every.scores[row]) >= limits[label]]
+    for before, after in zip(every, own, strict=True):
+        np.testing.assert_array_equal(before[kept], after)
+    one = found(limits[0])
+    np.testing.assert_array_equal(one.boxes, found((limits[0],) * 3).boxes)

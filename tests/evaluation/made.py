@@ -38,7 +38,7 @@ def state_results(count: int = 12, *, right: float = 0.7, seed: int = 0, tempera
         called = truth if random.uniform() < right else (truth + 1) % len(STATES)
         # Values of float32, like those of a model.
         shown = np.roll(probabilities, called).astype(np.float32).tolist()
-        images.append({**described(number), "truth": truth, "probabilities": shown})
+        images.append({**described(number), "truth": truth, "predicted": called, "probabilities": shown})
     thresholds = [0.4, 0.5, None]
     return Results("classification", "test", True, STATES, images, thresholds, temperature, ["burnt", "golden", "raw"])
 
@@ -59,7 +59,8 @@ def box_results(count: int = 12, *, shift: float = 3.0, seed: int = 0) -> Result
         }
         truth = {"boxes": true, "labels": labels}
         images.append({**described(number), **EVALUATIONS["detection"].record(result, truth, BOXES)})
-    return Results("detection", "test", True, BOXES, images, [0.3, 0.2])
+    costs = {"miss": 2.0, "false_alarm": 1.0}
+    return Results("detection", "test", True, BOXES, images, [0.3, 0.2], costs=costs)
 
 
 def all_results(**quality: float) -> dict[str, Results]:

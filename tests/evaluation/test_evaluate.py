@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from panvision.dataset.packed import CROWD, PackedError
 from panvision.evaluation.evaluate import EvaluationError
 from panvision.evaluation.results import decode_mask, read_predictions
 from panvision.inference.predictor import Predictor
+from panvision.inference.settings import CostSettings, DecisionSettings
 from panvision.photos.pixels import ImageError
 from tests.evaluation.world import BOX, HEIGHT, WIDTH, World, right_half
-from tests.tiny import STATE_NAMES, SUBSETS, ColourBackend, PartBackend, picture
+from tests.tiny import INFO, STATE_NAMES, SUBSETS, ColourBackend, PartBackend, picture
 
 
 def values(metrics) -> list:
@@ -105,10 +107,13 @@ def test_evaluate_empty_split_is_null(world, tmp_path) -> None:
         metrics = json.loads((tmp_path / "metrics" / f"{task}.json").read_text())
         assert metrics.pop("images") == 0 and metrics.pop("boundary_images", 0) == 0
         metrics.pop("temperature", None)  # the model's, not measured
+        if task == "detection":
+            assert metrics.pop("threshold") == {"lid": 0.3, "stirrer": 0.3}
         assert set(metrics.pop("ci95_null").values()) == {"undefined"}
         assert set(values(metrics)) == {None}
     assert (tmp_path / "plots" / "confusion.csv").read_text() == "actual,predicted,actual_place,predicted_place\n"
     assert (tmp_path / "plots" / "precision_recall.csv").read_text() == "class,recall,precision\n"
+    assert (tmp_path / "plots" / "thresholds.csv").read_text() == "class,threshold,precision,recall,f1,cost\n"
 
 
 @pytest.mark.parametrize("tasks", SUBSETS)
@@ -123,7 +128,7 @@ def test_evaluate_metrics_of_absent_tasks_are_null(world, tmp_path, tasks) -> No
     assert bool(found.plots["precision_recall"][1]) == ("detection" in tasks)
     assert bool(found.plots["confusion"][1]) == ("classification" in tasks)
     found.write(tmp_path / "metrics", tmp_path / "plots", tmp_path / "results")
-    assert [len(list((tmp_path / name).iterdir())) for name in ("metrics", "plots", "results")] == [4, 3, 4]
+    assert [len(list((tmp_path / name).iterdir())) for name in ("metrics", "plots", "results")] == [4, 4, 4]
 
 
 def test_evaluate_ignores_classes_of_absent_tasks(world) -> None:
@@ -150,6 +155,7 @@ def test_evaluate_writes_the_same_bytes(world, tmp_path) -> None:
         *(f"results/{name}.json" for name in sorted((*TASKS, "predictions"))),
         "segmentation.json",
         "summary.json",
+        "thresholds.csv",
     ]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -200,18 +206,68 @@ def test_evaluate_chooses_on_the_validation_split(world) -> None:
     world.add("detection", samples, val=1)
     labels = [(picture(WIDTH, HEIGHT, colour=(120, 0, 0)), "browned"), (picture(WIDTH, HEIGHT), "frozen")] * 2
     world.add("classification", labels, val=2)
-    found = world.evaluate(faint)
-    assert found.metrics["detection"]["threshold"]["lid"] is None
+    found = world.evaluate(faint, fit=True)
+    # No validation image has a lid.
+    assert found.metrics["detection"]["threshold"]["lid"] == 0.3
+    assert found.predictions.model["score_threshold"] == found.metrics["detection"]["threshold"]
     assert 0.3 < found.metrics["detection"]["threshold"]["stirrer"] < 0.85
     assert found.metrics["detection"]["f1"] == {"lid": None, "stirrer": 1.0}
     assert found.metrics["classification"]["temperature"] == 1.0
     # Other test labels do not change the choices.
     world.add("detection", [(pixels, []) for pixels, _ in samples[:2]] + samples[2:], val=1)
     world.add("classification", [(pixels, "fresh") for pixels, _ in labels[:2]] + labels[2:], val=2)
-    other = world.evaluate(faint)
+    other = world.evaluate(faint, fit=True)
     assert other.choices == found.choices
     assert other.metrics["classification"]["accuracy"] == 0.0
     assert other.metrics["detection"]["precision"]["stirrer"] == 0.0
+
+
+def test_evaluate_at_the_models_own_thresholds(world) -> None:
+    world.add("detection", [(picture(WIDTH, HEIGHT, box=BOX), [(*BOX, 1)])] * 3, val=1)
+    strict = replace(INFO, thresholds=INFO.thresholds._replace(score=(0.2, 0.9)))
+    found = world.evaluate(ColourBackend(strict, box_logit=1.0))  # boxes score 0.85
+    assert found.metrics["detection"]["threshold"] == {"lid": 0.2, "stirrer": 0.9}
+    assert found.metrics["detection"]["recall"]["stirrer"] == 0.0 and found.metrics["detection"]["map50"] == 1.0
+    assert found.predictions.model["score_threshold"] == {"lid": 0.2, "stirrer": 0.9}
+    assert not any(image["result"]["detection"]["boxes"] for image in found.predictions.images)
+    # Without validation images, too: these are the thresholds of the model, not chosen ones.
+    assert (
+        world.evaluate(ColourBackend(strict, box_logit=1.0), choices={}).metrics["detection"]
+        == found.metrics["detection"]
+    )
+
+
+def test_evaluate_costs_of_boxes(world) -> None:
+    found, empty = picture(WIDTH, HEIGHT, box=BOX), picture(WIDTH, HEIGHT)
+    # A right box, a false alarm, a missed object, and nothing.
+    world.add("detection", [(found, [(*BOX, 1)]), (found, []), (empty, [(*BOX, 1)]), (empty, [])])
+    decision = DecisionSettings(costs=CostSettings(miss=5.0, false_alarm=2.0))
+    metrics = world.evaluate(decision=decision)
+    assert metrics.metrics["detection"]["expected_cost"] == pytest.approx((5.0 + 2.0) / 4)
+    rows = {row[1]: row[2:] for row in metrics.plots["thresholds"][1]}
+    assert len(rows) == 101 and rows[0.5] == (0.5, 0.5, 0.5, 7.0 / 4) and rows[1.0] == ("", 0.0, 0.0, 10.0 / 4)
+
+
+def test_evaluate_counts_the_shipped_answer(world) -> None:
+    world.add("classification", [(picture(WIDTH, HEIGHT, colour=(11, 10, 0)), "fresh")] * 2)
+    plain = world.evaluate().metrics["classification"]
+    costs = ((0.0, 1.0, 1.0), (5.0, 0.0, 1.0), (1.0, 1.0, 0.0))  # fresh must not be called browned
+    found = world.evaluate(ColourBackend(replace(INFO, costs=costs)))
+    metrics = found.metrics["classification"]
+    assert (plain["accuracy"], plain["expected_cost"]) == (0.0, None)
+    assert (metrics["accuracy"], metrics["expected_cost"]) == (1.0, 0.0)
+    assert metrics["nll"] == plain["nll"]
+    assert {row[1] for row in found.plots["confusion"][1]} == {"fresh"}
+
+
+def test_evaluate_says_that_no_threshold_is_precise_enough(world, caplog) -> None:
+    found = picture(WIDTH, HEIGHT, box=BOX)
+    world.add("detection", [(found, [(*BOX, 1)]), (found, [(*BOX, 1)]), (found, [])], val=2)
+    decision = DecisionSettings(criterion="precision", min_precision=0.9)
+    chosen = world.evaluate(decision=decision, fit=True).choices["detection"]["thresholds"]
+    assert chosen[0] == 0.3 and "detection: lid: no validation image shows what its threshold should be" in caplog.text
+    assert "stirrer: no threshold has decision.min_precision 0.9 on the validation images" in caplog.text
+    assert "has the highest precision, 0.500" in caplog.text
 
 
 def test_evaluate_with_choices_skips_validation(world) -> None:

@@ -63,7 +63,7 @@ class World:
             np.save(folder / "coverage.npy", np.array(masks, np.uint8).reshape(-1, SIZE, SIZE))
         write_rows(self.splits, ("task", "file", "group", "split"), self.split_rows)
 
-    def evaluate(self, backend=None, *, order=None, choices=None, **settings):
+    def evaluate(self, backend=None, *, order=None, choices=None, decision=None, fit=False, **settings):
         return evaluate(
             Predictor(backend or self.backend()),
             prepared=self.prepared,
@@ -72,6 +72,8 @@ class World:
             settings=EvaluationSettings(**settings),
             order=order,
             choices=choices,
+            decision=decision,
+            fit=fit,
         )
 
 

@@ -16,7 +16,7 @@ CLASSES = {"segmentation": ["background", "pan"], "detection": list(BOX_NAMES), 
 FIGURES = {
     "data": {task: {"train": 2, "val": 2, "test": 2, "classes": {}} for task in DATASETS},
     "segmentation": {"images": 2, "miou": 0.5},
-    "detection": {"images": 2, "map50": 0.5, "map50_95": 0.25},
+    "detection": {"images": 2, "map50": 0.5, "map50_95": 0.25, "threshold": {"lid": 0.25, "stirrer": 0.25}},
     "classification": {"images": 2, "accuracy": 0.5},
 }
 LABELS = {"segmentation": ("mask", "m.png"), "detection": ("boxes", 0), "classification": ("label", STATE_NAMES[0])}

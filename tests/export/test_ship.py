@@ -9,12 +9,14 @@ import pytest
 
 from panvision.cli.main import main
 from panvision.config import Config
+from panvision.core.files import write_json
 from panvision.core.tasks import TASKS
 from panvision.export.settings import ExportSettings
+from panvision.inference.api import load_model
 from panvision.inference.backend import PredictorError
 from panvision.inference.origin import params_hash, unpack_images
 from panvision.inference.predictor import Predictor
-from tests.export.conftest import TRAINED, save_figures, save_model
+from tests.export.conftest import FIGURES, TRAINED, save_figures, save_model
 from tests.tiny import SIZE, SUBSETS
 
 pytest.importorskip("torch")
@@ -114,6 +116,34 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     assert {name: (project / name).read_bytes() for name in WRITTEN} == written
 
 
+def test_the_stage_ships_measured_thresholds_and_costs(project, pictures, monkeypatch, exported) -> None:
+    monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
+    limits = {"lid": 0.21, "stirrer": 0.46}
+    write_json(project / "metrics/detection.json", {**FIGURES["detection"], "threshold": limits})
+    costs = "decision: {costs: {confusions: {browned: {frozen: 100.0}, fresh: {frozen: 100.0}}}}\n"
+    (project / "params.yaml").write_text(WITHOUT_INT8.replace("50}", "1000}") + costs)
+    runpy.run_path(str(STAGE), run_name="__main__")
+    checkpoint, shipped = (Predictor.load(f"models/panvision.{suffix}", "cpu") for suffix in ("pth", "onnx"))
+    assert checkpoint.info == shipped.info and shipped.score_threshold == limits
+    assert shipped.info.costs[1] == (1.0, 0.0, 100.0)
+    everything, plain = shipped.with_thresholds(0.0), Predictor.load("models/best_model.pth", "cpu")
+    kept = 0
+    for one in pictures:
+        found, other, every = checkpoint.predict(one), shipped.predict(one), everything.predict(one)["detection"]
+        assert found["detection"]["labels"] == other["detection"]["labels"]
+        pairs = zip(every["class_names"], every["scores"], strict=True)
+        assert other["detection"]["scores"] == [score for name, score in pairs if score >= limits[name]]
+        assert found["classification"]["class_name"] == other["classification"]["class_name"] != "frozen"
+        kept += len(other["detection"]["scores"])
+    assert kept
+    assert {plain.predict(one)["classification"]["class_name"] for one in pictures} == {"frozen"}
+    # The configuration beside the model changes nothing.
+    model, _ = load_model("models/panvision.onnx", Config.load("models/config.json"))
+    assert model.info == shipped.info
+    card = Path("models/MODEL_CARD.md").read_text()
+    assert "a score of at least 0.21 (lid), 0.46 (stirrer), at most 1000 per photo" in card
+
+
 @pytest.mark.parametrize("tasks", [subset for subset in SUBSETS if len(subset) < 3])
 def test_ship_a_model_of_fewer_tasks(project, pictures, tasks) -> None:
     save_model("models/best_model.pth", tasks)
@@ -166,6 +196,10 @@ def test_stage_leaves_nothing_if_models_differ(project, exported, monkeypatch) -
         (lambda: Path("models/best_model.pth").write_bytes(b"x"), "models/best_model.pth: not a readable checkpoint"),
         (lambda: Path("build/splits.csv").unlink(), "build/splits.csv: missing"),
         (lambda: Path("metrics/detection.json").unlink(), "metrics/detection.json: missing; run `python stages/eval"),
+        (
+            lambda: write_json("metrics/detection.json", FIGURES["detection"] | {"threshold": {"lid": 0.5}}),
+            "detection.json: threshold: has no number for stirrer; run `dvc repro evaluate`",
+        ),
         (lambda: Path("params.yaml").write_text("export: {opset: 9}"), "export.opset: Input should be greater than"),
         (lambda: Path("params.yaml").write_text(PARAMS.replace("frozen", "raw")), "order is .'raw', 'fresh'"),
     ],

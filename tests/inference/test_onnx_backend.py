@@ -1,13 +1,15 @@
+import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
 
-from panvision.inference.backend import PredictorError
+from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.predictor import Predictor
 from tests.tiny import INFO, ColourBackend, changed_metadata, picture, write_onnx
 
@@ -157,3 +159,18 @@ def test_outputs_by_other_names_are_refused(tmp_path) -> None:
     onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(PredictorError, match="mask_logits"):
         Predictor.load(tmp_path / "m.onnx")
+
+
+def test_metadata_have_thresholds_by_class_and_costs() -> None:
+    costs = ((0.0, 1.0, 4.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0))
+    info = replace(INFO, thresholds=INFO.thresholds._replace(score=(0.6, 0.2)), costs=costs)
+    text = info.to_metadata()
+    assert ModelInfo.from_metadata(text, "m.onnx") == info
+    # For programs that know one number only.
+    assert json.loads(text)["score_threshold"] == 0.2
+
+
+def test_metadata_of_older_files_have_one_threshold() -> None:
+    values = json.loads(INFO.to_metadata())
+    assert not {"score_thresholds", "confusion_costs"} & set(values)
+    assert ModelInfo.from_metadata(json.dumps(values), "m.onnx") == INFO

@@ -99,9 +99,43 @@ def test_thresholds_are_the_callers_else_the_files(predictor) -> None:
     assert predictor.score_threshold == 0.3
 
 
+def test_thresholds_by_class(predictor) -> None:
+    image = picture(box=(4, 4, 30, 30))  # ColourBackend finds a stirrer
+    strict = predictor.with_thresholds({"stirrer": 0.999})
+    assert strict.score_threshold == {"lid": 0.3, "stirrer": 0.999}
+    assert strict.predict(image)["detection"]["boxes"] == []
+    assert strict.predict(image, score_threshold={"stirrer": 0.5, "lid": 0.9})["detection"]["labels"] == [1]
+    assert strict.predict(image, score_threshold=0.5)["detection"]["labels"] == [1]
+    assert strict.with_thresholds("auto") is strict and strict.with_thresholds(0.3).info == predictor.info
+    assert predictor.with_thresholds({"lid": 0.4, "stirrer": 0.4}).score_threshold == 0.4
+
+
+def test_with_costs_changes_the_answer_alone(predictor) -> None:
+    image = picture(colour=(11, 10, 0))  # a little more browned than fresh
+    before = predictor.predict(image)["classification"]
+    careful = predictor.with_costs({"fresh": {"browned": 5.0}})
+    after = careful.predict(image)["classification"]
+    assert (before["class_name"], after["class_name"]) == ("browned", "fresh")
+    assert after["class_idx"] == 1 and before["probabilities"] == after["probabilities"]
+    assert careful.info.costs == ((0.0, 1.0, 1.0), (5.0, 0.0, 1.0), (1.0, 1.0, 0.0))
+    assert careful.with_costs({}) is careful and careful.with_costs({"fresh": {}}) is careful
+
+
+@pytest.mark.parametrize("costs", [{"fresh": {"brown": 1.0}}, {"old": {"fresh": 1.0}}, {"fresh": {"fresh": 1.0}}])
+def test_with_costs_refuses_other_labels(predictor, costs) -> None:
+    with pytest.raises(PredictorError, match=r"confusions: \w+ as \w+; name two different labels of browned, fresh"):
+        predictor.with_costs(costs)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
-    [((1.5,), "score_threshold"), ((None, -0.1), "nms_threshold"), ((float("nan"),), "score_threshold")],
+    [
+        ((1.5,), "score_threshold"),
+        ((None, -0.1), "nms_threshold"),
+        ((float("nan"),), "score_threshold"),
+        (({"lid": 1.5},), "score_threshold of lid must be 0 to 1, found 1.5"),
+        (({"pot": 0.5},), "score_threshold: 'pot' is not a box class of the model; expected lid, stirrer"),
+    ],
 )
 def test_impossible_thresholds_are_refused(predictor, given, message) -> None:
     with pytest.raises(PredictorError, match=message):

@@ -100,6 +100,41 @@ def test_what_a_checkpoint_knows(checkpoint) -> None:
     assert (model.score_threshold, model.nms_threshold, model.max_detections) == (0.3, 0.5, 100)
 
 
+def save_with(path, **meta):
+    from panvision.model.checkpoint import save_checkpoint
+    from panvision.model.multitask import MultiTaskModel
+    from tests.model.small import SMALL
+
+    model = MultiTaskModel(SMALL, image_size=SIZE, det_classes=BOX_NAMES, cls_classes=STATE_NAMES)
+    save_checkpoint(path, model, meta=meta)
+    return path
+
+
+def test_a_checkpoint_has_its_thresholds_and_costs(tmp_path) -> None:
+    path = save_with(
+        tmp_path / "m.pth",
+        detection={"score_threshold": {"stirrer": 0.2, "lid": 0.6}},
+        decision={"costs": {"confusions": {"fresh": {"frozen": 3.0}}}},
+    )
+    predictor = Predictor.load(path, "cpu")
+    assert predictor.info.thresholds.score == (0.6, 0.2)
+    assert predictor.info.costs == ((0.0, 1.0, 1.0), (1.0, 0.0, 3.0), (1.0, 1.0, 0.0))
+    assert Predictor.load(save_with(path, detection={"score_threshold": "auto"}), "cpu").score_threshold == 0.3
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"detection": {"score_threshold": {"lid": 0.5}}},
+        {"detection": {"score_threshold": {"lid": 0.5, "stirrer": 0.5, "pot": 0.5}}},
+        {"decision": {"costs": {"confusions": {"fresh": {"burnt": 3.0}}}}},
+    ],
+)
+def test_a_checkpoint_with_other_classes_is_refused(tmp_path, meta) -> None:
+    with pytest.raises(PredictorError, match=r"m\.pth: its metadata are damaged"):
+        Predictor.load(save_with(tmp_path / "m.pth", **meta), "cpu")
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint" * 50])
 def test_a_damaged_checkpoint_is_refused(tmp_path, content) -> None:
     (tmp_path / "m.pth").write_bytes(content)

@@ -40,6 +40,26 @@ def test_one_frame_after_a_gap_does_not_decide():
     assert run(states, "b", start=1000.0) == ["a"]
 
 
+@pytest.mark.parametrize("order", [(), ("d", "c", "b", "a")])
+def test_a_costly_state_needs_more_evidence(order):
+    costs = [[0.0 if true == said else 1.0 for said in range(4)] for true in range(4)]
+    costs[2][3] = 5.0  # c that is called d
+
+    def states(costs):
+        return StateSmoother(NAMES, order, half_life=1.0, margin=0.2, strong=0.9, costs=costs)
+
+    unsure = {"a": 0.0, "b": 0.0, "c": 0.3, "d": 0.7}
+    plain, careful = states(()), states(costs)
+    for number in range(24):
+        for each in (plain, careful):
+            each.update(sure_of("c") if number < 8 else unsure, number * 0.25)
+    assert (plain.state, careful.state) == ("d", "c")
+    assert careful.likeliest == "c" and careful.probabilities == plain.probabilities
+    for number in range(24, 60):
+        careful.update(sure_of("d"), number * 0.25)
+    assert careful.state == "d"
+
+
 def test_no_state_before_a_half_life():
     states = smoother()
     assert states.likeliest is None and states.probabilities == {}

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,14 @@ def test_predict_thresholds_hold_for_one_image(model):
     assert model.predict(image, CONTROLS)["detection"]["boxes"]
     assert not model.predict(image, Controls(score=1.0, nms=0.5))["detection"]["boxes"]
     assert model.predictor.score_threshold == INFO.thresholds.score
+
+
+def test_predict_at_the_start_of_the_slider_uses_the_models_thresholds():
+    info = replace(INFO, thresholds=INFO.thresholds._replace(score=(0.204, 0.9)))
+    model, image = SharedModel(Predictor(ColourBackend(info, box_logit=1.0))), picture(box=(4, 4, 24, 24))
+    assert model.start == Controls(score=0.2, nms=0.5)
+    assert not model.predict(image, model.start)["detection"]["boxes"]  # the stirrer scores 0.85
+    assert model.predict(image, Controls(score=0.21, nms=0.5))["detection"]["labels"] == [1]
 
 
 def test_predict_names_what_is_wrong(model):

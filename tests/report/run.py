@@ -46,11 +46,12 @@ METRICS = {
         "map_small": None,
         "map_medium": 0.4321,
         "map_large": None,
-        "threshold": {"lid": None, "stirrer": 0.41},
+        "threshold": {"lid": 0.3, "stirrer": 0.41},
         "precision": {"lid": None, "stirrer": 0.75},
         "recall": {"lid": None, "stirrer": 0.6},
         "f1": {"lid": None, "stirrer": 0.667},
         "macro_f1": 0.667,
+        "expected_cost": 0.55,
         "ci95": {},
         "ci95_null": {},
     },
@@ -64,6 +65,7 @@ METRICS = {
         "macro_f1": 0.695,
         "threshold": {"browned": 0.3, "fresh": None, "frozen": 0.6},
         "f1_at_threshold": {"browned": 0.9, "fresh": None, "frozen": 0.55},
+        "expected_cost": None,
         "mae_states": None,
         "quadratic_kappa": None,
         "nll": 0.4,
@@ -146,6 +148,11 @@ RESULTS = {
         image(1, truth=1, probabilities=[0.1, 0.2, 0.7]),
     ],
 }
+THRESHOLDS = [
+    ("stirrer", 0.0, 0.1, 1.0, 0.18, 9.0),
+    ("stirrer", 0.5, 0.9, 0.8, 0.85, 0.25),
+    ("stirrer", 1.0, "", 0.0, 0.0, 0.5),
+]
 RELIABILITY = [("as shipped", 0.62, 0.5, 2), ("as shipped", 0.9, 0.75, 4), ("uncalibrated", 0.55, 0.5, 1)]
 
 
@@ -174,6 +181,8 @@ class Run(World):
         self.write_curves("phase2", 5)
         points = [("stirrer", step / 100, 1 - step / 200) for step in range(101)]
         write_rows(self.reports / "plots/precision_recall.csv", ("class", "recall", "precision"), points)
+        columns = ("class", "threshold", "precision", "recall", "f1", "cost")
+        write_rows(self.reports / "plots/thresholds.csv", columns, THRESHOLDS)
         columns = ("probabilities", "confidence", "accuracy", "images")
         write_rows(self.reports / "plots/reliability.csv", columns, RELIABILITY)
         self.write_confusion([("browned", "browned"), ("frozen", "fresh"), ("frozen", "frozen")])
@@ -191,9 +200,10 @@ class Run(World):
     def write_confusion(self, pairs) -> None:
         write_rows(self.reports / "plots/confusion.csv", ("actual", "predicted"), pairs)
 
-    def write_results(self, task: str, images, *, trained: bool = True) -> None:
+    def write_results(self, task: str, images, *, trained: bool = True, threshold: float = 0.3) -> None:
         names = CLASSES[task]
-        results = Results(task, "test", trained, classes=names, images=images, thresholds=[None] * len(names))
+        limits = [threshold if trained and task == "detection" else None] * len(names)
+        results = Results(task, "test", trained, classes=names, images=images, thresholds=limits)
         results.write(self.reports / f"results/{task}.json")
 
     def predict(self, backend=None, **model) -> None:

@@ -33,7 +33,7 @@ def test_metric_tables_of_classes(run) -> None:
     tables = metric_tables("detection", flat(run, "detection"), {"f1.stirrer": Interval(low=0.1, high=0.9)}, {})
     assert [metric.name for metric in tables.columns] == ["AP@0.5", "precision", "recall", "F1", "threshold"]
     lid, stirrer = tables.classes
-    assert (lid.name, stirrer.name) == ("lid", "stirrer") and {entry.value for entry in lid.entries} == {None}
+    assert (lid.name, stirrer.name) == ("lid", "stirrer") and {entry.value for entry in lid.entries} == {None, 0.3}
     assert [entry.value for entry in stirrer.entries] == [0.7654, 0.75, 0.6, 0.667, 0.41]
     assert [entry.span for entry in stirrer.entries] == ["", "", "", "0.100 to 0.900", ""]
     assert tables.undefined and not tables.measured and not tables.compared

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from panvision.evaluation.results import Results
@@ -23,9 +25,13 @@ NAMES = {
 }
 
 
+def results_of(task: str, *images) -> Results:
+    return Results(task, "test", True, NAMES[task], list(images), thresholds=[0.5] * len(NAMES[task]))
+
+
 def mistaken(task: str, *images) -> list[Mistakes]:
-    results = Results(task, "test", trained=True, classes=NAMES[task], images=list(images))
-    return rank_images([SECTIONS[task].mistakes(image, results, 0.5) for image in images])
+    results = results_of(task, *images)
+    return rank_images([SECTIONS[task].mistakes(image, results) for image in images])
 
 
 def only(task: str, one) -> list[tuple[str, str]]:
@@ -34,8 +40,7 @@ def only(task: str, one) -> list[tuple[str, str]]:
 
 
 def verdict(task: str, one) -> Verdict:
-    results = Results(task, "test", trained=True, classes=NAMES[task], images=[one])
-    return SECTIONS[task].verdict(one, results, 0.5)
+    return SECTIONS[task].verdict(one, results_of(task, one))
 
 
 def mask(tp: int, fp: int, fn: int, tn: int, mean: float | None = 0.5, p95: float = 1.0, row: int = 0):
@@ -114,7 +119,7 @@ A, NEAR, HALF, FAR = (0, 0, 10, 10), (3, 0, 13, 10), (6, 0, 16, 10), (50, 50, 60
         ([], [], []),
         ([(*A, 0)], [], [(MISSED, "The pan is missed.")]),
         # Below the threshold, 0.5, a box is not reported.
-        ([(*A, 0)], [(*A, 0, 0.4, 0, 1.0)], [(MISSED, "The pan is missed: its box scores 0.40, below 0.5.")]),
+        ([(*A, 0)], [(*A, 0, 0.4, 0, 1.0)], [(MISSED, "The pan is missed: its box scores 0.40, below 0.50.")]),
         ([], [(*A, 0, 0.4, -1, 0.0)], []),
         ([(*A, 0)], [(*NEAR, 0, 0.9, 0, 0.54)], [(LOOSE_BOX, "pan 0.90: IoU 0.53 with the object.")]),
         (
@@ -148,6 +153,14 @@ A, NEAR, HALF, FAR = (0, 0, 10, 10), (3, 0, 13, 10), (6, 0, 16, 10), (50, 50, 60
 )
 def test_detection_mistakes(truth, found, expected) -> None:
     assert only("detection", box_image(0, truth, found)) == [(kind.name, said) for kind, said in expected]
+
+
+def test_detection_thresholds_are_those_of_the_class() -> None:
+    record = box_image(0, [], [(*A, 0, 0.6, -1, 0.0), (*FAR, 1, 0.6, -1, 0.0)])
+    results = replace(results_of("detection", record), thresholds=[0.7, 0.5])
+    found = SECTIONS["detection"].mistakes(record, results)
+    assert [mistake.text for mistake in found.mistakes] == ["lid 0.60 where there is none."]
+    assert SECTIONS["detection"].verdict(record, results).predicted == "lid 0.60"
 
 
 def test_detection_boxes_on_a_crowd_are_no_mistakes() -> None:
@@ -188,6 +201,12 @@ def test_count_kinds_counts_images() -> None:
 )
 def test_segmentation_verdict(pixels, expected) -> None:
     assert verdict("segmentation", mask(*pixels)) == expected
+
+
+def test_classification_answer_is_the_shipped_one() -> None:
+    one = {**state(1, 0.1, 0.3, 0.6), "predicted": 1}
+    assert verdict("classification", one) == Verdict("right", True, "golden", "golden 30%")
+    assert only("classification", one) == [(UNSURE.name, "golden is right, with 30%; burnt got 60%.")]
 
 
 def test_classification_verdict() -> None:

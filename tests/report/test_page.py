@@ -100,7 +100,7 @@ def test_page_shows_metrics(run) -> None:
 
 def test_page_names_undefined_metrics(run) -> None:
     page = Page(run.page())
-    assert "lid undefined undefined undefined undefined undefined stirrer 0.765" in page.text["detection"]
+    assert "lid undefined undefined undefined undefined 0.300 stirrer 0.765" in page.text["detection"]
     assert "undefined: the test split has nothing" in page.text["detection"]
     assert "undefined" not in page.text["segmentation"] + page.text["top"]
     run.change("segmentation", miou=None, dice=None, iou={"background": None, "pan": None})
@@ -130,8 +130,8 @@ def test_page_of_a_model_with_fewer_tasks(run, tasks) -> None:
         assert ("segmentation loss" in page.text["training"].lower()) == ("segmentation" in tasks)
     # Two images of each task, and the worst one, with a third image for a mask.
     assert page.count("img") == 6 * len(tasks) + ("segmentation" in tasks)
-    # One loss of each task, total loss, metrics and learning rate; precision over recall; reliability.
-    assert page.count("svg") == len(tasks) + 3 + ("detection" in tasks) + ("classification" in tasks)
+    # One loss of each task, total loss, metrics and learning rate; precision over recall, thresholds; reliability.
+    assert page.count("svg") == len(tasks) + 3 + 2 * ("detection" in tasks) + ("classification" in tasks)
     assert "None" not in "".join(page.text.values())
 
 
@@ -201,12 +201,13 @@ def test_page_shades_the_confusion_matrix(run) -> None:
 
 
 def test_page_draws_charts(run) -> None:
-    # Precision over recall, reliability, four losses, metrics, learning rate.
-    assert Page(run.page()).count("svg") == 8
+    # Precision over recall, thresholds of a class, reliability, four losses, metrics, learning rate.
+    assert Page(run.page()).count("svg") == 9
     for phase in ("phase1", "phase2"):
         run.write_curves(phase, 0)
     write_rows(run.reports / "plots/precision_recall.csv", ("class", "recall", "precision"), [])
     write_rows(run.reports / "plots/reliability.csv", ("probabilities", "confidence", "accuracy", "images"), [])
+    write_rows(run.reports / "plots/thresholds.csv", ("class", "threshold", "precision", "recall", "f1", "cost"), [])
     page = Page(run.page())
     assert page.count("svg") == 0 and "Nothing to draw." in page.text["classification"]
     assert page.text["training"].count("Nothing to draw.") == 6 and "(0 epochs)" in page.text["training"]
@@ -335,7 +336,9 @@ def test_page_escapes_names(run) -> None:
 
 def test_page_counts_boxes_from_the_shipped_threshold_on(run) -> None:
     assert "1 of 1 found" in Page(run.page()).text["detection"]
-    run.predict(score_threshold=0.95)
+    run.predict(score_threshold={"lid": 0.2, "stirrer": 0.95})
+    run.write_results("detection", RESULTS["detection"], threshold=0.95)
+    assert "score at least 0.20 (lid), 0.95 (stirrer), overlap" in Page(run.page()).text["top"]
     assert "0 of 1 found" in Page(run.page()).text["detection"]
 
 
@@ -352,6 +355,7 @@ def test_page_counts_boxes_from_the_shipped_threshold_on(run) -> None:
         "reports/plots/precision_recall.csv",
         "reports/plots/confusion.csv",
         "reports/plots/reliability.csv",
+        "reports/plots/thresholds.csv",
         "reports/results/segmentation.json",
         "reports/results/detection.json",
         "reports/results/classification.json",

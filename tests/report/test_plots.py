@@ -1,9 +1,10 @@
 import pytest
 
 from panvision.core.files import write_rows
+from panvision.evaluation.results import Results
 from panvision.report.charts import RADIUS
 from panvision.report.classification import Bin, Cell, read_confusion, read_reliability
-from panvision.report.detection import read_precision_recall
+from panvision.report.detection import read_precision_recall, read_thresholds
 from panvision.report.inputs import ReportError
 from panvision.report.plots import read_training
 
@@ -102,3 +103,19 @@ def test_read_reliability_empty_or_damaged(run) -> None:
     write_rows(path, columns, [("as shipped", 0.5, None, 3)])
     with pytest.raises(ReportError, match=r"reliability\.csv: line 2: a number is missing; run `dvc repro`"):
         read_reliability(path, {})
+
+
+def test_read_thresholds_marks_that_of_the_class(run) -> None:
+    path = run.reports / "plots/thresholds.csv"
+    results = Results("detection", "test", True, ["lid", "stirrer"], [], thresholds=[0.3, 0.5])
+    (chart,) = read_thresholds(path, results)
+    assert (chart.title, chart.mark) == ("stirrer, threshold 0.50", "0.50")
+    assert chart.divider == (chart.left + chart.right) / 2
+    lines = {line.name: line for line in chart.lines}
+    assert list(lines) == ["precision", "recall", "F1", "cost"] and len({line.color for line in chart.lines}) == 4
+    # Without a box there is no precision. A cost above that of no box, 0.5, is not drawn; 0.25 is half of it.
+    assert [len(lines[name].dots) for name in lines] == [2, 3, 3, 2]
+    assert lines["cost"].dots[0].label == "cost: 0.5 at threshold 0.5" and "0.5 per image" in lines["cost"].note
+    write_rows(path, ("class", "threshold"), [])
+    with pytest.raises(ReportError, match=r"thresholds\.csv: has no column precision, recall, f1, cost"):
+        read_thresholds(path, results)

@@ -75,6 +75,13 @@ def test_decode_boxes_equals_the_shipped_decoder(seed, images, classes, limits, 
     check_boxes(*both("detection", outputs, model))
 
 
+def test_decode_boxes_by_class_equals_the_shipped_decoder():
+    model = model_shape(classes=3, thresholds=Thresholds((0.7, 0.05, 1.0), 0.5, 100))
+    ours, shipped = both("detection", raw_boxes(np.random.default_rng(2), model, 3, ties=False), model)
+    check_boxes(ours, shipped)
+    assert {label for own in shipped for label in own["labels"]} == {0, 1}
+
+
 @pytest.mark.parametrize("ties", [True, False])
 def test_decode_boxes_takes_the_best_candidates(ties):
     model = model_shape(size=128, classes=3, thresholds=Thresholds(0.0, 1.0, 10_000))

@@ -128,6 +128,8 @@ def _kind(place: Mapping[str, Any]) -> str:
         return (", or " if "," in kinds[0] else " or ").join(kinds)
     if "enum" in place or "const" in place:
         return "one of " + ", ".join(f"`{name}`" for name in place.get("enum", [place.get("const")]))
+    if place["type"] == "object":
+        return f"mapping of names to {_kind(place['additionalProperties'])}"
     if place["type"] == "array":
         items = _kind(place["items"])
         return f"list of {items.removeprefix('one of ')}" if "enum" in place["items"] else f"list of {items}s"

@@ -48,7 +48,7 @@ def run(args: Args) -> int:
     known = Args(**vars(args), data_root=args.calibrate, data_root_option=None)
     with only_writer(folder, "--out"), narrated_on_stderr() if args.json else contextlib.nullcontext():
         model = open_model(known, "cpu")
-        packed, _ = score(known, model, folder)
+        packed, _ = score(known, model, folder, fit=model.config.detection.score_threshold == "auto")
         config = model.config.with_pins(model.pins)
         ship(
             args.model,

@@ -170,11 +170,12 @@ def open_model(args: Args, device: str | None) -> Model:
         "tasks": predictor.tasks,
         "classification": config.classification if "classification.order" in named else own,
     }
+    predictor = predictor.with_costs(config.decision.costs.confusions)
     return Model(predictor, config.model_copy(update=changes), pins_of(known, config))
 
 
 def score(
-    args: Args, model: Model, folder: Path, *, images: Literal["test", "all"] = "test"
+    args: Args, model: Model, folder: Path, *, images: Literal["test", "all"] = "test", fit: bool = False
 ) -> "tuple[Packed, Evaluated]":
     """Pack the datasets and score a model on them; write build/, metrics/ and reports/ below a folder.
 
@@ -183,6 +184,7 @@ def score(
         model: see `open_model`.
         folder: where to write.
         images: the `test` split, with thresholds from the validation split; or `all` images.
+        fit: True if the score thresholds of boxes are chosen on the validation split; otherwise the model's are used.
 
     Raises:
         IngestError: the data have errors.
@@ -192,7 +194,7 @@ def score(
     packed = pack(config, model.pins, folder / "build", images="all" if images == "all" else "split")
     if images == "test":
         _warn_of_leaks(args, packed, model.predictor.info, config.split.pins)
-    evaluated = evaluate_packed(model.predictor, config, packed, images=images)
+    evaluated = evaluate_packed(model.predictor, config, packed, images=images, fit=fit)
     metrics = folder / "metrics"
     evaluated.write(metrics, folder / "reports/plots", folder / "reports/results")
     (packed.metrics / "data.json").replace(metrics / "data.json")
@@ -200,7 +202,7 @@ def score(
 
 
 def evaluate_packed(
-    predictor: "Predictor", config: "Config", packed: Packed, *, images: Literal["test", "all"]
+    predictor: "Predictor", config: "Config", packed: Packed, *, images: Literal["test", "all"], fit: bool = False
 ) -> "Evaluated":
     """Score a model on the test split of packed datasets; of `all` images, none chooses thresholds.
 
@@ -217,4 +219,6 @@ def evaluate_packed(
         settings=config.evaluation,
         order=config.classification.order,
         choices={} if images == "all" else None,
+        decision=config.decision,
+        fit=fit,
     )

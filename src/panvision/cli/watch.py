@@ -5,6 +5,8 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from panvision.cli.status import StatusLine
 from panvision.core.signals import StopSignals
 
 if TYPE_CHECKING:
+    from panvision.inference.predictor import Predictor
     from panvision.monitor.events import Event
     from panvision.monitor.feeds import Feed
     from panvision.monitor.monitor import Monitor, Reading
@@ -127,9 +130,10 @@ def run(args: Args) -> int:
     clock = SystemClock(stop)
     source = find_source(args.source, clock, stop, realtime=args.realtime)
     predictor = load_predictor(args)
-    monitor = Monitor(predictor, _options(args, predictor.info.state_order))
+    options = replace(_options(args, predictor.info.state_order), costs=predictor.info.costs)
+    monitor = Monitor(predictor, options)
     with StopSignals(lambda _: stop.set()):
-        missing = _watch(args, source, monitor, clock, stop, threshold=predictor.score_threshold)
+        missing = _watch(args, source, monitor, clock, stop, thresholds=_thresholds(predictor))
     return Exit.WARNINGS if missing else Exit.DONE
 
 
@@ -152,7 +156,7 @@ def _watch(
     clock: "SystemClock",
     stop: threading.Event,
     *,
-    threshold: float,
+    thresholds: Mapping[str, float],
 ) -> int:
     """Watch an opened source and print what happens; returns the number of missing frames."""
     from panvision.monitor.errors import SourceError
@@ -170,7 +174,7 @@ def _watch(
             fps = feed.fps or video_module().LIVE_FPS
             show.video = stack.enter_context(video_module().VideoFile(args.video, fps))
         if args.collect is not None:
-            show.keeper = _Keeper(args, threshold)
+            show.keeper = _Keeper(args, thresholds)
         watched = watch(feed, monitor, stop, on_reading=show.reading, on_event=show.event, max_frames=args.max_frames)
     if watched.frames == 0 and source.recorded and not stop.is_set():
         raise SourceError(f"{args.source}: no frame in it could be read; name a video file, or a folder of images")
@@ -236,14 +240,19 @@ class _Screen:
         return time.strftime("%H:%M:%S", time.localtime(seconds)) if self._wall else f"{seconds:8.2f} s"
 
 
+def _thresholds(predictor: "Predictor") -> dict[str, float]:
+    names = predictor.det_class_names
+    return dict(zip(names, predictor.info.thresholds.by_class(len(names)), strict=True))
+
+
 class _Keeper:
     """Keeps frames for labelling; a full disk or a lost folder ends the keeping, not the watch."""
 
-    def __init__(self, args: Args, threshold: float) -> None:
+    def __init__(self, args: Args, thresholds: Mapping[str, float]) -> None:
         from panvision.labelling.collect import CollectOptions, Collector
 
         options = CollectOptions(budget_mb=args.collect_mb, per_minute=args.collect_per_minute)
-        self._collector = Collector(args.collect, threshold, options)
+        self._collector = Collector(args.collect, thresholds, options)
         self._folder, self._failed = args.collect, False
 
     def reading(self, shot: "Shot", reading: "Reading") -> None:

@@ -30,6 +30,7 @@ SECTIONS = (
     "train",
     "tracking",
     "detection",
+    "decision",
     "classification",
     "evaluation",
     "export",

@@ -17,14 +17,18 @@ class Thresholds(NamedTuple):
     """Limits that decide which boxes are reported.
 
     Attributes:
-        score: boxes with a lower score are dropped.
+        score: boxes with a lower score are dropped; one number, or one for each class.
         nms: of two boxes of one class with a larger IoU, the one with the lower score is dropped.
         max_detections: boxes kept per image, best first.
     """
 
-    score: float
+    score: float | tuple[float, ...]
     nms: float
     max_detections: int
+
+    def by_class(self, count: int) -> tuple[float, ...]:
+        """Return the score of each of `count` classes."""
+        return self.score if isinstance(self.score, tuple) else (self.score,) * count
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class ModelShape:
         cls_class_names: names of the C class labels; none without classification.
         thresholds: which boxes are reported.
         temperature: the class logits of classification are divided by it, so that probabilities are calibrated.
+        costs: (C, C), cost of each predicted class label (column) for each true one (row); empty: all mistakes cost
+            the same.
     """
 
     image_size: int
@@ -46,6 +52,7 @@ class ModelShape:
     cls_class_names: tuple[str, ...]
     thresholds: Thresholds
     temperature: float = 1.0
+    costs: tuple[tuple[float, ...], ...] = ()
 
 
 class Decoder(NamedTuple):

@@ -147,7 +147,8 @@ def select(
     """
     # Geometric mean of class probability and centerness: the score by which FCOS ranks boxes.
     scores = np.sqrt(sigmoid(class_logits) * sigmoid(centerness)[:, None])  # (P, K)
-    where, labels = np.nonzero(scores >= thresholds.score)
+    # In float64, like a filter of the reported scores.
+    where, labels = np.nonzero(scores >= np.array(thresholds.score, np.float64))
     candidates = scores[where, labels]
     order = np.argsort(-candidates, kind="stable")[:TOP_CANDIDATES]
     where, labels, candidates = where[order], labels[order], candidates[order]

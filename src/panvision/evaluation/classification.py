@@ -11,6 +11,7 @@ from panvision.evaluation.evaluation import Evaluation, Table
 from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
 from panvision.evaluation.thresholds import best_threshold
+from panvision.inference.settings import DecisionSettings
 from panvision.scoring.calibration import BINS, confidence_bins, negative_log_likelihood, scale
 from panvision.scoring.classification import confusion_cells, matrix_metrics
 from panvision.scoring.scorer import FloatArray, MetricsBySet, Tally, Weights, one_hot, ratio
@@ -24,10 +25,11 @@ def record(part: Mapping[str, Any], truth: Mapping[str, Any], classes: Sequence[
     """Record an image.
 
     Returns:
-        `truth`: the true class index; `probabilities`: of every class, as shipped.
+        `truth`: the true class index; `predicted`: the shipped one; `probabilities`: of every class, as shipped.
     """
     return {
         "truth": int(truth["class_idx"]),
+        "predicted": part["class_idx"],
         "probabilities": [part["probabilities"][name] for name in classes],
     }
 
@@ -36,12 +38,14 @@ def tally(results: Results) -> Tally:
     """Metrics of the confusion matrix, F1 from thresholds on, errors in an order of the classes, calibration."""
     names = results.classes
     truth, shipped = _columns(results)
-    cells = confusion_cells([*zip(truth, shipped.argmax(axis=1), strict=True)] if len(truth) else [], len(names))
+    cells = confusion_cells([*zip(truth, predicted(results.images), strict=True)], len(names))
     against = [
         None if limit is None else _against_rest(shipped[:, label] >= limit, truth == label)
         for label, limit in enumerate(results.thresholds)
     ]
     calibration = {suffix: _calibration(values, truth) for suffix, values in _probabilities(results, shipped).items()}
+    # Undefined if no mistake has a cost of its own.
+    costs = np.array((results.costs or {}).get("confusions") or np.nan, np.float64)
     ranks = None if results.order is None else np.array([results.order.index(name) for name in names], np.float64)
 
     def metrics(weights: Weights) -> MetricsBySet:
@@ -50,12 +54,19 @@ def tally(results: Results) -> Tally:
         for name, counts in zip(names, against, strict=True):
             tp, fp, fn = (np.full(len(weights), np.nan),) * 3 if counts is None else (weights @ counts).T
             found[f"f1_at_threshold.{name}"] = ratio(2 * tp, 2 * tp + fp + fn)
+        cost = (matrix * costs).sum(axis=(1, 2))
+        found["expected_cost"] = ratio(cost, matrix.sum(axis=(1, 2)))
         return found | _ordered(matrix, ranks) | _calibrated(weights, calibration)
 
     return metrics
 
 
-def choose(results: Results) -> dict[str, Any]:
+def predicted(images: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the shipped class index of each image; results of earlier versions have the most probable one."""
+    return [image.get("predicted", int(np.argmax(image["probabilities"]))) for image in images]
+
+
+def choose(results: Results, decision: DecisionSettings) -> dict[str, Any]:
     """Choose for each class the probability with the best F1."""
     truth, shipped = _columns(results)
     thresholds = [
@@ -74,7 +85,7 @@ def fixed(results: Results) -> dict[str, Any]:
 def plots(results: Results) -> dict[str, Table]:
     """Pairs of true and predicted class with their places in the order; accuracy by confidence, a row per used bin."""
     truth, shipped = _columns(results)
-    said = shipped.argmax(axis=1) if len(truth) else truth
+    said = predicted(results.images)
     names = results.classes
     places = {name: place for place, name in enumerate(results.ordered_classes)}
     kinds = {"": "as shipped", UNCALIBRATED: "uncalibrated"}
@@ -93,6 +104,7 @@ def ranges(results: Results) -> dict[str, Range]:
     return {
         "mae_states": (0.0, len(results.classes) - 1.0),
         "quadratic_kappa": (-1.0, 1.0),
+        "expected_cost": (0.0, inf),
         "nll": (0.0, inf),
         f"nll{UNCALIBRATED}": (0.0, inf),
     }
@@ -166,6 +178,6 @@ def _bins(kind: str, probabilities: FloatArray, truth: IntArray) -> Iterator[tup
         yield kind, float(confidence[own].mean()), float(right[own].mean()), int(own.sum())
 
 
-SMALLER = frozenset(("mae_states", "nll", "ece", f"nll{UNCALIBRATED}", f"ece{UNCALIBRATED}"))
+SMALLER = frozenset(("expected_cost", "mae_states", "nll", "ece", f"nll{UNCALIBRATED}", f"ece{UNCALIBRATED}"))
 BIASED = frozenset(("ece", f"ece{UNCALIBRATED}"))
 EVALUATION = Evaluation(record, tally, choose, fixed, plots, smaller=SMALLER, ranges=ranges, biased=BIASED)

@@ -1,6 +1,8 @@
-"""Evaluation of boxes: COCO's average precision, and precision, recall and F1 from each class's threshold on."""
+"""Evaluation of boxes: COCO's average precision, and precision, recall, F1 and cost from each class's threshold on."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -8,13 +10,22 @@ import numpy.typing as npt
 
 from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.evaluation import Evaluation, Table
+from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
-from panvision.evaluation.thresholds import best_threshold
+from panvision.evaluation.thresholds import Curve, best_threshold, threshold_curve
+from panvision.inference.settings import DEFAULT_SCORE, DecisionSettings
 from panvision.scoring import detection
 from panvision.scoring.detection import BoxColumns
 from panvision.scoring.matching import AREA_RANGES, IOU_THRESHOLDS, BoolArray, Matching
 from panvision.scoring.ranking import RECALL_POINTS, RankedClass
 from panvision.scoring.scorer import FloatArray, MetricsBySet, Tally, Weights, mean, ratio
+
+# Thresholds of the drawn curves.
+DRAWN = np.arange(101) / 100
+# Costs of results from before there were any.
+UNKNOWN = {"miss": np.nan, "false_alarm": np.nan}
+
+logger = logging.getLogger(__name__)
 
 
 def record(part: Mapping[str, Any], truth: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -41,36 +52,58 @@ def record(part: Mapping[str, Any], truth: Mapping[str, Any], classes: Sequence[
 
 
 def tally(results: Results) -> Tally:
-    """Average precision, and precision, recall and F1 at IoU 0.5 from each class's threshold on."""
+    """Average precision, and precision, recall, F1 and cost per image at IoU 0.5 from each class's threshold on."""
     matched = [_matching(image) for image in results.images]
     precision = detection.tally(matched, results.classes)
     columns = BoxColumns(matched)
+    prices = results.costs or UNKNOWN
     counts = [
         None if limit is None else _counts(columns, label, limit) for label, limit in enumerate(results.thresholds)
     ]
 
     def metrics(weights: Weights) -> MetricsBySet:
         found = precision(weights)
-        scores = []
+        scores, costs = [], []
         for name, own in zip(results.classes, counts, strict=True):
             tp, fp, fn = (np.full(len(weights), np.nan),) * 3 if own is None else (weights @ own).T
             scores.append(ratio(2 * tp, 2 * tp + fp + fn))
             found[f"precision.{name}"], found[f"recall.{name}"] = ratio(tp, tp + fp), ratio(tp, tp + fn)
             found[f"f1.{name}"] = scores[-1]
-        return found | {"macro_f1": mean(np.array(scores).reshape(-1, len(weights)))}
+            costs.append(ratio(prices["miss"] * fn + prices["false_alarm"] * fp, weights.sum(axis=1)))
+        return found | {
+            "macro_f1": mean(np.array(scores).reshape(-1, len(weights))),
+            "expected_cost": np.array(costs).reshape(-1, len(weights)).sum(axis=0),
+        }
 
     return metrics
 
 
-def choose(results: Results) -> dict[str, Any]:
-    """Choose for each class the score with the best F1 at IoU 0.5; None without a true positive."""
+def choose(results: Results, decision: DecisionSettings) -> dict[str, Any]:
+    """Choose the score threshold of each class by a criterion at IoU 0.5, else DEFAULT_SCORE."""
     columns = BoxColumns([_matching(image) for image in results.images])
     thresholds = []
-    for label in range(len(results.classes)):
-        own = (columns.labels == label) & ~columns.ignored[0, 0]
-        positives = int((columns.true_labels == label).sum())
-        thresholds.append(best_threshold(columns.scores[own], columns.hits[0, 0, own], positives))
+    for label, name in enumerate(results.classes):
+        boxes = _boxes(columns, label)
+        best = best_threshold(*boxes, decision)
+        thresholds.append(DEFAULT_SCORE if best is None else best)
+        precision = float(threshold_curve(*boxes, thresholds[-1:]).precision[0])
+        if best is None:
+            logger.warning(
+                "detection: %s: no validation image shows what its threshold should be; it is %g", name, DEFAULT_SCORE
+            )
+        elif decision.criterion == "precision" and precision < decision.min_precision:
+            logger.warning(
+                "detection: %s: no threshold has decision.min_precision %g on the validation images; %.2f has the "
+                "highest precision, %.3f",
+                *(name, decision.min_precision, best, precision),
+            )
     return {"thresholds": thresholds}
+
+
+def _boxes(columns: BoxColumns, label: int) -> tuple[FloatArray, BoolArray, int]:
+    """Scores and hits at IoU 0.5 of the boxes of a class that count, and the number of its true boxes."""
+    own = (columns.labels == label) & ~columns.ignored[0, 0]
+    return columns.scores[own], columns.hits[0, 0, own], int((columns.true_labels == label).sum())
 
 
 def fixed(results: Results) -> dict[str, Any]:
@@ -79,14 +112,26 @@ def fixed(results: Results) -> dict[str, Any]:
 
 
 def plots(results: Results) -> dict[str, Table]:
-    """Precision over 101 recall points at IoU 0.5 of each class with true boxes."""
+    """Precision over 101 recall points, and what 101 thresholds give, at IoU 0.5, of each class with true boxes."""
     columns = BoxColumns([_matching(image) for image in results.images])
     rows: list[tuple[str, float, float]] = []
+    choices: list[tuple[object, ...]] = []
     for label, name in enumerate(results.classes):
         curve = precision_curve(columns.ranked(label))
         if curve is not None:
             rows += [(name, point / 100, float(precision)) for point, precision in enumerate(curve)]
-    return {"precision_recall": (("class", "recall", "precision"), rows)}
+            choices += _choice_rows(name, threshold_curve(*_boxes(columns, label), DRAWN), results)
+    return {
+        "precision_recall": (("class", "recall", "precision"), rows),
+        "thresholds": (("class", "threshold", "precision", "recall", "f1", "cost"), choices),
+    }
+
+
+def _choice_rows(name: str, curve: Curve, results: Results) -> list[tuple[object, ...]]:
+    """Rows of the table `thresholds`, with the cost per image; an undefined value is empty."""
+    cost = curve.cost(**(results.costs or UNKNOWN)) / len(results.images)
+    columns = np.stack([curve.thresholds, curve.precision, curve.recall, curve.f1, cost], axis=1)
+    return [(name, *("" if np.isnan(value) else float(value) for value in row)) for row in columns]
 
 
 def precision_curve(ranked: RankedClass) -> FloatArray | None:
@@ -107,8 +152,14 @@ def precision_curve(ranked: RankedClass) -> FloatArray | None:
 
 def stored(part: Mapping[str, Any], thresholds: Thresholds) -> dict[str, Any]:
     """Keep the boxes that are reported."""
-    count = sum(score >= thresholds.score for score in part["scores"])  # best first
-    return {name: values[:count] for name, values in part.items()}
+    limits = thresholds.by_class(max(part["labels"], default=0) + 1)
+    kept = [row for row, label in enumerate(part["labels"]) if part["scores"][row] >= limits[label]]
+    return {name: [values[row] for row in kept] for name, values in part.items()}
+
+
+def ranges(results: Results) -> dict[str, Range]:
+    """Return the range of the cost."""
+    return {"expected_cost": (0.0, inf)}
 
 
 def _counts(columns: BoxColumns, label: int, limit: float) -> FloatArray:
@@ -148,4 +199,5 @@ def _from_bits(flags: npt.NDArray[np.int64]) -> BoolArray:
     return (flags >> np.arange(len(IOU_THRESHOLDS))[:, None] & 1).astype(bool)
 
 
-EVALUATION = Evaluation(record, tally, choose, fixed, plots, stored)
+SMALLER = frozenset(("expected_cost",))
+EVALUATION = Evaluation(record, tally, choose, fixed, plots, stored, smaller=SMALLER, ranges=ranges)

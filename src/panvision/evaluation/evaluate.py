@@ -10,7 +10,6 @@ from panvision.core.files import write_json, write_rows, write_text
 from panvision.core.order import find_order
 from panvision.core.tasks import DATASETS, TASKS, Dataset, Task
 from panvision.dataset.packed import Split
-from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.evaluation import Table
 from panvision.evaluation.metrics import scores
 from panvision.evaluation.results import Predictions, Results
@@ -18,8 +17,10 @@ from panvision.evaluation.settings import EvaluationSettings
 from panvision.evaluation.source import Source, open_source
 from panvision.evaluation.summary import FILE, summary
 from panvision.evaluation.table import EVALUATIONS
+from panvision.inference.backend import ModelInfo
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result
+from panvision.inference.settings import DecisionSettings
 from panvision.photos.settings import DataSettings
 
 SCORED_ON: Split = "test"
@@ -69,7 +70,7 @@ class Evaluated:
             write_rows(Path(plots) / f"{name}.csv", header, rows)
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 -- each is one input of the stage
     predictor: Predictor,
     *,
     prepared: str | Path,
@@ -78,6 +79,8 @@ def evaluate(
     settings: EvaluationSettings,
     order: Sequence[str] | None = None,
     choices: Choices | None = None,
+    decision: DecisionSettings | None = None,
+    fit: bool = False,
 ) -> Evaluated:
     """Score a predictor on the test split of all datasets.
 
@@ -88,15 +91,16 @@ def evaluate(
         data: location of the raw images and largest size of an image.
         settings: how to score.
         order: the class labels of classification from first to last, if they have an order; or `auto`.
-        choices: thresholds; by default they are chosen on the validation split, whose images are
-            then predicted too.
+        choices: thresholds; by default they are chosen on the validation split, whose images are then predicted too.
+        decision: criterion of the thresholds, and costs of boxes.
+        fit: True if the score thresholds of boxes are chosen as well; otherwise they are the predictor's.
 
     Raises:
         EvaluationError: the model has other classes than the data, or the order has other class labels than the model.
         PackedError: `prepared` or `splits` cannot be used, or the raw data are no longer those that were packed.
         ImageError: a raw image or mask cannot be read.
     """
-    shipped = predictor.info.thresholds
+    decision, shipped = decision or DecisionSettings(), predictor
     predictor = predictor.with_thresholds(score_threshold=settings.min_score)
 
     def sources(split: Split) -> dict[Dataset, Source]:
@@ -112,26 +116,26 @@ def evaluate(
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     if choices is None:
-        chosen = [task for task in predictor.tasks if EVALUATIONS[task].choose is not None]
-        validated = _record(predictor, sources(CHOSEN_ON), chosen)
-        choices = {task: _chosen(results) for task, results in validated.items()}
+        choices = _choose(predictor, sources(CHOSEN_ON), decision, fit=fit)
+    if "detection" in choices:
+        # Boxes with a lower score are not scored.
+        limits = [max(each, settings.min_score) for each in choices["detection"]["thresholds"]]
+        shipped = shipped.with_thresholds(dict(zip(predictor.det_class_names, limits, strict=True)))
     images: list[dict[str, Any]] = []
 
     def keep(dataset: Dataset, file: str, result: Result) -> None:
-        parts = {task: EVALUATIONS[task].stored(part, shipped) for task, part in _parts(result).items()}
+        parts = {task: EVALUATIONS[task].stored(part, shipped.info.thresholds) for task, part in _parts(result).items()}
         images.append({"dataset": dataset, "file": file, "result": parts})
 
     results = _record(predictor, tested, list(TASKS), keep)
     for task, found in results.items():
-        shipped_with: dict[str, Any] = {}
-        if TASKS[task].dataset == "classification" and found.trained:
-            shipped_with = {"order": order and list(order), "temperature": predictor.info.temperature}
-        results[task] = replace(found, **choices.get(task, {}), **shipped_with)
+        own = _shipped_with(shipped.info, decision, order).get(TASKS[task].dataset, {}) if found.trained else {}
+        results[task] = replace(found, **{**choices.get(task, {}), **own})
     return Evaluated(
         metrics={task: scores(found) for task, found in results.items()},
         plots={name: table for task in TASKS for name, table in EVALUATIONS[task].plots(results[task]).items()},
         results=results,
-        predictions=Predictions(_describe(predictor, shipped), images),
+        predictions=Predictions(_describe(shipped), images),
         choices=choices,
     )
 
@@ -143,8 +147,20 @@ def undefined(predictor: Predictor) -> dict[Task, dict[str, Any]]:
 
 
 def _empty(task: Task, split: Split, predictor: Predictor, classes: Sequence[str]) -> Results:
-    empty = Results(task, split, task in predictor.tasks, list(classes), [])
-    return replace(empty, **_chosen(empty))
+    chosen = EVALUATIONS[task].choose is not None
+    thresholds: list[float | None] = [None] * len(classes) if chosen else []
+    return Results(task, split, task in predictor.tasks, list(classes), [], thresholds=thresholds)
+
+
+def _choose(
+    predictor: Predictor, sources: Mapping[Dataset, Source], decision: DecisionSettings, *, fit: bool
+) -> Choices:
+    """Choose thresholds on the validation split, those of boxes if `fit`."""
+    chosen = {task: choose for task in predictor.tasks if (choose := EVALUATIONS[task].choose) is not None}
+    if not fit:
+        chosen.pop("detection", None)
+    validated = _record(predictor, sources, list(chosen))
+    return {task: chosen[task](results, decision) for task, results in validated.items()}
 
 
 def _record(
@@ -169,20 +185,27 @@ def _record(
     return results
 
 
-def _chosen(results: Results) -> dict[str, Any]:
-    choose = EVALUATIONS[results.task].choose
-    return {} if choose is None else choose(results)
-
-
 def _parts(result: Result) -> dict[Task, Any]:
     return {task: part for task, part in result.items() if task in TASKS}
 
 
-def _describe(predictor: Predictor, shipped: Thresholds) -> dict[str, Any]:
+def _shipped_with(
+    info: ModelInfo, decision: DecisionSettings, order: Sequence[str] | None
+) -> dict[Dataset, dict[str, Any]]:
+    """Return the fields of `Results` that the model and the costs determine, by dataset."""
+    prices = {"miss": decision.costs.miss, "false_alarm": decision.costs.false_alarm}
+    confusions = {"confusions": [list(row) for row in info.costs]} if info.costs else None
     return {
-        "image_size": predictor.image_size,
-        "score_threshold": shipped.score,
-        "nms_threshold": shipped.nms,
+        "detection": {"thresholds": list(info.thresholds.by_class(len(info.det_class_names))), "costs": prices},
+        "classification": {"order": order and list(order), "temperature": info.temperature, "costs": confusions},
+    }
+
+
+def _describe(shipped: Predictor) -> dict[str, Any]:
+    return {
+        "image_size": shipped.image_size,
+        "score_threshold": shipped.score_threshold,
+        "nms_threshold": shipped.nms_threshold,
         "max_detections": shipped.max_detections,
     }
 

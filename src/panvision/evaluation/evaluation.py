@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
+from panvision.inference.settings import DecisionSettings
 from panvision.scoring.scorer import Tally
 
 # Header and rows of a CSV file.
@@ -23,8 +24,8 @@ class Evaluation(NamedTuple):
         record: (the task's part of a result, truth as in `scoring.scorer.Scorer`, class names) → fields that the
             results file keeps of the image.
         tally: results → a function from weights to metrics.
-        choose: results of the validation split → fields of `Results` that are chosen there; without images, what holds
-            if nothing is chosen. None if there is nothing to choose.
+        choose: (results of the validation split, criterion of the thresholds) → fields of `Results` that are chosen
+            there. None if there is nothing to choose.
         fixed: results → entries of the metrics file that are counted or chosen and so have no interval.
         plots: results → tables that plots are drawn from, by file name without suffix.
         stored: (the task's part of a result, shipped thresholds) → the JSON that predictions.json keeps of it.
@@ -35,7 +36,7 @@ class Evaluation(NamedTuple):
 
     record: Callable[[Any, Any, Sequence[str]], dict[str, Any]]
     tally: Callable[[Results], Tally]
-    choose: Callable[[Results], dict[str, Any]] | None = None
+    choose: Callable[[Results, DecisionSettings], dict[str, Any]] | None = None
     fixed: Callable[[Results], dict[str, Any]] = _nothing
     plots: Callable[[Results], dict[str, Table]] = _nothing
     stored: Callable[[Any, Thresholds], Any] = lambda part, thresholds: part

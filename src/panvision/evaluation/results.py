@@ -38,9 +38,12 @@ class Results:
         trained: True if the model has the task.
         classes: class names by index.
         images: one record per image.
-        thresholds: by class, chosen on the validation split; empty if the task has none.
+        thresholds: by class; empty if the task has none. Those of detection are shipped; those of classification
+            separate one class from the rest, and are chosen on the validation split.
         temperature: by which the model divides the logits; None if it has none.
         order: the class labels of classification from first to last; None without an order.
+        costs: of mistakes: `miss` and `false_alarm` of detection, `confusions` (C, C) of classification as in
+            `ModelShape`; None if unknown.
     """
 
     task: str
@@ -51,6 +54,7 @@ class Results:
     thresholds: list[float | None] = field(default_factory=list)
     temperature: float | None = None
     order: list[str] | None = None
+    costs: dict[str, Any] | None = None
 
     @property
     def ordered_classes(self) -> list[str]:
@@ -71,7 +75,8 @@ class Predictions:
     """Results of the shipped model on the test images of all datasets.
 
     Attributes:
-        model: `image_size`, and the `score_threshold`, `nms_threshold` and `max_detections` of the boxes.
+        model: `image_size`, and the `score_threshold` (a number, or one for each class by its name), `nms_threshold`
+            and `max_detections` of the boxes.
         images: one entry per image; masks are encoded by `encode_mask`.
     """
 

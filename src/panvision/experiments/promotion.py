@@ -232,7 +232,7 @@ def decide(
                 Slice(name, len(rows), _judged(_part(pair, rows), results, max_drop, headlines=True))
                 for name, rows in _slices(results, facts[TASKS[task].dataset])
             ],
-            _changes(pair, (current, new)),
+            _changes(pair),
         )
     return Promotion(max_drop, tasks)
 
@@ -303,14 +303,13 @@ def _has_pan(image: Mapping[str, Any]) -> bool:
     return bool(true_positives + false_negatives)
 
 
-def _changes(pair: tuple[Results, Results], evaluated: tuple[Evaluated, Evaluated]) -> list[Change]:
+def _changes(pair: tuple[Results, Results]) -> list[Change]:
     """Return the images that one model alone has right, by what it reports with its thresholds."""
     task = pair[0].task
-    limits = [float(each.predictions.model["score_threshold"]) for each in evaluated]
     verdict = SECTIONS[task].verdict
     found = []
     for images in zip(*(results.images for results in pair), strict=True):
-        before, after = (verdict(*each) for each in zip(images, pair, limits, strict=True))
+        before, after = (verdict(*each) for each in zip(images, pair, strict=True))
         if before.right != after.right:
             dataset = TASKS[task].dataset
             # The class is the whole answer to a class label; of boxes, the count says more than their names.

@@ -162,10 +162,18 @@ def _interface(info: ModelInfo) -> str:
     ]
     if "detection" in info.tasks:
         lines.append(
-            f"Boxes are reported with a score of at least {thresholds.score:g}, at most {thresholds.max_detections} "
+            f"Boxes are reported with a score of at least {_scores_text(info)}, at most {thresholds.max_detections} "
             f"per photo; of two boxes of one class with an IoU above {thresholds.nms:g}, only the better one."
         )
     return _bullets(lines)
+
+
+def _scores_text(info: ModelInfo) -> str:
+    """Return the score threshold, for each class if they differ."""
+    limits = info.thresholds.by_class(len(info.det_class_names))
+    if len(set(limits)) == 1:
+        return f"{limits[0]:g}"
+    return ", ".join(f"{limit:.2f} ({_text(name)})" for name, limit in zip(info.det_class_names, limits, strict=True))
 
 
 def _counts(info: ModelInfo, data: Mapping[str, Any]) -> list[Sequence[str]]:

@@ -69,9 +69,9 @@ def _boxes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
         np.sqrt(_sigmoid(each["class_logits"]) * _sigmoid(each["centerness"])[:, :, None])  # (N, P, K)
         for each in outputs
     )
-    best = [score.max(axis=2, initial=0.0) for score in (one, other)]  # (N, P) each
-    chosen = np.maximum(*best) >= info.thresholds.score
-    ranked = np.argsort(-best[0], axis=1, kind="stable")[:, : info.thresholds.max_detections]
+    best = one.max(axis=2, initial=0.0)  # (N, P)
+    chosen: npt.NDArray[np.bool_] = np.any(np.maximum(one, other) >= np.array(info.thresholds.score), axis=2)  # (N, P)
+    ranked = np.argsort(-best, axis=1, kind="stable")[:, : info.thresholds.max_detections]
     np.put_along_axis(chosen, ranked, True, axis=1)
     locations = [(info.image_size // stride) ** 2 for stride in info.strides]
     strides = np.repeat(np.array(info.strides, np.float64), locations)[:, None]  # (P, 1)

@@ -27,7 +27,7 @@ from panvision.validate.settings import SplitSettings
 # Sections of the configuration that training writes into a checkpoint's metadata.
 TRAINED_SECTIONS = ("seed", "augment", "loss", "train")
 # Sections that inference reads; export writes them into the metadata itself.
-SHIPPED_SECTIONS = ("detection", "classification")
+SHIPPED_SECTIONS = ("detection", "decision", "classification")
 
 
 class Shipped(NamedTuple):
@@ -79,7 +79,8 @@ def ship(
 
     Args:
         checkpoint: file of the model.
-        reference: the same file loaded, on the CPU, with the thresholds to ship.
+        reference: the same file loaded, on the CPU, with the costs and the limits of boxes to ship. The score
+            thresholds to ship are those that the metrics were measured with, `threshold` of detection.json.
         settings: how to export, limits of parity, and largest loss of INT8.
         held_out: the packed datasets, the splits and the raw test images.
         models, metrics: folders to write into; the card shows metrics of the latter.
@@ -97,6 +98,8 @@ def ship(
         old.unlink(missing_ok=True)
         remove_partials(old)
     shown = read_metrics(metrics, reference.tasks)
+    if "detection" in reference.tasks:
+        reference = reference.with_thresholds(measured_thresholds(shown["detection"], reference.det_class_names))
     model, metadata = load_checkpoint(checkpoint)
     prepared, splits = held_out.prepared, held_out.splits
     images = parity_images(prepared, splits, count=settings.parity_images, image_size=reference.image_size)
@@ -177,12 +180,36 @@ def shipped_config(
         "data": {"image_size": info.image_size},
         **({} if split is None else {"split": split.model_dump(mode="json")}),
         "classification": {"order": list(info.state_order) or None},
+        "decision": {"costs": {"confusions": _confusions(info)}},
         "detection": {
-            "score_threshold": info.thresholds.score,
+            "score_threshold": info.score_threshold,
             "nms_threshold": info.thresholds.nms,
             "max_detections": info.thresholds.max_detections,
         },
         "export": settings.model_dump(mode="json"),
+    }
+
+
+def measured_thresholds(metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    """Return the score threshold of each box class that the metrics of detection were measured with.
+
+    Raises:
+        ExportError: a class has none.
+    """
+    found = metrics.get("threshold") or {}
+    if missing := [name for name in names if not isinstance(found.get(name), float)]:
+        raise ExportError(
+            f"metrics/detection.json: threshold: has no number for {missing[0]}; run `dvc repro evaluate`"
+        )
+    return {name: found[name] for name in names}
+
+
+def _confusions(info: ModelInfo) -> dict[str, dict[str, float]]:
+    """Return the costs as `CostSettings` has them."""
+    names = info.cls_class_names
+    return {
+        true: {said: cost for said, cost in zip(names, row, strict=True) if said != true}
+        for true, row in zip(names, info.costs, strict=False)
     }
 
 

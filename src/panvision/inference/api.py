@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
-from panvision.inference.backend import PredictorError
+from panvision.inference.backend import PredictorError, ScoreThreshold
 from panvision.inference.directory import earlier_files, predict_directory
 from panvision.inference.images import AnyImage
 from panvision.inference.predictor import Predictor
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 class _Detection(Protocol):
     @property
-    def score_threshold(self) -> float: ...
+    def score_threshold(self) -> ScoreThreshold: ...
     @property
     def nms_threshold(self) -> float: ...
     @property
@@ -54,8 +54,8 @@ def load_model(
 
     Args:
         checkpoint_path: the file.
-        config: its `detection` thresholds replace those of the file. The network and the image size always come
-            from the file.
+        config: its `detection` thresholds replace those of the file, except the score threshold `auto`; so do its
+            `decision.costs.confusions`, if there are any. The network and the image size always come from the file.
         device: for example `config.DEVICE`; by default the GPU if there is one.
 
     Returns:
@@ -82,7 +82,7 @@ def infer_image(
     checkpoint_info: Mapping[str, Any] | None = None,
     config: ConfigLike | None = None,
     *,
-    score_threshold: float | None = None,
+    score_threshold: ScoreThreshold | None = None,
     nms_threshold: float | None = None,
     bgr: bool = False,
 ) -> Result:
@@ -94,7 +94,7 @@ def infer_image(
             `panvision.inference.images.to_rgb` has the details.
         checkpoint_info: names of the classes; by default the model's own.
         config: its `detection` thresholds, unless given here; its `data.max_pixels` is the largest image.
-        score_threshold: boxes with a lower score are not reported.
+        score_threshold: boxes with a lower score are not reported: a number, or numbers by class.
         nms_threshold: of two boxes of one class with a larger IoU, the one with the lower score is dropped.
         bgr: True if the channels of the array are blue, green, red, like in a frame of OpenCV.
 
@@ -113,7 +113,7 @@ def run_inference(  # noqa: PLR0913 -- the arguments that users of the system kn
     output_dir: str | Path | None = None,
     visualize: bool = False,
     *,
-    score_threshold: float | None = None,
+    score_threshold: ScoreThreshold | None = None,
     nms_threshold: float | None = None,
 ) -> list[Result]:
     """Infer all images of a folder, by name; files that are left out or cannot be read are named in a warning.
@@ -153,9 +153,11 @@ def _configured(model: Predictor, checkpoint_info: Mapping[str, Any] | None, con
     if config is not None:
         wanted = config.detection
         model = model.with_thresholds(wanted.score_threshold, wanted.nms_threshold, wanted.max_detections)
-        # Other configuration objects may lack it.
+        # Other configuration objects may lack these.
         if most := getattr(getattr(config, "data", None), "max_pixels", None):
             model = model.with_max_pixels(most)
+        if costs := getattr(getattr(config, "decision", None), "costs", None):
+            model = model.with_costs(costs.confusions)
     if checkpoint_info is None:
         return model
     boxes, labels = checkpoint_info["det_class_names"], checkpoint_info["cls_idx_to_class"]

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import Any, Literal, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from panvision.decoding.decoder import ModelShape, RawOutputs, Thresholds
 from panvision.decoding.table import DECODERS
 from panvision.inference.origin import MOST_IMAGES, unpack_images
 from panvision.scoring.calibration import HIGHEST, LOWEST
+
+# `auto` is the model's own: chosen on validation images.
+ScoreThreshold = float | Literal["auto"] | Mapping[str, float]
 
 METADATA_KEY = "panvision"
 METADATA_VERSION = 1
@@ -59,6 +62,12 @@ class ModelInfo(ModelShape):
         """Names of the raw outputs, in the order of the file."""
         return tuple(name for task in self.tasks for name in TASKS[task].outputs)
 
+    @property
+    def score_threshold(self) -> float | dict[str, float]:
+        """Score below which boxes are not reported, one number or one for each class by its name."""
+        score = self.thresholds.score
+        return dict(zip(self.det_class_names, score, strict=True)) if isinstance(score, tuple) else score
+
     def to_metadata(self) -> str:
         """Return the JSON that an ONNX file contains under the key `panvision`."""
         values = {
@@ -68,7 +77,8 @@ class ModelInfo(ModelShape):
             "strides": list(self.strides),
             "det_class_names": list(self.det_class_names),
             "cls_class_names": list(self.cls_class_names),
-            "score_threshold": self.thresholds.score,
+            # The lowest, for programs that know one number only.
+            "score_threshold": min(self.thresholds.by_class(1)),
             "nms_threshold": self.thresholds.nms,
             "max_detections": self.thresholds.max_detections,
             "temperature": self.temperature,
@@ -77,6 +87,10 @@ class ModelInfo(ModelShape):
             "state_order": list(self.state_order),
             "training_images": self.training_images,
         }
+        if isinstance(self.thresholds.score, tuple):
+            values["score_thresholds"] = list(self.thresholds.score)
+        if self.costs:
+            values["confusion_costs"] = [list(row) for row in self.costs]
         return json.dumps(values, sort_keys=True)
 
     @classmethod
@@ -96,7 +110,7 @@ class ModelInfo(ModelShape):
                     det_class_names=values.several("det_class_names", str),
                     cls_class_names=values.several("cls_class_names", str),
                     thresholds=Thresholds(
-                        score=values.get("score_threshold", float),
+                        score=values.several("score_thresholds", float, ()) or values.get("score_threshold", float),
                         nms=values.get("nms_threshold", float),
                         max_detections=values.get("max_detections", int),
                     ),
@@ -107,6 +121,7 @@ class ModelInfo(ModelShape):
                     data_sha256=values.get("data_sha256", str, None),
                     state_order=values.several("state_order", str, ()),
                     training_images=values.get("training_images", str, None),
+                    costs=values.rows("confusion_costs", float),
                 )
                 return cast("Self", checked(info))
         except (ValueError, RecursionError) as error:
@@ -115,6 +130,26 @@ class ModelInfo(ModelShape):
             f"{path}: panvision metadata of version {_shown(version)}, but this panvision reads {METADATA_VERSION}; "
             "export it again or install the panvision that wrote it"
         )
+
+
+def cost_matrix(confusions: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+    """Return the costs (C, C) of C class labels as in `ModelShape`; empty without any.
+
+    Args:
+        confusions: true label → predicted one → cost; others cost 1, and a right answer nothing.
+        names: of the labels.
+
+    Raises:
+        ValueError: another label is named, or the cost of a right answer.
+    """
+    if not any(confusions.values()):
+        return ()
+    pairs = [(true, said) for true, others in confusions.items() for said in others]
+    if wrong := [f"{true} as {said}" for true, said in pairs if true == said or not {true, said} <= set(names)]:
+        raise ValueError(f"decision.costs.confusions: {wrong[0]}; name two different labels of {', '.join(names)}")
+    return tuple(
+        tuple(0.0 if true == said else confusions.get(true, {}).get(said, 1.0) for said in names) for true in names
+    )
 
 
 class _Values:
@@ -148,6 +183,13 @@ class _Values:
             raise ValueError(f"{name} is {_shown(values)}")
         return tuple(values)
 
+    def rows(self, name: str, kind: type) -> Any:
+        """Return a list of lists as a tuple of tuples; empty if it is missing."""
+        rows = self.several(name, list, ())
+        if not all(len(row) == len(rows) and all(type(value) is kind for value in row) for row in rows):
+            raise ValueError(f"{name} is {_shown(rows)}")
+        return tuple(map(tuple, rows))
+
 
 def checked(info: ModelInfo) -> ModelInfo:
     """Return the description with its tasks in the order of TASKS, if training can produce such a model.
@@ -165,7 +207,9 @@ def checked(info: ModelInfo) -> ModelInfo:
         "class names": all(0 < len(name) <= LONGEST_NAME and not _NOT_ONE_LINE.search(name) for name in names),
         "det_class_names": _are_names(info.det_class_names, wanted="detection" in tasks),
         "cls_class_names": _are_names(info.cls_class_names, wanted="classification" in tasks),
-        "thresholds": all(0.0 <= value <= 1.0 for value in (thresholds.score, thresholds.nms)),
+        "thresholds": all(0.0 <= value <= 1.0 for value in (*thresholds.by_class(1), thresholds.nms))
+        and (not isinstance(thresholds.score, tuple) or len(thresholds.score) == len(info.det_class_names)),
+        "costs": not info.costs or _are_costs(info.costs, len(info.cls_class_names)),
         "temperature": LOWEST <= info.temperature <= HIGHEST,
         "max_detections": 1 <= thresholds.max_detections <= MOST_COUNTED,
         "hashes": all(
@@ -186,6 +230,15 @@ def _are_images(text: str) -> bool:
         return len(unpack_images(text)) <= MOST_IMAGES
     except (ValueError, TypeError):
         return False
+
+
+def _are_costs(costs: Sequence[Sequence[float]], count: int) -> bool:
+    """True if costs are (count, count), 0 to MOST_COUNTED, and 0 for a right answer."""
+    return [len(row) for row in costs] == [count] * count and all(
+        0.0 <= cost <= MOST_COUNTED and (cost == 0.0 or true != said)
+        for true, row in enumerate(costs)
+        for said, cost in enumerate(row)
+    )
 
 
 def _are_names(names: Sequence[str], *, wanted: bool) -> bool:

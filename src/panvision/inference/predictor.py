@@ -1,7 +1,7 @@
 """The shipped model: image in; mask, boxes and state in the image's own pixels out."""
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.decoding.decoder import RawOutputs, Thresholds
-from panvision.inference.backend import Backend, ModelInfo, PredictorError, checked, output_shapes
+from panvision.inference.backend import (
+    Backend,
+    ModelInfo,
+    PredictorError,
+    ScoreThreshold,
+    checked,
+    cost_matrix,
+    output_shapes,
+)
 from panvision.inference.images import AnyImage, to_rgb
 from panvision.inference.results import Result, decode
 from panvision.photos.pixels import MAX_PIXELS, resize_rgb
@@ -73,9 +81,9 @@ class Predictor:
         return list(self.info.cls_class_names)
 
     @property
-    def score_threshold(self) -> float:
-        """Boxes with a lower score are not reported."""
-        return self.info.thresholds.score
+    def score_threshold(self) -> float | dict[str, float]:
+        """Score below which boxes are not reported, one number or one for each class by its name."""
+        return self.info.score_threshold
 
     @property
     def nms_threshold(self) -> float:
@@ -89,31 +97,69 @@ class Predictor:
 
     def with_thresholds(
         self,
-        score_threshold: float | None = None,
+        score_threshold: ScoreThreshold | None = None,
         nms_threshold: float | None = None,
         max_detections: int | None = None,
     ) -> "Predictor":
         """Return the same model with other thresholds; None keeps a threshold.
 
         Args:
-            score_threshold: boxes with a lower score are not reported.
+            score_threshold: boxes with a lower score are not reported: a number, or numbers by class, where a class
+                that is not named keeps its threshold. `auto` is the model's own, and so the same as None.
             nms_threshold: of two boxes of one class with a larger IoU, the one with the lower score is dropped.
             max_detections: boxes reported per image, best first.
 
         Raises:
-            PredictorError: a threshold is outside 0 to 1, or max_detections is below 1.
+            PredictorError: a threshold is outside 0 to 1 or of an unknown class, or max_detections is below 1.
         """
         new = Thresholds(
-            score=self.score_threshold if score_threshold is None else score_threshold,
+            score=self._scores(score_threshold),
             nms=self.nms_threshold if nms_threshold is None else nms_threshold,
             max_detections=self.max_detections if max_detections is None else max_detections,
         )
-        for name, value in (("score_threshold", new.score), ("nms_threshold", new.nms)):
+        limits = {"nms_threshold": new.nms}
+        if isinstance(new.score, tuple):
+            scores = zip(self.det_class_names, new.score, strict=True)
+            limits |= {f"score_threshold of {name}": score for name, score in scores}
+        else:
+            limits["score_threshold"] = new.score
+        for name, value in limits.items():
             if not 0.0 <= value <= 1.0:
                 raise PredictorError(f"{name} must be 0 to 1, found {value!r}")
         if new.max_detections < 1:
             raise PredictorError(f"max_detections must be at least 1, found {new.max_detections!r}")
         return self if new == self.info.thresholds else self._with(replace(self.info, thresholds=new))
+
+    def _scores(self, wanted: ScoreThreshold | None) -> float | tuple[float, ...]:
+        """Return score thresholds as `Thresholds` has them."""
+        own = self.info.thresholds
+        if wanted is None or wanted == "auto":
+            return own.score
+        if not isinstance(wanted, Mapping):
+            return wanted
+        names = self.info.det_class_names
+        if unknown := [name for name in wanted if name not in names]:
+            known = ", ".join(names) or "none"
+            raise PredictorError(f"score_threshold: {unknown[0]!r} is not a box class of the model; expected {known}")
+        scores = tuple(wanted.get(name, old) for name, old in zip(names, own.by_class(len(names)), strict=True))
+        return scores[0] if len(set(scores)) == 1 else scores
+
+    def with_costs(self, confusions: Mapping[str, Mapping[str, float]]) -> "Predictor":
+        """Return the same model with other costs of confusing class labels; without any, it keeps its own.
+
+        Args:
+            confusions: true label → predicted one → cost, as `decision.costs.confusions` in params.yaml.
+
+        Raises:
+            PredictorError: an unknown label is named.
+        """
+        if "classification" not in self.tasks:
+            return self
+        try:
+            matrix = cost_matrix(confusions, self.cls_class_names)
+        except ValueError as error:
+            raise PredictorError(str(error)) from error
+        return self._with(replace(self.info, costs=matrix)) if matrix else self
 
     def with_names(self, det_class_names: Sequence[str], cls_class_names: Sequence[str]) -> "Predictor":
         """Return the same model with other class names, equally many."""
@@ -163,7 +209,7 @@ class Predictor:
     def predict(
         self,
         image: AnyImage,
-        score_threshold: float | None = None,
+        score_threshold: ScoreThreshold | None = None,
         nms_threshold: float | None = None,
         *,
         bgr: bool = False,
@@ -173,7 +219,8 @@ class Predictor:
         Args:
             image: a path, the bytes of a file, a Pillow image, or an array; `panvision.inference.images.to_rgb` has
                 the details.
-            score_threshold: boxes with a lower score are not reported; by default the predictor's own.
+            score_threshold: boxes with a lower score are not reported, as in `with_thresholds`; by default the
+                predictor's own.
             nms_threshold: of two boxes of one class with a larger IoU, the one with the lower score is dropped; by
                 default the predictor's own.
             bgr: True if the channels of the array are blue, green, red, like in a frame of OpenCV.
@@ -192,7 +239,7 @@ class Predictor:
     def predict_batch(
         self,
         images: Sequence[AnyImage],
-        score_threshold: float | None = None,
+        score_threshold: ScoreThreshold | None = None,
         nms_threshold: float | None = None,
         *,
         bgr: bool = False,

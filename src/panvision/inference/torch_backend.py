@@ -1,7 +1,7 @@
 """A checkpoint on PyTorch: the only module of this room that imports it, when a checkpoint is loaded."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import torch
 
 from panvision.core.order import find_order
 from panvision.decoding.decoder import RawOutputs, Thresholds
-from panvision.inference.backend import ModelInfo, PredictorError
+from panvision.inference.backend import ModelInfo, PredictorError, cost_matrix
 from panvision.inference.origin import params_hash
-from panvision.inference.settings import DetectionSettings
+from panvision.inference.settings import DEFAULT_SCORE, DecisionSettings, DetectionSettings
 from panvision.model.checkpoint import CheckpointError, load_checkpoint
 from panvision.model.flat import FlatModel
 from panvision.model.multitask import MultiTaskModel
@@ -80,20 +80,32 @@ def _check_process() -> None:
 def _describe(model: MultiTaskModel, metadata: Mapping[str, Any]) -> ModelInfo:
     """Return the description of a checkpoint.
 
-    Training reads neither thresholds nor an order of the class labels. Export writes both into the shipped checkpoint;
-    without them the thresholds are the defaults.
+    Training reads neither thresholds, costs nor an order of the class labels. Export writes them into the shipped
+    checkpoint; without them the thresholds are the defaults.
     """
     detection = DetectionSettings.parse(metadata.get("detection") or {}, prefix="detection")
+    decision = DecisionSettings.parse(metadata.get("decision") or {}, prefix="decision")
     return ModelInfo(
         image_size=model.image_size,
         strides=tuple(model.settings.strides),
         det_class_names=tuple(model.det_classes),
         cls_class_names=tuple(model.cls_classes),
-        thresholds=Thresholds(detection.score_threshold, detection.nms_threshold, detection.max_detections),
+        thresholds=Thresholds(_scores(detection, model.det_classes), detection.nms_threshold, detection.max_detections),
         temperature=float((metadata.get("calibration") or {}).get("temperature", 1.0)),
         tasks=model.tasks,
         params_sha256=params_hash(metadata),
         data_sha256=metadata.get("data_sha256"),
         state_order=find_order((metadata.get("classification") or {}).get("order"), model.cls_classes) or (),
         training_images=metadata.get("training_images"),
+        costs=cost_matrix(decision.costs.confusions, model.cls_classes),
     )
+
+
+def _scores(detection: DetectionSettings, names: Sequence[str]) -> float | tuple[float, ...]:
+    """Return score thresholds as `Thresholds` has them."""
+    score = detection.score_threshold
+    if not isinstance(score, dict):
+        return DEFAULT_SCORE if score == "auto" else score
+    if set(score) != set(names):
+        raise ValueError(f"detection.score_threshold does not name each of {', '.join(names)}")
+    return tuple(score[name] for name in names)

@@ -70,8 +70,9 @@ class Panel:
             raise PredictorError(
                 f"thresholds name {', '.join(unknown)}, but the model has {', '.join(names) or 'none'}"
             )
-        self.thresholds = {name: given.get(name, self.info.thresholds.score) for name in names}
-        low = min(self.thresholds.values(), default=self.info.thresholds.score) / 2
+        own = self.info.thresholds.by_class(len(names))
+        self.thresholds = {**dict(zip(names, own, strict=True)), **given}
+        low = min(self.thresholds.values(), default=1.0) / 2
         self._predictors = [predictor.with_thresholds(low) for predictor in predictors]
 
     @property

@@ -55,12 +55,14 @@ class Collector:
 
     Args:
         folder: created if missing; frames of earlier runs count.
-        threshold: score of boxes from which on the model reports them.
+        thresholds: class name → score from which on the model reports its boxes.
         options: what is kept.
     """
 
-    def __init__(self, folder: str | Path, threshold: float, options: CollectOptions | None = None) -> None:
-        self._folder, self._threshold, self._options = Path(folder), threshold, options or CollectOptions()
+    def __init__(
+        self, folder: str | Path, thresholds: Mapping[str, float], options: CollectOptions | None = None
+    ) -> None:
+        self._folder, self._thresholds, self._options = Path(folder), thresholds, options or CollectOptions()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._kept = self._read_index()
         self._seen: deque[Vectors] = deque(maxlen=_REMEMBERED)
@@ -120,8 +122,11 @@ class Collector:
             return UNLIKE
         chances = sorted(label["probabilities"].values()) if label is not None else []
         unsure = len(chances) > 1 and chances[-1] - chances[-2] < self._options.margin
-        scores = result.get("detection", {}).get("scores", ())
-        near = any(score - self._threshold < NEAR_THRESHOLD / 2 for score in scores)
+        boxes = result.get("detection", {"class_names": (), "scores": ()})
+        near = any(
+            score - self._thresholds[name] < NEAR_THRESHOLD / 2
+            for name, score in zip(boxes["class_names"], boxes["scores"], strict=True)
+        )
         return UNCERTAIN if unsure or near else None
 
     def _write(self, image: RgbArray, reason: str, time: float) -> bool:

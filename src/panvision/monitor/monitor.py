@@ -78,7 +78,12 @@ class Monitor:
         boxes, states = predictor.det_class_names, predictor.cls_class_names
         check_names(options, boxes, states)
         self._states = StateSmoother(
-            states, options.order, half_life=options.half_life, margin=options.margin, strong=options.strong
+            states,
+            options.order,
+            half_life=options.half_life,
+            margin=options.margin,
+            strong=options.strong,
+            costs=options.costs,
         )
         self._boxes, self._mask = BoxSmoother(options.box_half_life), MaskSmoother(options.mask_half_life)
         self._pan = self._presence()

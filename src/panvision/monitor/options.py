@@ -29,6 +29,8 @@ class MonitorOptions:
         strong: with an order, the smoothed probability at which a state further away is taken at once, 0.5 to 1
             (never).
         order: names of the states in their order; empty: they have none.
+        costs: (C, C) of the model's C states, as in `ModelShape`: a state that is costly if it is wrong needs more
+            evidence; empty: all mistakes cost the same.
         box_half_life: the same for boxes, 0 to 3600; 0 reports them unchanged. A box that has moved far is followed at
             once.
         mask_half_life: the same for the mask.
@@ -48,6 +50,7 @@ class MonitorOptions:
     margin: float = 0.2
     strong: float = 0.75
     order: tuple[str, ...] = ()
+    costs: tuple[tuple[float, ...], ...] = ()
     box_half_life: float = 0.2
     mask_half_life: float = 0.2
     missing_after: float = 2.0

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from panvision.decoding.classification import evidence
+
 Floats = npt.NDArray[np.float64]
 
 # One frame alone must not decide, however long the gap before it.
@@ -33,12 +35,23 @@ class StateSmoother:
         half_life: seconds.
         margin: 0 to 0.9.
         strong: 0.5 to 1.
+        costs: (C, C) of mistakes, by `names`, as in `ModelShape`: smoothed probabilities are then compared after
+            `decoding.classification.evidence`; empty: all mistakes cost the same.
     """
 
     def __init__(
-        self, names: Sequence[str], order: Sequence[str], *, half_life: float, margin: float, strong: float
+        self,
+        names: Sequence[str],
+        order: Sequence[str],
+        *,
+        half_life: float,
+        margin: float,
+        strong: float,
+        costs: Sequence[Sequence[float]] = (),
     ) -> None:
         self.names = tuple(order or names)
+        places = [list(names).index(name) for name in self.names]
+        self._costs = [[costs[true][said] for said in places] for true in places] if costs else []
         self._ordered = bool(order)
         self._half_life, self._margin, self._strong = half_life, margin, strong
         self.restart()
@@ -58,7 +71,7 @@ class StateSmoother:
     def likeliest(self) -> str | None:
         """The present state, before that the most likely one; None before the first frame."""
         if self._state is None and self._smoothed is not None:
-            return self.names[int(np.argmax(self._smoothed))]
+            return self.names[int(np.argmax(evidence(self._smoothed, self._costs)))]
         return self.state
 
     @property
@@ -74,7 +87,7 @@ class StateSmoother:
         else:
             self._smoothed += weight_of(time - self._time, self._half_life) * (new - self._smoothed)
         self._time = time
-        chosen = self._choose(self._smoothed)
+        chosen = self._choose(evidence(self._smoothed, self._costs))
         if chosen == self._state:
             return False
         self._state, self._moved = chosen, time

@@ -29,7 +29,7 @@ class Controls:
     """Values of the sliders.
 
     Attributes:
-        score: boxes with a lower score are not shown, 0 to 1.
+        score: boxes with a lower score are not shown, 0 to 1; at its start the model's own thresholds hold.
         nms: of two boxes of a class with a larger IoU, the better one is shown, 0 to 1.
         half_life: seconds after which evidence for a state counts half; for clips and cameras.
         margin: smoothed probability by which a new state must be ahead, 0 to 0.9; for clips and cameras.
@@ -54,12 +54,14 @@ class Controls:
 
 
 class SharedModel:
-    """A predictor that one thread at a time uses; the sliders start at its thresholds."""
+    """A predictor that one thread at a time uses; the sliders start at its thresholds, the lowest one of boxes."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
         self.info = predictor.info
-        self.start = Controls(score=self.info.thresholds.score, nms=self.info.thresholds.nms)
+        thresholds = self.info.thresholds
+        # The slider has steps of 0.01.
+        self.start = Controls(score=round(min(thresholds.by_class(1)), 2), nms=thresholds.nms)
         self._lock = threading.Lock()
 
     def predict(self, image: RgbArray, controls: Controls) -> Result:
@@ -69,7 +71,8 @@ class SharedModel:
             PageError: the model cannot process the image.
         """
         try:
-            configured = self.predictor.with_thresholds(controls.score, controls.nms)
+            score = None if controls.score == self.start.score else controls.score
+            configured = self.predictor.with_thresholds(score, controls.nms)
             with self._lock:
                 return configured.predict(image)
         except (PredictorError, ImageError) as error:

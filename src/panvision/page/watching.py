@@ -48,7 +48,9 @@ class Watcher:
 
     def __init__(self, model: SharedModel, controls: Controls) -> None:
         self.steadying = half_life, margin = controls.half_life, controls.margin
-        options = MonitorOptions(half_life=half_life, margin=margin, order=model.info.state_order)
+        options = MonitorOptions(
+            half_life=half_life, margin=margin, order=model.info.state_order, costs=model.info.costs
+        )
         self._model, self._monitor = model, Monitor(model.predictor, options)
         self._events: deque[Event] = deque(maxlen=EVENTS)
         self.time, self.last = -math.inf, math.inf

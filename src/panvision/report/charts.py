@@ -75,7 +75,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawn chart; `divider` is the x of a vertical line, None for none."""
+    """A drawn chart; `divider` is the x of a vertical line, None for none, and `mark` its text."""
 
     title: str
     x_label: str
@@ -83,6 +83,7 @@ class Chart:
     y_ticks: list[Tick]
     lines: list[Line]
     divider: float | None = None
+    mark: str = ""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -128,6 +129,7 @@ def line_chart(
     x_range: tuple[float, float] = (0.0, 1.0),
     y_range: tuple[float, float] | None = None,
     divider: float | None = None,
+    mark: str = "",
 ) -> Chart:
     """Arrange series on axes.
 
@@ -138,6 +140,7 @@ def line_chart(
         x_range: both ends of the x axis.
         y_range: both ends of the y axis; by default 0 (or the lowest value below it) to the highest value.
         divider: x of a vertical line.
+        mark: text beside it.
     """
     values = [y for one in series for run in one.runs for _, y in run if y is not None]
     low, high = y_range or (min([0.0, *values]), max(values, default=1.0))
@@ -150,6 +153,7 @@ def line_chart(
         y_ticks=y_axis.ticks(),
         lines=[_line(one, x_axis, y_axis, x_label) for one in series],
         divider=None if divider is None else x_axis.position(divider),
+        mark=mark,
     )
 
 

@@ -51,23 +51,25 @@ class Reliability:
     bins: list[Bin]
 
 
-def _predicted(probabilities: Sequence[float]) -> int:
-    return max(range(len(probabilities)), key=lambda label: probabilities[label])
+def _predicted(image: Mapping[str, Any]) -> int:
+    """Return the shipped class index; results of earlier versions have the most probable one."""
+    probabilities = image["probabilities"]
+    return int(image.get("predicted", max(range(len(probabilities)), key=lambda label: probabilities[label])))
 
 
-def verdict(image: Mapping[str, Any], results: Results, threshold: float) -> Verdict:
-    """Compare the most probable class with the true one."""
+def verdict(image: Mapping[str, Any], results: Results) -> Verdict:
+    """Compare the predicted class with the true one."""
     probabilities, true = image["probabilities"], image["truth"]
-    said = _predicted(probabilities)
+    said = _predicted(image)
     names = results.classes
     right = said == true
     return Verdict("right" if right else "wrong", right, names[true], f"{names[said]} {probabilities[said]:.0%}")
 
 
-def mistakes(image: Mapping[str, Any], results: Results, threshold: float) -> Mistakes | None:
+def mistakes(image: Mapping[str, Any], results: Results) -> Mistakes | None:
     """Find the mistake of a class label; the lower the probability of the true one, the worse."""
     names, probabilities, true = results.classes, image["probabilities"], image["truth"]
-    said = _predicted(probabilities)
+    said = _predicted(image)
     chance = probabilities[true]
     if said != true:
         text = f"Called {names[said]} with {percent(probabilities[said])}; {names[true]}, the truth, "
@@ -149,6 +151,7 @@ SECTION = Section(
         ShownMetric("accuracy"),
         ShownMetric("balanced_accuracy"),
         ShownMetric("macro_f1", "F1, mean over states"),
+        ShownMetric("expected_cost", "cost of confusions, per image", bar=False, smaller=True, optional=True),
         ShownMetric("mae_states", "error in states, mean", bar=False, smaller=True, optional=True),
         ShownMetric("quadratic_kappa", "quadratic kappa", bar=False, optional=True),
         ShownMetric("ece", "calibration error (ECE)", bar=False, smaller=True),
@@ -166,7 +169,7 @@ SECTION = Section(
         ShownMetric(CHOSEN, "threshold"),
     ),
     noun="state",
-    remark="Recall, precision and F1 are those of the most probable state; a threshold separates one state from the "
+    remark="Recall, precision and F1 are those of the predicted state; a threshold separates one state from the "
     "rest. Thresholds and the temperature of the probabilities were chosen on the validation split.",
     facts="States",
     color=5,

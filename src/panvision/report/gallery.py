@@ -100,7 +100,6 @@ class GallerySource:
         self, task: Task, results: Results, predictions: Predictions, packed: PackedSet, data: DataSettings
     ) -> None:
         self._section, self._results, self._packed, self._data = SECTIONS[task], results, packed, data
-        self._threshold = float(predictions.model["score_threshold"])
         dataset = TASKS[task].dataset
         self._parts: dict[str, Parts] = {
             each["file"]: each["result"] for each in predictions.images if each["dataset"] == dataset
@@ -127,7 +126,7 @@ class GallerySource:
             PackedError, ImageError: as `spread`.
         """
         images = self._results.images
-        mistaken = rank_images([self._section.mistakes(image, self._results, self._threshold) for image in images])
+        mistaken = rank_images([self._section.mistakes(image, self._results) for image in images])
         by_file = {image["file"]: image for image in images}
         return Worst(mistaken, [self._draw(by_file[each.file], width, each) for each in mistaken[:count]])
 
@@ -152,7 +151,7 @@ class GallerySource:
             errors=jpeg_uri(_errors(shown, true, found), JPEG_QUALITY) if errors else "",
             width=size[0],
             height=size[1],
-            verdict=self._section.verdict(record, self._results, self._threshold),
+            verdict=self._section.verdict(record, self._results),
             kinds=mistakes.kinds if mistakes else (),
             mistakes=listed[:MOST_MISTAKES],
             more=max(0, len(listed) - MOST_MISTAKES),

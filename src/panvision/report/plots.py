@@ -41,6 +41,7 @@ def read_training(curves: Path, tasks: Collection[Task] = TASKS) -> Training:
         x_label="epoch",
         x_range=(0.5, max(first + second, 1) + 0.5),
         divider=first + 0.5 if first and second else None,
+        mark="phase 2" if first and second else "",
     )
     losses = {"total": "Total loss", **{TASKS[task].loss: f"{task.capitalize()} loss" for task in tasks}}
     charts = [

@@ -9,7 +9,7 @@ from panvision.core.tasks import headline_metrics
 from panvision.evaluation.results import Results
 from panvision.report.mistakes import Mistakes, Verdict
 
-# Key of thresholds: chosen on the validation split, not measured.
+# Key of thresholds: set or chosen on the validation split, not measured.
 CHOSEN = "threshold"
 _NAMES = {key: name for _, key, name in headline_metrics()}
 
@@ -48,8 +48,8 @@ class Section(NamedTuple):
     Attributes:
         intro: what the task predicts and how it is scored; `{images}` is replaced by the number of test images.
         metrics: metrics of the whole test split.
-        verdict: (record of an image, results, score threshold) → caption of its prediction.
-        mistakes: (record of an image, results, score threshold) → what is wrong with it, or None.
+        verdict: (record of an image, results) → caption of its prediction.
+        mistakes: (record of an image, results) → what is wrong with it, or None.
         class_metrics: metrics of each class.
         noun: name of a class in the table of classes.
         remark: explanation of the metrics.
@@ -62,8 +62,8 @@ class Section(NamedTuple):
 
     intro: str
     metrics: tuple[ShownMetric, ...]
-    verdict: Callable[[Mapping[str, Any], Results, float], Verdict]
-    mistakes: Callable[[Mapping[str, Any], Results, float], Mistakes | None]
+    verdict: Callable[[Mapping[str, Any], Results], Verdict]
+    mistakes: Callable[[Mapping[str, Any], Results], Mistakes | None]
     class_metrics: tuple[ShownMetric, ...] = ()
     noun: str = "class"
     remark: str = ""

@@ -22,7 +22,7 @@ from panvision.report.section import Section, ShownMetric
 HALF = 0.5
 
 
-def verdict(image: Mapping[str, Any], results: Results, threshold: float) -> Verdict:
+def verdict(image: Mapping[str, Any], results: Results) -> Verdict:
     """Return the IoU of the pan."""
     tp, fp, fn, _ = image["pixels"]
     if not tp + fp + fn:
@@ -31,7 +31,7 @@ def verdict(image: Mapping[str, Any], results: Results, threshold: float) -> Ver
     return Verdict(f"IoU {iou:.2f}", right=iou >= FOUND)
 
 
-def mistakes(image: Mapping[str, Any], results: Results, threshold: float) -> Mistakes | None:
+def mistakes(image: Mapping[str, Any], results: Results) -> Mistakes | None:
     """Find the mistake of a mask; the lower the IoU, the worse, and a mask without a pan counts as IoU 0."""
     tp, fp, fn, tn = image["pixels"]
     iou = tp / max(tp + fp + fn, 1)

@@ -59,7 +59,8 @@ def decode_boxes(outputs: Mapping[str, Tensor], model: ModelShape, points: Point
     ltrb = outputs["ltrb"].gather(1, place[..., None].expand(-1, -1, 4)) * points.strides[place][..., None]
     xy = points.xy[place]
     boxes = torch.cat([xy - ltrb[..., :2], xy + ltrb[..., 2:]], dim=-1).clamp(0.0, model.image_size)  # (N, M, 4)
-    used = (scores >= model.thresholds.score) & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+    limits = scores.new_tensor(model.thresholds.by_class(classes))  # (K,)
+    used = (scores >= limits[labels]) & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
     table = torch.cat([boxes, scores[..., None], labels[..., None].float()], dim=-1)[used]
     kept = [_without_overlaps(rows, model) for rows in table.split(used.sum(dim=1).tolist())]
     ends = np.cumsum([len(rows) for rows in kept])[:-1]

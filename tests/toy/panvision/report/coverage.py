@@ -10,13 +10,13 @@ from panvision.report.section import Section, ShownMetric
 OFF = Kind("coverage off", "the fraction is wrong by more than 10%")
 
 
-def verdict(image: Mapping[str, Any], results: Results, threshold: float) -> Verdict:
+def verdict(image: Mapping[str, Any], results: Results) -> Verdict:
     """Return the error."""
     error = abs(image["fraction"] - image["truth"])
     return Verdict(f"off by {error:.0%}", right=error <= 0.1)
 
 
-def mistakes(image: Mapping[str, Any], results: Results, threshold: float) -> Mistakes | None:
+def mistakes(image: Mapping[str, Any], results: Results) -> Mistakes | None:
     """Find a wrong fraction."""
     error = abs(image["fraction"] - image["truth"])
     text = f"The pan covers {image['truth']:.0%}, predicted {image['fraction']:.0%}."
