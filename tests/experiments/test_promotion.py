@@ -150,7 +150,7 @@ def test_a_slice_that_is_worse_is_listed_without_deciding():
 
 def test_images_that_became_wrong_and_right():
     current, new = all_results(right=1.0), all_results(right=1.0)
-    new["classification"].images[2]["probabilities"] = [0.7, 0.2, 0.1]
+    new["classification"].images[2] |= {"probabilities": [0.7, 0.2, 0.1], "predicted": 0}
     current["segmentation"].images[1]["pixels"] = [100, 900, 900, 17300]
     new["segmentation"].images[1]["pixels"] = [900, 100, 100, 18100]
     found = promotion(current, new)

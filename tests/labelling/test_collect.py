@@ -8,7 +8,7 @@ from tests.labelling.test_voting import boxes, label
 
 SURE = {"classification": label(raw=0.9, golden=0.1)}
 UNSURE = {"classification": label(raw=0.55, golden=0.45)}
-LEAST = {"pan": 0.5, "lid": 0.2}
+LEAST = {"pan": 0.5, "stirrer": 0.2}
 FAST = CollectOptions(per_minute=60_000)
 
 
@@ -31,7 +31,7 @@ def test_frames_are_kept_for_a_reason(tmp_path):
         (unlike, False, UNLIKE),
         ({"detection": boxes(("pan", 0.52, (0, 0, 9, 9)))}, False, UNCERTAIN),
         ({"detection": boxes(("pan", 0.92, (0, 0, 9, 9)))}, False, None),
-        ({"detection": boxes(("lid", 0.52, (0, 0, 9, 9)))}, False, None),
+        ({"detection": boxes(("stirrer", 0.52, (0, 0, 9, 9)))}, False, None),
         ({"segmentation": {}}, False, None),
     ]
     for number, (result, changed, reason) in enumerate(given):
