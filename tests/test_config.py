@@ -128,7 +128,7 @@ def test_load_refuses_other_files_with_one_error(tmp_path, content, message):
 
 
 def test_a_configuration_of_an_earlier_version_is_loaded(tmp_path):
-    """It may be beside a model that `predict` runs."""
+    """`predict` reads one that is beside its model."""
     values = json.loads(json.dumps(Config().model_dump(mode="json")))
     del values["train"]["phase2"]["backbone_factor"]
     values["train"]["phase2"] |= {"lr": 0.002, "backbone_lr": 0.0005}

@@ -50,7 +50,7 @@ def test_a_gate_that_is_not_passed_is_the_exit_code(raw, trained, capsys):
 
 
 def test_gates_on_unknown_metrics_are_wrong_usage(raw, trained, tmp_path, capsys):
-    """They are found before an image is read."""
+    """The command ends before it reads an image."""
     for root in (raw, tmp_path):
         code, out, err = evaluate(capsys, trained / "best_model.pth", root, "--min", "mioo=0.5")
         assert code == Exit.USAGE and "mioo: no metric has this key" in err and "miou" in err and not out

@@ -118,7 +118,7 @@ def test_only_the_first_rank_writes_and_speaks(one, two):
 
 
 def test_validation_is_of_the_model_that_is_saved(forks, one, tmp_path):
-    """On CPUs trained BatchNorm counts each rank's own images; all ranks validate the first one's model."""
+    """Trained BatchNorm on CPUs counts each rank's own images; all ranks validate the first one's model."""
     trained(forks, 2, tmp_path, "phase2", start=one, batch_norm="train", select="last", phase2={"epochs": 2, "lr": 0.1})
     model, sets = load_checkpoint(tmp_path / "phase2.pth")[0], small_sets()
     phase = plan(sets, batch_size=4)

@@ -44,7 +44,7 @@ def tally(results: Results) -> Tally:
         for label, limit in enumerate(results.thresholds)
     ]
     calibration = {suffix: _calibration(values, truth) for suffix, values in _probabilities(results, shipped).items()}
-    # Undefined if no mistake has a cost of its own.
+    # Undefined without `decision.costs.confusions`.
     costs = np.array((results.costs or {}).get("confusions") or np.nan, np.float64)
     ranks = None if results.order is None else np.array([results.order.index(name) for name in names], np.float64)
 

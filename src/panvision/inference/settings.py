@@ -53,7 +53,7 @@ class CostSettings(Settings):
 
 
 class DecisionSettings(Settings):
-    """How thresholds of boxes are chosen on validation images, and what mistakes cost.
+    """Choice of the thresholds of boxes on validation images, and costs of mistakes.
 
     Attributes:
         criterion: of each class's threshold: `f1`: the highest F1; `precision`: the most objects found with at least

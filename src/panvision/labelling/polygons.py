@@ -93,7 +93,7 @@ def trace_rings(inside: npt.NDArray[np.bool_]) -> list[Floats]:
 def _goes_on(
     after: dict[tuple[int, int], list[tuple[int, int]]], place: tuple[int, int], step: tuple[int, int]
 ) -> bool:
-    """True if the boundary turns right at its first point into an edge that it has not taken."""
+    """True if the boundary turns right at its first point into an edge that is not taken yet."""
     return (-step[1], step[0]) in after.get(place, ())
 
 
@@ -179,7 +179,7 @@ def _owner(hole: Floats, outer: list[Floats]) -> int | None:
 def _bridge(ring: Floats, hole: Floats) -> Floats:
     """Insert a hole into a ring, there and back along one line between their nearest corners.
 
-    The line is a horizontal and a vertical one, so that both ways cross the same pixels, whatever is rounded.
+    The line is a horizontal and a vertical one, so that both ways cross the same pixels in spite of rounding.
     """
     apart = ((ring[:, None] - hole[None]) ** 2).sum(axis=2)
     leave, enter = (int(index) for index in np.unravel_index(apart.argmin(), apart.shape))

@@ -1,6 +1,6 @@
 """The difference of two versions of the datasets: images added, removed, replaced, relabelled, renamed, and moved.
 
-Images are the same if their files have the same content (SHA-256), whatever their names. A file with the same name and
+Images are the same if their files have the same content (SHA-256), under any names. A file with the same name and
 other content is replaced. One image may be renamed, relabelled and moved to another split at once.
 """
 
@@ -73,7 +73,7 @@ class Change(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """What differs, as text."""
+        """Text of the difference."""
         if self.old is None or self.new is None:
             return f"{'in' if self.old is None else 'was in'} {self.image.split}, {_shown(self.image)}"
         if self.kind == "renamed":

@@ -43,7 +43,7 @@ def test_erasing_removes_boxes_that_are_hidden():
 
 
 def test_erasing_keeps_crowds():
-    """What is left of a hidden crowd still hides objects without boxes."""
+    """The rest of a hidden crowd still hides objects without boxes."""
     boxes = np.array([[0, 0, SIDE, SIDE], [8, 8, 12, 12]], np.float32)
     labels = np.array([CROWD, CROWD - 1])
     for seed in range(50):

@@ -80,7 +80,7 @@ def test_mosaic_keeps_the_fractions_of_a_soft_mask():
 
 
 def test_mosaic_keeps_every_part_of_a_crowd():
-    """Of an object a tenth must show."""
+    """Objects need a visible tenth."""
     sample = replace(plain(7), boxes=np.array([[0.0, 0, SIDE, SIDE]] * 2), labels=np.array([3, CROWD]))
     thin = replace(sample, boxes=np.array([[0.0, 0, SIDE, 2]] * 2))
     for seed in range(40):
