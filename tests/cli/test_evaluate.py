@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -9,6 +10,7 @@ from panvision.cli.framework import Args
 from panvision.cli.main import main
 from panvision.cli.packing import open_model
 from panvision.core.tasks import TASKS
+from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 from tests.cli.shown import json_keys
 
 
@@ -77,14 +79,25 @@ def test_a_missing_model_is_one_line(raw, tmp_path, capsys):
 
 
 def test_a_split_that_may_not_be_the_trained_one_is_a_warning(raw, trained, tmp_path, capsys):
-    """The split is only known from a configuration beside the model or `--set split`."""
+    """The split is only known from a configuration beside the model or `--set split`, if the file names no images."""
     model = tmp_path / "model.pth"
-    shutil.copy(trained / "best_model.pth", model)
+    network, metadata = load_checkpoint(trained / "best_model.pth")
+    save_checkpoint(model, network, meta={**metadata, "training_images": None})
     split = ["--set", "split.method=balanced", "--set", "split.val=0.25", "--set", "split.test=0.25"]
     assert "may be training images" in evaluate(capsys, model, raw)[2]
     assert "may be training images" not in evaluate(capsys, model, raw, *split)[2]
     assert "may be training images" not in evaluate(capsys, model, raw, "--images", "all")[2]
     assert "may be training images" not in evaluate(capsys, trained / "best_model.pth", raw)[2]
+
+
+def test_training_images_that_are_tested_are_counted(raw, trained, tmp_path, capsys):
+    """The model file names its training images, so other splits are compared with them, not suspected."""
+    model = tmp_path / "model.pth"
+    shutil.copy(trained / "best_model.pth", model)
+    split = ["--set", "split.method=balanced", "--set", "split.val=0.25", "--set", "split.test=0.25"]
+    for more, warned in (([], True), (split, False), (["--images", "all"], True)):
+        said = evaluate(capsys, model, raw, *more)[2]
+        assert bool(re.search(r"warning: .*: \d+ of the \d+ test images are its training", said)) is warned
 
 
 def test_settings_of_the_options_win_over_those_of_the_model(raw, trained):

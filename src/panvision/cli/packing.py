@@ -10,7 +10,6 @@ from panvision.cli.framework import Args
 if TYPE_CHECKING:
     from panvision.config import Config
     from panvision.evaluation.evaluate import Evaluated
-    from panvision.inference.backend import ModelInfo
     from panvision.inference.predictor import Predictor
     from panvision.validate.splits.units import Pins
 
@@ -80,26 +79,44 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
     return packed
 
 
-def _warn_of_leaks(args: Args, packed: Packed, info: "ModelInfo", pins: str | None) -> None:
-    """Print a warning if nothing shows that the test split is the one that the model was not trained on."""
-    from panvision.config import Config
-    from panvision.core.params import load_values
-    from panvision.inference.origin import data_hash
+def _warn_of_leaks(args: Args, packed: Packed, model: Model, images: Literal["test", "all"]) -> None:
+    """Print a warning if test images are training images of the model, or may be."""
+    from panvision.experiments.promotion import images_to_score
+    from panvision.inference.origin import data_hash, is_among, unpack_images
 
-    stated = bool(args.config) or any(assignment.startswith("split.") for assignment in args.set)
-    beside = Config.find_in_directory(Path(args.model).parent)
-    stated = stated or (beside is not None and "split" in load_values(beside))
-    if info.data_sha256 == data_hash(packed.prepared, packed.splits):
+    info = model.predictor.info
+    if info.training_images is not None:
+        known = unpack_images(info.training_images)
+        tested = images_to_score(packed.prepared, packed.splits, info.tasks).values()
+        seen = sum(is_among(sha256, known) for sha256 in tested)
+        problem = f"{seen} of the {len(tested)} test images are its training or validation images" if seen else None
+    elif images == "all" or info.data_sha256 == data_hash(packed.prepared, packed.splits):
         return
-    problem = None if stated else "no configuration beside it says how its training split the images"
-    if stated and pins is not None and not Path(pins).exists():
-        problem = f"its training may have used the pins {pins}, which are missing"
+    else:
+        problem = _doubt(args, model.config.split.pins)
     if problem:
         print(
-            f"warning: {args.model}: {problem}, so test images may be training images; name that configuration with "
-            "--config, or test other images with --images all",
+            f"warning: {args.model}: {problem}; name the configuration of its training with --config, or test other "
+            "images with --images all",
             file=sys.stderr,
         )
+
+
+def _doubt(args: Args, pins: str | None) -> str | None:
+    """Return why test images may be training images; None if the configuration says how the training split them."""
+    from panvision.config import Config
+    from panvision.core.params import load_values
+
+    beside = Config.find_in_directory(Path(args.model).parent)
+    stated = bool(args.config) or any(assignment.startswith("split.") for assignment in args.set)
+    stated = stated or (beside is not None and "split" in load_values(beside))
+    if not stated:
+        return (
+            "no configuration beside it says how its training split the images, so test images may be training images"
+        )
+    if pins is not None and not Path(pins).exists():
+        return f"its training may have used the pins {pins}, which are missing, so test images may be training images"
+    return None
 
 
 def _check_labels(config: "Config") -> None:
@@ -192,8 +209,7 @@ def score(
     """
     config = model.config
     packed = pack(config, model.pins, folder / "build", images="all" if images == "all" else "split")
-    if images == "test":
-        _warn_of_leaks(args, packed, model.predictor.info, config.split.pins)
+    _warn_of_leaks(args, packed, model, images)
     evaluated = evaluate_packed(model.predictor, config, packed, images=images, fit=fit)
     metrics = folder / "metrics"
     evaluated.write(metrics, folder / "reports/plots", folder / "reports/results")
