@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from panvision.core.tasks import TASKS
-from panvision.decoding.decoder import RawOutputs, Thresholds
+from panvision.decoding.decoder import AnswerLimits, RawOutputs, Thresholds
 from panvision.decoding.points import level_points
 from panvision.inference.backend import METADATA_KEY, ModelInfo
 
@@ -17,12 +17,17 @@ STRIDES = (8, 16, 32)
 BOX_NAMES = ("lid", "stirrer")
 STATE_NAMES = ("browned", "fresh", "frozen")
 INFO = ModelInfo(SIZE, STRIDES, BOX_NAMES, STATE_NAMES, Thresholds(score=0.3, nms=0.5, max_detections=100))
+# With limits the model answers no picture of one colour.
+LIMITED = replace(INFO, limits=AnswerLimits(distance=2.0))
 SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(TASKS, size)]
 PLACES = len(level_points(SIZE, STRIDES)[0])
 
 
 class ColourBackend:
-    """Mask where the mean of the channels exceeds 128; one `stirrer` around pure red; state by strongest channel."""
+    """Mask where the mean of the channels exceeds 128; one `stirrer` around pure red; state by strongest channel.
+
+    With limits, a picture of one colour has a distance of 4, others of 0.5.
+    """
 
     def __init__(self, info: ModelInfo = INFO, box_logit: float = 5.0) -> None:
         self.info = info
@@ -50,7 +55,7 @@ class ColourBackend:
             "ltrb": ltrb,
             "centerness": centerness,
             "state_logits": pixels.mean(axis=(1, 2)) / 10.0,
-        }
+        } | ({} if self.info.limits is None else {"cls_distance": np.where(pixels.std(axis=(1, 2, 3)) < 1, 4, 0.5)})
 
 
 class PartBackend(ColourBackend):

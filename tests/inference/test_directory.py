@@ -9,6 +9,7 @@ from PIL import Image
 from panvision.inference.backend import PredictorError
 from panvision.inference.directory import DirectoryOptions, output_names, predict_directory
 from panvision.inference.predictor import Predictor
+from panvision.inference.results import ClassResult
 from tests.tiny import SUBSETS, ColourBackend, PartBackend, picture
 
 
@@ -53,7 +54,7 @@ def test_what_is_written(predictor, folder, tmp_path) -> None:
     first = written["images"][0]
     assert (first["width"], first["height"], first["segmentation"]) == (96, 48, {"mask": "B_mask.png"})
     assert first["detection"]["class_names"] == ["stirrer"]
-    assert set(first["classification"]) == {"class_idx", "class_name", "probabilities"}
+    assert set(first["classification"]) == set(ClassResult.__annotations__)
     assert [one["image_name"] for one in written["failed"]] == ["broken.jpg", "deeper"]
     assert str(tmp_path) not in (out / "predictions.json").read_text()
     mask = np.asarray(Image.open(out / "B_mask.png"))

@@ -27,6 +27,22 @@ class Thresholds(NamedTuple):
     max_detections: int
 
 
+class AnswerLimits(NamedTuple):
+    """Limits within which an image gets a class label.
+
+    Attributes:
+        distance: largest distance from the training images, above 0.
+        pan_area: smallest fraction of the image that the mask covers; None: not compared.
+        pan_score: smallest score of the best box of the pan; None: not compared.
+        pan_label: class index of the pan's boxes; used with `pan_score`.
+    """
+
+    distance: float
+    pan_area: float | None = None
+    pan_score: float | None = None
+    pan_label: int = 0
+
+
 @dataclass(frozen=True)
 class ModelShape:
     """Properties of a model that its raw outputs depend on.
@@ -38,6 +54,7 @@ class ModelShape:
         cls_class_names: names of the C class labels; none without classification.
         thresholds: which boxes are reported.
         temperature: the class logits of classification are divided by it, so that probabilities are calibrated.
+        limits: which images get a class label; None: all of them, and the model has no output `cls_distance`.
     """
 
     image_size: int
@@ -46,6 +63,7 @@ class ModelShape:
     cls_class_names: tuple[str, ...]
     thresholds: Thresholds
     temperature: float = 1.0
+    limits: AnswerLimits | None = None
 
 
 class Decoder(NamedTuple):

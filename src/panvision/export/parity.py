@@ -9,6 +9,7 @@ Each metric is the largest absolute difference over all images:
   compare, the `max_detections` best of each image. Distances beyond the side of the square count as that side: such
   an edge is outside the image and is clipped;
 - `state_probability`: softmax of the class logits;
+- `state_distance`: distance from the training images, as a fraction of the largest accepted one, if the model has it;
 - the raw outputs themselves for a task without a row in `COMPARED`.
 
 Metrics of tasks that the model does not have are None.
@@ -59,7 +60,11 @@ def _masks(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
 
 
 def _classes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
-    return {"state_probability": (_softmax(expected["state_logits"]), _softmax(found["state_logits"]))}
+    pairs = {"state_probability": (_softmax(expected["state_logits"]), _softmax(found["state_logits"]))}
+    if info.limits is not None:
+        distances = (each["cls_distance"].astype(np.float64) / info.limits.distance for each in (expected, found))
+        pairs["state_distance"] = (next(distances), next(distances))
+    return pairs
 
 
 def _boxes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
@@ -81,7 +86,9 @@ def _boxes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
 COMPARED: dict[Task, Compared] = {
     "segmentation": Compared({"mask_probability": "max_probability_error"}, _masks),
     "detection": Compared({"box_score": "max_probability_error", "box_edge_px": "max_box_error"}, _boxes),
-    "classification": Compared({"state_probability": "max_probability_error"}, _classes),
+    "classification": Compared(
+        {"state_probability": "max_probability_error", "state_distance": "max_probability_error"}, _classes
+    ),
 }
 
 

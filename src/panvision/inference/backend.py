@@ -1,8 +1,9 @@
 """The interface of a loaded model file, and the description that a model file contains."""
 
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
@@ -10,8 +11,8 @@ from typing import Any, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from panvision.core.tasks import MOST_CLASSES, TASKS
-from panvision.decoding.decoder import ModelShape, RawOutputs, Thresholds
+from panvision.core.tasks import MOST_CLASSES, TASKS, output_names
+from panvision.decoding.decoder import AnswerLimits, ModelShape, RawOutputs, Thresholds
 from panvision.decoding.table import DECODERS
 from panvision.scoring.calibration import HIGHEST, LOWEST
 
@@ -53,7 +54,7 @@ class ModelInfo(ModelShape):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the raw outputs, in the order of the file."""
-        return tuple(name for task in self.tasks for name in TASKS[task].outputs)
+        return output_names(self.tasks, optional=self.limits is not None)
 
     def to_metadata(self) -> str:
         """Return the JSON that an ONNX file contains under the key `panvision`."""
@@ -71,7 +72,7 @@ class ModelInfo(ModelShape):
             "params_sha256": self.params_sha256,
             "data_sha256": self.data_sha256,
             "state_order": list(self.state_order),
-        }
+        } | ({} if self.limits is None else {"answers": self.limits._asdict()})
         return json.dumps(values, sort_keys=True)
 
     @classmethod
@@ -101,6 +102,7 @@ class ModelInfo(ModelShape):
                     params_sha256=values.get("params_sha256", str, None),
                     data_sha256=values.get("data_sha256", str, None),
                     state_order=values.several("state_order", str, ()),
+                    limits=read_limits(values.get("answers", dict, None)),
                 )
                 return cast("Self", checked(info))
         except (ValueError, RecursionError) as error:
@@ -109,6 +111,20 @@ class ModelInfo(ModelShape):
             f"{path}: panvision metadata of version {_shown(version)}, but this panvision reads {METADATA_VERSION}; "
             "export it again or install the panvision that wrote it"
         )
+
+
+def read_limits(values: Mapping[str, Any] | None) -> AnswerLimits | None:
+    """Return the limits of `AnswerLimits._asdict`; None is None.
+
+    Raises:
+        ValueError: the values are something else.
+    """
+    if values is None:
+        return None
+    numbers = all(value is None or type(value) in (int, float) for value in values.values())
+    if set(values) != set(AnswerLimits._fields) or not numbers:
+        raise ValueError(f"answers is {_shown(dict(values))}")
+    return AnswerLimits(**values)
 
 
 class _Values:
@@ -166,12 +182,26 @@ def checked(info: ModelInfo) -> ModelInfo:
             value is None or (len(value) <= LONGEST_NAME and not _NOT_ONE_LINE.search(value))
             for value in (info.params_sha256, info.data_sha256)
         ),
+        "answers": info.limits is None or _are_limits(info.limits, info),
         "state_order": not info.state_order or sorted(info.state_order) == sorted(info.cls_class_names),
     }
     wrong = [name for name, fits in possible.items() if not fits]
     if wrong:
         raise ValueError(f"{' and '.join(wrong)} cannot be right: {_shown(info)}")
     return replace(info, tasks=tasks)
+
+
+def _are_limits(limits: AnswerLimits, info: ModelInfo) -> bool:
+    """True if every limit is in its range and the model has what it is compared with."""
+    fractions = {"segmentation": limits.pan_area, "detection": limits.pan_score}
+    return (
+        "classification" in info.tasks
+        and limits.distance is not None
+        and 0.0 < limits.distance < math.inf
+        and all(value is None or (task in info.tasks and 0.0 <= value <= 1.0) for task, value in fractions.items())
+        and type(limits.pan_label) is int
+        and (limits.pan_score is None or 0 <= limits.pan_label < len(info.det_class_names))
+    )
 
 
 def _are_names(names: Sequence[str], *, wanted: bool) -> bool:

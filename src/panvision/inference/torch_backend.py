@@ -11,7 +11,7 @@ import torch
 
 from panvision.core.order import find_order
 from panvision.decoding.decoder import RawOutputs, Thresholds
-from panvision.inference.backend import ModelInfo, PredictorError
+from panvision.inference.backend import ModelInfo, PredictorError, read_limits
 from panvision.inference.origin import params_hash
 from panvision.inference.settings import DetectionSettings
 from panvision.model.checkpoint import CheckpointError, load_checkpoint
@@ -95,4 +95,5 @@ def _describe(model: MultiTaskModel, metadata: Mapping[str, Any]) -> ModelInfo:
         params_sha256=params_hash(metadata),
         data_sha256=metadata.get("data_sha256"),
         state_order=find_order((metadata.get("classification") or {}).get("order"), model.cls_classes) or (),
+        limits=None if model.distance is None else read_limits(metadata.get("answers") or {}),
     )
