@@ -26,7 +26,7 @@ PLACES = len(level_points(SIZE, STRIDES)[0])
 class ColourBackend:
     """Mask where the mean of the channels exceeds 128; one `stirrer` around pure red; state by strongest channel.
 
-    With limits, a picture of one colour has a distance of 4, others of 0.5.
+    With limits, distances are those of `distances`.
     """
 
     def __init__(self, info: ModelInfo = INFO, box_logit: float = 5.0) -> None:
@@ -55,7 +55,12 @@ class ColourBackend:
             "ltrb": ltrb,
             "centerness": centerness,
             "state_logits": pixels.mean(axis=(1, 2)) / 10.0,
-        } | ({} if self.info.limits is None else {"cls_distance": np.where(pixels.std(axis=(1, 2, 3)) < 1, 4, 0.5)})
+        } | ({} if self.info.limits is None else {"cls_distance": distances(pixels)})
+
+
+def distances(pixels: np.ndarray) -> np.ndarray:
+    """Distances (N,): 100 for a picture of one colour, 100 / 255 for one with black and white."""
+    return 100.0 / (1.0 + pixels.max(axis=(1, 2, 3)) - pixels.min(axis=(1, 2, 3)))
 
 
 class PartBackend(ColourBackend):
@@ -80,7 +85,10 @@ def part_info(*tasks: str) -> ModelInfo:
 
 
 def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path:
-    """An ONNX file whose mask and state are ColourBackend's and whose only box is a `lid` over the upper left."""
+    """An ONNX file whose mask, state and distance are ColourBackend's and whose only box is a `lid` at the upper left.
+
+    The distance is only used with the metadata of LIMITED.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -89,6 +97,8 @@ def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path
     constants = {
         "grey": np.array(128.0, np.float32),
         "ten": np.array(10.0, np.float32),
+        "one": np.array(1.0, np.float32),
+        "hundred": np.array(100.0, np.float32),
         "none": np.array(0.0, np.float32),
         "channels": np.array([3], np.int64),
         "places": np.array([1, 2], np.int64),
@@ -107,6 +117,11 @@ def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path
         node("ReduceMean", ["pixels", "places"], ["colour"], keepdims=0),
         node("Div", ["colour", "ten"], ["state_logits"]),
         node("ReduceMean", ["pixels", "all"], ["level"], keepdims=0),
+        node("ReduceMax", ["pixels", "all"], ["most"], keepdims=0),
+        node("ReduceMin", ["pixels", "all"], ["least"], keepdims=0),
+        node("Sub", ["most", "least"], ["range"]),
+        node("Add", ["range", "one"], ["more"]),
+        node("Div", ["hundred", "more"], ["cls_distance"]),
         node("Mul", ["level", "none"], ["zeros"]),
         node("Reshape", ["zeros", "flat"], ["zeros3"]),
         node("Reshape", ["zeros", "flat2"], ["zeros2"]),
@@ -120,6 +135,7 @@ def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path
         "ltrb": ("N", PLACES, 4),
         "centerness": ("N", PLACES),
         "state_logits": ("N", len(STATE_NAMES)),
+        "cls_distance": ("N",),
     }
     graph = helper.make_graph(
         nodes,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
-from tests.tiny import INFO, ColourBackend, changed_metadata, picture, write_onnx
+from tests.tiny import INFO, LIMITED, STATE_NAMES, ColourBackend, changed_metadata, picture, write_onnx
 
 # Everything that is neither the standard library, ours, nor of the three packages (or of what these need to run).
 ALLOWED = {"panvision", "numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging"}
@@ -157,3 +157,19 @@ def test_outputs_by_other_names_are_refused(tmp_path) -> None:
     onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(PredictorError, match="mask_logits"):
         Predictor.load(tmp_path / "m.onnx")
+
+
+def test_limits_decide_which_images_are_answered(tmp_path) -> None:
+    predictor = Predictor.load(write_onnx(tmp_path / "m.onnx", metadata=LIMITED.to_metadata()))
+    assert predictor.info == LIMITED and predictor.info.output_names[-1] == "cls_distance"
+    known, black = predictor.predict_batch([picture(), np.zeros((30, 40, 3), np.uint8)])
+    assert known["classification"]["answered"] and known["classification"]["reason"] is None
+    assert known["classification"]["distance"] == pytest.approx(100 / 221 / 2)
+    assert black["classification"]["reason"] == "unlike the training images"
+    assert black["classification"]["class_name"] in STATE_NAMES
+
+
+def test_a_file_without_limits_answers_every_image(tmp_path) -> None:
+    predictor = Predictor.load(write_onnx(tmp_path / "m.onnx"))
+    black = predictor.predict(np.zeros((30, 40, 3), np.uint8))["classification"]
+    assert (black["answered"], black["reason"], black["distance"]) == (True, None, None)

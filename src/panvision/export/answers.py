@@ -14,10 +14,10 @@ from panvision.dataset.packed import open_packed, read_splits
 from panvision.decoding.answers import measure
 from panvision.decoding.decoder import AnswerLimits
 from panvision.export.images import Images
+from panvision.export.outliers import upper_limit, whiten
 from panvision.inference.predictor import Predictor
 from panvision.model.distance import FeatureDistance, pooled
 from panvision.model.multitask import MultiTaskModel
-from panvision.scoring.outliers import upper_limit, whiten
 
 logger = logging.getLogger(__name__)
 

@@ -4,12 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from panvision.scoring.outliers import ledoit_wolf, upper_limit, whiten
+from panvision.export.outliers import ledoit_wolf, upper_limit, whiten
 
 
-@given(
-    arrays(np.float64, st.integers(5, 200), elements=st.floats(-100, 100)), st.floats(0.001, 0.5)
-)
+@given(arrays(np.float64, st.integers(5, 200), elements=st.floats(-100, 100)), st.floats(0.001, 0.5))
 def test_upper_limit_rejects_at_most_the_fraction(values, rejected) -> None:
     assert (values > upper_limit(values, rejected)).mean() <= rejected
 
