@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from panvision.core.files import remove_partials, replacing, write_json, write_text
 from panvision.core.order import find_order
+from panvision.decoding.decoder import AnswerLimits
 from panvision.export.answers import answerable_images, calibrate, compared, count_rejected, fit_distance
 from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import INT8_REMEDY, ExportError
@@ -106,17 +107,17 @@ def ship(
         params_sha256=params_hash(metadata),
         data_sha256=data_hash(prepared, splits),
         state_order=_order_of(reference.info.cls_class_names, order),
+        limits=None,
     )
     config = shipped_config(metadata, info, settings)
     meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, "data_sha256": info.data_sha256}
+    meta.pop("answers", None)
     # All files get their final names together, after every check.
     with ExitStack() as stack:
         scratch = Shipped(*(stack.enter_context(replacing(path)) for path in shipped))
         good = _fit_answers(model, settings, held_out)
         if good is not None:
-            meta["answers"] = compared(model, metadata.get("config") or {})._asdict()
-            save_checkpoint(scratch.checkpoint, model, meta=meta)
-            limits = calibrate(Predictor(TorchBackend(scratch.checkpoint, "cpu")), good, settings.rejected or 0.0)
+            limits = _limits_of(scratch.checkpoint, model, meta, good, settings.rejected)
             info, meta["answers"] = replace(info, limits=limits), limits._asdict()
         save_checkpoint(scratch.checkpoint, model, meta=meta)
         write_onnx(scratch.onnx, model, info, opset=settings.opset)
@@ -143,6 +144,8 @@ def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: Held
 
     None if every image is to be answered, or there are too few images to say which ones are not.
     """
+    # A shipped checkpoint that is exported again has another one.
+    model.distance = None
     if settings.rejected is None or "classification" not in model.tasks:
         return None
     good = answerable_images(held_out.prepared, held_out.splits)
@@ -150,6 +153,15 @@ def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: Held
         return None
     model.distance = fit_distance(model, good.images, good.labels)
     return good.validation
+
+
+def _limits_of(
+    scratch: Path, model: MultiTaskModel, meta: Mapping[str, Any], good: Images, rejected: float | None
+) -> AnswerLimits:
+    """Return the limits of a checkpoint, which is written to `scratch` so that it is measured as it will be used."""
+    provisional = compared(model, meta.get("config") or {})
+    save_checkpoint(scratch, model, meta={**meta, "answers": provisional._asdict()})
+    return calibrate(Predictor(TorchBackend(scratch, "cpu")), good, rejected or 0.0)
 
 
 def _measure(
