@@ -147,7 +147,7 @@ CHANGES: dict[str, Callable[[onnx.ModelProto], object]] = {
     "a further input": lambda model: model.graph.input.append(
         helper.make_tensor_value_info("more", TensorProto.FLOAT, ("N",))
     ),
-    "missing output": lambda model: model.graph.output.pop(),
+    "missing output": lambda model: model.graph.output.pop(0),
     "an operator without its input": lambda model: model.graph.node.append(node("Relu", ["nothing"], ["z"])),
     "a circle": lambda model: model.graph.node.extend([node("Relu", ["p"], ["q"]), node("Relu", ["q"], ["p"])]),
 }

@@ -9,9 +9,6 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-# Confidence with which a limit of few values holds for all the values that there could be.
-CONFIDENCE = 0.95
-
 
 class Whitening(NamedTuple):
     """Classes of one common covariance, in its principal directions.
@@ -68,17 +65,13 @@ def ledoit_wolf(centred: FloatArray) -> FloatArray:
 def upper_limit(values: npt.ArrayLike, rejected: float) -> float:
     """Limit that at most a fraction `rejected` of the values exceeds, above 0 and below 1.
 
-    With few values the largest one says little of the next thousand, so the limit is at least the one-sided tolerance
-    limit of a normal distribution (Natrella 1963, Experimental Statistics, section 2-2.3), which holds with CONFIDENCE.
+    With few values the largest one says little of the next thousand, so the limit is at least the quantile of the
+    normal distribution with their mean and standard deviation.
 
     Args:
-        values: (N,), N ≥ 5, of a distribution that is about normal.
+        values: (N,), N ≥ 2, of a distribution that is about normal.
         rejected: largest fraction of values above the limit.
     """
     ordered = np.sort(np.asarray(values, np.float64))[::-1]
-    count = len(ordered)
-    content, trust = NormalDist().inv_cdf(1.0 - rejected), NormalDist().inv_cdf(CONFIDENCE)
-    a, b = 1.0 - trust**2 / (2.0 * (count - 1)), content**2 - trust**2 / count
-    factor = (content + math.sqrt(max(content**2 - a * b, 0.0))) / a
-    tolerance = float(ordered.mean() + factor * ordered.std(ddof=1))
-    return max(float(ordered[math.floor(rejected * count)]), tolerance)
+    quantile = float(ordered.mean() + NormalDist().inv_cdf(1.0 - rejected) * ordered.std(ddof=1))
+    return max(float(ordered[math.floor(rejected * len(ordered))]), quantile)
