@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from panvision.core.tasks import TASKS
-from panvision.decoding.decoder import RawOutputs, Thresholds
+from panvision.decoding.decoder import AnswerLimits, RawOutputs, Thresholds
 from panvision.decoding.points import level_points
 from panvision.inference.backend import METADATA_KEY, ModelInfo
 
@@ -17,12 +17,17 @@ STRIDES = (8, 16, 32)
 BOX_NAMES = ("lid", "stirrer")
 STATE_NAMES = ("browned", "fresh", "frozen")
 INFO = ModelInfo(SIZE, STRIDES, BOX_NAMES, STATE_NAMES, Thresholds(score=0.3, nms=0.5, max_detections=100))
+# With limits the model answers no picture of one colour.
+LIMITED = replace(INFO, limits=AnswerLimits(distance=2.0))
 SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(TASKS, size)]
 PLACES = len(level_points(SIZE, STRIDES)[0])
 
 
 class ColourBackend:
-    """Mask where the mean of the channels exceeds 128; one `stirrer` around pure red; state by strongest channel."""
+    """Mask where the mean of the channels exceeds 128; one `stirrer` around pure red; state by strongest channel.
+
+    With limits, distances are those of `distances`.
+    """
 
     def __init__(self, info: ModelInfo = INFO, box_logit: float = 5.0) -> None:
         self.info = info
@@ -50,7 +55,12 @@ class ColourBackend:
             "ltrb": ltrb,
             "centerness": centerness,
             "state_logits": pixels.mean(axis=(1, 2)) / 10.0,
-        }
+        } | ({} if self.info.limits is None else {"cls_distance": distances(pixels)})
+
+
+def distances(pixels: np.ndarray) -> np.ndarray:
+    """Distances (N,): 100 for a picture of one colour, 100 / 255 for one with black and white."""
+    return 100.0 / (1.0 + pixels.max(axis=(1, 2, 3)) - pixels.min(axis=(1, 2, 3)))
 
 
 class PartBackend(ColourBackend):
@@ -75,7 +85,10 @@ def part_info(*tasks: str) -> ModelInfo:
 
 
 def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path:
-    """An ONNX file whose mask and state are ColourBackend's and whose only box is a `lid` over the upper left."""
+    """An ONNX file whose mask, state and distance are ColourBackend's and whose only box is a `lid` at the upper left.
+
+    The distance is only used with the metadata of LIMITED.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -84,6 +97,8 @@ def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path
     constants = {
         "grey": np.array(128.0, np.float32),
         "ten": np.array(10.0, np.float32),
+        "one": np.array(1.0, np.float32),
+        "hundred": np.array(100.0, np.float32),
         "none": np.array(0.0, np.float32),
         "channels": np.array([3], np.int64),
         "places": np.array([1, 2], np.int64),
@@ -102,6 +117,11 @@ def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path
         node("ReduceMean", ["pixels", "places"], ["colour"], keepdims=0),
         node("Div", ["colour", "ten"], ["state_logits"]),
         node("ReduceMean", ["pixels", "all"], ["level"], keepdims=0),
+        node("ReduceMax", ["pixels", "all"], ["most"], keepdims=0),
+        node("ReduceMin", ["pixels", "all"], ["least"], keepdims=0),
+        node("Sub", ["most", "least"], ["range"]),
+        node("Add", ["range", "one"], ["more"]),
+        node("Div", ["hundred", "more"], ["cls_distance"]),
         node("Mul", ["level", "none"], ["zeros"]),
         node("Reshape", ["zeros", "flat"], ["zeros3"]),
         node("Reshape", ["zeros", "flat2"], ["zeros2"]),
@@ -115,6 +135,7 @@ def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path
         "ltrb": ("N", PLACES, 4),
         "centerness": ("N", PLACES),
         "state_logits": ("N", len(STATE_NAMES)),
+        "cls_distance": ("N",),
     }
     graph = helper.make_graph(
         nodes,

@@ -8,7 +8,7 @@ from panvision.config import Config
 from panvision.inference.predictor import Predictor
 from panvision.inference.settings import DetectionSettings
 from tests.cli.shown import json_keys
-from tests.tiny import PartBackend, changed_metadata, picture, write_onnx
+from tests.tiny import LIMITED, PartBackend, changed_metadata, picture, write_onnx
 
 
 @pytest.fixture
@@ -36,6 +36,12 @@ def test_a_folder_is_predicted(tmp_path, arguments, capsys):
     text = capsys.readouterr()
     assert text.out.splitlines() == ["a.png: frozen 98%, 1 box", f"1 image predicted, written to {tmp_path}/out"]
     assert text.err == ""
+
+
+def test_an_image_without_an_answer_says_why(tmp_path, arguments, capsys):
+    write_onnx(tmp_path / "model" / "m.onnx", metadata=LIMITED.to_metadata().replace("2.0", "0.1"))
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("a.png: no answer: unlike the training images, 1 box")
 
 
 def test_hashes_of_the_model_are_printed(tmp_path, arguments, capsys):

@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import TASKS, output_names
 from panvision.dataset.packed import BOX_COLUMNS, SPLIT_COLUMNS
 from panvision.dataset.problems import COLUMNS
+from panvision.decoding.decoder import AnswerLimits
 from panvision.export.ship import TRAINED_SECTIONS
 from panvision.model import checkpoint
 from panvision.photos.pixels import SUFFIXES, UNREAD_SUFFIXES
@@ -15,7 +16,7 @@ from panvision.prepare.formats.readers import FORMATS
 from panvision.prepare.formats.unread import UNREAD_NAMES
 from panvision.prepare.load import INDEX_COLUMNS, LABEL_COLUMNS
 from tests.pipeline.scratch import ROOT
-from tests.tiny import INFO
+from tests.tiny import INFO, LIMITED
 
 PAGE = (ROOT / "docs/files.md").read_text(encoding="utf-8")
 
@@ -34,10 +35,11 @@ def named(text):
 @pytest.mark.parametrize(
     ("heading", "names"),
     [
-        ("### ONNX, `panvision.onnx` and `panvision.int8.onnx`", json.loads(INFO.to_metadata())),
+        ("### ONNX, `panvision.onnx` and `panvision.int8.onnx`", json.loads(LIMITED.to_metadata())),
+        ("### ONNX, `panvision.onnx` and `panvision.int8.onnx`", AnswerLimits._fields),
         (
             "### ONNX, `panvision.onnx` and `panvision.int8.onnx`",
-            [name for spec in TASKS.values() for name in spec.outputs],
+            output_names(TASKS, optional=True),
         ),
         ("### Checkpoint, `best_model.pth`", TRAINED_SECTIONS),
         ("## Packed sets, `build/prepared/<task>/`", INDEX_COLUMNS),

@@ -72,6 +72,14 @@ def test_classification_metrics_are_scikit_learns(rows):
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
+@pytest.mark.parametrize(("answers", "fraction"), [([True, False, True, True], 0.75), ([], None)])
+def test_answered_is_a_fraction_and_accuracy_counts_every_image(answers, fraction):
+    images = [{**described(number), "truth": 0, "probabilities": [0.8, 0.1, 0.1]} for number in range(4)]
+    images = [image | {"answered": answers[row]} if answers else image for row, image in enumerate(images)]
+    found = scores(Results("classification", "test", True, STATES, images, [None] * 3, None, STATES))
+    assert (found["answered"], found["accuracy"]) == (fraction, 1.0)
+
+
 def test_classification_errors_follow_the_order():
     results = state_results()
     assert points(results)["mae_states"] > 0

@@ -65,6 +65,14 @@ class Packed:
         self.split_rows = [row for row in self.split_rows if row[0] != task] + rows
         write_rows(self.splits, ("task", "file", "group", "split"), self.split_rows)
 
+    def add_states(self) -> None:
+        """Add images of classification, enough for limits: colours with a bright half and a red box."""
+        random = np.random.default_rng(0)
+        colours, lefts = random.integers(20, 120, (48, 3)), random.integers(0, 30, 48)
+        pairs = [(tuple(colour), (x, 8, x + 16, 40)) for colour, x in zip(colours, lefts, strict=True)]
+        images = np.stack([picture(SIZE, SIZE, colour=colour, box=box) for colour, box in pairs])
+        self.add("classification", ["train"] * 30 + ["val"] * 12 + ["test"] * 6, images=images)
+
 
 @pytest.fixture
 def packed(tmp_path) -> Packed:

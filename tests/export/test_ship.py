@@ -10,7 +10,7 @@ import pytest
 from panvision.cli.main import main
 from panvision.config import Config
 from panvision.core.files import write_json
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import TASKS, output_names
 from panvision.export.settings import ExportSettings
 from panvision.inference.api import load_model
 from panvision.inference.backend import PredictorError
@@ -44,6 +44,7 @@ def project(tmp_path, monkeypatch, packed, trained, pictures) -> Path:
     """A folder as the stage finds it."""
     splits = ["test"] * len(pictures) + ["train"] * 2
     packed.add("segmentation", splits, images=np.concatenate([pictures, pictures[:2]]))
+    packed.add_states()
     (tmp_path / "models").mkdir()
     shutil.copy(trained.path, tmp_path / "models/best_model.pth")
     (tmp_path / "params.yaml").write_text(PARAMS)
@@ -82,19 +83,22 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
         for name, path in zip(("checkpoint", "onnx", "int8"), ("models/best_model.pth", *MODELS), strict=True)
     }
     assert metrics.pop("size_mb") == sizes and sizes["int8"] < sizes["onnx"] / 3
-    scores, int8 = metrics.pop("scores"), metrics.pop("int8")
+    scores, int8, answers = metrics.pop("scores"), metrics.pop("int8"), metrics.pop("answers")
+    assert [(found["images"], found["rejected"]) for found in answers.values()] == [(12, 0)] * 2
     assert metrics == {}
     assert set(scores) == {"onnx", "int8"} and int8["accepted"] is True
     for figure in ("miou", "map50", "map50_95", "accuracy"):
         assert int8["drop"][figure] == round(scores["onnx"][figure] - scores["int8"][figure], 9)
-    assert (parity.pop("images"), parity.pop("passed"), parity.pop("same_results")) == (15, True, 15)
-    assert set(parity) == {"mask_probability", "box_score", "box_edge_px", "state_probability"}
+    assert (parity.pop("images"), parity.pop("passed"), parity.pop("same_results")) == (16, True, 16)
+    assert set(parity) == {"mask_probability", "box_score", "box_edge_px", "state_probability", "state_distance"}
     assert all(0.0 <= figure <= 0.05 for figure in parity.values())
     shipped = Predictor.load("models/panvision.onnx")
-    assert replace(shipped.info, data_sha256=None, state_order=(), training_images=None) == trained.predictor.info
+    changes = {"data_sha256": None, "state_order": (), "limits": None, "training_images": None}
+    assert replace(shipped.info, **changes) == trained.predictor.info
     assert 0 < len(unpack_images(shipped.info.training_images)) < 18
     assert shipped.info.state_order == ("frozen", "fresh", "browned")
-    assert Predictor.load("models/panvision.int8.onnx").info == shipped.info
+    rounded = Predictor.load("models/panvision.int8.onnx").info
+    assert replace(rounded, limits=shipped.info.limits) == shipped.info and rounded.limits != shipped.info.limits
     assert Predictor.load("models/panvision.pth", "cpu").info == shipped.info
     assert shipped.info.params_sha256 == params_hash(torch_metadata()) and len(shipped.info.data_sha256) == 64
     found = shipped.predict(pictures[0])["detection"]
@@ -150,16 +154,20 @@ def test_ship_a_model_of_fewer_tasks(project, pictures, tasks) -> None:
     save_figures(project / "metrics", tasks)
     runpy.run_path(str(STAGE), run_name="__main__")
     outputs = [output.name for output in onnx.load("models/panvision.onnx").graph.output]
-    assert outputs == [name for task in tasks for name in TASKS[task].outputs]
+    assert outputs == list(output_names(tasks, optional="classification" in tasks))
     reference, shipped = Predictor.load("models/best_model.pth"), Predictor.load("models/panvision.onnx")
     assert shipped.tasks == tasks and set(shipped.predict(pictures[0])) == set(tasks)
     for name, output in shipped.raw(pictures).items():
+        if name == "cls_distance":
+            continue
         expected = reference.raw(pictures)[name]
         assert (output is None) == (expected is None) == (name not in outputs)
         if output is not None:
             np.testing.assert_allclose(output, expected, atol=1e-4, rtol=1e-4)
     rounded = Predictor.load("models/panvision.int8.onnx")
-    assert rounded.info == shipped.info and set(rounded.predict(pictures[0])) == set(tasks)
+    assert replace(rounded.info, limits=shipped.info.limits) == shipped.info and set(
+        rounded.predict(pictures[0])
+    ) == set(tasks)
     metrics = json.loads((project / "metrics/export.json").read_text())
     parity = metrics["parity"]
     headline = {"segmentation": {"miou"}, "detection": {"map50", "map50_95"}, "classification": {"accuracy"}}
@@ -169,22 +177,24 @@ def test_ship_a_model_of_fewer_tasks(project, pictures, tasks) -> None:
     figures = {
         "segmentation": {"mask_probability"},
         "detection": {"box_score", "box_edge_px"},
-        "classification": {"state_probability"},
+        "classification": {"state_probability", "state_distance"},
     }
     assert {name for name, value in parity.items() if value is None} == set().union(
         *(figures[task] for task in TASKS if task not in tasks)
     )
-    assert parity["passed"] is True and parity["same_results"] == 15
+    assert parity["passed"] is True and parity["same_results"] == 16
     assert Config.load("models/config.json").tasks == tasks
 
 
 def test_stage_leaves_nothing_if_models_differ(project, exported, monkeypatch) -> None:
     leave_old_files(project)
     monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
-    (project / "params.yaml").write_text(WITHOUT_INT8.replace("opset: 18", "max_probability_error: 1.0e-12"))
+    (project / "params.yaml").write_text(
+        WITHOUT_INT8.replace("opset: 18", "max_probability_error: 1.0e-12, rejected: null")
+    )
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(STAGE), run_name="__main__")
-    assert "models/best_model.pth: its ONNX export answers differently on 15 images" in caught.value.code
+    assert "models/best_model.pth: its ONNX export answers differently on 16 images" in caught.value.code
     assert not [name for name in WRITTEN if (project / name).exists()]
     assert [path.name for path in (project / "models").iterdir()] == ["best_model.pth"]
 
@@ -223,6 +233,8 @@ class TestInt8:
     @pytest.fixture(autouse=True)
     def short(self, project, exported, trained, monkeypatch) -> None:
         monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
+        # That export answers every image.
+        monkeypatch.setattr(ship_module, "answerable_images", lambda *_: None)
 
     def run(self) -> dict:
         runpy.run_path(str(STAGE), run_name="__main__")

@@ -9,7 +9,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from panvision.inference.backend import METADATA_KEY
-from tests.tiny import INFO, SIZE, STATE_NAMES, changed_metadata, write_onnx
+from tests.tiny import INFO, LIMITED, SIZE, STATE_NAMES, changed_metadata, write_onnx
 
 node = helper.make_node
 
@@ -147,7 +147,7 @@ CHANGES: dict[str, Callable[[onnx.ModelProto], object]] = {
     "a further input": lambda model: model.graph.input.append(
         helper.make_tensor_value_info("more", TensorProto.FLOAT, ("N",))
     ),
-    "missing output": lambda model: model.graph.output.pop(),
+    "missing output": lambda model: model.graph.output.pop(0),
     "an operator without its input": lambda model: model.graph.node.append(node("Relu", ["nothing"], ["z"])),
     "a circle": lambda model: model.graph.node.extend([node("Relu", ["p"], ["q"]), node("Relu", ["q"], ["p"])]),
 }
@@ -180,6 +180,23 @@ METADATA = {
     "a long name": changed_metadata(det_class_names=["lid", "x" * 10**6]),
     "many names": changed_metadata(det_class_names=[str(number) for number in range(10**5)]),
     "names without a task": changed_metadata(tasks=["segmentation"]),
+    **{
+        f"limits: {name}": changed_metadata(answers=answers)
+        for name, answers in {
+            "a list": [1.0],
+            "empty": {},
+            "another": {**LIMITED.limits._asdict(), "more": 1.0},
+            "a text": {**LIMITED.limits._asdict(), "distance": "far"},
+            "none": {**LIMITED.limits._asdict(), "distance": None},
+            "0": {**LIMITED.limits._asdict(), "distance": 0.0},
+            "NaN": {**LIMITED.limits._asdict(), "distance": float("nan")},
+            "infinite": {**LIMITED.limits._asdict(), "distance": float("inf")},
+            "an area of 2": {**LIMITED.limits._asdict(), "pan_area": 2.0},
+            "an unknown box": {**LIMITED.limits._asdict(), "pan_score": 0.5, "pan_label": 2},
+            "half a box": {**LIMITED.limits._asdict(), "pan_score": 0.5, "pan_label": 0.5},
+            "a box below 0": {**LIMITED.limits._asdict(), "pan_score": 0.5, "pan_label": -1},
+        }.items()
+    },
     "threshold NaN": changed_metadata(score_threshold=float("nan")),
     "threshold infinite": changed_metadata(nms_threshold=float("inf")),
     "threshold 5": changed_metadata(score_threshold=5.0),

@@ -9,7 +9,8 @@ from PIL import Image
 from panvision.inference.backend import PredictorError
 from panvision.inference.directory import DirectoryOptions, output_names, predict_directory
 from panvision.inference.predictor import Predictor
-from tests.tiny import SUBSETS, ColourBackend, PartBackend, picture
+from panvision.inference.results import ClassResult
+from tests.tiny import LIMITED, SUBSETS, ColourBackend, PartBackend, picture
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_what_is_written(predictor, folder, tmp_path) -> None:
     first = written["images"][0]
     assert (first["width"], first["height"], first["segmentation"]) == (96, 48, {"mask": "B_mask.png"})
     assert first["detection"]["class_names"] == ["stirrer"]
-    assert set(first["classification"]) == {"class_idx", "class_name", "probabilities"}
+    assert set(first["classification"]) == set(ClassResult.__annotations__)
     assert [one["image_name"] for one in written["failed"]] == ["broken.jpg", "deeper"]
     assert str(tmp_path) not in (out / "predictions.json").read_text()
     mask = np.asarray(Image.open(out / "B_mask.png"))
@@ -70,6 +71,21 @@ def test_directory_with_fewer_tasks(folder, tmp_path, tasks) -> None:
     assert (written[0]["width"], written[0]["height"]) == (96, 48)
     assert len(list(out.glob("*_mask.png"))) == (3 if "segmentation" in tasks else 0)
     assert len(list(out.glob("*_pred.png"))) == 3
+
+
+def test_what_is_not_answered_is_written(tmp_path) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    pictures.mkdir()
+    Image.fromarray(picture()).save(pictures / "a.png")
+    Image.fromarray(picture() * 0).save(pictures / "b.png")
+    limited = Predictor(ColourBackend(LIMITED))
+    predict_directory(limited, pictures, out, visualize=True, options=DirectoryOptions(coco=True))
+    one, other = (image["classification"] for image in json.loads((out / "predictions.json").read_text())["images"])
+    assert (one["answered"], one["reason"]) == (True, None)
+    assert (other["answered"], other["reason"]) == (False, "unlike the training images") and other["distance"] == 50.0
+    assert set(other["probabilities"]) == set(limited.cls_class_names)
+    images = json.loads((out / "predictions.coco.json").read_text())["images"]
+    assert ["state" in image for image in images] == [True, False]
 
 
 def test_the_same_folder_gives_the_same_bytes(predictor, folder, tmp_path) -> None:

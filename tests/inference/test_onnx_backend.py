@@ -11,7 +11,7 @@ from PIL import Image
 
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.predictor import Predictor
-from tests.tiny import INFO, ColourBackend, changed_metadata, picture, write_onnx
+from tests.tiny import INFO, LIMITED, STATE_NAMES, ColourBackend, changed_metadata, picture, write_onnx
 
 # Everything that is neither the standard library, ours, nor of the three packages (or of what these need to run).
 ALLOWED = {"panvision", "numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging"}
@@ -174,3 +174,19 @@ def test_metadata_of_older_files_have_one_threshold() -> None:
     values = json.loads(INFO.to_metadata())
     assert not {"score_thresholds", "confusion_costs"} & set(values)
     assert ModelInfo.from_metadata(json.dumps(values), "m.onnx") == INFO
+
+
+def test_limits_decide_which_images_are_answered(tmp_path) -> None:
+    predictor = Predictor.load(write_onnx(tmp_path / "m.onnx", metadata=LIMITED.to_metadata()))
+    assert predictor.info == LIMITED and predictor.info.output_names[-1] == "cls_distance"
+    known, black = predictor.predict_batch([picture(), np.zeros((30, 40, 3), np.uint8)])
+    assert known["classification"]["answered"] and known["classification"]["reason"] is None
+    assert known["classification"]["distance"] == pytest.approx(100 / 221 / 2)
+    assert black["classification"]["reason"] == "unlike the training images"
+    assert black["classification"]["class_name"] in STATE_NAMES
+
+
+def test_a_file_without_limits_answers_every_image(tmp_path) -> None:
+    predictor = Predictor.load(write_onnx(tmp_path / "m.onnx"))
+    black = predictor.predict(np.zeros((30, 40, 3), np.uint8))["classification"]
+    assert (black["answered"], black["reason"], black["distance"]) == (True, None, None)

@@ -11,8 +11,11 @@ STATES = ("raw", "golden", "burnt")
 BOXES = ("pan", "stirrer")
 
 
-def said(state=None, *, boxes=(), mask=None, sure=0.9):
-    """Return a result: a state, the rest spread over the others, boxes as (name, x1, y1, x2, y2)."""
+def said(state=None, *, boxes=(), mask=None, sure=0.9, reason=None, distance=None):
+    """Return a result: a state, the rest spread over the others, boxes as (name, x1, y1, x2, y2).
+
+    With a `reason`, the state is not answered.
+    """
     result = {}
     if state is not None:
         rest = (1 - sure) / (len(STATES) - 1)
@@ -21,6 +24,9 @@ def said(state=None, *, boxes=(), mask=None, sure=0.9):
             "class_idx": STATES.index(state),
             "class_name": state,
             "probabilities": probabilities,
+            "answered": reason is None,
+            "reason": reason,
+            "distance": distance,
         }
     if boxes is not None:
         result["detection"] = {

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from panvision.inference.predictor import Predictor
 from panvision.page.model import PageError
 from panvision.page.view import data_url, decode_image, describe, draw
 from tests.page.serving import png
-from tests.tiny import picture
+from tests.tiny import LIMITED, ColourBackend, picture
 
 
 def decoded(url):
@@ -83,3 +84,10 @@ def test_describe_gives_boxes_in_the_images_pixels():
 def test_data_url_of_a_mask_is_lossless():
     mask = (np.random.default_rng(0).random((30, 20)) > 0.5).astype(np.uint8) * 255
     assert np.array_equal(decoded(data_url(mask, "PNG")), mask)
+
+
+def test_describe_says_why_there_is_no_answer():
+    image = np.zeros((40, 60, 3), np.uint8)
+    state = describe(image, Predictor(ColourBackend(LIMITED)).predict(image))["state"]
+    assert (state["answered"], state["reason"], state["distance"]) == (False, "unlike the training images", 50.0)
+    assert set(state["probabilities"]) == set(LIMITED.cls_class_names)

@@ -58,6 +58,16 @@ def test_a_truth_needs_neither_scores_nor_probabilities() -> None:
     assert np.array_equal(draw_result(grey(100, 80), {}), grey(100, 80))
 
 
+def test_a_state_without_an_answer_is_not_drawn() -> None:
+    def drawn(**changes):
+        state = {"class_name": "golden", "probabilities": {"golden": 0.9}, "answered": True, "reason": None} | changes
+        return draw_result(grey(200, 100), {"classification": state})
+
+    refused = drawn(answered=False, reason="no pan")
+    assert not np.array_equal(refused, drawn())
+    assert np.array_equal(refused, drawn(answered=False, reason="no pan", class_name="raw"))
+
+
 def test_colours_of_classes_differ() -> None:
     assert len({class_color(label) for label in range(60)}) == 60
 

@@ -154,7 +154,8 @@ def _in_words(result: "Result") -> str:
     words = []
     if "classification" in result:
         state = result["classification"]
-        words.append(f"{state['class_name']} {state['probabilities'][state['class_name']]:.0%}")
+        label = f"{state['class_name']} {state['probabilities'][state['class_name']]:.0%}"
+        words.append(label if state["answered"] else f"no answer: {state['reason']}")
     if "detection" in result:
         boxes = len(result["detection"]["boxes"])
         words.append(f"{boxes} {_plural('box', boxes)}")

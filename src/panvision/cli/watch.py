@@ -42,7 +42,8 @@ def _fraction(name: str, help: str, default: float) -> click.Option:
 
 @command(
     about="Watches a pan and reports what happens: the state of the onions changed, the stirrer is missing, the pan "
-    "was removed, the source was lost. Mask, boxes and state are smoothed over time. Ctrl-C and SIGTERM end it.",
+    "was removed, the lens is covered, the camera was moved, the source was lost. Mask, boxes and state are smoothed "
+    "over time. Ctrl-C and SIGTERM end it.",
     examples={
         "the first camera, for programs": "panvision watch 0 --checkpoint models/panvision.onnx --json",
         "a video file, with a drawn one": "panvision watch clip.mp4 --checkpoint models/panvision.onnx "
@@ -97,6 +98,14 @@ def _fraction(name: str, help: str, default: float) -> click.Option:
             ),
             _seconds("--missing_after", "Seconds after which absence of these or of the pan is reported.", 2),
             _seconds("--lost_after", "Seconds without a frame after which the source counts as lost.", 5),
+            _seconds("--drift_half_life", "Of the running distance from the training images.", 60),
+            option(
+                "--drift_level",
+                "Report `drift` above this fraction of the largest answered distance, 0.1 to 2.",
+                type=float,
+                metavar="X",
+                show_default="0.9",
+            ),
         ],
         "output": [
             json_flag("a line for each event, with event, time and confidence"),
@@ -278,13 +287,15 @@ def _frame_line(reading: "Reading") -> str:
     """Return a frame as a line of JSON; the mask is left out."""
     line: dict[str, Any] = {"time": round(reading.time, 3), "state": reading.state}
     if "classification" in reading.result:
-        probabilities = reading.result["classification"]["probabilities"]
-        line["probabilities"] = {name: round(value, 4) for name, value in probabilities.items()}
+        found = reading.result["classification"]
+        line["probabilities"] = {name: round(value, 4) for name, value in found["probabilities"].items()}
+        line |= {"answered": found["answered"], "reason": found["reason"]}
+        line["drift"] = None if reading.drift is None else round(reading.drift, 4)
     if "detection" in reading.result:
-        found = reading.result["detection"]
+        boxes = reading.result["detection"]
         line["boxes"] = [
             {"class_name": name, "score": round(score, 4), "box": [round(edge, 1) for edge in box]}
-            for name, score, box in zip(found["class_names"], found["scores"], found["boxes"], strict=True)
+            for name, score, box in zip(boxes["class_names"], boxes["scores"], boxes["boxes"], strict=True)
         ]
     return json.dumps(line, ensure_ascii=False)
 
@@ -294,7 +305,8 @@ def _in_words(reading: "Reading") -> str:
     words = []
     if "classification" in reading.result:
         state = reading.result["classification"]
-        words.append(f"{reading.state or '(undecided)'} {state['probabilities'][state['class_name']]:.0%}")
+        label = f"{reading.state or '(undecided)'} {state['probabilities'][state['class_name']]:.0%}"
+        words.append(label if state["answered"] else f"no answer: {state['reason']}")
     if "detection" in reading.result:
         words.append(", ".join(sorted(reading.result["detection"]["class_names"])) or "no boxes")
     return ", ".join(words) or "mask"

@@ -38,6 +38,7 @@ class TaskSpec:
         dataset: the dataset whose images and labels it learns from.
         loss: the short name of its loss, in the curves and as the key of its weight in the `loss` section.
         outputs: names of the head's raw outputs in a model file, in their order.
+        optional: names of raw outputs that only some model files have, behind `outputs`.
         metrics: its headline metrics. The first one is also measured on the validation split after every epoch.
     """
 
@@ -45,6 +46,7 @@ class TaskSpec:
     loss: str
     outputs: tuple[str, ...]
     metrics: tuple[Metric, ...]
+    optional: tuple[str, ...] = ()
 
 
 # Every list of tasks has this order.
@@ -66,6 +68,7 @@ TASKS: dict[Task, TaskSpec] = {
         loss="cls",
         outputs=("state_logits",),
         metrics=(Metric("accuracy", "accuracy", limits_int8=True), Metric("balanced_accuracy", "balanced accuracy")),
+        optional=("cls_distance",),
     ),
 }
 
@@ -83,3 +86,9 @@ def datasets_of(tasks: Iterable[Task]) -> tuple[Dataset, ...]:
 def headline_metrics() -> list[tuple[Task, str, str]]:
     """Return (task, key, name) of every headline metric, in the order of the tasks."""
     return [(task, metric.key, metric.name) for task, spec in TASKS.items() for metric in spec.metrics]
+
+
+def output_names(tasks: Iterable[Task], *, optional: bool) -> tuple[str, ...]:
+    """Return the names of the raw outputs of a model file with these tasks, in order; `optional`: with those, too."""
+    specs = [TASKS[task] for task in tasks]
+    return tuple(name for spec in specs for name in (*spec.outputs, *(spec.optional if optional else ())))

@@ -6,6 +6,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from panvision.decoding.answers import decide
 from panvision.decoding.decoder import Decoder, ModelShape, RawOutputs
 
 
@@ -14,26 +15,37 @@ class ClassResult(TypedDict):
 
     The predicted label is the most probable one. If the model has costs of mistakes, it is the one with the lowest
     expected cost; the probabilities stay calibrated.
+
+    Not to be relied on if `answered` is False: then `reason` says why. `distance` is that from the training images, as
+    a fraction of the largest accepted one; None for a model file without that limit, which always answers.
     """
 
     class_idx: int
     class_name: str
     probabilities: dict[str, float]
+    answered: bool
+    reason: str | None
+    distance: float | None
 
 
 def shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
     """Return the shape of each raw output of one image."""
-    return {"state_logits": (len(model.cls_class_names),)}
+    distance: dict[str, tuple[int, ...]] = {} if model.limits is None else {"cls_distance": ()}
+    return {"state_logits": (len(model.cls_class_names),), **distance}
 
 
 def decode(outputs: RawOutputs, model: ModelShape, size: tuple[int, int]) -> ClassResult:
     """Decode the raw outputs of one image, by the model's temperature (Guo et al. 2017)."""
     calibrated = softmax(outputs["state_logits"] / np.float64(model.temperature))
     best, probabilities = int(np.argmax(evidence(calibrated, model.costs))), calibrated.tolist()
+    answer = decide(outputs, model)
     return {
         "class_idx": best,
         "class_name": model.cls_class_names[best],
         "probabilities": dict(zip(model.cls_class_names, probabilities, strict=True)),
+        "answered": answer.answered,
+        "reason": answer.reason,
+        "distance": answer.distance,
     }
 
 

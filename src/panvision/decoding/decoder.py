@@ -31,6 +31,22 @@ class Thresholds(NamedTuple):
         return self.score if isinstance(self.score, tuple) else (self.score,) * count
 
 
+class AnswerLimits(NamedTuple):
+    """Limits within which an image gets a class label.
+
+    Attributes:
+        distance: largest distance from the training images, above 0.
+        pan_area: smallest fraction of the image that the mask covers; None: not compared.
+        pan_score: smallest score of the best box of the pan; None: not compared.
+        pan_label: class index of the pan's boxes; used with `pan_score`.
+    """
+
+    distance: float
+    pan_area: float | None = None
+    pan_score: float | None = None
+    pan_label: int = 0
+
+
 @dataclass(frozen=True)
 class ModelShape:
     """Properties of a model that its raw outputs depend on.
@@ -44,6 +60,7 @@ class ModelShape:
         temperature: the class logits of classification are divided by it, so that probabilities are calibrated.
         costs: (C, C), cost of each predicted class label (column) for each true one (row); empty: all mistakes cost
             the same.
+        limits: which images get a class label; None: all of them, and the model has no output `cls_distance`.
     """
 
     image_size: int
@@ -53,6 +70,7 @@ class ModelShape:
     thresholds: Thresholds
     temperature: float = 1.0
     costs: tuple[tuple[float, ...], ...] = ()
+    limits: AnswerLimits | None = None
 
 
 class Decoder(NamedTuple):

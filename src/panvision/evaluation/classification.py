@@ -25,9 +25,11 @@ def record(part: Mapping[str, Any], truth: Mapping[str, Any], classes: Sequence[
     """Record an image.
 
     Returns:
-        `truth`: the true class index; `predicted`: the shipped one; `probabilities`: of every class, as shipped.
+        `truth`: the true class index; `predicted`: the shipped one; `probabilities`: of every class, as shipped;
+        `answered`, if the model does not answer every image.
     """
-    return {
+    answered = {} if part["distance"] is None else {"answered": part["answered"]}
+    return answered | {
         "truth": int(truth["class_idx"]),
         "predicted": part["class_idx"],
         "probabilities": [part["probabilities"][name] for name in classes],
@@ -46,11 +48,13 @@ def tally(results: Results) -> Tally:
     calibration = {suffix: _calibration(values, truth) for suffix, values in _probabilities(results, shipped).items()}
     # Undefined without `decision.costs.confusions`.
     costs = np.array((results.costs or {}).get("confusions") or np.nan, np.float64)
+    answered = np.array([image.get("answered", np.nan) for image in results.images], np.float64)
     ranks = None if results.order is None else np.array([results.order.index(name) for name in names], np.float64)
 
     def metrics(weights: Weights) -> MetricsBySet:
         matrix = (weights @ cells).reshape(len(weights), len(names), len(names))
         found = matrix_metrics(matrix, names)
+        found["answered"] = ratio(weights @ answered, weights.sum(axis=1))
         for name, counts in zip(names, against, strict=True):
             tp, fp, fn = (np.full(len(weights), np.nan),) * 3 if counts is None else (weights @ counts).T
             found[f"f1_at_threshold.{name}"] = ratio(2 * tp, 2 * tp + fp + fn)

@@ -160,6 +160,11 @@ def _interface(info: ModelInfo) -> str:
         f"Outputs: {', '.join(f'`{name}`' for name in info.output_names)}, undecoded; "
         "`panvision` turns them into a mask, boxes and a state in the photo's own pixels.",
     ]
+    if info.limits is not None:
+        lines.append(
+            "No state is answered where the model sees no pan, or features farther from the training images than "
+            f"{info.limits.distance:g}, the distance `cls_distance`."
+        )
     if "detection" in info.tasks:
         lines.append(
             f"Boxes are reported with a score of at least {_scores_text(info)}, at most {thresholds.max_detections} "

@@ -25,6 +25,7 @@ import panvision.inference.onnx_backend  # noqa: F401 -- silences ONNX Runtime's
 from panvision.core.files import replacing
 from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.graph import finish
+from panvision.inference.backend import METADATA_KEY, ModelInfo
 
 # Pictures per pass of the calibration, which keeps every layer's values in memory.
 _BATCH = 2
@@ -58,6 +59,16 @@ def write_int8(path: str | Path, exported: str | Path, images: npt.NDArray[np.ui
         # The quantiser defines no exceptions; a model that it cannot convert raises any of Python's.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ExportError(f"the model cannot be made INT8: {reason}; {INT8_REMEDY}") from error
+    with replacing(path) as scratch:
+        scratch.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def replace_metadata(path: str | Path, info: ModelInfo) -> None:
+    """Replace panvision's metadata in an ONNX file."""
+    proto = onnx.load(path)
+    for entry in proto.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = info.to_metadata()
     with replacing(path) as scratch:
         scratch.write_bytes(proto.SerializeToString(deterministic=True))
 

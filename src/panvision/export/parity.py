@@ -9,6 +9,7 @@ Each metric is the largest absolute difference over all images:
   compare, the `max_detections` best of each image. Distances beyond the side of the square count as that side: such
   an edge is outside the image and is clipped;
 - `state_probability`: softmax of the class logits, divided by the model's temperature;
+- `state_distance`: distance from the training images, as a fraction of the largest accepted one, if the model has it;
 - the raw outputs themselves for a task without a row in `COMPARED`.
 
 Metrics of tasks that the model does not have are None.
@@ -60,7 +61,11 @@ def _masks(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
 
 def _classes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
     one, other = (_softmax(each["state_logits"] / np.float64(info.temperature)) for each in (expected, found))
-    return {"state_probability": (one, other)}
+    pairs = {"state_probability": (one, other)}
+    if info.limits is not None:
+        distances = (each["cls_distance"].astype(np.float64) / info.limits.distance for each in (expected, found))
+        pairs["state_distance"] = (next(distances), next(distances))
+    return pairs
 
 
 def _boxes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
@@ -82,7 +87,9 @@ def _boxes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
 COMPARED: dict[Task, Compared] = {
     "segmentation": Compared({"mask_probability": "max_probability_error"}, _masks),
     "detection": Compared({"box_score": "max_probability_error", "box_edge_px": "max_box_error"}, _boxes),
-    "classification": Compared({"state_probability": "max_probability_error"}, _classes),
+    "classification": Compared(
+        {"state_probability": "max_probability_error", "state_distance": "max_probability_error"}, _classes
+    ),
 }
 
 

@@ -17,6 +17,7 @@ class ExportSettings(Settings):
         max_box_error: largest allowed difference of any decoded box edge, in packed pixels.
         int8: also write the INT8 file.
         calibration_images: training images on which the ranges of INT8 are measured.
+        rejected: largest fraction of good validation images that get no class label; None: every image gets one.
         max_drop: INT8 is not accepted if mIoU, mAP@0.5, mAP@[.5:.95] or accuracy loses more.
     """
 
@@ -26,4 +27,5 @@ class ExportSettings(Settings):
     max_box_error: Annotated[float, Field(gt=0.0)] = 0.05
     int8: bool = True
     calibration_images: Annotated[int, Field(ge=1, le=100000)] = 128
+    rejected: Annotated[float, Field(gt=0.0, le=0.5)] | None = 0.01
     max_drop: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01

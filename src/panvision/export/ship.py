@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 from panvision.core.files import remove_partials, replacing, write_json, write_text
 from panvision.core.order import find_order
 from panvision.core.tasks import datasets_of
+from panvision.decoding.decoder import AnswerLimits
+from panvision.export.answers import answerable_images, calibrate, compared, count_rejected, fit_distance
 from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import INT8_REMEDY, ExportError
-from panvision.export.images import calibration_images, parity_images
-from panvision.export.int8 import write_int8
+from panvision.export.images import Images, calibration_images, parity_images
+from panvision.export.int8 import replace_metadata, write_int8
 from panvision.export.onnx_file import write_onnx
 from panvision.export.parity import compare
 from panvision.export.scores import HeldOut, judge_int8
@@ -21,7 +23,9 @@ from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
 from panvision.inference.origin import data_hash, pack_images, params_hash
 from panvision.inference.predictor import Predictor
+from panvision.inference.torch_backend import TorchBackend
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
+from panvision.model.multitask import MultiTaskModel
 from panvision.validate.settings import SplitSettings
 
 # Sections of the configuration that training writes into a checkpoint's metadata.
@@ -111,20 +115,26 @@ def ship(
         # Those that the checkpoint names, if any, because the datasets here may be others.
         training_images=reference.info.training_images
         or pack_images(prepared, splits, datasets_of(reference.info.tasks)),
+        limits=None,
     )
+    config = shipped_config(metadata, info, settings, held_out.split)
+    origin = {name: getattr(info, name) for name in ("data_sha256", "training_images")}
+    meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, **origin}
+    meta.pop("answers", None)
     # All files get their final names together, after every check.
     with ExitStack() as stack:
         scratch = Shipped(*(stack.enter_context(replacing(path)) for path in shipped))
+        good = _fit_answers(model, settings, held_out)
+        if good is not None:
+            limits = _limits_of(scratch.checkpoint, model, meta, good, settings.rejected)
+            info, meta["answers"] = replace(info, limits=limits), limits._asdict()
+        save_checkpoint(scratch.checkpoint, model, meta=meta)
         write_onnx(scratch.onnx, model, info, opset=settings.opset)
         exported = Predictor(OnnxBackend(scratch.onnx, "cpu"))
-        parity = compare(Predictor(reference.backend, info), exported, images, checkpoint=checkpoint)
+        parity = compare(Predictor(TorchBackend(scratch.checkpoint, "cpu")), exported, images, checkpoint=checkpoint)
         parity.check(settings, checkpoint)
-        found = {"parity": parity.to_json(settings), **_measure(exported, settings, held_out, scratch)}
+        found = {"parity": parity.to_json(settings), **_measure(exported, settings, held_out, scratch, good)}
         found["size_mb"] = _sizes({"checkpoint": checkpoint, "onnx": scratch.onnx, "int8": scratch.int8})
-        config = shipped_config(metadata, info, settings, held_out.split)
-        origin = {name: getattr(info, name) for name in ("data_sha256", "training_images")}
-        meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, **origin}
-        save_checkpoint(scratch.checkpoint, model, meta=meta)
         write_json(scratch.config, config)
         write_json(scratch.metrics, found)
         write_text(scratch.card, model_card(info, {**shown, "export": found}, max_drop=settings.max_drop))
@@ -138,11 +148,39 @@ def _order_of(states: Sequence[str], order: Sequence[str] | None) -> tuple[str, 
         raise ExportError(str(error)) from error
 
 
-def _measure(exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped) -> dict[str, Any]:
+def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: HeldOut) -> Images | None:
+    """Give the model its distance from the training images; return the validation images for the limits.
+
+    None if every image is to be answered, or there are too few images to say which ones are not.
+    """
+    # A shipped checkpoint that is exported again has another one.
+    model.distance = None
+    if settings.rejected is None or "classification" not in model.tasks:
+        return None
+    good = answerable_images(held_out.prepared, held_out.splits)
+    if good is None:
+        return None
+    model.distance = fit_distance(model, good.images, good.labels)
+    return good.validation
+
+
+def _limits_of(
+    scratch: Path, model: MultiTaskModel, meta: Mapping[str, Any], good: Images, rejected: float | None
+) -> AnswerLimits:
+    """Return the limits of a checkpoint, which is written to `scratch` so that it is measured as it will be used."""
+    provisional = compared(model, meta.get("config") or {})
+    save_checkpoint(scratch, model, meta={**meta, "answers": provisional._asdict()})
+    return calibrate(Predictor(TorchBackend(scratch, "cpu")), good, rejected or 0.0)
+
+
+def _measure(
+    exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped, good: Images | None
+) -> dict[str, Any]:
     """Write the INT8 file and return the metrics of both files, and the verdict on INT8."""
     scores = held_out.score(exported)
+    answers = {"onnx": _answers(exported, good), "int8": None}
     if not settings.int8:
-        return {"scores": {"onnx": scores, "int8": None}, "int8": None}
+        return {"scores": {"onnx": scores, "int8": None}, "int8": None, "answers": answers}
     images = calibration_images(
         held_out.prepared,
         held_out.splits,
@@ -152,13 +190,28 @@ def _measure(exported: Predictor, settings: ExportSettings, held_out: HeldOut, s
     )
     write_int8(scratch.int8, scratch.onnx, images)
     try:
-        rounded = held_out.score(Predictor(OnnxBackend(scratch.int8, "cpu")))
+        int8 = Predictor(OnnxBackend(scratch.int8, "cpu"))
+        if good is not None:
+            # Its rounding moves the features, so it needs other limits.
+            limits = calibrate(int8, good, settings.rejected or 0.0)
+            replace_metadata(scratch.int8, replace(int8.info, limits=limits))
+            int8 = Predictor(OnnxBackend(scratch.int8, "cpu"))
+        rounded, answers["int8"] = held_out.score(int8), _answers(int8, good)
     except PredictorError as error:
         raise ExportError(f"the INT8 model cannot be run: {error}; {INT8_REMEDY}") from error
     return {
         "scores": {"onnx": scores, "int8": rounded},
         "int8": judge_int8(scores, rounded, settings.max_drop).to_json(),
+        "answers": answers,
     }
+
+
+def _answers(predictor: Predictor, good: Images | None) -> dict[str, Any] | None:
+    """Return the limits of a file, and the counts of validation images and of those that they reject."""
+    if good is None or predictor.info.limits is None:
+        return None
+    counts = {"images": len(good), "rejected": count_rejected(predictor, good)}
+    return {**predictor.info.limits._asdict(), **counts}
 
 
 def shipped_config(

@@ -1,6 +1,7 @@
 """The interface of a loaded model file, and the description that a model file contains."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,8 +11,8 @@ from typing import Any, Literal, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from panvision.core.tasks import MOST_CLASSES, TASKS
-from panvision.decoding.decoder import ModelShape, RawOutputs, Thresholds
+from panvision.core.tasks import MOST_CLASSES, TASKS, output_names
+from panvision.decoding.decoder import AnswerLimits, ModelShape, RawOutputs, Thresholds
 from panvision.decoding.table import DECODERS
 from panvision.inference.origin import MOST_IMAGES, unpack_images
 from panvision.scoring.calibration import HIGHEST, LOWEST
@@ -60,7 +61,7 @@ class ModelInfo(ModelShape):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the raw outputs, in the order of the file."""
-        return tuple(name for task in self.tasks for name in TASKS[task].outputs)
+        return output_names(self.tasks, optional=self.limits is not None)
 
     @property
     def score_threshold(self) -> float | dict[str, float]:
@@ -91,6 +92,8 @@ class ModelInfo(ModelShape):
             values["score_thresholds"] = list(self.thresholds.score)
         if self.costs:
             values["confusion_costs"] = [list(row) for row in self.costs]
+        if self.limits is not None:
+            values["answers"] = self.limits._asdict()
         return json.dumps(values, sort_keys=True)
 
     @classmethod
@@ -122,6 +125,7 @@ class ModelInfo(ModelShape):
                     state_order=values.several("state_order", str, ()),
                     training_images=values.get("training_images", str, None),
                     costs=values.rows("confusion_costs", float),
+                    limits=read_limits(values.get("answers", dict, None)),
                 )
                 return cast("Self", checked(info))
         except (ValueError, RecursionError) as error:
@@ -150,6 +154,20 @@ def cost_matrix(confusions: Mapping[str, Mapping[str, float]], names: Sequence[s
     return tuple(
         tuple(0.0 if true == said else confusions.get(true, {}).get(said, 1.0) for said in names) for true in names
     )
+
+
+def read_limits(values: Mapping[str, Any] | None) -> AnswerLimits | None:
+    """Return the limits of `AnswerLimits._asdict`; None is None.
+
+    Raises:
+        ValueError: the values are something else.
+    """
+    if values is None:
+        return None
+    numbers = all(value is None or type(value) in (int, float) for value in values.values())
+    if set(values) != set(AnswerLimits._fields) or not numbers:
+        raise ValueError(f"answers is {_shown(dict(values))}")
+    return AnswerLimits(**values)
 
 
 class _Values:
@@ -216,6 +234,7 @@ def checked(info: ModelInfo) -> ModelInfo:
             value is None or (len(value) <= LONGEST_NAME and not _NOT_ONE_LINE.search(value))
             for value in (info.params_sha256, info.data_sha256)
         ),
+        "answers": info.limits is None or _are_limits(info.limits, info),
         "state_order": not info.state_order or sorted(info.state_order) == sorted(info.cls_class_names),
         "training_images": info.training_images is None or _are_images(info.training_images),
     }
@@ -238,6 +257,19 @@ def _are_costs(costs: Sequence[Sequence[float]], count: int) -> bool:
         0.0 <= cost <= MOST_COUNTED and (cost == 0.0 or true != said)
         for true, row in enumerate(costs)
         for said, cost in enumerate(row)
+    )
+
+
+def _are_limits(limits: AnswerLimits, info: ModelInfo) -> bool:
+    """True if every limit is in its range and the model has what it is compared with."""
+    fractions = {"segmentation": limits.pan_area, "detection": limits.pan_score}
+    return (
+        "classification" in info.tasks
+        and limits.distance is not None
+        and 0.0 < limits.distance < math.inf
+        and all(value is None or (task in info.tasks and 0.0 <= value <= 1.0) for task, value in fractions.items())
+        and type(limits.pan_label) is int
+        and (limits.pan_score is None or 0 <= limits.pan_label < len(info.det_class_names))
     )
 
 

@@ -143,7 +143,7 @@ def write_whole(folder: Path, records: Records, names: Sequence[str]) -> None:
 
 
 def write_coco(folder: Path, records: Records, names: Sequence[str], classes: Sequence[str]) -> None:
-    """Write the boxes as COCO JSON with scores, ids from 1, and the state of each image next to its size."""
+    """Write the boxes as COCO JSON with scores, ids from 1, and the state of each answered image next to its size."""
     categories = ({"id": number, "name": name} for number, name in enumerate(classes, start=1))
     _write_lists(
         folder / COCO,
@@ -156,7 +156,7 @@ def _images(records: Records, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     for number, entry in enumerate(entries, start=1):
         image = {"id": number, "file_name": entry["image_name"], "width": entry["width"], "height": entry["height"]}
         label = entry.get("classification")
-        yield image | ({"state": label["class_name"]} if label else {})
+        yield image | ({"state": label["class_name"]} if label and label["answered"] else {})
 
 
 def _annotations(records: Records, names: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import torch
 
 from panvision.core.order import find_order
 from panvision.decoding.decoder import RawOutputs, Thresholds
-from panvision.inference.backend import ModelInfo, PredictorError, cost_matrix
+from panvision.inference.backend import ModelInfo, PredictorError, cost_matrix, read_limits
 from panvision.inference.origin import params_hash
 from panvision.inference.settings import DEFAULT_SCORE, DecisionSettings, DetectionSettings
 from panvision.model.checkpoint import CheckpointError, load_checkpoint
@@ -98,6 +98,7 @@ def _describe(model: MultiTaskModel, metadata: Mapping[str, Any]) -> ModelInfo:
         state_order=find_order((metadata.get("classification") or {}).get("order"), model.cls_classes) or (),
         training_images=metadata.get("training_images"),
         costs=cost_matrix(decision.costs.confusions, model.cls_classes),
+        limits=None if model.distance is None else read_limits(metadata.get("answers") or {}),
     )
 
 

@@ -82,7 +82,7 @@ def vote(answers: Sequence[Answer], size: Size, thresholds: Mapping[str, float])
         mask_confidence=confidence,
         boxes=tuple(vote_boxes(boxes, thresholds)),
         label=mean_label(labels) if labels else None,
-        answered=not labels or 2 * sum(is_answered(label) for label in labels) > len(labels),
+        answered=not labels or _mostly_answered(labels),
     )
 
 
@@ -91,12 +91,25 @@ def is_answered(label: Mapping[str, Any]) -> bool:
     return bool(label.get("answered", True))
 
 
+def _mostly_answered(labels: Sequence[ClassResult]) -> bool:
+    return 2 * sum(is_answered(label) for label in labels) > len(labels)
+
+
 def mean_label(labels: Sequence[ClassResult]) -> ClassResult:
-    """Return the class with the largest mean probability; of equal ones the first."""
+    """Return the class with the largest mean probability; of equal ones the first. Most models must answer."""
     names = list(labels[0]["probabilities"])
     means = {name: float(np.mean([label["probabilities"][name] for label in labels])) for name in names}
     best = max(names, key=means.__getitem__)
-    return {"class_idx": names.index(best), "class_name": best, "probabilities": means}
+    answered = _mostly_answered(labels)
+    reasons = [label["reason"] for label in labels if not is_answered(label)]
+    return {
+        "class_idx": names.index(best),
+        "class_name": best,
+        "probabilities": means,
+        "answered": answered,
+        "reason": None if answered else reasons[0],
+        "distance": None,  # those of different models have no common unit
+    }
 
 
 def vote_boxes(members: Sequence[BoxResult], thresholds: Mapping[str, float]) -> list[VotedBox]:

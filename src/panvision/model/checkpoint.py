@@ -12,6 +12,7 @@ from torch import Tensor
 from panvision.core.files import replacing
 from panvision.core.tasks import MOST_CLASSES, TASKS
 from panvision.model.archive import ArchiveError, ForeignError, check_archive
+from panvision.model.distance import LEVEL, FeatureDistance
 from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
 
@@ -76,9 +77,10 @@ def pack_checkpoint(model: MultiTaskModel, *, meta: Mapping[str, Any] | None = N
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
     }
+    apart = {} if model.distance is None else {"distance": model.distance.parts()}
     # By way of JSON: NumPy's numbers become plain ones, and what could not be loaded again is refused now.
     plain = json.loads(json.dumps(metadata))
-    document = {"format": FORMAT, "version": VERSION, "state_dict": weights, "metadata": plain}
+    document = {"format": FORMAT, "version": VERSION, "state_dict": weights, "metadata": plain, **apart}
     # Given a path, torch.save names the archive inside the file after it, and a full disk does not raise an OSError.
     packed = io.BytesIO()
     torch.save(document, packed)
@@ -112,6 +114,10 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
         )
         _check_fit(weights, model.state_dict())
         model.load_state_dict(weights)
+        if "distance" in document:
+            _check_tensors(document["distance"], Path(path).stat().st_size)
+            channels, classes = model.backbone.channels[LEVEL - 2], len(model.cls_classes)
+            model.distance = FeatureDistance.from_parts(document["distance"], channels=channels, classes=classes)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its weights do not fit the model that it describes: {_one_line(error)}"

@@ -2,20 +2,23 @@
 
 from torch import Tensor, nn
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import TASKS, output_names
 from panvision.model.heads import HEADS
-from panvision.model.multitask import MultiTaskModel, Outputs
+from panvision.model.multitask import DISTANCE, MultiTaskModel, Outputs
 
 INPUT_NAME = "images"
 
 
 def flat_outputs(outputs: Outputs) -> dict[str, Tensor]:
     """Return the raw outputs of a model file by name, float32, from the outputs of the heads."""
-    return {
+    flat = {
         name: output.float()
         for task, own in outputs.items()
+        if task != DISTANCE
         for name, output in zip(TASKS[task].outputs, HEADS[task].flatten(own), strict=True)
     }
+    # Classification is the last task, so its optional output is the last one.
+    return flat | ({TASKS["classification"].optional[0]: outputs[DISTANCE].float()} if DISTANCE in outputs else {})
 
 
 class FlatModel(nn.Module):
@@ -28,7 +31,7 @@ class FlatModel(nn.Module):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs of `forward`, in order."""
-        return tuple(name for task in self.model.tasks for name in TASKS[task].outputs)
+        return output_names(self.model.tasks, optional=self.model.distance is not None)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run all heads of the model.
@@ -39,7 +42,7 @@ class FlatModel(nn.Module):
         Returns:
             The outputs of `output_names`, all float32: mask_logits (N, S, S); class_logits (N, P, K), ltrb (N, P, 4) in
             strides and centerness (N, P) over the P locations of all levels, finest level first, row by row;
-            state_logits (N, C).
+            state_logits (N, C); cls_distance (N,), if the model has it.
         """
         # Cast before anything else: TensorRT accepts a uint8 input in no other way.
         return tuple(flat_outputs(self.model(images.float().permute(0, 3, 1, 2))).values())

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from panvision.core.tasks import DATASETS, TASKS, Task
 from panvision.model.backbones import make_backbone
+from panvision.model.distance import FeatureDistance
 from panvision.model.fpn import FeaturePyramid
 from panvision.model.heads import HEADS
 from panvision.model.heads.base import HeadInputs
@@ -15,6 +16,8 @@ from panvision.model.settings import ModelSettings
 
 # Between task and dataset in the name of a head's output on another task's images.
 CROSSED = " on "
+# Name of the distance among the outputs.
+DISTANCE = "distance"
 # Output of each head by task. A task that was not asked for, or that the model does not have, is absent.
 Outputs = dict[str, Any]
 
@@ -32,6 +35,7 @@ class MultiTaskModel(nn.Module):
     Attributes:
         tasks: the same, in the order of TASKS.
         levels: task → names of the feature maps that its head takes.
+        distance: of an image's features from the training images; None until export has measured it.
     """
 
     pixel_mean: Tensor
@@ -66,6 +70,7 @@ class MultiTaskModel(nn.Module):
             self.add_module(task, head)
             self.levels[task] = tuple(head.levels)  # type: ignore[arg-type]
         self._drop_parts()
+        self.distance: FeatureDistance | None = None
         # The backbone's constants, not learned: they stay out of the state dict, and an exported graph contains them.
         for name in ("pixel_mean", "pixel_std"):
             statistic = torch.tensor(getattr(self.backbone, name)).view(1, 3, 1, 1)
@@ -110,7 +115,8 @@ class MultiTaskModel(nn.Module):
             crossed: with `counts`, pairs of a task and another dataset: the head sees that dataset's slice, too.
 
         Returns:
-            Outputs of the tasks asked for; those of `crossed` have names such as "detection on segmentation".
+            Outputs of the tasks asked for; those of `crossed` have names such as "detection on segmentation". A shipped
+            model adds `DISTANCE` (N,), if classification is asked for.
 
         Raises:
             ValueError: the model has no head for a task, or `counts` do not add up to the batch.
@@ -131,7 +137,10 @@ class MultiTaskModel(nn.Module):
         for name, (task, dataset) in runs.items():
             if name not in outputs:
                 outputs[name] = getattr(self, task)(*_chosen(self.levels[task], parts[dataset], pyramids[dataset]))
-        return {name: outputs[name] for name in runs}
+        found = {name: outputs[name] for name in runs}
+        if self.distance is not None and "classification" in tasks:
+            found[DISTANCE] = self.distance(features)
+        return found
 
     def _pyramids(
         self, parts: Mapping[str, list[Tensor]], runs: Collection[tuple[Task, str]], *, shared: bool

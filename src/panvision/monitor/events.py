@@ -8,6 +8,11 @@ PAN_REMOVED = "pan removed"
 PAN_RETURNED = "pan returned"
 SOURCE_LOST = "source lost"
 SOURCE_RETURNED = "source returned"
+LENS_COVERED = "lens covered"
+CAMERA_MOVED = "camera moved"
+UNKNOWN_SCENE = "unknown scene"
+SCENE_RETURNED = "scene returned"
+DRIFT = "drift"
 
 
 @dataclass(frozen=True)
@@ -16,9 +21,11 @@ class Event:
 
     Attributes:
         event: `state changed`, `pan removed`, `source lost`, `<class> missing`, and the ends of the last three:
-            `pan returned`, `source returned`, `<class> returned`.
+            `pan returned`, `source returned`, `<class> returned`. Of a model that does not answer every image also
+            `lens covered`, `camera moved` or `unknown scene`, their end `scene returned`, and `drift`.
         time: seconds, on the clock of the frames.
-        confidence: 0 to 1: the smoothed probability of the new state, or of the presence or absence; 1 for the source.
+        confidence: 0 to 1: the smoothed probability of the new state, or of the presence or absence; 1 for the source;
+            of `drift` the running mean of the distance, as a fraction of the largest accepted one, at most 1.
         before: the previous state of `state changed`; None for the first.
         after: the new state of `state changed`.
     """

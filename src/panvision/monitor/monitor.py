@@ -21,6 +21,7 @@ from panvision.monitor.events import (
 )
 from panvision.monitor.masks import MaskSmoother
 from panvision.monitor.options import MonitorOptions, check_names
+from panvision.monitor.scene import SceneWatch, is_covered
 from panvision.monitor.smoothing import Presence, StateSmoother
 
 
@@ -50,8 +51,11 @@ class Reading:
         time: seconds, on the clock of the frames.
         result: smoothed mask, boxes and state, in the form of `Predictor.predict`.
         raw: the model's result of this frame alone.
-        state: the present state; None before the first one, and for a model without states.
+        state: the present state; None before the first one, for a model without states, and in a scene that the model
+            does not answer.
         events: the new events, in their order.
+        drift: running mean of the distance from the training images, as a fraction of the largest accepted one; None
+            for a model without it.
     """
 
     time: float
@@ -59,6 +63,7 @@ class Reading:
     raw: Result
     state: str | None
     events: tuple[Event, ...]
+    drift: float | None = None
 
 
 class Monitor:
@@ -89,6 +94,12 @@ class Monitor:
         self._pan = self._presence()
         self._objects = {name: self._presence() for name in options.expected if name in boxes}
         self._pan_by_box = options.pan in boxes
+        self._scene = SceneWatch(
+            half_life=options.half_life,
+            hold=options.missing_after,
+            drift_half_life=options.drift_half_life,
+            drift_level=options.drift_level,
+        )
         self._time: float | None = None
         self._waiting: float | None = None
         self._lost = False
@@ -108,10 +119,14 @@ class Monitor:
             MonitorError: a time that does not rise.
             ImageError: not an image.
         """
-        return self.take(self.predictor.predict(to_rgb(image, bgr=True) if bgr else image), time)
+        rgb = to_rgb(image, bgr=bgr)
+        return self.take(self.predictor.predict(rgb), time, rgb)
 
-    def take(self, raw: Result, time: float) -> Reading:
-        """Take in the model's result of a frame at `time`; like `see`."""
+    def take(self, raw: Result, time: float, image: npt.NDArray[np.uint8] | None = None) -> Reading:
+        """Take in the model's result of a frame at `time`; like `see`.
+
+        A covered lens is distinguished from other unanswered scenes by the image (H, W, 3) uint8 RGB, if it is given.
+        """
         if self._time is not None and not time > self._time:
             raise MonitorError(f"the times of frames must rise, found {time!r} after {self._time!r}")
         self._time = time
@@ -119,7 +134,12 @@ class Monitor:
         if self._lost:
             self._lost = False
             events.append(Event(SOURCE_RETURNED, time, 1.0))
-        pan_seen = self._take_presence(raw, time, events)
+        unanswered = "classification" in raw and not raw["classification"]["answered"]
+        covered = unanswered and image is not None and is_covered(image)
+        # Nothing can be seen through a covered lens, so nothing is missing.
+        pan_seen = not covered and self._take_presence(raw, time, events)
+        if "classification" in raw:
+            events += self._scene.update(raw["classification"], time, covered=covered, pan_seen=pan_seen)
         result = raw.copy()
         if "segmentation" in raw:
             result["segmentation"] = {"mask": self._mask.update(raw["segmentation"]["mask"], time)}
@@ -127,7 +147,8 @@ class Monitor:
             result["detection"] = self._boxes.update(raw["detection"], time)
         if "classification" in raw:
             self._take_state(raw, result, time, events, pan_seen=pan_seen)
-        return Reading(time, result, raw, self._states.state, tuple(events))
+        state = self._states.state if self._scene.known else None
+        return Reading(time, result, raw, state, tuple(events), self._scene.drift)
 
     def idle(self, time: float) -> tuple[Event, ...]:
         """Report that no frame came until `time`; returns `source lost` once after `lost_after` seconds."""
@@ -160,15 +181,21 @@ class Monitor:
     def _take_state(self, raw: Result, result: Result, time: float, events: list[Event], *, pan_seen: bool) -> None:
         """Take in the frame's state, if there is a pan, and set the result's."""
         before = self._states.state
-        # A state seen on the worktop, or in a pan that is being moved, does not count.
-        changed = pan_seen and self._pan.there and self._states.update(raw["classification"]["probabilities"], time)
+        found = raw["classification"]
+        if not self._scene.known:
+            # Its content may have changed before it is seen again.
+            self._states.restart()
+        # A state seen on the worktop, in a pan that is being moved, or without an answer does not count.
+        counts = pan_seen and self._pan.there and found["answered"] and self._scene.known
+        changed = counts and self._states.update(found["probabilities"], time)
         probabilities, name = self._states.probabilities, self._states.likeliest
         if name is None:
             return
         if changed:
             events.append(Event(STATE_CHANGED, time, probabilities[name], before, name))
-        names = list(raw["classification"]["probabilities"])
+        names = list(found["probabilities"])
         result["classification"] = {
+            **found,
             "class_idx": names.index(name),
             "class_name": name,
             "probabilities": {key: probabilities[key] for key in names},

@@ -16,6 +16,8 @@ RANGES = {
     "missing_after": (0.0, 86400.0),
     "lost_after": (0.1, 86400.0),
     "pan_area": (0.0, 1.0),
+    "drift_half_life": (1.0, 86400.0),
+    "drift_level": (0.1, 2.0),
 }
 
 
@@ -41,6 +43,10 @@ class MonitorOptions:
         pan: name of the box class that is the pan.
         pan_area: fraction of the image that the mask must cover if there is a pan, 0 to 1; used for a model without
             boxes of the pan.
+        drift_half_life: seconds after which a distance from the training images counts half in the running mean, 1 to
+            86400.
+        drift_level: running mean at which `drift` is reported, as a fraction of the largest distance that is answered,
+            0.1 to 2 (never).
 
     Raises:
         MonitorError: options out of range, all at once.
@@ -58,6 +64,8 @@ class MonitorOptions:
     expected: tuple[str, ...] = ("stirrer",)
     pan: str = "pan"
     pan_area: float = 0.01
+    drift_half_life: float = 60.0
+    drift_level: float = 0.9
 
     def __post_init__(self) -> None:
         problems = list(self._problems())

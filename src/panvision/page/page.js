@@ -43,13 +43,14 @@ function bar(fraction, kind) {
   return el("div", { className: `bar ${kind}` }, inner);
 }
 
-function stateCard({ class_name, probabilities }, decided) {
+function stateCard({ class_name, probabilities, answered, reason }, decided) {
   const bars = stateNames().flatMap((name) => {
     const best = name === class_name ? "best" : "";
     const p = probabilities[name];
     return [el("span", { className: best }, name), bar(p, best), el("span", { className: `number ${best}` }, percent(p))];
   });
-  return card("State", decided === null ? "undecided so far" : "", el("div", { className: "bars" }, ...bars));
+  const remark = answered ? (decided === null ? "undecided so far" : "") : `no answer: ${reason}`;
+  return card("State", remark, el("div", { className: answered ? "bars" : "bars unanswered" }, ...bars));
 }
 
 function boxesCard({ boxes, width, height }) {

@@ -122,6 +122,8 @@ def _shrunk(inside: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
 
 
 def _state_text(state: Mapping[str, Any]) -> str:
+    if not state.get("answered", True):
+        return f"no answer: {state['reason']}"
     name = str(state["class_name"])
     probabilities = state.get("probabilities")
     return f"{name} {probabilities[name]:.0%}" if probabilities else name

@@ -1,0 +1,100 @@
+import logging
+
+import numpy as np
+import pytest
+
+from panvision.inference.predictor import Predictor
+from tests.tiny import INFO, SIZE, ColourBackend
+
+pytest.importorskip("torch")
+
+from dataclasses import replace
+
+from panvision.decoding.decoder import AnswerLimits
+from panvision.export.answers import (
+    answerable_images,
+    calibrate,
+    compared,
+    count_rejected,
+    fit_distance,
+)
+from panvision.export.onnx_file import write_onnx
+from panvision.model.checkpoint import load_checkpoint, save_checkpoint
+
+NONE = AnswerLimits(distance=1e30)
+
+
+@pytest.fixture
+def shipped(trained, packed, tmp_path):
+    """The checkpoint and the ONNX file of a model with limits, opened, and the images that they must answer."""
+    packed.add_states()
+    good = answerable_images(packed.prepared, packed.splits)
+    model, metadata = load_checkpoint(trained.path)
+    model.distance = fit_distance(model, good.images, good.labels)
+    path = tmp_path / "panvision.pth"
+
+    def save(limits):
+        save_checkpoint(path, model, meta={**metadata, "answers": limits._asdict()})
+        return Predictor.load(path, "cpu")
+
+    predictor = save(calibrate(save(compared(model, {})), good.validation, 0.01))
+    write_onnx(tmp_path / "panvision.onnx", model, predictor.info, opset=18)
+    return predictor, Predictor.load(tmp_path / "panvision.onnx"), good.validation
+
+
+def test_both_files_answer_good_images_and_no_others(shipped) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
+    strange = [np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE, 3), 255, np.uint8), noise]
+    *both, good = shipped
+    assert both[0].info == both[1].info
+    for predictor in both:
+        assert count_rejected(predictor, good) == 0
+        found = [result["classification"] for result in predictor.predict_batch(strange)]
+        assert not any(one["answered"] for one in found) and all(one["distance"] > 1.0 for one in found)
+    one, other = (predictor.raw(good)["cls_distance"] for predictor in both)
+    np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+class Drawn(ColourBackend):
+    """A model whose outputs are drawn at random for each image, the same for the same image."""
+
+    def run(self, images):
+        outputs = super().run(images)
+        random = [np.random.default_rng(int(image[0, 0, 0])) for image in images]
+        mask = [r.normal(r.normal(), 1, (SIZE, SIZE)) for r in random]
+        return outputs | {
+            "mask_logits": np.array(mask, np.float32),
+            "cls_distance": np.array([r.lognormal(0, 0.3) for r in random], np.float32),
+            "class_logits": np.stack([np.full_like(outputs["class_logits"][0], r.normal()) for r in random]),
+        }
+
+
+@pytest.mark.parametrize("rejected", [0.01, 0.05, 0.2])
+def test_all_limits_together_reject_at_most_the_fraction(rejected) -> None:
+    images = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None, None], (200, SIZE, SIZE, 3))
+    whole = AnswerLimits(1e30, pan_area=0.0, pan_score=0.0, pan_label=1)
+    predictor = Predictor(Drawn(replace(INFO, limits=whole)))
+    limits = calibrate(predictor, images, rejected)
+    assert 0.0 < limits.pan_area < 0.5 and 0.0 < limits.pan_score < 0.5 and limits.distance < 5.0
+    found = count_rejected(Predictor(Drawn(replace(INFO, limits=limits))), images)
+    assert found <= rejected * 200 and (found > 0 or rejected == 0.01)
+
+
+def test_images_without_a_mask_do_not_forbid_an_answer() -> None:
+    images = np.zeros((20, SIZE, SIZE, 3), np.uint8)
+    predictor = Predictor(ColourBackend(replace(INFO, limits=NONE._replace(pan_area=0.0))))
+    assert calibrate(predictor, images, 0.01).pan_area == 0.0
+
+
+def test_the_pan_is_the_mask_class_or_the_class_pan(trained) -> None:
+    model, _ = load_checkpoint(trained.path)
+    assert compared(model, {"loss": {"mask_class": "lid"}})[1:] == (0.0, 0.0, 0)
+    assert compared(model, {})[1:] == (0.0, None, 0)
+    model.det_classes = ["lid", "pan"]
+    assert compared(model, {"loss": {"mask_class": None}})[1:] == (0.0, 0.0, 1)
+
+
+def test_too_few_images_are_reported(packed, caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert answerable_images(packed.prepared, packed.splits) is None
+    assert "every image will get a class label: classification has 2 of train and 2 of val images" in caplog.text
