@@ -2,8 +2,9 @@
 
 A preset's network with random weights (only speed is looked at) as a checkpoint, in ONNX and in INT8 is timed in turns
 with torchvision's FCOS-ResNet50-FPN, FCN-ResNet50 and ResNet50 one after the other, and with three YOLO11n models if
-there are any. Batch 1, from a picture in memory to raw outputs; FCOS also decodes its boxes in PyTorch, and is timed
-without that in ONNX. `limit` is the share of the speed of one big float32 convolution on the same runtime.
+there are any, each row in its own process. Batch 1, from a picture in memory to raw outputs; FCOS also decodes boxes
+in PyTorch, and is timed without that in ONNX. `limit` is the share of the speed of one big float32 convolution on the
+same runtime.
 
 With `--folder N`, also a folder of N photos through the preset's ONNX file: one by one, and as `predict` does it.
 """
@@ -19,15 +20,17 @@ from typing import Any
 
 import directory
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
+from processes import alternately
 from roofline import LIMIT_MACS, limit_run, onnx_macs, torch_macs
 from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.models.segmentation import fcn_resnet50
 
-from panvision.cli.timing import Run, interleaved, noise, open_model
+from panvision.cli.timing import Run, noise, open_model
 from panvision.config import Config
 from panvision.export.int8 import write_int8
 from panvision.export.onnx_file import write_onnx
@@ -43,10 +46,10 @@ PEERS, PEERS_ONNX = "three torchvision models", "the same three, ONNX"
 
 @dataclass(frozen=True)
 class Contestant:
-    """One row: what a round of it runs, its multiplications, and the runtime whose limit it is measured by."""
+    """One row: what its process makes and runs, its multiplications, and the runtime whose limit it is measured by."""
 
     name: str
-    run: Run
+    make: Callable[[], Run]
     macs: int
     runtime: str
 
@@ -85,13 +88,17 @@ def own(config: Config, folder: Path, threads: int) -> list[Contestant]:
     checkpoint = open_model(folder / "model.pth", threads)
     write_onnx(folder / "model.onnx", load_checkpoint(folder / "model.pth")[0], checkpoint.info, opset=18)
     write_int8(folder / "model.int8.onnx", folder / "model.onnx", noise(4, side))
-    images = noise(1, side)
-    macs = torch_macs(FlatModel(load_checkpoint(folder / "model.pth")[0]), torch.from_numpy(images))
+    macs = torch_macs(FlatModel(load_checkpoint(folder / "model.pth")[0]), torch.from_numpy(noise(1, side)))
     forms = {"checkpoint": "model.pth", "ONNX": "model.onnx", "ONNX INT8": "model.int8.onnx"}
     return [
-        Contestant(name, partial(open_model(folder / file, threads).raw, images), macs, Path(file).suffix)
+        Contestant(name, partial(run_own, folder / file, side, threads), macs, Path(file).suffix)
         for name, file in forms.items()
     ]
+
+
+def run_own(path: Path, side: int, threads: int) -> Run:
+    """Return a pass of a model file of panvision."""
+    return partial(open_model(path, threads).raw, noise(1, side))
 
 
 def torchvision_models(side: int) -> list[tuple[Callable[[Any], object], Any, int]]:
@@ -106,13 +113,7 @@ def torchvision_models(side: int) -> list[tuple[Callable[[Any], object], Any, in
 def peers(side: int, folder: Path, threads: int, *, exported: bool) -> list[Contestant]:
     """Torchvision's three one after the other, in eager PyTorch and, if asked for, in ONNX Runtime."""
     models = torchvision_models(side)
-
-    def run() -> None:
-        with torch.inference_mode():
-            for model, given, _ in models:
-                model(given)
-
-    found = [Contestant(PEERS, run, sum(macs for _, _, macs in models), ".pth")]
+    found = [Contestant(PEERS, partial(run_peers, side, threads), sum(macs for _, _, macs in models), ".pth")]
     if exported:
         (fcos, _, _), (fcn, picture, _), (resnet, _, _) = models
         networks = {"fcos": FcosNetwork(fcos), "fcn": FcnNetwork(fcn), "resnet": resnet}
@@ -123,16 +124,37 @@ def peers(side: int, folder: Path, threads: int, *, exported: bool) -> list[Cont
     return found
 
 
+def run_peers(side: int, threads: int) -> Run:
+    """Return a pass of torchvision's three in eager PyTorch."""
+    if threads:
+        torch.set_num_threads(threads)
+    models = torchvision_models(side)
+
+    def run() -> None:
+        with torch.inference_mode():
+            for model, given, _ in models:
+                model(given)
+
+    return run
+
+
 def files(name: str, paths: list[Path], threads: int) -> Contestant:
     """Return ONNX files run one after the other, each on an image of its input's shape."""
-    runs, macs = [], 0
-    for path in paths:
-        session = onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
-        (given,) = session.get_inputs()
-        picture = np.random.default_rng(0).random(given.shape, np.float32)
-        runs.append(partial(session.run, None, {given.name: picture}))
-        macs += onnx_macs(path, picture)
-    return Contestant(name, lambda: [run() for run in runs], macs, ".onnx")
+    macs = sum(onnx_macs(path, picture_of(onnxruntime.InferenceSession(path))) for path in paths)
+    return Contestant(name, partial(run_files, paths, threads), macs, ".onnx")
+
+
+def run_files(paths: list[Path], threads: int) -> Run:
+    """Return a pass of ONNX files."""
+    providers = ["CPUExecutionProvider"]
+    sessions = [onnxruntime.InferenceSession(path, session_options(threads), providers=providers) for path in paths]
+    given = [{session.get_inputs()[0].name: picture_of(session)} for session in sessions]
+    return lambda: [session.run(None, values) for session, values in zip(sessions, given, strict=True)]
+
+
+def picture_of(session: onnxruntime.InferenceSession) -> npt.NDArray[np.float32]:
+    """Return an image for the input of a session."""
+    return np.random.default_rng(0).random(session.get_inputs()[0].shape, np.float32)
 
 
 def report(contestants: list[Contestant], seconds: dict[str, Any]) -> None:
@@ -176,12 +198,12 @@ def main() -> None:
             if absent := [str(path) for path in paths if not path.is_file()]:
                 sys.exit(f"--yolo: not found: {', '.join(absent)}")
             contestants.append(files(YOLO, paths, args.threads))
-        runs = {one.name: one.run for one in contestants}
-        runs |= {f"limit {runtime}": limit_run(runtime, args.threads) for runtime in (".pth", ".onnx")}
+        makers = {one.name: one.make for one in contestants}
+        makers |= {f"limit {runtime}": partial(limit_run, runtime, args.threads) for runtime in (".pth", ".onnx")}
         print(
             f"{args.preset}, batch 1, {args.rounds} rounds in turns, {args.threads or torch.get_num_threads()} threads"
         )
-        report(contestants, interleaved(runs, warmup=args.warmup, rounds=args.rounds))
+        report(contestants, alternately(makers, warmup=args.warmup, rounds=args.rounds))
         if args.folder:
             directory.table(str(folder / "model.onnx"), args.folder, size=(1280, 720), plain=300, rounds=3)
 
