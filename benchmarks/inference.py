@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from processes import alternately
 from roofline import LIMIT_MACS, limit_run, onnx_macs, torch_macs
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ from panvision.model.flat import FlatModel
 from panvision.model.multitask import MultiTaskModel
 
 BOXES, STATES = ("inlet_pipe", "pan", "stirrer"), ("raw", "translucent", "golden", "browned", "burnt")
-YOLO = "three YOLO11n, ONNX"
+YOLO, YOLO_INT8 = "three YOLO11n, ONNX", "three YOLO11n, INT8"
 PEERS, PEERS_ONNX = "three torchvision models", "the same three, ONNX"
 
 
@@ -152,6 +153,25 @@ def run_files(paths: list[Path], threads: int) -> Run:
     return lambda: [session.run(None, values) for session, values in zip(sessions, given, strict=True)]
 
 
+class _Noise(CalibrationDataReader):
+    """Four images of noise: the ranges decide on accuracy, not on time."""
+
+    def __init__(self, path: Path) -> None:
+        session = onnxruntime.InferenceSession(path)
+        self._left = [{session.get_inputs()[0].name: picture_of(session)}] * 4
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        """Return the next images, None after the last."""
+        return self._left.pop() if self._left else None
+
+
+def round_weights(path: Path, folder: Path) -> Path:
+    """Write an ONNX file in INT8 as ONNX Runtime's defaults for this processor do it; return its path."""
+    out = folder / f"int8-{path.name}"
+    quantize_static(path, out, _Noise(path), per_channel=True, reduce_range=True)
+    return out
+
+
 def picture_of(session: onnxruntime.InferenceSession) -> npt.NDArray[np.float32]:
     """Return an image for the input of a session."""
     return np.random.default_rng(0).random(session.get_inputs()[0].shape, np.float32)
@@ -198,6 +218,7 @@ def main() -> None:
             if absent := [str(path) for path in paths if not path.is_file()]:
                 sys.exit(f"--yolo: not found: {', '.join(absent)}")
             contestants.append(files(YOLO, paths, args.threads))
+            contestants.append(files(YOLO_INT8, [round_weights(path, folder) for path in paths], args.threads))
         makers = {one.name: one.make for one in contestants}
         makers |= {f"limit {runtime}": partial(limit_run, runtime, args.threads) for runtime in (".pth", ".onnx")}
         print(
