@@ -10,12 +10,14 @@ lose half of their area at the edge, or are moved by a third of their width, a h
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +29,10 @@ from scipy.ndimage import binary_erosion
 from panvision.core.boxes import box_iou
 from panvision.core.files import write_json
 from panvision.core.params import load_params, override
-from panvision.core.tasks import DATASETS
+from panvision.core.tasks import DATASETS, Task
+from panvision.experiments.review import Listed, review
+from panvision.experiments.revisions import WORKSPACE
+from panvision.experiments.suspects import Suspect
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDS = 5
@@ -134,7 +139,8 @@ def plant(data: Path, out: Path, fraction: float) -> list[Planted]:
         rng = random.Random(1)
         shutil.rmtree(out / "data", ignore_errors=True)
         shutil.copytree(data, out / "data")
-        found = [each for make in (plant_masks, plant_boxes, plant_classes) for each in make(out / "data", fraction, rng)]
+        makers = (plant_masks, plant_boxes, plant_classes)
+        found = [each for make in makers for each in make(out / "data", fraction, rng)]
         write_json(done, [each._asdict() for each in found])
     return [Planted(**each) for each in json.loads(done.read_text())]
 
@@ -168,6 +174,40 @@ def _run(folder: Path, fold: int, settings: Sequence[str], stages: Sequence[list
             subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=True)
 
 
+def position(planted: Planted, suspects: Sequence[Suspect]) -> int | None:
+    """Return the place in a list, from 0, of the first row for a planted error; None without one.
+
+    A row for a box counts if its IoU with the box before or after the error was planted is at least 0.5.
+    """
+    for place, suspect in enumerate(suspects):
+        if suspect.file == planted.file:
+            boxes = [] if suspect.box is None else [suspect.box]
+            if not planted.boxes or (boxes and box_iou(planted.boxes, boxes).max() >= 0.5):
+                return place
+    return None
+
+
+def show(planted: Sequence[Planted], found: Mapping[Task, Listed]) -> None:
+    """Print the table in Markdown."""
+    print("| list | labels | planted | in the first tenth | in the first twentieth | by kind |")
+    print("|---|---|---|---|---|---|")
+    for task, listed in found.items():
+        own = [(each.kind, position(each, listed.suspects)) for each in planted if each.dataset == listed.dataset]
+        first = {
+            part: [kind for kind, place in own if place is not None and place < math.ceil(listed.labels / part)]
+            for part in (10, 20)
+        }
+        kinds = Counter(kind for kind, _ in own)
+        text = ", ".join(f"{kind} {first[10].count(kind)} of {count}" for kind, count in sorted(kinds.items()))
+        cells = [
+            task,
+            listed.labels,
+            len(own),
+            *(f"{len(each)} ({len(each) / len(own):.0%})" for each in first.values()),
+        ]
+        print("|", " | ".join(map(str, [*cells, text])), "|")
+
+
 def main() -> None:
     """Plant, train what is not done, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,7 +219,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     planted = plant(args.data, args.out, args.fraction)
     folders = run_folds(args.out, args.set)
-    print(len(planted), folders)
+    show(planted, review([(folder, WORKSPACE) for folder in folders]))
 
 
 if __name__ == "__main__":

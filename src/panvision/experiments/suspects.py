@@ -169,7 +169,7 @@ class _Boxes:
     @property
     def free(self) -> npt.NDArray[np.bool_]:
         """(D,) True for a prediction that no label of its class accounts for."""
-        return ~(self.same & (self.ious >= FOUND)).any(axis=0)
+        return np.logical_not((self.same & (self.ious >= FOUND)).any(axis=0))
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,9 @@ class _Usual:
     @classmethod
     def of(cls, images: list[_Boxes], label: int) -> "_Usual":
         """Measure a class."""
-        best, noise, confident = [], [], []
+        best: list[tuple[float, float]] = []
+        noise: list[float] = []
+        confident: list[tuple[float, bool]] = []
         for image in images:
             own = image.called == label
             hits = np.where(image.ious >= FOUND, image.scores, 0.0)[image.labels == label][:, own]
