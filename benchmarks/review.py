@@ -30,7 +30,7 @@ from panvision.core.boxes import box_iou
 from panvision.core.files import write_json
 from panvision.core.params import load_params, override
 from panvision.core.tasks import DATASETS, Task
-from panvision.experiments.review import Listed, review
+from panvision.experiments.review import Listed, read_neighbours, review
 from panvision.experiments.revisions import WORKSPACE
 from panvision.experiments.suspects import Suspect
 
@@ -132,11 +132,11 @@ def _moved(box: Sequence[float], image: dict[str, Any], rng: random.Random) -> l
     return [0, 0, width // 2, height // 2]
 
 
-def plant(data: Path, out: Path, fraction: float) -> list[Planted]:
+def plant(data: Path, out: Path, fraction: float, seed: int) -> list[Planted]:
     """Copy the datasets to `out`/data and plant the errors, once."""
     done = out / "planted.json"
     if not done.exists():
-        rng = random.Random(1)
+        rng = random.Random(seed)
         shutil.rmtree(out / "data", ignore_errors=True)
         shutil.copytree(data, out / "data")
         makers = (plant_masks, plant_boxes, plant_classes)
@@ -188,9 +188,9 @@ def position(planted: Planted, suspects: Sequence[Suspect]) -> int | None:
 
 
 def show(planted: Sequence[Planted], found: Mapping[Task, Listed]) -> None:
-    """Print the table in Markdown."""
-    print("| list | labels | planted | in the first tenth | in the first twentieth | by kind |")
-    print("|---|---|---|---|---|---|")
+    """Print the table in Markdown, beside the number of planted errors in images that `validate` warns of."""
+    print("| list | labels | planted | in the first tenth | in the first twentieth | by kind | by `validate` |")
+    print("|---|---|---|---|---|---|---|")
     for task, listed in found.items():
         own = [(each.kind, position(each, listed.suspects)) for each in planted if each.dataset == listed.dataset]
         first = {
@@ -199,13 +199,11 @@ def show(planted: Sequence[Planted], found: Mapping[Task, Listed]) -> None:
         }
         kinds = Counter(kind for kind, _ in own)
         text = ", ".join(f"{kind} {first[10].count(kind)} of {count}" for kind, count in sorted(kinds.items()))
-        cells = [
-            task,
-            listed.labels,
-            len(own),
-            *(f"{len(each)} ({len(each) / len(own):.0%})" for each in first.values()),
-        ]
-        print("|", " | ".join(map(str, [*cells, text])), "|")
+        shares = [f"{len(each)} ({len(each) / max(1, len(own)):.0%})" for each in first.values()]
+        warned = {file for file, reason in listed.neighbours.items() if reason}
+        hits = sum(each.file in warned for each in planted if each.dataset == listed.dataset)
+        cells = [task, listed.labels, len(own), *shares, text, f"{hits}, warns of {len(warned)} images"]
+        print("|", " | ".join(map(str, cells)), "|")
 
 
 def main() -> None:
@@ -213,13 +211,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of the three raw datasets")
     parser.add_argument("--fraction", type=float, default=0.05, help="of the labels of each dataset")
+    parser.add_argument("--seed", type=int, default=1, help="of the planted errors")
     parser.add_argument("--out", type=Path, default=ROOT / "build/review")
     parser.add_argument("--set", nargs="+", default=["train.phase1.epochs=2", "train.phase2.epochs=4"])
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    planted = plant(args.data, args.out, args.fraction)
+    planted = plant(args.data, args.out, args.fraction, args.seed)
     folders = run_folds(args.out, args.set)
-    show(planted, review([(folder, WORKSPACE) for folder in folders]))
+    neighbours = read_neighbours(folders[0] / "build/problems.csv")
+    show(planted, review([(folder, WORKSPACE) for folder in folders], neighbours=neighbours))
 
 
 if __name__ == "__main__":

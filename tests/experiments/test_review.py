@@ -238,7 +238,7 @@ def drawn(tmp_path, raw):
 
 
 def test_page_shows_labels_beside_predictions(command, drawn, raw, tmp_path):
-    code, text, error = command(raw, "--html", tmp_path / "review.html", "--images", "9", names=[drawn])
+    code, text, error = command(raw, "--html", tmp_path / "review.html", "--html_images", "9", names=[drawn])
     assert code == 3, error
     page = (tmp_path / "review.html").read_text()
     assert "segmentation: 1 images were tested by no fold" in text
@@ -249,7 +249,7 @@ def test_page_shows_labels_beside_predictions(command, drawn, raw, tmp_path):
 
 
 def test_page_has_at_most_the_given_images(command, drawn, raw, tmp_path):
-    command(raw, "--html", tmp_path / "review.html", "--images", "2", names=[drawn])
+    command(raw, "--html", tmp_path / "review.html", "--html_images", "2", names=[drawn])
     page = (tmp_path / "review.html").read_text()
     assert page.count("<figure") == 6 and "2 more images are in the list alone" in page
 

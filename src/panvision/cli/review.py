@@ -48,9 +48,13 @@ USAGE = "dvc exp show --json | panvision review photos --html review.html"
         "settings": settings("the settings' own defaults"),
         "output": [
             option("--csv", "Write all ranked labels there.", type=FILE),
-            option("--html", "Write a page with label and prediction there; needs DATA_ROOT.", type=FILE),
+            option(
+                "--html",
+                "Write a page with images of what was found: label and prediction; needs DATA_ROOT.",
+                type=FILE,
+            ),
             option("--limit", "Suspicious labels printed of each task.", type=Number(0), default=10),
-            option("--images", "Images of each task on the page.", type=Number(0), default=40),
+            option("--html_images", "Images of each task on the page.", type=Number(0), default=40),
             option(
                 "--reviewed",
                 "Table of dataset, file and what: findings that are left out.",
@@ -117,5 +121,5 @@ def _with_images(args: Args, folds: "list[Fold]", found: "dict[Task, Listed]") -
             packed[dataset] = open_packed(Path(name) / dataset, dataset)
         if args.html:
             status.show("drawing the page …")
-            write_text(args.html, build_page(found, folds, packed, config.data, limit=args.images))
+            write_text(args.html, build_page(found, folds, packed, config.data, limit=args.html_images))
         return untested(found, packed)
