@@ -50,7 +50,7 @@ USAGE = "dvc exp show --json | panvision review photos --html review.html"
             option("--csv", "Write all ranked labels there.", type=FILE),
             option(
                 "--html",
-                "Write a page with images of what was found: label and prediction; needs DATA_ROOT.",
+                "Write a page with images of what was found.",
                 type=FILE,
             ),
             option("--limit", "Suspicious labels printed of each task.", type=Number(0), default=10),

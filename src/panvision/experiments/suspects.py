@@ -90,8 +90,8 @@ def wrong_classes(truth: npt.NDArray[np.int64], probabilities: Floats) -> dict[t
     """Estimate the number of images with a wrong class label, by label and true class, from the confident joint.
 
     An image counts for the most probable class whose probability is at least that class's self-confidence, the mean
-    probability of the class on the images labelled with it. Each label's counts are scaled to its number of images (Northcutt et
-    al. 2021, equations 1 to 3).
+    probability of the class on the images labelled with it. Each label's counts are scaled to its number of images
+    (Northcutt et al. 2021, equations 1 to 3).
 
     Args:
         truth: (N,) labelled class indexes.
