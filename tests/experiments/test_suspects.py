@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panvision.evaluation.results import Results
@@ -45,6 +45,7 @@ def box_results(*images):
     return Results("detection", "test", True, NAMES, [*right, *images])
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.data(), st.integers(5, 30))
 def test_a_contradicted_class_ranks_above_right_labels(data, count):
     confidence = st.floats(0.5, 1.0)
@@ -61,6 +62,7 @@ def test_a_contradicted_class_ranks_above_right_labels(data, count):
     assert first.file == f"images/{planted}.jpg" and first.score > 0.5 >= second.score
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.sampled_from(["removed", "class", "moved", "added"]), st.floats(0.85, 1.0))
 def test_a_contradicted_box_ranks_above_right_labels(kind, score):
     labelled = {
@@ -75,6 +77,7 @@ def test_a_contradicted_box_ranks_above_right_labels(kind, score):
     assert not second.suspicious and len(others) + 2 == 20 + max(2, len(labelled))
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(900, 1000), min_size=5, max_size=30), st.integers(0, 500))
 def test_a_contradicted_mask_ranks_above_right_labels(common, planted):
     pixels = [[both, 1000 - both, 1000 - both, 5000] for both in common]
@@ -82,6 +85,7 @@ def test_a_contradicted_mask_ranks_above_right_labels(common, planted):
     assert first.file == f"images/{len(common)}.jpg" and first.suspicious and not second.suspicious
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_the_images_does_not_matter(shuffler: random.Random):
     for results in all_results().values():
