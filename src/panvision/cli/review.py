@@ -1,7 +1,6 @@
 """`panvision review`: labels that are most likely wrong, by the predictions of k-fold runs."""
 
 import importlib.util
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ import click
 
 from panvision.cli.configuration import read_configuration
 from panvision.cli.exits import Exit
+from panvision.cli.folds import read_shown
 from panvision.cli.framework import Args, command
 from panvision.cli.options import FILE, Number, data_root, option, project, project_of, settings
 from panvision.cli.problem_text import printable
@@ -98,9 +98,7 @@ def _folds(args: Args, folder: Path) -> "tuple[list[Fold], list[int]]":
 
     if args.fold:
         return [fold_of(folder, name) for name in args.fold], []
-    if sys.stdin.isatty():
-        raise click.UsageError(f"No folds; name them with --fold, or run `{USAGE}`.")
-    one = only_one(cross_validations(sys.stdin.read()))
+    one = only_one(cross_validations(read_shown("-", USAGE)))
     return [(folder, rev) for rev in one.revs.values()], one.missing
 
 
