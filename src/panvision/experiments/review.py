@@ -231,6 +231,7 @@ def build_page(
 
     Raises:
         RevisionError, ResultsError: predictions of a fold are missing or cannot be read.
+        ReportError: a fold has per-image results without a prediction.
         PackedError, ImageError: a raw image or mask cannot be read.
     """
     read = [predictions_of(*fold) for fold in folds]
@@ -252,8 +253,7 @@ def _draw(
     listed: Listed, files: Sequence[str], predictions: Predictions, packed: PackedSet, data: DataSettings
 ) -> dict[str, Shot]:
     """Draw the images that the dataset still has, by file."""
-    predicted = {image["file"] for image in predictions.images if image["dataset"] == listed.dataset}
-    there = [file for file in files if file in predicted & set(packed.files)]
+    there = [file for file in files if file in set(packed.files)]
     images = [image for image in listed.results.images if image["file"] in there]
     source = GallerySource(listed.results.task, replace(listed.results, images=images), predictions, packed, data)
     return dict(zip(there, source.chosen(there, WIDTH), strict=True))
