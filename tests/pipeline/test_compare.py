@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from panvision.cli.main import main
-from panvision.experiments.revisions import RevisionError, results_of
+from panvision.evaluation.results import Predictions
+from panvision.experiments.revisions import WORKSPACE, RevisionError, predictions_of, results_of
 from tests.evaluation.made import all_results
 from tests.pipeline.scratch import Scratch, environment
 
@@ -25,6 +26,7 @@ stages:
       - reports/results/segmentation.json
       - reports/results/detection.json
       - reports/results/classification.json
+      - reports/results/predictions.json
 """
 
 
@@ -34,6 +36,7 @@ def evaluated(repo: Scratch, *, cls: float, **quality: float) -> None:
     (repo.folder / "params.yaml").write_text(f"loss:\n  cls: {cls}\n")
     for task, results in all_results(**quality).items():
         results.write(repo.folder / RESULTS / f"{task}.json")
+    Predictions({"quality": quality}, []).write(repo.folder / RESULTS / "predictions.json")
     repo.dvc("commit", "--quiet", "--force")
 
 
@@ -90,6 +93,13 @@ def test_text_and_markdown(compare):
     assert said.startswith("- segmentation: noise ")
     rows = [line for line in said.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {7}
+
+
+def test_predictions_are_those_of_the_revision(repo):
+    found = {rev: predictions_of(repo.folder, rev).model["quality"] for rev in ("poor", "good-masks", WORKSPACE)}
+    assert found == {"poor": {"error": 0.3}, "good-masks": {"error": 0.1}, WORKSPACE: {"error": 0.1}}
+    with pytest.raises(RevisionError, match=r"^empty:reports/results/predictions\.json: not in that revision"):
+        predictions_of(repo.folder, "empty")
 
 
 def test_missing_results_are_named_with_the_remedy(repo, tmp_path):

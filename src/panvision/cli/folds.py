@@ -40,15 +40,8 @@ def run(args: Args) -> int:
     """Print a table for each cross-validation."""
     from panvision.experiments.folds import cross_validations, pool, text, to_json
     from panvision.experiments.revisions import results_of
-    from panvision.experiments.runs import RunsError
 
-    if args.path == "-" and sys.stdin.isatty():
-        raise click.UsageError(f"Nothing to read; run `{USAGE}`.")
-    try:
-        shown = sys.stdin.read() if args.path == "-" else Path(args.path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RunsError(f"not the output of `dvc exp show --json` ({error}); run `{USAGE}`") from error
-    found = cross_validations(shown)
+    found = cross_validations(read_shown(args.path, USAGE))
     pools = [pool(one, partial(results_of, project_of(args))) for one in found]
     if args.json:
         each = [to_json(one, found, pooled) for one, pooled in zip(found, pools, strict=True)]
@@ -57,3 +50,24 @@ def run(args: Args) -> int:
         print(text(found, pools))
     incomplete = any(one.missing for one in found) or any(pooled.remark for pooled in pools)
     return Exit.WARNINGS if incomplete else Exit.DONE
+
+
+def read_shown(path: str, usage: str) -> str:
+    """Return what `dvc exp show --json` printed, from a file, or from standard input where the path is `-`.
+
+    Args:
+        path: of the file.
+        usage: the command line to recommend.
+
+    Raises:
+        click.UsageError: standard input is a terminal.
+        RunsError: it is not text.
+    """
+    from panvision.experiments.runs import RunsError
+
+    if path == "-" and sys.stdin.isatty():
+        raise click.UsageError(f"Nothing to read; run `{usage}`.")
+    try:
+        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RunsError(f"not the output of `dvc exp show --json` ({error}); run `{usage}`") from error

@@ -29,6 +29,7 @@ GROUPS = {
         "previous": "keep an earlier commit's metrics for the report",
         "baselines": "compare the shared model with single-task experiments",
         "folds": "metrics of k-fold experiments, together and their spread",
+        "review": "labels most likely wrong, from predictions of k-fold runs",
     },
     "use of a model": {
         "evaluate": "score a model file on labelled images, with gates for CI",

@@ -116,11 +116,20 @@ def read_predictions(path: str | Path) -> Predictions:
     Raises:
         ResultsError: the file is missing or something else.
     """
-    values = _parse(_read(path), str(path))
+    return parse_predictions(_read(path), str(path))
+
+
+def parse_predictions(text: str, name: str) -> Predictions:
+    """Parse the text of predictions.json; `name` is the file's name in messages.
+
+    Raises:
+        ResultsError: the text is something else, or has another version.
+    """
+    values = _parse(text, name)
     try:
         return Predictions(**values)
     except TypeError as error:
-        raise ResultsError(f"{path}: damaged ({error}); {_REMEDY}") from error
+        raise ResultsError(f"{name}: damaged ({error}); {_REMEDY}") from error
 
 
 def encode_mask(mask: npt.NDArray[np.uint8]) -> dict[str, Any]:

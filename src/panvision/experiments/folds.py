@@ -118,7 +118,7 @@ def pool(one: CrossValidation, read: Callable[[str], Mapping[str, Results]]) -> 
     """
     try:
         folds = [read(rev) for rev in one.revs.values()]
-        found = {task: scores(_joined([each[task] for each in folds])) for task in TASKS}
+        found = {task: scores(joined([each[task] for each in folds])) for task in TASKS}
     except (RevisionError, ResultsError, FoldsError) as error:
         return Pooled({}, f"not pooled: {error}")
     figures: dict[str, dict[str, dict[str, Any]]] = {}
@@ -129,10 +129,13 @@ def pool(one: CrossValidation, read: Callable[[str], Mapping[str, Results]]) -> 
     return Pooled(figures)
 
 
-def _joined(folds: list[Results]) -> Results:
+def joined(folds: list[Results]) -> Results:
     """Return the results of all folds as one.
 
     Thresholds and temperature were chosen in each fold on its own; no headline metric depends on them.
+
+    Raises:
+        FoldsError: the folds have other classes or tasks, or an image in common.
     """
     first = folds[0]
     if any((each.classes, each.trained) != (first.classes, first.trained) for each in folds):

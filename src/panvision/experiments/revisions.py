@@ -1,11 +1,18 @@
 """Results and params of a git revision, a DVC experiment or the workspace; nothing is checked out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from panvision.core.tasks import TASKS
-from panvision.evaluation.results import Results, parse_results, read_results
+from panvision.evaluation.results import (
+    Predictions,
+    Results,
+    parse_predictions,
+    parse_results,
+    read_predictions,
+    read_results,
+)
 from panvision.report.inputs import leaves
 
 WORKSPACE = "workspace"  # DVC's name of it
@@ -29,34 +36,51 @@ def results_of(project: Path, rev: str) -> dict[str, Results]:
     """
     if rev == WORKSPACE:
         return {task: read_results(project / FOLDER / f"{task}.json") for task in TASKS}
+    texts = _texts(project, rev, [f"{task}.json" for task in TASKS])
+    return {task: parse_results(text, name) for task, (name, text) in zip(TASKS, texts.items(), strict=True)}
+
+
+def predictions_of(project: Path, rev: str) -> Predictions:
+    """Return the whole results of the test images at a revision.
+
+    Raises:
+        RevisionError, ResultsError: as `results_of`.
+    """
+    if rev == WORKSPACE:
+        return read_predictions(project / FOLDER / "predictions.json")
+    ((name, text),) = _texts(project, rev, ["predictions.json"]).items()
+    return parse_predictions(text, name)
+
+
+def _texts(project: Path, rev: str, files: Iterable[str]) -> dict[str, str]:
+    """Return the texts of files of FOLDER at a revision, by their names in messages."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
     try:
-        files = DVCFileSystem(str(project), rev=rev)
-        known = {path.rsplit("/", 1)[-1] for path in files.ls(FOLDER, detail=False)} if files.isdir(FOLDER) else set()
+        system = DVCFileSystem(str(project), rev=rev)
+        known = {path.rsplit("/", 1)[-1] for path in system.ls(FOLDER, detail=False)} if system.isdir(FOLDER) else set()
     except DvcException as error:
         raise RevisionError(
             f"{rev}: neither a git revision nor a DVC experiment of {project.resolve().name} ({error}); see `git log` "
             "and `dvc exp list --all-commits`, fetch missing ones with `git fetch` or `dvc exp pull`"
         ) from error
-    found: dict[str, Results] = {}
-    for task in TASKS:
-        name = f"{rev}:{FOLDER}/{task}.json"
-        if f"{task}.json" not in known:
+    found: dict[str, str] = {}
+    for file in files:
+        name = f"{rev}:{FOLDER}/{file}"
+        if file not in known:
             raise RevisionError(
                 f"{name}: not in that revision, which has no per-image results; check it out, run `dvc repro evaluate` "
                 "with this version and commit"
             )
         try:
-            content = files.read_text(f"{FOLDER}/{task}.json", encoding="utf-8")
+            found[name] = system.read_text(f"{FOLDER}/{file}", encoding="utf-8")
         except (OSError, DvcException) as error:
             raise RevisionError(
                 f"{name}: neither in the cache nor in a remote, because another machine made it; commit your own run "
                 "first (`git commit -am 'My first run'`), or fetch it: `dvc push` (an experiment: `dvc exp "
                 "push`) there, then `dvc fetch --all-commits evaluate` here"
             ) from error
-        found[task] = parse_results(content, name)
     return found
 
 

@@ -130,6 +130,15 @@ class GallerySource:
         by_file = {image["file"]: image for image in images}
         return Worst(mistaken, [self._draw(by_file[each.file], width, each) for each in mistaken[:count]])
 
+    def chosen(self, files: Sequence[str], width: int) -> list[Shot]:
+        """Draw the images of some files of the results, with the part of the result that has a truth.
+
+        Raises:
+            PackedError, ImageError: as `spread`.
+        """
+        by_file = {image["file"]: image for image in self._results.images}
+        return [self._draw(by_file[file], width, Mistakes(file, 0.0, [])) for file in files]
+
     def _draw(self, record: Mapping[str, Any], width: int, mistakes: Mistakes | None = None) -> Shot:
         row, file = self._rows[record["file"]], record["file"]
         folder = Path(self._data.root) / self._packed.task
