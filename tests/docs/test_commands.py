@@ -21,7 +21,10 @@ from tests.pipeline.scratch import ROOT
 PAGE_NEEDS = re.compile(r"^<!-- every command needs: \S.* -->$", flags=re.MULTILINE)
 BLOCK = re.compile(r"(^<!-- needs: \S[^\n]* -->\n)?^```(\S*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 # A model of two training steps fails its gates; generated images give warnings, and folders beside images are left out.
-PASSED = {"evaluate": {0, Exit.GATE}, "validate": {0, Exit.WARNINGS}, "predict": {0, Exit.WARNINGS}}
+PASSED = {
+    "evaluate": {0, Exit.GATE},
+    **dict.fromkeys(("validate", "predict", "select"), {0, Exit.WARNINGS}),
+}
 # Several pages have it; the fixture runs it once, for its files.
 EXPORT = "panvision export checkpoints/best_model.pth --calibrate photos --out exported"
 PAGES = {
@@ -50,6 +53,7 @@ def files(raw, trained, tmp_path_factory):
     shutil.copytree(ROOT / "presets", root / "presets")
     shutil.copytree(raw, root / "data/demo")
     shutil.copytree(raw, root / "photos")
+    shutil.copytree(raw, root / "photos-may")
     shutil.copytree(trained, root / "checkpoints")
     shutil.make_archive(str(root / "export"), "zip", raw / "detection")
     images = sorted((raw / "detection/images").iterdir())

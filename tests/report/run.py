@@ -66,6 +66,7 @@ METRICS = {
         "threshold": {"browned": 0.3, "fresh": None, "frozen": 0.6},
         "f1_at_threshold": {"browned": 0.9, "fresh": None, "frozen": 0.55},
         "expected_cost": None,
+        "answered": None,
         "mae_states": None,
         "quadratic_kappa": None,
         "nll": 0.4,
