@@ -23,7 +23,7 @@ BLOCK = re.compile(r"(^<!-- needs: \S[^\n]* -->\n)?^```(\S*)\n(.*?)^```$", flags
 # A model of two training steps fails its gates; generated images give warnings, and folders beside images are left out.
 PASSED = {
     "evaluate": {0, Exit.GATE},
-    **{name: {0, Exit.WARNINGS} for name in ("validate", "predict", "select")},
+    **{name: {0, Exit.WARNINGS} for name in ("validate", "predict", "prelabel", "select")},
 }
 # Several pages have it; the fixture runs it once, for its files.
 EXPORT = "panvision export checkpoints/best_model.pth --calibrate photos --out exported"

@@ -215,7 +215,7 @@ def results_on(raw, count, wrong=4):
             EVALUATIONS["detection"].record({**pan, "scores": [0.9]}, truth, ["pan", "stirrer"])
             for truth in ({"boxes": [], "labels": []}, pan)
         ],
-        "classification": [{"truth": label, "probabilities": [0.0, 1.0, *others]} for label in (0, 1)],
+        "classification": [{"truth": label, "predicted": 1, "probabilities": [0.0, 1.0, *others]} for label in (0, 1)],
     }
     parts = {
         "segmentation": {"mask": encode_mask(np.ones((SIDE, SIDE), np.uint8))},
@@ -230,7 +230,7 @@ def results_on(raw, count, wrong=4):
             {"file": file, **common, **records[task][number >= wrong]}
             for number, file in enumerate(files[task][:count])
         ]
-        results[task] = Results(task, "test", True, classes[task], images)
+        results[task] = Results(task, "test", True, classes[task], images, thresholds=[0.4] * len(classes[task]))
         predictions += [{"dataset": task, "file": image["file"], "result": {task: parts[task]}} for image in images]
     return results, Predictions({"image_size": 64, "score_threshold": 0.4}, predictions)
 

@@ -98,7 +98,7 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     assert replace(shipped.info, **changes) == trained.predictor.info
     with Path("build/splits.csv").open(newline="") as table:
         learned = [row for row in csv.DictReader(table) if row["split"] != "test"]
-    assert 0 < len(unpack_images(shipped.info.training_images)) == len(learned)
+    assert 0 < len(unpack_images(shipped.info.training_images)) <= len(learned)
     assert shipped.info.state_order == ("frozen", "fresh", "browned")
     rounded = Predictor.load("models/panvision.int8.onnx").info
     assert replace(rounded, limits=shipped.info.limits) == shipped.info and rounded.limits != shipped.info.limits

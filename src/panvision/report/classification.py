@@ -152,6 +152,7 @@ SECTION = Section(
         ShownMetric("balanced_accuracy"),
         ShownMetric("macro_f1", "F1, mean over states"),
         ShownMetric("expected_cost", "cost of confusions, per image", bar=False, smaller=True, optional=True),
+        ShownMetric("answered", "images that get an answer", optional=True),
         ShownMetric("mae_states", "error in states, mean", bar=False, smaller=True, optional=True),
         ShownMetric("quadratic_kappa", "quadratic kappa", bar=False, optional=True),
         ShownMetric("ece", "calibration error (ECE)", bar=False, smaller=True),
