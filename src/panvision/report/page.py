@@ -130,6 +130,12 @@ class TaskPage:
         return self.section.intro.format(images=f"{self.images} test image{'' if self.images == 1 else 's'}")
 
     @property
+    def has_areas(self) -> bool:
+        """True if a shown image has a mask."""
+        shots = [*(self.gallery.shots if self.gallery else []), *(self.worst.shots if self.worst else [])]
+        return any(shot.true_area or shot.predicted_area for shot in shots)
+
+    @property
     def kinds(self) -> list[tuple[Any, int]]:
         """Return the kinds of mistakes with the number of their images."""
         return count_kinds(self.worst.mistaken) if self.worst else []
@@ -151,7 +157,8 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
     """
     evaluated = _Evaluated.read(files)
     flat = {task: own.flat() for task, own in evaluated.scores.items()}
-    counts = read_metrics(files.metrics / "data.json", DataMetrics)
+    orders = {TASKS[task].dataset: results.ordered_classes for task, results in evaluated.results.items()}
+    counts = read_metrics(files.metrics / "data.json", DataMetrics).in_order(orders)
     previous = read_previous(files.metrics / "previous.json")
     pages = [
         TaskPage(
