@@ -199,6 +199,13 @@ def test_page_shows_the_previous_commit(run) -> None:
     assert [mark for mark in marks if mark != "change "][:3] == ["change better", "change noise", "change worse"]
 
 
+def test_page_shows_slices(run) -> None:
+    text = Page(run.page()).text
+    rows = "masks with pan 2 0.875 0.800 to 0.925 0.900 few groups masks without pan 1 0.500"
+    assert f"Test images number mIoU Dice {rows}" in text["segmentation"]
+    assert "By slice" not in text["detection"] + text["classification"]
+
+
 def test_page_shades_the_confusion_matrix(run) -> None:
     html = run.page()
     page = Page(html)
@@ -364,6 +371,7 @@ def test_page_counts_boxes_from_the_shipped_threshold_on(run) -> None:
         "reports/plots/confusion.csv",
         "reports/plots/reliability.csv",
         "reports/plots/thresholds.csv",
+        "reports/plots/slices.csv",
         "reports/results/segmentation.json",
         "reports/results/detection.json",
         "reports/results/classification.json",

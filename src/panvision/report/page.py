@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from panvision.report.inputs import (
     read_metrics,
     read_scores,
 )
-from panvision.report.metrics import MetricTables, metric_tables, read_previous
+from panvision.report.metrics import MetricTables, SliceRow, metric_tables, read_previous, read_slices
 from panvision.report.mistakes import count_kinds
 from panvision.report.plots import read_training
 from panvision.report.rendering import render
@@ -111,6 +111,7 @@ class TaskPage:
         classes: class names of its dataset.
         tables: its metrics.
         plots: variables of the section's template.
+        slices: metrics of some of the images.
         gallery, worst: images; None if the model does not have the task.
     """
 
@@ -121,6 +122,7 @@ class TaskPage:
     classes: list[str]
     tables: MetricTables
     plots: dict[str, Any]
+    slices: list[SliceRow] = field(default_factory=list)
     gallery: Gallery | None = None
     worst: Worst | None = None
 
@@ -160,6 +162,7 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
     orders = {TASKS[task].dataset: results.ordered_classes for task, results in evaluated.results.items()}
     counts = read_metrics(files.metrics / "data.json", DataMetrics).in_order(orders)
     previous = read_previous(files.metrics / "previous.json")
+    slices = read_slices(files.reports / "plots/slices.csv")
     pages = [
         TaskPage(
             task=task,
@@ -176,6 +179,7 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
                 classes=evaluated.results[task].ordered_classes,
             ),
             plots=section.plots(files.reports / "plots", flat[task], evaluated.results[task]),
+            slices=slices.get(task, []),
         )
         for task, section in SECTIONS.items()
     ]
