@@ -1,3 +1,4 @@
+import hashlib
 import json
 import runpy
 import shutil
@@ -82,7 +83,7 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
         for name, path in zip(("checkpoint", "onnx", "int8"), ("models/best_model.pth", *MODELS), strict=True)
     }
     assert metrics.pop("size_mb") == sizes and sizes["int8"] < sizes["onnx"] / 3
-    scores, int8 = metrics.pop("scores"), metrics.pop("int8")
+    scores, int8, hashes = metrics.pop("scores"), metrics.pop("int8"), metrics.pop("sha256")
     assert metrics == {}
     assert set(scores) == {"onnx", "int8"} and int8["accepted"] is True
     for figure in ("miou", "map50", "map50_95", "accuracy"):
@@ -97,6 +98,8 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     assert Predictor.load("models/panvision.int8.onnx").info == shipped.info
     assert Predictor.load("models/panvision.pth", "cpu").info == shipped.info
     assert shipped.info.params_sha256 == params_hash(torch_metadata()) and len(shipped.info.data_sha256) == 64
+    digest = hashlib.sha256((project / "models/panvision.onnx").read_bytes()).hexdigest()
+    assert hashes == {"params": shipped.info.params_sha256, "data": shipped.info.data_sha256, "onnx": digest}
     found = shipped.predict(pictures[0])["detection"]
     assert found["labels"]
     assert found["labels"] == trained.predictor.predict(pictures[0])["detection"]["labels"]

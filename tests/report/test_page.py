@@ -104,6 +104,16 @@ def test_page_shows_metrics(run) -> None:
     assert "box edge px 0.0005 passed yes" in text["export"] and "Size MB onnx 5.25" in text["export"]
 
 
+def test_page_identifies_the_model_and_judges_it(run) -> None:
+    text = Page(run.page()).text["top"]
+    assert "Usable, with remarks 4 open problems in the raw data. The ONNX file gives the results of" in text
+    assert "Backbone resnet10, first weights: none Model input" in text  # an earlier export without hashes
+    run.change("export", sha256={"onnx": "0123456789abcdef", "params": "b" * 64, "data": None})
+    page = Page(run.page())
+    assert "ONNX file SHA-256 0123456789ab … Settings SHA-256 bbbbbbbbbbbb … Model input" in page.text["top"]
+    assert "bbbb" not in page.text["export"]
+
+
 def test_page_names_undefined_metrics(run) -> None:
     page = Page(run.page())
     assert "lid undefined undefined undefined undefined 0.300 stirrer 0.765" in page.text["detection"]

@@ -19,7 +19,7 @@ from panvision.export.scores import HeldOut, judge_int8
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
-from panvision.inference.origin import data_hash, pack_images, params_hash
+from panvision.inference.origin import data_hash, file_hash, pack_images, params_hash
 from panvision.inference.predictor import Predictor
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 from panvision.validate.settings import SplitSettings
@@ -121,6 +121,7 @@ def ship(
         parity.check(settings, checkpoint)
         found = {"parity": parity.to_json(settings), **_measure(exported, settings, held_out, scratch)}
         found["size_mb"] = _sizes({"checkpoint": checkpoint, "onnx": scratch.onnx, "int8": scratch.int8})
+        found["sha256"] = {"params": info.params_sha256, "data": info.data_sha256, "onnx": file_hash(scratch.onnx)}
         config = shipped_config(metadata, info, settings, held_out.split)
         origin = {name: getattr(info, name) for name in ("data_sha256", "training_images")}
         meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, **origin}

@@ -25,6 +25,7 @@ from panvision.report.inputs import (
     read_metrics,
     read_scores,
 )
+from panvision.report.judgement import judge_run
 from panvision.report.metrics import MetricTables, SliceRow, metric_tables, read_previous, read_slices
 from panvision.report.mistakes import count_kinds
 from panvision.report.plots import read_training
@@ -35,6 +36,8 @@ from panvision.report.sharing import read_baselines, read_sharing
 from panvision.report.table import SECTIONS
 
 TEMPLATE = "page.html.jinja"
+# Of a hash this number of hex digits is shown, as `panvision predict` and the web page do.
+HASH_DIGITS = 12
 # Sections of config.json that describe what was trained.
 TRAINED = ("seed", "tasks", "data", "model", "loss", "train", "augment")
 
@@ -191,10 +194,15 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
         "problems": problem_rows(counts.problems),
         "whole": files.config is not None,
     }
+    exported = {} if files.config is None else read_metrics(files.metrics / "export.json", JsonValues).root
+    tables = {page.task: page.tables for page in pages if page.trained}
+    context["judgement"] = judge_run(tables, previous.commit, context["problems"], exported)
     if files.config is not None:
+        config = read_metrics(files.config, JsonValues).root
         context |= {
-            "export": export_tables(read_metrics(files.metrics / "export.json", JsonValues).root),
-            "settings": trained_settings(read_metrics(files.config, JsonValues).root),
+            "export": export_tables({name: value for name, value in exported.items() if name != "sha256"}),
+            "settings": trained_settings(config),
+            "identity": identity(config, exported),
             "training": read_training(files.reports / "curves", evaluated.tasks),
             "sharing": read_sharing(read_baselines(files.metrics / "baselines.json"), flat),
         }
@@ -240,6 +248,23 @@ def trained_settings(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tu
 
 def _setting(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def identity(config: Mapping[str, JsonValue], export: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
+    """Return names and values that identify the model: its network, and hashes of file, settings and data.
+
+    Args:
+        config: content of config.json.
+        export: content of export.json; one of an earlier version has no hashes.
+    """
+    model, hashes = config.get("model"), export.get("sha256")
+    rows = []
+    if isinstance(model, dict) and "backbone" in model:
+        rows.append(("Backbone", f"{_value(model['backbone'])}, first weights: {_value(model.get('weights'))}"))
+    names = {"onnx": "ONNX file", "params": "Settings", "data": "Data and splits"}
+    if isinstance(hashes, dict):
+        rows += [(names[key], f"{hashes[key]}"[:HASH_DIGITS]) for key in names if hashes.get(key)]
+    return rows
 
 
 def export_tables(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple[str, str]]]]:
