@@ -50,7 +50,7 @@ class Shot:
         file: its path below `<data.root>/<dataset>`.
         truth: the image with its labels, a JPEG as data URI; a mask is an outline.
         prediction: the image with the whole result, or for one of the worst images with the part that has a truth.
-        true_area, predicted_area: the areas of both masks to lay over them, a PNG as data URI; "" without a mask.
+        true_area, predicted_area: the areas of both masks to draw over them, a PNG as data URI; "" without a mask.
         errors: the image in grey with the pixels where its mask is wrong; "" without.
         width, height: of all of them in pixels.
         verdict: caption.

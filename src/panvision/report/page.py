@@ -33,6 +33,7 @@ from panvision.report.rendering import render
 from panvision.report.section import Section
 from panvision.report.settings import ReportSettings
 from panvision.report.sharing import read_baselines, read_sharing
+from panvision.report.speed import read_speed
 from panvision.report.table import SECTIONS
 
 TEMPLATE = "page.html.jinja"
@@ -51,7 +52,8 @@ class RunFiles:
         splits, problems: the splits.csv and problems.csv that `validate` wrote.
         config: the config.json that `export` wrote; None for a model that was not made by the pipeline: its page shows
             neither training nor export.
-        metrics: folder of data.json, <task>.json, export.json, baselines.json and previous.json.
+        metrics: folder of data.json, <task>.json, export.json, baselines.json, benchmark.json and
+            previous.json.
         reports: folder of curves/phase{1,2}.csv, the tables of plots/, results/<task>.json and
             results/predictions.json.
     """
@@ -203,6 +205,7 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
             "export": export_tables({name: value for name, value in exported.items() if name != "sha256"}),
             "settings": trained_settings(config),
             "identity": identity(config, exported),
+            "speed": read_speed(files.metrics / "benchmark.json", exported),
             "training": read_training(files.reports / "curves", evaluated.tasks),
             "sharing": read_sharing(read_baselines(files.metrics / "baselines.json"), flat),
         }
