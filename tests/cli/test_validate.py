@@ -378,6 +378,23 @@ def test_presets_take_other_class_labels(root, capsys, preset):
     assert validate(root, "--quiet", "--config", f"presets/{preset}.yaml", "--pins", pins) == 0
 
 
+def test_reviewed_findings_are_dismissed_on_the_page(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    table = tmp_path / "data/reviewed.csv"
+    table.write_text("dataset,file\n")
+    assert main(["validate", str(root), "--html", "page.html"]) == 2
+    assert "data/reviewed.csv: has no column what; the columns are" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+    main(["validate", str(root), "--json"])  # without a page the table is not read
+    found = next(each for each in json.loads(capsys.readouterr().out)["problems"] if each["severity"] == "warning")
+    dataset, _, file = found["file"].partition("/")
+    table.write_text(f"dataset,file,what\n{dataset},{file},{found['code']}\n")
+    main(["validate", str(root), "--html", "page.html", "--quiet"])
+    assert "1 more dismissed by a person" in " ".join((tmp_path / "page.html").read_text().split())
+    assert f"Data checks of <code>{root.name}</code>" in (tmp_path / "page.html").read_text()
+
+
 def test_changes_from_an_earlier_folder_or_zip(root, tmp_path, capsys):
     old, page = tmp_path / "old", tmp_path / "data.html"
     shutil.copytree(root, old)

@@ -114,6 +114,8 @@ def test_evaluate_empty_split_is_null(world, tmp_path) -> None:
     assert (tmp_path / "plots" / "confusion.csv").read_text() == "actual,predicted,actual_place,predicted_place\n"
     assert (tmp_path / "plots" / "precision_recall.csv").read_text() == "class,recall,precision\n"
     assert (tmp_path / "plots" / "thresholds.csv").read_text() == "class,threshold,precision,recall,f1,cost\n"
+    slices = (tmp_path / "plots" / "slices.csv").read_text()
+    assert slices == "task,slice,images,metric,value,low,high,reason\n"
 
 
 @pytest.mark.parametrize("tasks", SUBSETS)
@@ -128,7 +130,7 @@ def test_evaluate_metrics_of_absent_tasks_are_null(world, tmp_path, tasks) -> No
     assert bool(found.plots["precision_recall"][1]) == ("detection" in tasks)
     assert bool(found.plots["confusion"][1]) == ("classification" in tasks)
     found.write(tmp_path / "metrics", tmp_path / "plots", tmp_path / "results")
-    assert [len(list((tmp_path / name).iterdir())) for name in ("metrics", "plots", "results")] == [4, 4, 4]
+    assert [len(list((tmp_path / name).iterdir())) for name in ("metrics", "plots", "results")] == [4, 5, 4]
 
 
 def test_evaluate_ignores_classes_of_absent_tasks(world) -> None:
@@ -154,6 +156,7 @@ def test_evaluate_writes_the_same_bytes(world, tmp_path) -> None:
         "reliability.csv",
         *(f"results/{name}.json" for name in sorted((*TASKS, "predictions"))),
         "segmentation.json",
+        "slices.csv",
         "summary.json",
         "thresholds.csv",
     ]

@@ -50,9 +50,10 @@ class World:
             elif task == "detection":
                 values = (len(label),)
                 boxes += [(row, *box) for box in label]
-            index.append((file, pixels.shape[1], pixels.shape[0], hashlib.sha256(pixels).hexdigest(), *values))
+            common = file, pixels.shape[1], pixels.shape[0], hashlib.sha256(pixels).hexdigest(), ""
+            index.append((*common, *values))
             self.split_rows.append((task, file, file, split if row < len(samples) - val else "val"))
-        write_rows(folder / "index.csv", ("file", "width", "height", "sha256", *EXTRA[task]), index)
+        write_rows(folder / "index.csv", ("file", "width", "height", "sha256", "camera", *EXTRA[task]), index)
         write_rows(folder / "boxes.csv", ("row", "x1", "y1", "x2", "y2", "label"), boxes)
         write_json(folder / "classes.json", {"classes": CLASSES[task]})
         packed = [resize_rgb(pixels, SIZE) for pixels, _ in samples]

@@ -10,16 +10,15 @@ from panvision.core.tasks import DATASETS, TASKS
 from panvision.dataset.packed import open_packed, read_index
 from panvision.evaluation.evaluate import Evaluated
 from panvision.evaluation.results import Predictions
+from panvision.evaluation.slices import Facts
 from panvision.experiments.paired import Difference
 from panvision.experiments.promotion import (
-    Facts,
     PromotionError,
     check_models,
     check_unseen,
     decide,
     images_to_score,
     judge,
-    read_facts,
 )
 from panvision.experiments.promotion_text import text
 from panvision.inference.origin import pack_images
@@ -221,9 +220,3 @@ def test_training_images_are_not_scored(packed):
     }
     with pytest.raises(PromotionError, match=r"^m\.onnx: 21 of the 24 images .*png and 18 more; .*--images all"):
         check_unseen("m.onnx", info, images)
-
-
-def test_facts_are_those_of_every_image(packed):
-    found = read_facts(packed[0])
-    assert {task: len(own) for task, own in found.items()} == {"segmentation": 6, "detection": 6, "classification": 12}
-    assert all(0 < each.brightness < 255 for own in found.values() for each in own.values())

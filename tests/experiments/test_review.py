@@ -12,7 +12,7 @@ from panvision.evaluation.results import Predictions, Results, encode_mask
 from panvision.evaluation.table import EVALUATIONS
 from panvision.experiments import review as module
 from panvision.experiments.folds import FoldsError
-from panvision.experiments.review import ReviewError, read_reviewed, review, write_list
+from panvision.experiments.review import ReviewError, review, write_list
 from panvision.experiments.revisions import FOLDER, WORKSPACE
 from tests.evaluation.made import all_results
 from tests.experiments.shown import printed
@@ -183,22 +183,6 @@ def test_a_folder_without_results_is_named(command, tmp_path):
     (tmp_path / "other").mkdir()
     code, _, error = command(names=[tmp_path / "other"])
     assert code == 1 and f"other: has no {FOLDER}" in error
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"), [(b"dataset,file\n", "has no column what"), (b"\xff\xfe", "not a CSV"), (b"", "no column")]
-)
-def test_other_tables_of_dismissed_findings_are_refused(tmp_path, content, reason):
-    path = tmp_path / "reviewed.csv"
-    assert read_reviewed(path) == set()
-    path.write_bytes(content)
-    with pytest.raises(ReviewError, match=reason):
-        read_reviewed(path)
-
-
-def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path):
-    (tmp_path / "a.csv").write_bytes("\ufeffdataset,file,what,note\r\ndetection,a.jpg,missing pan,ok\r\n".encode())
-    assert read_reviewed(tmp_path / "a.csv") == {("detection", "a.jpg", "missing pan")}
 
 
 def results_on(raw, count, wrong=4):

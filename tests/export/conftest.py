@@ -44,8 +44,8 @@ class Packed:
         files = [f"images/{row:02d}.png" for row in range(len(splits))]
         write_rows(
             folder / "index.csv",
-            ("file", "width", "height", "sha256", column, "drawn"),
-            [(file, 96, 48, f"{row:02x}" * 32, label, "") for row, file in enumerate(files)],
+            ("file", "width", "height", "sha256", "camera", column, "drawn"),
+            [(file, 96, 48, f"{row:02x}" * 32, "", label, "") for row, file in enumerate(files)],
         )
         boxes = [(row, 10, 8, 40, 40, 1) for row in range(len(files))] if task == "detection" else []
         write_rows(folder / "boxes.csv", ("row", "x1", "y1", "x2", "y2", "label"), boxes)

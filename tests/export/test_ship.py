@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import runpy
 import shutil
@@ -85,6 +86,7 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     }
     assert metrics.pop("size_mb") == sizes and sizes["int8"] < sizes["onnx"] / 3
     scores, int8, answers = metrics.pop("scores"), metrics.pop("int8"), metrics.pop("answers")
+    hashes = metrics.pop("sha256")
     assert [(found["images"], found["rejected"]) for found in answers.values()] == [(12, 0)] * 2
     assert metrics == {}
     assert set(scores) == {"onnx", "int8"} and int8["accepted"] is True
@@ -104,6 +106,8 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     assert replace(rounded, limits=shipped.info.limits) == shipped.info and rounded.limits != shipped.info.limits
     assert Predictor.load("models/panvision.pth", "cpu").info == shipped.info
     assert shipped.info.params_sha256 == params_hash(torch_metadata()) and len(shipped.info.data_sha256) == 64
+    digest = hashlib.sha256((project / "models/panvision.onnx").read_bytes()).hexdigest()
+    assert hashes == {"params": shipped.info.params_sha256, "data": shipped.info.data_sha256, "onnx": digest}
     found = shipped.predict(pictures[0])["detection"]
     assert found["labels"]
     assert found["labels"] == trained.predictor.predict(pictures[0])["detection"]["labels"]

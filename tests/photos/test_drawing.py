@@ -20,6 +20,9 @@ def test_overlay_mask_inside_edge_and_outside() -> None:
     assert np.all(drawn[20:22, 30:60] == MASK_COLOR)
     assert np.all(drawn[20:40, 58:60] == MASK_COLOR)
     assert drawn[30, 45].tolist() == [70, 127, 146]
+    outlined = overlay_mask(grey(80, 60), mask, line=2, fill=False)
+    line = np.all(drawn == MASK_COLOR, axis=2)
+    assert np.all(outlined[line] == MASK_COLOR) and np.all(outlined[~line] == 100)
 
 
 def test_a_mask_that_reaches_the_border_has_no_line_there() -> None:

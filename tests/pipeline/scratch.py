@@ -25,6 +25,7 @@ COPIED = (
     ".dvc/plots",
     "data/pins.csv",
     "metrics/baselines.json",
+    "metrics/benchmark.json",
     "metrics/previous.json",
     "stages",
     "src",

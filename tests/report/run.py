@@ -154,6 +154,12 @@ THRESHOLDS = [
     ("stirrer", 0.5, 0.9, 0.8, 0.85, 0.25),
     ("stirrer", 1.0, "", 0.0, 0.0, 0.5),
 ]
+SLICES = [
+    ("segmentation", "masks with pan", 2, "miou", 0.875, 0.8, 0.925, ""),
+    ("segmentation", "masks with pan", 2, "dice", 0.9, "", "", "few_groups"),
+    ("segmentation", "masks without pan", 1, "miou", 0.5, "", "", "few_groups"),
+    ("segmentation", "masks without pan", 1, "dice", 0.25, "", "", "few_groups"),
+]
 RELIABILITY = [("as shipped", 0.62, 0.5, 2), ("as shipped", 0.9, 0.75, 4), ("uncalibrated", 0.55, 0.5, 1)]
 
 
@@ -184,6 +190,8 @@ class Run(World):
         write_rows(self.reports / "plots/precision_recall.csv", ("class", "recall", "precision"), points)
         columns = ("class", "threshold", "precision", "recall", "f1", "cost")
         write_rows(self.reports / "plots/thresholds.csv", columns, THRESHOLDS)
+        columns = ("task", "slice", "images", "metric", "value", "low", "high", "reason")
+        write_rows(self.reports / "plots/slices.csv", columns, SLICES)
         columns = ("probabilities", "confidence", "accuracy", "images")
         write_rows(self.reports / "plots/reliability.csv", columns, RELIABILITY)
         self.write_confusion([("browned", "browned"), ("frozen", "fresh"), ("frozen", "frozen")])

@@ -38,7 +38,7 @@ def test_epochs_get_whole_ticks(epochs) -> None:
 
 
 def chart(*runs, **options):
-    return line_chart("title", [Series("line", list(runs))], x_label="epoch", x_range=(0.0, 4.0), **options)
+    return line_chart("title", [Series("line", list(runs))], names=("epoch", "loss"), x_range=(0.0, 4.0), **options)
 
 
 def test_values_fill_the_axes() -> None:
@@ -72,7 +72,8 @@ def test_the_y_axis_starts_at_zero_or_below() -> None:
 
 
 def test_lines_beyond_the_colours_are_dashed() -> None:
-    lines = line_chart("title", [Series("a", [], color=1), Series("b", [], color=COLORS + 1)], x_label="recall").lines
+    series = [Series("a", [], color=1), Series("b", [], color=COLORS + 1)]
+    lines = line_chart("title", series, names=("recall", "precision")).lines
     assert [(line.color, line.dashed) for line in lines] == [(1, False), (1, True)]
 
 

@@ -1,12 +1,18 @@
+import base64
+import io
+
 import pytest
+from PIL import Image
 
 from panvision.core.tasks import TASKS
 from panvision.dataset.packed import open_packed
 from panvision.dataset.problems import problem, write_problems
 from panvision.report.archive import Archive
 from panvision.report.data_page import build_data_page, read_problem_table
+from panvision.report.findings import MOST_LISTED
 from panvision.report.inputs import ReportError
 from tests.report.test_page import Page
+from tests.tiny import picture
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;.jpg"
 
@@ -75,6 +81,50 @@ def test_data_page_before_the_split(run, problems) -> None:
     html = page(run, problems, packed=packed, splits=None, metrics=None, missing="detection cannot be used")
     shown = Page(html)
     assert "detection cannot be used" in shown.text["data"] and shown.count("img") == 1
+
+
+def test_data_page_shows_name_balance_and_histograms(run) -> None:
+    run.add("detection", [(picture(128, 96), [(0, 0, 64, 48, 1), (0, 0, 128, 96, 1)])])
+    packed = [open_packed(run.prepared / task, task) for task in TASKS]
+    archive = Archive.open(packed, run.splits, run.data)
+    given = {"metrics": run.metrics / "data.json", "packed": packed, "name": "my <b>pans", "order": ["frozen", "fresh"]}
+    shown = Page(build_data_page([], archive, limit=0, **given))
+    assert shown.text["top"].startswith("Data checks of my <b>pans")
+    assert (
+        "Class balance Dataset and class images segmentation pan 7 detection lid 7 detection stirrer 7"
+        in (shown.text["data"])
+    )
+    assert shown.count("svg") == 2 and shown.attributes("class").count("name") == 4
+    assert "Image sizes segmentation (3) detection (1) classification (2)" in shown.text["data"]
+    assert "Box sizes stirrer (2)" in shown.text["data"]
+
+
+def test_data_page_lists_every_file(run) -> None:
+    many = [problem("class_empty", f"classification/images/{row}", "x") for row in range(MOST_LISTED + 5)]
+    text = Page(page(run, many)).text["findings"]
+    assert f"images/{MOST_LISTED + 4} x" in text and "more" not in text
+
+
+def test_data_page_dismissed_findings_are_counted_and_kept(run, problems) -> None:
+    keys = [(*each.file.split("/", 1), each.code) for each in problems[:2]]
+    html = page(run, problems, dismissed=[*keys, ("classification", "images/x", "mask_empty")])
+    shown = Page(html)
+    # An error cannot be dismissed, and a dismissed warning of another code stays.
+    assert "1 error, 1 warning, 0 fixed; 1 more dismissed by a person. Fix the errors" in shown.text["top"]
+    assert "mask_empty" not in shown.text["findings"] and "class_empty" in shown.text["findings"]
+    assert "mask_empty warning 1" in shown.text["dismissed"] and "segmentation/masks/00.png" in shown.text["dismissed"]
+    assert '<details class="finding" style' in html.partition('id="dismissed"')[2]
+    assert " open>" not in html.partition('id="dismissed"')[2]
+
+
+def test_thumbnails_can_be_enlarged(run, problems) -> None:
+    archive = Archive.open([open_packed(run.prepared / task, task) for task in TASKS], run.splits, run.data, enlarged=3)
+    html = build_data_page(problems, archive, metrics=None, limit=6)
+    shown = Page(html)
+    assert shown.attributes("aria-label") == ["enlarge segmentation/masks/00.png"]
+    (image,) = [attrs for tag, attrs in shown.tags if tag == "img"]
+    stored = Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2])))
+    assert (image["width"], image["height"], stored.size) == ("240", "180", (720, 540))
 
 
 def test_nothing_wrong_is_said(run) -> None:

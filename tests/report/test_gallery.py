@@ -18,10 +18,6 @@ from tests.tiny import picture
 
 # The halves of `picture`, with and without a mask.
 DARK, BRIGHT = (0, 0, 90), (220, 220, 220)
-TINTED_DARK, TINTED_BRIGHT = (
-    tuple(value + (tint - value) * MASK_OPACITY for value, tint in zip(colour, MASK_COLOR, strict=True))
-    for colour in (DARK, BRIGHT)
-)
 
 
 def source(run, task) -> GallerySource:
@@ -51,6 +47,15 @@ def pixels(uri: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
 
 
+def opacity(uri: str) -> np.ndarray:
+    """The alpha channel of the area of a mask, of which every visible pixel has the colour of masks."""
+    kind, data = uri.split(",")
+    assert kind == "data:image/png;base64"
+    area = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
+    assert (area[area[..., 3] > 0][:, :3] == MASK_COLOR).all()
+    return area[..., 3] / 255
+
+
 def near(pixel, colour) -> bool:
     return bool(np.abs(pixel - np.array(colour)).max() < 30)
 
@@ -67,8 +72,19 @@ def test_gallery_draws_masks(run) -> None:
     shot = show(run, "segmentation", [(picture(128, 96), half_true())])
     assert shot.verdict.short == "IoU 0.33" and not shot.errors
     truth, found = pixels(shot.truth), pixels(shot.prediction)
-    assert near(truth[40, 30], TINTED_DARK) and near(truth[80, 30], DARK) and near(truth[80, 100], BRIGHT)
-    assert near(found[40, 30], DARK) and near(found[80, 100], TINTED_BRIGHT)
+    # Outlines, so that the colours inside stay as they are.
+    assert near(truth[47, 30], MASK_COLOR) and near(truth[40, 30], DARK) and near(truth[40, 100], BRIGHT)
+    assert near(found[80, 64], MASK_COLOR) and near(found[80, 30], DARK) and near(found[80, 100], BRIGHT)
+
+
+def test_gallery_areas_of_masks(run) -> None:
+    shot = show(run, "segmentation", [(picture(128, 96), half_true())])
+    true, found = opacity(shot.true_area), opacity(shot.predicted_area)
+    assert true.shape == (96, 128) and np.unique(true) == pytest.approx([0.0, MASK_OPACITY], abs=0.01)
+    assert (true[:48] > 0).all() and not true[48:].any()
+    assert (found[:, 64:] > 0).all() and not found[:, :64].any()
+    states = show(run, "classification", [(picture(128, 96), "fresh")])
+    assert not states.true_area and states.predicted_area
 
 
 def test_gallery_draws_boxes_at_the_shown_size(run) -> None:
@@ -82,7 +98,7 @@ def test_gallery_draws_boxes_at_the_shown_size(run) -> None:
 def test_gallery_draws_the_whole_prediction(run) -> None:
     shot = show(run, "classification", [(picture(128, 96, box=BOX), "fresh")])
     shown = pixels(shot.prediction)
-    assert near(shown[80, 100], TINTED_BRIGHT) and near(shown[30, 16], class_color(1)) and shown[2, 2].max() < 90
+    assert near(shown[80, 64], MASK_COLOR) and near(shown[30, 16], class_color(1)) and shown[2, 2].max() < 90
     assert near(pixels(shot.truth)[80, 100], BRIGHT)
 
 
@@ -105,6 +121,7 @@ def test_worst_images_are_in_order_with_their_mistakes(run) -> None:
     found = source(run, "segmentation").worst(1, 128)
     assert [each.file for each in found.mistaken] == ["images/02.png", "images/00.png"]
     assert [(shot.file, shot.kinds, shot.more) for shot in found.shots] == [("images/02.png", [MISSED], 0)]
+    assert [(kind, count, len(shots)) for kind, count, shots in found.groups] == [(MISSED, 2, 1)]
     far = [(10 * number + 60, 60, 10 * number + 70, 70, 0) for number in range(4)]
     run.write_results("detection", [box_image(0, [(*BOX, 1), *far], [(22, 12, 54, 36, 1, 0.9, 0, 0.7)])])
     (shot,) = source(run, "detection").worst(2, 128).shots

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from panvision.report.inputs import (
+    DataMetrics,
     JsonValues,
     ReportError,
     Scores,
@@ -11,6 +12,7 @@ from panvision.report.inputs import (
     read_scores,
     read_table,
 )
+from tests.report.run import METRICS, SPLITS
 
 GOOD = {"images": 1, "map50": 0.5, "map50_95": None, "ap50": {"lid": 1}}
 
@@ -24,6 +26,14 @@ def scores(tmp_path, text):
 def test_read_scores_flattens_numbers(tmp_path) -> None:
     found = scores(tmp_path, json.dumps({**GOOD, "more": [1]}))
     assert found.flat() == {"images": 1, "map50": 0.5, "map50_95": None, "ap50.lid": 1} and found.ci95 == {}
+
+
+def test_data_metrics_in_order() -> None:
+    values = METRICS["data"] | {"classification": {**METRICS["data"]["classification"]}}
+    values["classification"]["classes"] = dict.fromkeys(("browned", "frozen", "raw", "unknown"), SPLITS)
+    found = DataMetrics(**values).in_order({"classification": ["frozen", "raw", "burnt", "browned"]})
+    assert list(found.classification.classes) == ["frozen", "raw", "browned", "unknown"]
+    assert list(found.detection.classes) == ["lid", "stirrer"]
 
 
 def test_read_scores_reads_intervals(tmp_path) -> None:

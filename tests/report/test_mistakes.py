@@ -10,9 +10,11 @@ from panvision.report.mistakes import (
     RAGGED_MASK,
     UNSURE,
     WRONG_CLASS,
+    Mistake,
     Mistakes,
     Verdict,
     count_kinds,
+    first_of_each_kind,
     rank_images,
 )
 from panvision.report.table import SECTIONS
@@ -177,6 +179,13 @@ def test_detection_badness_is_the_sum_of_weights() -> None:
         box_image(3, [(*A, 0)], [(1, 0, 12, 10, 0, 0.9, 0, 0.75)]),
     ]
     assert [each.file[-5] for each in mistaken("detection", *images)] == ["2", "1", "0"]
+
+
+def test_first_of_each_kind_takes_turns() -> None:
+    kinds = (MISSED, MISSED, FALSE_ALARM, MISSED, WRONG_CLASS, FALSE_ALARM)
+    ranked = [Mistakes(f"{row}.jpg", 9.0 - row, [Mistake(kind, "")]) for row, kind in enumerate(kinds)]
+    assert [each.file for each in first_of_each_kind(ranked)] == [f"{row}.jpg" for row in (0, 2, 4, 1, 5, 3)]
+    assert first_of_each_kind([]) == []
 
 
 def test_count_kinds_counts_images() -> None:

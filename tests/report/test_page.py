@@ -12,7 +12,7 @@ from tests.report.run import BASELINES, BOX, PREVIOUS, RESULTS, box_image
 from tests.tiny import SUBSETS
 
 SECTIONS = ("segmentation", "detection", "classification", "training", "data", "export")
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -32,7 +32,8 @@ class Page(HTMLParser):
         names = [name for name, _ in attrs]
         assert len(names) == len(set(names)), f"{tag}: duplicate attribute: {names}"
         self.tags.append((tag, dict(attrs)))
-        self.section = dict(attrs).get("id") or self.section
+        if tag in ("header", "section"):
+            self.section = dict(attrs).get("id") or self.section
         if tag not in VOID:
             self.open.append(tag)
 
@@ -51,6 +52,11 @@ class Page(HTMLParser):
 
     def count(self, tag: str) -> int:
         return sum(name == tag for name, _ in self.tags)
+
+    @property
+    def images(self) -> int:
+        """The number of images, not counting the areas that are laid over them."""
+        return sum(tag == "img" and attrs.get("class") != "area" for tag, attrs in self.tags)
 
 
 def test_page_links_every_section(run) -> None:
@@ -98,6 +104,16 @@ def test_page_shows_metrics(run) -> None:
     assert "box edge px 0.0005 passed yes" in text["export"] and "Size MB onnx 5.25" in text["export"]
 
 
+def test_page_identifies_the_model_and_judges_it(run) -> None:
+    text = Page(run.page()).text["top"]
+    assert "Usable, with remarks 4 open problems in the raw data. The ONNX file gives the results of" in text
+    assert "Backbone resnet10, first weights: none Model input" in text  # an earlier export without hashes
+    run.change("export", sha256={"onnx": "0123456789abcdef", "params": "b" * 64, "data": None})
+    page = Page(run.page())
+    assert "ONNX file SHA-256 0123456789ab … Settings SHA-256 bbbbbbbbbbbb … Model input" in page.text["top"]
+    assert "bbbb" not in page.text["export"]
+
+
 def test_page_names_undefined_metrics(run) -> None:
     page = Page(run.page())
     assert "lid undefined undefined undefined undefined 0.300 stirrer 0.765" in page.text["detection"]
@@ -129,7 +145,7 @@ def test_page_of_a_model_with_fewer_tasks(run, tasks) -> None:
         assert ("Worst test images" in text and "Test images" in text) == (task in tasks)
         assert ("segmentation loss" in page.text["training"].lower()) == ("segmentation" in tasks)
     # Two images of each task, and the worst one, with a third image for a mask.
-    assert page.count("img") == 6 * len(tasks) + ("segmentation" in tasks)
+    assert page.images == 6 * len(tasks) + ("segmentation" in tasks)
     # One loss of each task, total loss, metrics and learning rate; precision over recall, thresholds; reliability.
     assert page.count("svg") == len(tasks) + 3 + 2 * ("detection" in tasks) + ("classification" in tasks)
     assert "None" not in "".join(page.text.values())
@@ -193,6 +209,13 @@ def test_page_shows_the_previous_commit(run) -> None:
     assert [mark for mark in marks if mark != "change "][:3] == ["change better", "change noise", "change worse"]
 
 
+def test_page_shows_slices(run) -> None:
+    text = Page(run.page()).text
+    rows = "masks with pan 2 0.875 0.800 to 0.925 0.900 few groups masks without pan 1 0.500"
+    assert f"Test images number mIoU Dice {rows}" in text["segmentation"]
+    assert "By slice" not in text["detection"] + text["classification"]
+
+
 def test_page_shades_the_confusion_matrix(run) -> None:
     html = run.page()
     page = Page(html)
@@ -215,18 +238,18 @@ def test_page_draws_charts(run) -> None:
 
 def test_page_draws_report_images(run) -> None:
     page = Page(run.page(data_images=0, worst=0))
-    assert page.count("img") == 2 * 6
+    assert page.images == 2 * 6
     assert "2 of 3, spread evenly" in page.text["segmentation"]
     assert "wrong" in page.text["classification"] and "IoU 1.00" in page.text["segmentation"]
     page = Page(run.page(images=0, data_images=0, worst=0))
-    assert page.count("img") == 0
+    assert page.images == 0
     assert "No image drawn: the test split of this dataset has 3; report.images is 0." in page.text["segmentation"]
 
 
 def test_page_shows_the_worst_images(run) -> None:
     page = Page(run.page(images=0, data_images=0))
     text = page.text
-    assert page.count("img") == 3 + 2 + 2
+    assert page.images == 3 + 2 + 2
     assert "Worst test images 1 of 2 test images has a mistake. ragged mask 1 IoU below 0.9" in text["segmentation"]
     assert "ragged mask The mask covers 94% of the pan, and 12% of it is not pan;" in text["segmentation"]
     assert "images/01.png no objects, 1 too many false alarm lid 0.80 where there is none." in text["detection"]
@@ -240,7 +263,7 @@ def test_page_draws_report_worst(run) -> None:
     wrong = [dict(each, probabilities=[0.0, 0.0, 1.0]) for each in RESULTS["classification"]]
     run.write_results("classification", wrong)
     text = Page(run.page(worst=1)).text["classification"]
-    assert "2 of 2 test images have a mistake; the 1 worst are shown. wrong class 2 found" in text
+    assert "2 of 2 test images have a mistake; the worst of each kind are shown. wrong class 2 found" in text
     assert "browned, the truth" in text and "fresh, the truth" not in text
     run.write_results("classification", RESULTS["classification"][:1])
     assert "None of 2 test images has a mistake." in Page(run.page()).text["classification"]
@@ -278,13 +301,15 @@ def test_page_describes_images_and_plots(run) -> None:
             assert attrs["alt"]
         if tag == "svg":
             assert attrs["role"] == "img" and attrs["aria-label"]
+    # Both axes of every chart have a name.
+    assert page.attributes("class").count("name") == 2 * page.count("svg")
     assert "Total loss over epoch: training 0.2; validation 0.2" in page.attributes("aria-label")
     assert "Precision over recall at IoU 0.5: stirrer AP 0.765" in page.attributes("aria-label")
 
 
 def test_page_shows_images_of_problems(run) -> None:
     page = Page(run.page(worst=0))
-    assert page.count("img") == 2 * 6 + 1
+    assert page.images == 2 * 6 + 1
     assert "segmentation/masks/00.png" in page.attributes("alt") and page.attributes("loading") == ["lazy"]
     assert "mask_empty warning 1 Nothing, if the image shows no pan." in page.text["data"]
     assert "segmentation · test segmentation/masks/00.png marks no pan" in page.text["data"]
@@ -306,7 +331,7 @@ def test_page_of_an_empty_test_split(run) -> None:
     for task in SECTIONS[:3]:
         run.write_results(task, [])
     page = Page(run.page(data_images=0))
-    assert page.count("img") == 0
+    assert page.images == 0
     for name in SECTIONS[:3]:
         assert "No image drawn: the test split of this dataset has 0." in page.text[name]
 
@@ -356,6 +381,7 @@ def test_page_counts_boxes_from_the_shipped_threshold_on(run) -> None:
         "reports/plots/confusion.csv",
         "reports/plots/reliability.csv",
         "reports/plots/thresholds.csv",
+        "reports/plots/slices.csv",
         "reports/results/segmentation.json",
         "reports/results/detection.json",
         "reports/results/classification.json",

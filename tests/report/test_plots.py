@@ -115,7 +115,7 @@ def test_read_thresholds_marks_that_of_the_class(run) -> None:
     assert list(lines) == ["precision", "recall", "F1", "cost"] and len({line.color for line in chart.lines}) == 4
     # Without a box there is no precision. A cost above that of no box, 0.5, is not drawn; 0.25 is half of it.
     assert [len(lines[name].dots) for name in lines] == [2, 3, 3, 2]
-    assert lines["cost"].dots[0].label == "cost: 0.5 at threshold 0.5" and "0.5 per image" in lines["cost"].note
+    assert lines["cost"].dots[0].label == "cost: 0.5 at score threshold 0.5" and "0.5 per image" in lines["cost"].note
     write_rows(path, ("class", "threshold"), [])
     with pytest.raises(ReportError, match=r"thresholds\.csv: has no column precision, recall, f1, cost"):
         read_thresholds(path, results)

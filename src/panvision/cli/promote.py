@@ -120,7 +120,8 @@ def _registration(args: Args) -> "Registration | None":
 
 def _promote(args: Args) -> "tuple[Promotion, dict[str, Any]]":
     """Score both models; return the decision and the record of it."""
-    from panvision.experiments.promotion import check_models, decide, read_facts
+    from panvision.evaluation.slices import read_facts
+    from panvision.experiments.promotion import check_models, decide
     from panvision.inference.origin import data_hash
 
     # The new model's configuration decides on the split; each model has its own thresholds.

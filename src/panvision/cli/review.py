@@ -66,6 +66,7 @@ USAGE = "dvc exp show --json | panvision review photos --html review.html"
 )
 def run(args: Args) -> int:
     """Rank, write and print."""
+    from panvision.dataset.reviewed import REVIEWED, read_reviewed
     from panvision.experiments import review
 
     folder = project_of(args)
@@ -75,9 +76,10 @@ def run(args: Args) -> int:
     if args.html and importlib.util.find_spec("jinja2") is None:
         raise click.UsageError("--html needs jinja2; `pip install jinja2`.")
     folds, missing = _folds(args, folder)
+    table = Path(args.reviewed) if args.reviewed else folder / REVIEWED
     found = review.review(
         folds,
-        dismissed=review.read_reviewed(Path(args.reviewed) if args.reviewed else folder / "data/reviewed.csv"),
+        dismissed=read_reviewed(table) if args.reviewed or table.exists() else set(),
         neighbours=review.read_neighbours(folder / "build/problems.csv"),
     )
     if args.csv:

@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,11 +32,17 @@ from panvision.cli.status import StatusLine
 if TYPE_CHECKING:
     from panvision.config import Config
     from panvision.core.tasks import Dataset
+    from panvision.dataset.packed import PackedSet
     from panvision.dataset.problems import Problem
+    from panvision.dataset.reviewed import Key
     from panvision.report.findings import Finding
     from panvision.validate.changes import Changes, Version
     from panvision.validate.splits.units import Pins
     from panvision.validate.verdict import Verdict
+
+
+# A thumbnail of the page can be enlarged by this factor.
+ENLARGED = 3
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,14 @@ class Examination:
         problems: of all datasets; files are `dataset/file`.
         verdict: on the datasets together; None if one of them is unusable.
         changes: what differs from earlier data; None if there is nothing to compare.
+        dismissed: problems that a person has dismissed; the page shows them apart.
     """
 
     images: "Mapping[Dataset, int]"
     problems: "list[Problem]"
     verdict: "Verdict | None"
     changes: "Changes | None" = None
+    dismissed: "Collection[Key]" = ()
 
     @property
     def exit_code(self) -> Exit:
@@ -129,6 +137,12 @@ class Examination:
             quiet("progress"),
             option("--splits", "Write the split there as such a table, which can be edited and pinned.", type=FILE),
             option("--html", "Write a page with images of what was found.", type=FILE),
+            option(
+                "--reviewed",
+                "Table of dataset, file and code: warnings that the page shows as dismissed.",
+                type=FILE,
+                show_default="data/reviewed.csv, if it exists",
+            ),
             flag("--all", f"List every file, not {FEW} of a kind."),
             option(
                 "--build",
@@ -146,12 +160,15 @@ def run(args: Args) -> int:
     from panvision.core.tasks import DATASETS
     from panvision.dataset.packed import PackedError
     from panvision.dataset.problems import IngestError
+    from panvision.dataset.reviewed import ReviewedError
     from panvision.experiments.revisions import RevisionError
     from panvision.validate.splits.pins import read_pins
 
     try:
         if args.html and importlib.util.find_spec("jinja2") is None:
             raise ParamsError("--html needs jinja2; `pip install jinja2`")
+        # Read before the long part, so that a wrong table is reported at once.
+        dismissed = _dismissed(args) if args.html else set()
         config = read_configuration(args)
         if not Path(config.data.root).is_dir() and not _is_zip(config.data.root):
             raise ParamsError(f"{config.data.root}: no such folder; name the one that holds {', '.join(DATASETS)}")
@@ -171,8 +188,9 @@ def run(args: Args) -> int:
                 found = examine(config, pins, folder, status)
                 if args.against and found.verdict is not None:
                     found = _compared(found, folder, _earlier(args.against, config, pins, Path(earlier), status))
+            found = replace(found, dismissed=dismissed)
             _write(args, config, found, folder, Path(earlier), status)
-    except (ParamsError, IngestError, PackedError, RevisionError) as error:
+    except (ParamsError, IngestError, PackedError, RevisionError, ReviewedError) as error:
         raise UsageError(str(error)) from error
     _say(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if args.json else _text(found, args))
     return found.exit_code
@@ -309,10 +327,28 @@ def _write(args: Args, config: "Config", found: Examination, build: Path, earlie
             write_text(args.splits, (build / "splits.csv").read_text(encoding="utf-8"))
     if args.html:
         status.show("drawing the page …")
-        write_text(args.html, _page(config, found, build, earlier))
+        write_text(args.html, _page(args, config, found, build, earlier))
 
 
-def _page(config: "Config", found: Examination, build: Path, earlier: Path) -> str:
+def _dismissed(args: Args) -> "set[Key]":
+    """Read the dismissed findings; without --reviewed the file may be missing."""
+    from panvision.dataset.reviewed import REVIEWED, read_reviewed
+
+    return read_reviewed(args.reviewed or REVIEWED) if args.reviewed or Path(REVIEWED).exists() else set()
+
+
+def _order(config: "Config", packed: "list[PackedSet]") -> "Sequence[str] | None":
+    """Return the order of the class labels; None without one, or if it does not fit, which is a problem of the data."""
+    from panvision.core.order import find_order
+
+    labels = next((own.classes for own in packed if own.task == "classification"), [])
+    try:
+        return find_order(config.classification.order, labels)
+    except ValueError:
+        return None
+
+
+def _page(args: Args, config: "Config", found: Examination, build: Path, earlier: Path) -> str:
     from panvision.core.tasks import DATASETS
     from panvision.dataset.packed import open_packed
     from panvision.report.archive import Archive
@@ -321,7 +357,7 @@ def _page(config: "Config", found: Examination, build: Path, earlier: Path) -> s
 
     checked = found.verdict is not None
     packed = [open_packed(build / "prepared" / task, task) for task in found.images]
-    archive = Archive.open(packed, build / "splits.csv" if checked else None, config.data)
+    archive = Archive.open(packed, build / "splits.csv" if checked else None, config.data, enlarged=ENLARGED)
     limit = config.report.data_images
     changes: list[Finding] = []
     if found.changes is not None:
@@ -335,6 +371,10 @@ def _page(config: "Config", found: Examination, build: Path, earlier: Path) -> s
         limit=limit,
         missing=found.omission,
         changes=changes,
+        packed=packed,
+        name=Path(args.data_root or args.data_root_option or config.data.root).resolve().name,
+        order=_order(config, packed),
+        dismissed=found.dismissed,
     )
 
 

@@ -14,6 +14,7 @@ from panvision.evaluation.evaluation import Table
 from panvision.evaluation.metrics import scores
 from panvision.evaluation.results import Predictions, Results
 from panvision.evaluation.settings import EvaluationSettings
+from panvision.evaluation.slices import facts_of, slice_table
 from panvision.evaluation.source import Source, open_source
 from panvision.evaluation.summary import FILE, summary
 from panvision.evaluation.table import EVALUATIONS
@@ -133,11 +134,17 @@ def evaluate(  # noqa: PLR0913 -- each is one input of the stage
         results[task] = replace(found, **{**choices.get(task, {}), **own})
     return Evaluated(
         metrics={task: scores(found) for task, found in results.items()},
-        plots={name: table for task in TASKS for name, table in EVALUATIONS[task].plots(results[task]).items()},
+        plots=_plots(results, tested),
         results=results,
         predictions=Predictions(_describe(shipped), images),
         choices=choices,
     )
+
+
+def _plots(results: Mapping[Task, Results], sources: Mapping[Dataset, Source]) -> dict[str, Table]:
+    plots = {name: table for task in TASKS for name, table in EVALUATIONS[task].plots(results[task]).items()}
+    facts = {dataset: facts_of(source.packed) for dataset, source in sources.items()}
+    return {**plots, "slices": slice_table(results, facts)}
 
 
 def undefined(predictor: Predictor) -> dict[Task, dict[str, Any]]:

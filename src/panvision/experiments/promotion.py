@@ -7,20 +7,18 @@ better or not worse, which needs no correction for their number. Classes and sli
 because of many metrics some are better or worse by chance.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
-from panvision.core.tasks import DATASETS, TASKS, Dataset, Task, datasets_of
-from panvision.dataset.packed import open_packed, read_index, read_splits
+from panvision.core.tasks import TASKS, Dataset, Task, datasets_of
+from panvision.dataset.packed import read_index, read_splits
 from panvision.evaluation.evaluate import Evaluated
 from panvision.evaluation.intervals import UNIT
 from panvision.evaluation.metrics import SMALLER_IS_BETTER, ranges
 from panvision.evaluation.results import Results
+from panvision.evaluation.slices import Facts, part, slices
 from panvision.experiments.paired import ROUNDING, Comparison, Difference, compare_results
 from panvision.inference.backend import ModelInfo
 from panvision.inference.origin import is_among, unpack_images
@@ -28,9 +26,6 @@ from panvision.report.table import SECTIONS
 
 Decision = Literal["better", "not worse", "worse", "undecided"]
 
-TONES = ("dark", "medium", "bright")
-# More folders or cameras are too small to compare.
-MOST_VALUES = 12
 _NAMED = 3  # files in a message
 
 
@@ -126,13 +121,6 @@ class Promotion:
         }
 
 
-class Facts(NamedTuple):
-    """Facts of an image that the results lack: its mean brightness, 0 to 255, and its camera, "" if unknown."""
-
-    brightness: float
-    camera: str
-
-
 def check_models(new: ModelInfo, current: ModelInfo) -> None:
     """Compare tasks and classes of both models.
 
@@ -191,24 +179,6 @@ def check_unseen(name: str, info: ModelInfo, tested: Mapping[str, str]) -> bool:
     return True
 
 
-def read_facts(prepared: str | Path) -> dict[Dataset, dict[str, Facts]]:
-    """Return the facts of every image of the packed datasets, by dataset and file.
-
-    Raises:
-        PackedError: a packed dataset is missing or damaged.
-    """
-    found = {}
-    for dataset in DATASETS:
-        packed = open_packed(Path(prepared) / dataset, dataset)
-        cameras = read_index(packed.folder, dataset, ("camera",))["camera"].tolist()
-        brightness = packed.looks.reshape(len(packed), -1).mean(axis=1) if len(packed) else ()
-        found[dataset] = {
-            file: Facts(float(level), camera)
-            for file, level, camera in zip(packed.files, brightness, cameras, strict=True)
-        }
-    return found
-
-
 def decide(
     current: Evaluated, new: Evaluated, facts: Mapping[Dataset, Mapping[str, Facts]], max_drop: float
 ) -> Promotion:
@@ -230,7 +200,7 @@ def decide(
             _judged(comparison, results, max_drop),
             [
                 Slice(name, len(rows), _judged(_part(pair, rows), results, max_drop, headlines=True))
-                for name, rows in _slices(results, facts[TASKS[task].dataset])
+                for name, rows in slices(results, facts[TASKS[task].dataset])
             ],
             _changes(pair),
         )
@@ -268,39 +238,8 @@ def _judged(comparison: Comparison, results: Results, max_drop: float, *, headli
 
 def _part(pair: tuple[Results, Results], rows: Sequence[int]) -> Comparison:
     """Compare some images, the same rows of both."""
-    one, other = (replace(results, images=[results.images[row] for row in rows]) for results in pair)
+    one, other = (part(results, rows) for results in pair)
     return compare_results(one, other)
-
-
-def _slices(results: Results, facts: Mapping[str, Facts]) -> Iterator[tuple[str, list[int]]]:
-    """Yield name and rows of the slices: by brightness in thirds, camera, folder, and with or without a pan."""
-    files = [image["file"] for image in results.images]
-    levels = [facts[file].brightness for file in files]
-    edges = np.quantile(levels, (1 / 3, 2 / 3)) if levels else ()
-    columns = {
-        "brightness": [TONES[int(np.searchsorted(edges, level))] for level in levels],
-        "camera": [facts[file].camera for file in files],
-        "folder": [_folder(results, file) for file in files],
-    }
-    if results.images and "pixels" in results.images[0]:
-        columns["masks"] = ["with pan" if _has_pan(image) else "without pan" for image in results.images]
-    for column, values in columns.items():
-        counts = Counter(values)
-        if 1 < len(counts) <= MOST_VALUES:
-            for value in sorted(counts):
-                rows = [row for row, own in enumerate(values) if own == value]
-                yield f"{column} {value or 'unknown'}", rows
-
-
-def _folder(results: Results, file: str) -> str:
-    """Return the folder of an image; of an image in its class's folder the one above."""
-    folder = PurePosixPath(file).parent
-    return str(folder.parent if folder.name in results.classes else folder)
-
-
-def _has_pan(image: Mapping[str, Any]) -> bool:
-    true_positives, _, false_negatives, _ = image["pixels"]
-    return bool(true_positives + false_negatives)
 
 
 def _changes(pair: tuple[Results, Results]) -> list[Change]:

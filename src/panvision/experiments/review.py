@@ -1,12 +1,12 @@
 """Labels that are most likely wrong, by the predictions of k-fold runs on the images that each did not learn from."""
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from panvision.core.files import write_rows
 from panvision.core.tasks import TASKS, Dataset, Task
+from panvision.dataset import reviewed
 from panvision.dataset.packed import PackedSet
 from panvision.evaluation.results import Predictions, Results
 from panvision.experiments.folds import CrossValidation, distinction, joined
@@ -18,12 +18,9 @@ from panvision.report.data_page import read_problem_table
 from panvision.report.gallery import GallerySource, Shot
 from panvision.report.rendering import render
 
-# (dataset, file, what) of a finding that a person dismissed.
-Key = tuple[str, str, str]
 # A fold: a project's folder, and a revision of it.
 Fold = tuple[Path, str]
-KEY = ("dataset", "file", "what")
-COLUMNS = (*KEY, "box", "score", "suspicious", "reason", "neighbours")
+COLUMNS = (*reviewed.COLUMNS, "box", "score", "suspicious", "reason", "neighbours")
 # Problems that are found without a model, in images that may have a wrong label.
 NEIGHBOURS = ("neighbours_disagree", "box_unusual_size", "box_unusual_place", "boxes_duplicated")
 TEMPLATE = "review.html.jinja"
@@ -92,7 +89,7 @@ def only_one(found: Sequence[CrossValidation]) -> CrossValidation:
 
 
 def review(
-    folds: Sequence[Fold], *, dismissed: Collection[Key] = (), neighbours: Mapping[str, str] | None = None
+    folds: Sequence[Fold], *, dismissed: Collection[reviewed.Key] = (), neighbours: Mapping[str, str] | None = None
 ) -> dict[Task, Listed]:
     """Rank the labels of all images that the folds tested, by task.
 
@@ -127,26 +124,6 @@ def review(
     if not found:
         raise ReviewError("no fold has a test image; run the folds with `split.folds` above 0, see `panvision folds`")
     return found
-
-
-def read_reviewed(path: Path) -> set[Key]:
-    """Read the table of dismissed findings: `dataset`, `file`, `what`; other columns are ignored. No file: none.
-
-    Raises:
-        ReviewError: it is not such a table.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in KEY if name not in (reader.fieldnames or ())]
-            rows = [] if missing else [(row["dataset"], row["file"], row["what"]) for row in reader]
-    except FileNotFoundError:
-        return set()
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ReviewError(f"{path}: not a CSV table ({error}); copy rows of the list that --csv writes") from error
-    if missing:
-        raise ReviewError(f"{path}: has no column {', '.join(missing)}; copy the header of the list that --csv writes")
-    return set(rows)
 
 
 def read_neighbours(path: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from panvision.export.scores import HeldOut, judge_int8
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
-from panvision.inference.origin import data_hash, pack_images, params_hash
+from panvision.inference.origin import data_hash, file_hash, pack_images, params_hash
 from panvision.inference.predictor import Predictor
 from panvision.inference.torch_backend import TorchBackend
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
@@ -135,6 +135,7 @@ def ship(
         parity.check(settings, checkpoint)
         found = {"parity": parity.to_json(settings), **_measure(exported, settings, held_out, scratch, good)}
         found["size_mb"] = _sizes({"checkpoint": checkpoint, "onnx": scratch.onnx, "int8": scratch.int8})
+        found["sha256"] = {"params": info.params_sha256, "data": info.data_sha256, "onnx": file_hash(scratch.onnx)}
         write_json(scratch.config, config)
         write_json(scratch.metrics, found)
         write_text(scratch.card, model_card(info, {**shown, "export": found}, max_drop=settings.max_drop))

@@ -49,8 +49,8 @@ def data_hash(prepared: str | Path, splits: str | Path) -> str:
     """
     folders = sorted(path for path in Path(prepared).iterdir() if path.is_dir())
     named = {f"{folder.name}/{name}": folder / name for folder in folders for name in _LABELS}
-    hashes = {name: _file_hash(path) for name, path in named.items() if path.exists()}
-    hashes["splits.csv"] = _file_hash(Path(splits))
+    hashes = {name: file_hash(path) for name, path in named.items() if path.exists()}
+    hashes["splits.csv"] = file_hash(Path(splits))
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
@@ -101,6 +101,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(stream)
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

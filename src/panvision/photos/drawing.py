@@ -40,7 +40,7 @@ class _Style:
     padding: int
 
 
-def draw_result(image: RgbArray, result: Mapping[str, Any]) -> RgbArray:
+def draw_result(image: RgbArray, result: Mapping[str, Any], *, fill: bool = True) -> RgbArray:
     """Draw a result on its image; line width and letters grow with the image.
 
     A truth can be drawn as well: any of the three parts may be missing, boxes need no `scores` and a class no
@@ -49,6 +49,7 @@ def draw_result(image: RgbArray, result: Mapping[str, Any]) -> RgbArray:
     Args:
         image: (H, W, 3) uint8, the image of the result.
         result: a result of `Predictor.predict`.
+        fill: tint the area of the mask; without it the mask is an outline only.
 
     Returns:
         (H, W, 3) uint8, a new array.
@@ -58,7 +59,7 @@ def draw_result(image: RgbArray, result: Mapping[str, Any]) -> RgbArray:
     """
     style = _style_for(image)
     if "segmentation" in result:
-        image = overlay_mask(image, result["segmentation"]["mask"], line=style.line)
+        image = overlay_mask(image, result["segmentation"]["mask"], line=style.line, fill=fill)
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     # The class is in the upper left corner; labels avoid it and each other.
@@ -73,13 +74,14 @@ def draw_result(image: RgbArray, result: Mapping[str, Any]) -> RgbArray:
     return np.asarray(canvas).copy()
 
 
-def overlay_mask(image: RgbArray, mask: npt.NDArray[np.uint8], *, line: int = 2) -> RgbArray:
-    """Tint the area of a mask and outline it.
+def overlay_mask(image: RgbArray, mask: npt.NDArray[np.uint8], *, line: int = 2, fill: bool = True) -> RgbArray:
+    """Outline a mask, and tint its area.
 
     Args:
         image: (H, W, 3) uint8.
-        mask: (H, W); every value but 0 is tinted.
+        mask: (H, W); every value but 0 is inside.
         line: width of the outline in pixels.
+        fill: tint the area.
 
     Returns:
         (H, W, 3) uint8, a new array.
@@ -91,8 +93,9 @@ def overlay_mask(image: RgbArray, mask: npt.NDArray[np.uint8], *, line: int = 2)
         raise ValueError(f"the mask is {mask.shape}, the image {image.shape[:2]}; both must have the same (H, W)")
     inside = mask != 0
     drawn = image.copy()
-    tint = np.array(MASK_COLOR, dtype=np.float32) * MASK_OPACITY
-    drawn[inside] = np.rint(image[inside] * (1.0 - MASK_OPACITY) + tint).astype(np.uint8)
+    if fill:
+        tint = np.array(MASK_COLOR, dtype=np.float32) * MASK_OPACITY
+        drawn[inside] = np.rint(image[inside] * (1.0 - MASK_OPACITY) + tint).astype(np.uint8)
     drawn[inside & ~_shrunk(inside, line)] = MASK_COLOR
     return drawn
 

@@ -33,7 +33,7 @@ class Tile:
         name: `dataset/file`.
         note: its dataset, split and class, as far as known.
         uri: a JPEG as data URI; "" if it cannot be shown.
-        width, height: of the JPEG in pixels.
+        width, height: of the thumbnail in pixels.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Archive:
         groups: group of each packed image by `dataset/file`; empty before the split.
         splits: split of each packed image by `dataset/file`; empty before the split.
         members: `dataset/file` of each group's images, sorted.
+        enlarged: factor by which a thumbnail can be enlarged; above 1 it is drawn from the raw image.
     """
 
     data: DataSettings
@@ -60,9 +61,10 @@ class Archive:
     groups: dict[str, str] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     members: dict[str, list[str]] = field(default_factory=dict)
+    enlarged: int = 1
 
     @classmethod
-    def open(cls, packed: Sequence[PackedSet], splits: Path | None, data: DataSettings) -> Self:
+    def open(cls, packed: Sequence[PackedSet], splits: Path | None, data: DataSettings, *, enlarged: int = 1) -> Self:
         """Index packed datasets and a split table (None before the split).
 
         Raises:
@@ -85,6 +87,7 @@ class Archive:
             groups={name: line["group"] for name, line in named},
             splits={name: line["split"] for name, line in named},
             members=dict(members),
+            enlarged=enlarged,
         )
 
     def is_image(self, name: str) -> bool:
@@ -104,16 +107,20 @@ class Archive:
         if name not in self.rows:
             pixels = self._read_raw(name)
             note = name.partition("/")[0]
-            return Tile(name, note) if pixels is None else _tile(name, note, _resized(pixels, pixels.shape, side))
+            if pixels is None:
+                return Tile(name, note)
+            return _tile(name, note, _resized(pixels, pixels.shape, side * self.enlarged), self.enlarged)
         packed, row = self.rows[name]
         width, height = (int(length) for length in packed.sizes[row])
-        shown = _resized(np.asarray(packed.images[row]), (height, width), side)
+        raw = self._read_raw(f"{packed.task}/{packed.files[row]}") if self.enlarged > 1 else None
+        pixels = np.asarray(packed.images[row]) if raw is None else raw
+        shown = _resized(pixels, (height, width), side * self.enlarged)
         if labelled:
             shown = draw_result(shown, _labels(packed, row, shown, boxes))
         notes = [packed.task, self.splits.get(f"{packed.task}/{packed.files[row]}", "")]
         if packed.states is not None:
             notes.append(packed.classes[int(packed.states[row])])
-        return _tile(name, " · ".join(note for note in notes if note), shown)
+        return _tile(name, " · ".join(note for note in notes if note), shown, self.enlarged)
 
     def _read_raw(self, name: str) -> RgbArray | None:
         """Read an image that was not packed; None if it cannot or must not be read."""
@@ -139,8 +146,9 @@ def _resized(pixels: RgbArray, size: Sequence[int], side: int) -> RgbArray:
     return np.asarray(Image.fromarray(pixels).resize(fit((size[1], size[0]), side), Image.Resampling.LANCZOS))
 
 
-def _tile(name: str, note: str, shown: RgbArray) -> Tile:
-    return Tile(name, note, jpeg_uri(shown, JPEG_QUALITY), width=shown.shape[1], height=shown.shape[0])
+def _tile(name: str, note: str, shown: RgbArray, enlarged: int) -> Tile:
+    height, width = (max(1, side // enlarged) for side in shown.shape[:2])
+    return Tile(name, note, jpeg_uri(shown, JPEG_QUALITY), width=width, height=height)
 
 
 def _labels(packed: PackedSet, row: int, shown: RgbArray, chosen: Sequence[Box]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ Point = tuple[float, float | None]
 
 # Sides of a chart and its margins, in the SVG's own units.
 WIDTH, HEIGHT = 360, 200
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 26
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 30
 # Number of series colours in page.css; further lines are dashed. The first colours are near those of drawn boxes.
 COLORS = 9
 # A y axis shorter than this gets the length 1, because its labels would need too many digits.
@@ -79,6 +79,7 @@ class Chart:
 
     title: str
     x_label: str
+    y_label: str
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     lines: list[Line]
@@ -125,7 +126,7 @@ def line_chart(
     title: str,
     series: list[Series],
     *,
-    x_label: str,
+    names: tuple[str, str],
     x_range: tuple[float, float] = (0.0, 1.0),
     y_range: tuple[float, float] | None = None,
     divider: float | None = None,
@@ -136,12 +137,13 @@ def line_chart(
     Args:
         title: of the chart.
         series: the lines.
-        x_label: label of the x axis; "epoch" gets integer ticks.
+        names: of the x axis and of the y axis; epochs get integer ticks.
         x_range: both ends of the x axis.
         y_range: both ends of the y axis; by default 0 (or the lowest value below it) to the highest value.
         divider: x of a vertical line.
         mark: text beside it.
     """
+    x_label, y_label = names
     values = [y for one in series for run in one.runs for _, y in run if y is not None]
     low, high = y_range or (min([0.0, *values]), max(values, default=1.0))
     x_axis = _Axis(*x_range, LEFT, WIDTH - RIGHT)
@@ -149,6 +151,7 @@ def line_chart(
     return Chart(
         title=title,
         x_label=x_label,
+        y_label=y_label,
         x_ticks=x_axis.ticks(1.0 if x_label == "epoch" else 0.0),
         y_ticks=y_axis.ticks(),
         lines=[_line(one, x_axis, y_axis, x_label) for one in series],

@@ -128,7 +128,8 @@ def read_reliability(path: Path, metrics: Mapping[str, float | None]) -> Reliabi
     for name in dict.fromkeys(each.probabilities for each in bins):
         own = sorted((each for each in bins if each.probabilities == name), key=lambda each: each.confidence)
         series.append(_reliability_series(name, own, metrics))
-    return Reliability(line_chart("Accuracy over confidence", series, x_label="confidence", y_range=(0.0, 1.0)), bins)
+    title, names = "Accuracy over confidence", ("confidence", "accuracy")
+    return Reliability(line_chart(title, series, names=names, y_range=(0.0, 1.0)), bins)
 
 
 def _reliability_series(name: str, bins: Sequence[Bin], metrics: Mapping[str, float | None]) -> Series:

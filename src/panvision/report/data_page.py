@@ -1,11 +1,15 @@
 """The problems of the raw data as a separate page."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from panvision.core.tasks import Dataset
+from panvision.dataset.packed import PackedSet
 from panvision.dataset.problems import COLUMNS, Problem, Severity
+from panvision.dataset.reviewed import Key
 from panvision.report.archive import Archive
+from panvision.report.distributions import class_balance, histograms
 from panvision.report.findings import SEVERITIES, Finding, draw_findings, problem_rows
 from panvision.report.inputs import DataMetrics, read_metrics, read_table
 from panvision.report.rendering import render
@@ -14,7 +18,7 @@ TEMPLATE = "data.html.jinja"
 _KNOWN: dict[str, Severity] = {"error": "error", "warning": "warning", "fixed": "fixed"}
 
 
-def build_data_page(
+def build_data_page(  # noqa: PLR0913 -- each is one part of the page
     problems: Iterable[Problem],
     archive: Archive,
     *,
@@ -22,6 +26,10 @@ def build_data_page(
     limit: int,
     missing: str = "",
     changes: Sequence[Finding] = (),
+    packed: Sequence[PackedSet] = (),
+    name: str = "",
+    order: Sequence[str] | None = None,
+    dismissed: Collection[Key] = (),
 ) -> str:
     """Build the page as HTML, the same for the same inputs.
 
@@ -32,20 +40,39 @@ def build_data_page(
         limit: images shown of each kind of problem.
         missing: text that replaces missing metrics.
         changes: differences from an earlier version of the data.
+        packed: the datasets that could be packed, for their distributions.
+        name: of the folder of the datasets.
+        order: the class labels of classification from first to last, if they have an order.
+        dismissed: problems that a person has dismissed, by dataset, file and code. Errors cannot be dismissed.
 
     Raises:
         ReportError: `metrics` is missing or damaged.
     """
     problems = sorted(set(problems))
+    reviewed = [found for found in problems if found.severity != "error" and _key(found) in dismissed]
+    found = [each for each in problems if each not in reviewed]
+    data = None if metrics is None else read_metrics(Path(metrics), DataMetrics)
+    if data is not None:
+        known: dict[Dataset, Sequence[str]] = {own.task: own.classes for own in packed}
+        data = data.in_order({**known, **({"classification": order} if order else {})})
     context = {
-        "data": None if metrics is None else read_metrics(Path(metrics), DataMetrics),
+        "name": name,
+        "data": data,
+        "balance": class_balance(data) if data else [],
+        "histograms": histograms(packed),
         "missing": missing,
-        "counts": {severity: sum(found.severity == severity for found in problems) for severity in SEVERITIES},
-        "problems": problem_rows(Counter(found.code for found in problems)),
-        "findings": draw_findings(problems, archive, limit),
+        "counts": {severity: sum(each.severity == severity for each in found) for severity in SEVERITIES},
+        "problems": problem_rows(Counter(each.code for each in found)),
+        "findings": draw_findings(found, archive, limit, listed=None),
+        "dismissed": draw_findings(reviewed, archive, limit, listed=None),
         "changes": changes,
     }
     return render(TEMPLATE, context)
+
+
+def _key(found: Problem) -> Key:
+    dataset, _, file = found.file.partition("/")
+    return dataset, file, found.code
 
 
 def read_problem_table(path: Path) -> list[Problem]:

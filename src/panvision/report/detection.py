@@ -162,7 +162,8 @@ def read_thresholds(path: Path, results: Results) -> list[Chart]:
             limit = limits.get(name)
             mark = "" if limit is None else f"{limit:.2f}"
             title = f"{name}, threshold {mark}" if mark else name
-            charts.append(line_chart(title, shown, x_label="threshold", y_range=(0.0, 1.0), divider=limit, mark=mark))
+            names = "score threshold", "fraction"
+            charts.append(line_chart(title, shown, names=names, y_range=(0.0, 1.0), divider=limit, mark=mark))
     return charts
 
 
@@ -200,7 +201,8 @@ def read_precision_recall(path: Path, areas: Mapping[str, float | None], names: 
         for color, name in enumerate(ordered(names, points))
         if name in points
     ]
-    return line_chart("Precision over recall at IoU 0.5", series, x_label="recall", y_range=(0.0, 1.0))
+    title = "Precision over recall at IoU 0.5"
+    return line_chart(title, series, names=("recall", "precision"), y_range=(0.0, 1.0))
 
 
 SECTION = Section(

@@ -118,20 +118,23 @@ def group_problems(problems: Iterable[Problem]) -> list[list[Problem]]:
     return [sorted(own, key=lambda found: (found.file, found.reason)) for _, own in sorted(kinds.items())]
 
 
-def draw_findings(problems: Iterable[Problem], archive: Archive, limit: int) -> list[Finding]:
+def draw_findings(
+    problems: Iterable[Problem], archive: Archive, limit: int, *, listed: int | None = MOST_LISTED
+) -> list[Finding]:
     """Return all problems by kind, errors first, with some images of each.
 
     Args:
         problems: files are `dataset/file`, as in problems.csv.
         archive: the images.
         limit: images of a kind; of copies, groups of at most `MOST_MEMBERS` images each.
+        listed: files of a kind that are listed by name; None: all.
     """
     shown: set[str] = set()
     findings = []
     for own in group_problems(problems):
         first = own[0]
         exhibits = list(_exhibits(first.code, own, archive, limit, shown)) if limit else []
-        findings.append(Finding(first.code, first.severity, first.remedy, len(own), exhibits, own[:MOST_LISTED]))
+        findings.append(Finding(first.code, first.severity, first.remedy, len(own), exhibits, own[:listed]))
     return findings
 
 

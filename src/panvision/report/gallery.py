@@ -1,5 +1,6 @@
 """Test images with predictions next to the truth: some spread over the split, and the worst."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,17 @@ from panvision.photos.raw import read_raw_image
 from panvision.photos.settings import DataSettings
 from panvision.photos.truth import read_truth
 from panvision.report.inputs import ReportError
-from panvision.report.mistakes import Kind, Mistake, Mistakes, Verdict, rank_images
+from panvision.report.mistakes import (
+    Kind,
+    Mistake,
+    Mistakes,
+    Verdict,
+    first_of_each_kind,
+    in_order,
+    rank_images,
+)
 from panvision.report.table import SECTIONS
-from panvision.report.thumbnails import jpeg_uri, spread
+from panvision.report.thumbnails import area_uri, jpeg_uri, spread
 
 JPEG_QUALITY = 85
 # Largest ratio of height to width of a shown image.
@@ -39,8 +48,9 @@ class Shot:
 
     Attributes:
         file: its path below `<data.root>/<dataset>`.
-        truth: the image with its labels, a JPEG as data URI.
+        truth: the image with its labels, a JPEG as data URI; a mask is an outline.
         prediction: the image with the whole result, or for one of the worst images with the part that has a truth.
+        true_area, predicted_area: the areas of both masks to draw over them, a PNG as data URI; "" without a mask.
         errors: the image in grey with the pixels where its mask is wrong; "" without.
         width, height: of all of them in pixels.
         verdict: caption.
@@ -52,6 +62,8 @@ class Shot:
     file: str
     truth: str
     prediction: str
+    true_area: str
+    predicted_area: str
     errors: str
     width: int
     height: int
@@ -75,11 +87,18 @@ class Worst:
 
     Attributes:
         mistaken: the images with mistakes, the worst first.
-        shots: the first of them.
+        shots: some of them.
     """
 
     mistaken: list[Mistakes]
     shots: list[Shot]
+
+    @property
+    def groups(self) -> list[tuple[Kind, int, list[Shot]]]:
+        """Return the shots by the most important mistake of each, and the number of images with it."""
+        counts = Counter(each.kinds[0] for each in self.mistaken)
+        shots = {kind: [shot for shot in self.shots if shot.kinds[0] == kind] for kind in in_order(counts)}
+        return [(kind, counts[kind], own) for kind, own in shots.items() if own]
 
 
 class GallerySource:
@@ -120,7 +139,7 @@ class GallerySource:
         return Gallery(len(images), [self._draw(images[row], width) for row in spread(np.arange(len(images)), count)])
 
     def worst(self, count: int, width: int) -> Worst:
-        """Draw the `count` worst images.
+        """Draw `count` images: the worst one of each kind of mistake, then the second one of each, and so on.
 
         Raises:
             PackedError, ImageError: as `spread`.
@@ -128,7 +147,8 @@ class GallerySource:
         images = self._results.images
         mistaken = rank_images([self._section.mistakes(image, self._results) for image in images])
         by_file = {image["file"]: image for image in images}
-        return Worst(mistaken, [self._draw(by_file[each.file], width, each) for each in mistaken[:count]])
+        chosen = sorted(first_of_each_kind(mistaken)[:count], key=mistaken.index)
+        return Worst(mistaken, [self._draw(by_file[each.file], width, each) for each in chosen])
 
     def chosen(self, files: Sequence[str], width: int) -> list[Shot]:
         """Draw the images of some files of the results, with the part of the result that has a truth.
@@ -155,8 +175,10 @@ class GallerySource:
         listed = mistakes.mistakes if mistakes else []
         return Shot(
             file=file,
-            truth=jpeg_uri(draw_result(shown, true), JPEG_QUALITY),
-            prediction=jpeg_uri(draw_result(shown, found), JPEG_QUALITY),
+            truth=jpeg_uri(draw_result(shown, true, fill=False), JPEG_QUALITY),
+            prediction=jpeg_uri(draw_result(shown, found, fill=False), JPEG_QUALITY),
+            true_area=_area(true),
+            predicted_area=_area(found),
             errors=jpeg_uri(_errors(shown, true, found), JPEG_QUALITY) if errors else "",
             width=size[0],
             height=size[1],
@@ -191,6 +213,10 @@ def _shown_size(image: RgbArray, width: int) -> tuple[int, int]:
     height, wide = image.shape[:2]
     scale = min(width / wide, TALLEST * width / height)
     return max(1, round(wide * scale)), max(1, round(height * scale))
+
+
+def _area(parts: Parts) -> str:
+    return area_uri(parts["segmentation"]["mask"]) if "segmentation" in parts else ""
 
 
 def _errors(shown: RgbArray, true: Parts, found: Parts) -> RgbArray:

@@ -4,11 +4,11 @@ import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, ValidationError
 
-from panvision.core.tasks import TASKS, Task
+from panvision.core.tasks import TASKS, Dataset, Task
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)] | None
 Count = Annotated[int, Field(ge=0)]
@@ -94,6 +94,15 @@ class DataMetrics(_Values):
     classification: SetCounts
     problems: dict[str, Count]
     cross_task_groups: Count
+
+    def in_order(self, classes: Mapping[Dataset, Sequence[str]]) -> Self:
+        """Return the same with the classes of each dataset in this order; others come after them."""
+        changes: dict[str, SetCounts] = {}
+        for name, names in classes.items():
+            own: SetCounts = getattr(self, name)
+            known = ordered([each for each in names if each in own.classes], own.classes)
+            changes[name] = own.model_copy(update={"classes": {each: own.classes[each] for each in known}})
+        return self.model_copy(update=changes)
 
 
 class JsonValues(RootModel[dict[str, JsonValue]]):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from panvision.core.tasks import Task
-from panvision.report.inputs import Earlier, Interval, PreviousMetrics, read_metrics
+from panvision.report.inputs import Earlier, Interval, PreviousMetrics, read_metrics, read_numbers, read_table
 from panvision.report.section import CHOSEN, ShownMetric
 from panvision.report.table import SECTIONS
 
@@ -62,6 +62,15 @@ class ClassRow:
     """A class and its entries, one per column."""
 
     name: str
+    entries: list[Entry]
+
+
+@dataclass(frozen=True)
+class SliceRow:
+    """Some of the test images, `brightness dark` for example, their number, and the headline metrics on them."""
+
+    name: str
+    images: int
     entries: list[Entry]
 
 
@@ -149,6 +158,24 @@ def metric_tables(
     names = [*(name for name in classes if name in found), *(name for name in found if name not in classes)]
     rows = [ClassRow(name, [entry(metric, f"{metric.key}.{name}") for metric in columns]) for name in names]
     return MetricTables(whole, columns, rows)
+
+
+def read_slices(path: Path) -> dict[Task, list[SliceRow]]:
+    """Read slices.csv: the rows of each task.
+
+    Raises:
+        ReportError: the file is missing or damaged.
+    """
+    found: dict[Task, list[SliceRow]] = {}
+    numbers = read_numbers(path, ("images", "value", "low", "high"))
+    for row, cells in zip(numbers, read_table(path, ("task", "slice", "metric", "reason")), strict=True):
+        rows = found.setdefault(cells["task"], [])
+        if not rows or rows[-1].name != cells["slice"]:
+            rows.append(SliceRow(cells["slice"], int(row["images"] or 0), []))
+        low, high = row["low"], row["high"]
+        interval = None if low is None or high is None else Interval(low=low, high=high)
+        rows[-1].entries.append(Entry(ShownMetric(cells["metric"]), row["value"], interval, reason=cells["reason"]))
+    return found
 
 
 def _entry(metric: ShownMetric, value: float | None, interval: Interval | None, earlier: Earlier | None) -> Entry:

@@ -1,7 +1,7 @@
 """Mistakes of the model on an image, read from its results: kind, text with numbers, and weight."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -93,8 +93,22 @@ def rank_images(found: Sequence[Mistakes | None]) -> list[Mistakes]:
 def count_kinds(found: Sequence[Mistakes]) -> list[tuple[Kind, int]]:
     """Count the images with each kind of mistake; kinds without an image are left out."""
     counts = Counter(kind for each in found for kind in each.kinds)
-    order = [*KINDS, *(kind for kind in counts if kind not in KINDS)]
-    return [(kind, counts[kind]) for kind in order if counts[kind]]
+    return [(kind, counts[kind]) for kind in in_order(counts)]
+
+
+def in_order(kinds: Iterable[Kind]) -> list[Kind]:
+    """Sort kinds of mistakes in the order of the report."""
+    return sorted(kinds, key=lambda kind: KINDS.index(kind) if kind in KINDS else len(KINDS))
+
+
+def first_of_each_kind(ranked: Sequence[Mistakes]) -> list[Mistakes]:
+    """Sort images: the first one of each most important mistake, then the second one of each, and so on."""
+    seen: Counter[Kind] = Counter()
+    turns = []
+    for each in ranked:
+        seen[each.kinds[0]] += 1
+        turns.append(seen[each.kinds[0]])
+    return [each for _, each in sorted(zip(turns, ranked, strict=True), key=lambda pair: pair[0])]
 
 
 def percent(fraction: float) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,20 @@ from panvision.report.inputs import (
     read_metrics,
     read_scores,
 )
-from panvision.report.metrics import MetricTables, metric_tables, read_previous
+from panvision.report.judgement import judge_run
+from panvision.report.metrics import MetricTables, SliceRow, metric_tables, read_previous, read_slices
 from panvision.report.mistakes import count_kinds
 from panvision.report.plots import read_training
 from panvision.report.rendering import render
 from panvision.report.section import Section
 from panvision.report.settings import ReportSettings
 from panvision.report.sharing import read_baselines, read_sharing
+from panvision.report.speed import read_speed
 from panvision.report.table import SECTIONS
 
 TEMPLATE = "page.html.jinja"
+# Of a hash this number of hex digits is shown, as `panvision predict` and the web page do.
+HASH_DIGITS = 12
 # Sections of config.json that describe what was trained.
 TRAINED = ("seed", "tasks", "data", "model", "loss", "train", "augment")
 
@@ -48,7 +52,8 @@ class RunFiles:
         splits, problems: the splits.csv and problems.csv that `validate` wrote.
         config: the config.json that `export` wrote; None for a model that was not made by the pipeline: its page shows
             neither training nor export.
-        metrics: folder of data.json, <task>.json, export.json, baselines.json and previous.json.
+        metrics: folder of data.json, <task>.json, export.json, baselines.json, benchmark.json and
+            previous.json.
         reports: folder of curves/phase{1,2}.csv, the tables of plots/, results/<task>.json and
             results/predictions.json.
     """
@@ -111,6 +116,7 @@ class TaskPage:
         classes: class names of its dataset.
         tables: its metrics.
         plots: variables of the section's template.
+        slices: metrics of some of the images.
         gallery, worst: images; None if the model does not have the task.
     """
 
@@ -121,6 +127,7 @@ class TaskPage:
     classes: list[str]
     tables: MetricTables
     plots: dict[str, Any]
+    slices: list[SliceRow] = field(default_factory=list)
     gallery: Gallery | None = None
     worst: Worst | None = None
 
@@ -128,6 +135,12 @@ class TaskPage:
     def intro(self) -> str:
         """Return the introduction with the number of test images."""
         return self.section.intro.format(images=f"{self.images} test image{'' if self.images == 1 else 's'}")
+
+    @property
+    def has_areas(self) -> bool:
+        """True if a shown image has a mask."""
+        shots = [*(self.gallery.shots if self.gallery else []), *(self.worst.shots if self.worst else [])]
+        return any(shot.true_area or shot.predicted_area for shot in shots)
 
     @property
     def kinds(self) -> list[tuple[Any, int]]:
@@ -151,8 +164,10 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
     """
     evaluated = _Evaluated.read(files)
     flat = {task: own.flat() for task, own in evaluated.scores.items()}
-    counts = read_metrics(files.metrics / "data.json", DataMetrics)
+    orders = {TASKS[task].dataset: results.ordered_classes for task, results in evaluated.results.items()}
+    counts = read_metrics(files.metrics / "data.json", DataMetrics).in_order(orders)
     previous = read_previous(files.metrics / "previous.json")
+    slices = read_slices(files.reports / "plots/slices.csv")
     pages = [
         TaskPage(
             task=task,
@@ -169,6 +184,7 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
                 classes=evaluated.results[task].ordered_classes,
             ),
             plots=section.plots(files.reports / "plots", flat[task], evaluated.results[task]),
+            slices=slices.get(task, []),
         )
         for task, section in SECTIONS.items()
     ]
@@ -180,10 +196,16 @@ def build_report(*, files: RunFiles, data: DataSettings, settings: ReportSetting
         "problems": problem_rows(counts.problems),
         "whole": files.config is not None,
     }
+    exported = {} if files.config is None else read_metrics(files.metrics / "export.json", JsonValues).root
+    tables = {page.task: page.tables for page in pages if page.trained}
+    context["judgement"] = judge_run(tables, previous.commit, context["problems"], exported)
     if files.config is not None:
+        config = read_metrics(files.config, JsonValues).root
         context |= {
-            "export": export_tables(read_metrics(files.metrics / "export.json", JsonValues).root),
-            "settings": trained_settings(read_metrics(files.config, JsonValues).root),
+            "export": export_tables({name: value for name, value in exported.items() if name != "sha256"}),
+            "settings": trained_settings(config),
+            "identity": identity(config, exported),
+            "speed": read_speed(files.metrics / "benchmark.json", exported),
             "training": read_training(files.reports / "curves", evaluated.tasks),
             "sharing": read_sharing(read_baselines(files.metrics / "baselines.json"), flat),
         }
@@ -229,6 +251,23 @@ def trained_settings(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tu
 
 def _setting(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def identity(config: Mapping[str, JsonValue], export: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
+    """Return names and values that identify the model: its network, and hashes of file, settings and data.
+
+    Args:
+        config: content of config.json.
+        export: content of export.json; one of an earlier version has no hashes.
+    """
+    model, hashes = config.get("model"), export.get("sha256")
+    rows = []
+    if isinstance(model, dict) and "backbone" in model:
+        rows.append(("Backbone", f"{_value(model['backbone'])}, first weights: {_value(model.get('weights'))}"))
+    names = {"onnx": "ONNX file", "params": "Settings", "data": "Data and splits"}
+    if isinstance(hashes, dict):
+        rows += [(names[key], f"{hashes[key]}"[:HASH_DIGITS]) for key in names if hashes.get(key)]
+    return rows
 
 
 def export_tables(values: Mapping[str, JsonValue]) -> list[tuple[str, list[tuple[str, str]]]]:

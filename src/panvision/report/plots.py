@@ -38,7 +38,6 @@ def read_training(curves: Path, tasks: Collection[Task] = TASKS) -> Training:
     first, second = map(len, phases)
     draw = functools.partial(
         line_chart,
-        x_label="epoch",
         x_range=(0.5, max(first + second, 1) + 0.5),
         divider=first + 0.5 if first and second else None,
         mark="phase 2" if first and second else "",
@@ -51,13 +50,15 @@ def read_training(curves: Path, tasks: Collection[Task] = TASKS) -> Training:
                 _series("training", phases, f"train_{loss}", color=TRAINING),
                 _series("validation", phases, f"val_{loss}", color=VALIDATION),
             ],
+            names=("epoch", "loss"),
         )
         for loss, title in losses.items()
     ]
     best = {task: TASKS[task].metrics[0] for task in tasks}
     metrics = [_series(one.name, phases, one.key, color=SECTIONS[task].color) for task, one in best.items()]
-    charts.append(draw("Validation metrics", metrics, y_range=(0.0, 1.0)))
-    charts.append(draw("Learning rate", [_series("learning rate", phases, "lr", color=RATE)]))
+    charts.append(draw("Validation metrics", metrics, names=("epoch", "fraction"), y_range=(0.0, 1.0)))
+    rate = _series("learning rate", phases, "lr", color=RATE)
+    charts.append(draw("Learning rate", [rate], names=("epoch", "learning rate")))
     return Training((first, second), charts)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from panvision.photos.drawing import MASK_COLOR, MASK_OPACITY
 from panvision.photos.pixels import RgbArray
 
 
@@ -29,4 +30,17 @@ def jpeg_uri(pixels: RgbArray, quality: int) -> str:
     """
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="JPEG", quality=quality, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return _uri("jpeg", stream)
+
+
+def area_uri(mask: npt.NDArray[np.uint8]) -> str:
+    """Encode the area of a mask (H, W), not 0 inside, as a PNG data URI: tinted inside, transparent outside."""
+    stream = io.BytesIO()
+    area = Image.fromarray((mask != 0).view(np.uint8)).convert("P")
+    area.putpalette((*MASK_COLOR, *MASK_COLOR))
+    area.save(stream, format="PNG", bits=1, transparency=bytes((0, round(255 * MASK_OPACITY))))
+    return _uri("png", stream)
+
+
+def _uri(kind: str, stream: io.BytesIO) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode("ascii")
