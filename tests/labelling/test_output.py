@@ -29,6 +29,14 @@ def test_a_file_that_a_person_changed_is_kept(folder):
     assert (folder / "a.txt").read_bytes() == b"corrected"
 
 
+def test_a_correction_that_equals_an_earlier_label_is_kept(folder):
+    write(folder, "a.txt", b"")
+    write(folder, "a.txt", b"a false box")
+    (folder / "a.txt").write_bytes(b"")
+    assert write(folder, "a.txt", b"another box") == (False, ["a.txt"])
+    assert (folder / "a.txt").read_bytes() == b""
+
+
 def test_a_file_that_was_there_before_is_kept(folder):
     folder.mkdir()
     (folder / "a.txt").write_bytes(b"a person's")

@@ -19,8 +19,8 @@ _TEXTS = frozenset({".json", ".xml", ".txt", ".yaml"})
 class Output:
     """A folder that remembers what was written into it. Use it as a context.
 
-    A file belongs to a person if its content is none that was written under its name, also in earlier runs. A file
-    that was written and is gone was moved or removed by a person, and does not come back.
+    A file belongs to a person if its content is not the last one that was written under its name, also in earlier
+    runs. A file that was written and is gone was moved or removed by a person, and does not come back.
 
     Args:
         folder: created if missing.
@@ -34,7 +34,7 @@ class Output:
         self.folder = Path(folder)
         self.written: list[str] = []
         self.kept: list[str] = []
-        self._hashes: dict[str, set[str]] = defaultdict(set)
+        self._hashes: dict[str, str] = {}
         # Paths of an image in all class folders, by the folder of these and the image's name.
         self._places: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -123,12 +123,12 @@ class Output:
 
     def _is_a_persons(self, path: str) -> bool:
         """True if the file's content is not ours, or if it was ours and is gone."""
-        found, ours = self._digest(path), self._hashes.get(path, set())
-        return bool(ours) if found is None else found not in ours
+        found, ours = self._digest(path), self._hashes.get(path)
+        return ours is not None if found is None else found != ours
 
     def _record(self, path: str, digest: str | None) -> None:
         """Add a line. After the file: a run that is killed in between leaves a file of the same content."""
-        if digest is None or digest not in self._hashes[path]:
+        if digest is None or digest != self._hashes.get(path):
             self._lines.write((json.dumps({"file": path, "sha256": digest}) + "\n").encode())
             self._lines.flush()
         self._note(path, digest)
@@ -142,5 +142,5 @@ class Output:
             self._hashes.pop(path, None)
             self._places[key].discard(path)
         else:
-            self._hashes[path].add(digest)
+            self._hashes[path] = digest
             self._places[key].add(path)
