@@ -61,6 +61,15 @@ def test_an_image_that_the_model_does_not_know_gets_no_class(tmp_path, photos, m
     assert not list((tmp_path / "out").rglob("a.jpg"))
 
 
+def test_costs_decide_the_class_as_in_predict(tmp_path, photos):
+    Image.fromarray(picture(colour=(60, 58, 50))).save(photos / "a.png")
+    costs = ((0.0, 0.1, 1.0), (1.0, 0.0, 1.0), (1.0, 0.1, 0.0))
+    for own, label in ((), "browned"), (costs, "fresh"):
+        backend = ColourBackend(replace(INFO, costs=own))
+        assert Predictor(backend).predict(photos / "a.png")["classification"]["class_name"] == label
+        assert dict(proposed(photos, tmp_path / label, ["folders"], backend)[0].classes) == {label: 1}
+
+
 def test_a_class_that_is_no_folder_name(tmp_path, photos):
     Image.fromarray(picture()).save(photos / "a.jpg")
     info = replace(INFO, cls_class_names=tuple(f"a/{name}" for name in STATE_NAMES))

@@ -88,5 +88,5 @@ def test_masks_of_models_of_other_sizes_are_joined():
 
 @pytest.mark.parametrize(("said", "answered"), [((True, True, False), True), ((True, False, False), False)])
 def test_most_models_must_answer(said, answered):
-    answers = [Answer(None, None, {**label(raw=0.6, golden=0.4), "answered": each}) for each in said]
+    answers = [Answer(None, None, {**label(raw=0.6, golden=0.4), "answered": each, "reason": None}) for each in said]
     assert vote(answers, (8, 8), {}).answered is answered

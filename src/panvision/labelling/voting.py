@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.core.boxes import box_iou
-from panvision.decoding.classification import ClassResult
+from panvision.decoding.classification import ClassResult, evidence
 from panvision.decoding.detection import BoxResult
 from panvision.decoding.segmentation import mask_from_logits
 from panvision.labelling.answers import Answer, Size, mask_probability
@@ -58,13 +58,16 @@ class Vote:
         return found | ({} if self.label is None else {"classification": self.label})
 
 
-def vote(answers: Sequence[Answer], size: Size, thresholds: Mapping[str, float]) -> Vote:
+def vote(
+    answers: Sequence[Answer], size: Size, thresholds: Mapping[str, float], costs: Sequence[Sequence[float]] = ()
+) -> Vote:
     """Join the answers to one image of (width, height) `size`.
 
     Args:
         answers: one per model; those to the mirrored image have no vote.
         size: width and height in pixels.
         thresholds: class name → least score of its boxes.
+        costs: of mistakes, as in `ModelShape`.
     """
     answers = [answer for answer in answers if not answer.mirrored]
     probability = mask_probability(answers)
@@ -81,7 +84,7 @@ def vote(answers: Sequence[Answer], size: Size, thresholds: Mapping[str, float])
         mask=mask,
         mask_confidence=confidence,
         boxes=tuple(vote_boxes(boxes, thresholds)),
-        label=mean_label(labels) if labels else None,
+        label=mean_label(labels, costs) if labels else None,
         answered=not labels or _mostly_answered(labels),
     )
 
@@ -95,11 +98,14 @@ def _mostly_answered(labels: Sequence[ClassResult]) -> bool:
     return 2 * sum(is_answered(label) for label in labels) > len(labels)
 
 
-def mean_label(labels: Sequence[ClassResult]) -> ClassResult:
-    """Return the class with the largest mean probability; of equal ones the first. Most models must answer."""
+def mean_label(labels: Sequence[ClassResult], costs: Sequence[Sequence[float]] = ()) -> ClassResult:
+    """Return the class with the largest mean probability; of equal ones the first. Most models must answer.
+
+    With costs of mistakes (`ModelShape.costs`), it is the one with the lowest expected cost, as in `predict`.
+    """
     names = list(labels[0]["probabilities"])
     means = {name: float(np.mean([label["probabilities"][name] for label in labels])) for name in names}
-    best = max(names, key=means.__getitem__)
+    best = names[int(np.argmax(evidence(np.array(list(means.values())), costs)))]
     answered = _mostly_answered(labels)
     reasons = [label["reason"] for label in labels if not is_answered(label)]
     return {
