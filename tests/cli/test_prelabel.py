@@ -106,6 +106,15 @@ def thresholds(folder, **values):
     return path
 
 
+def test_other_photos_stop_before_anything_is_written(run, photos, tmp_path):
+    run("--to", "yolo")
+    Image.fromarray(picture(colour=(90, 0, 0))).save(photos / "new.png")
+    Image.fromarray(picture(colour=(90, 0, 0))).save(photos / "sub/a b.png")
+    code, _, err = run("--to", "yolo", "--batch_size", "1")
+    assert code == 1 and len(err) == 1 and "sub_a b.png is another image of this name" in err[0]
+    assert not list((tmp_path / "out").rglob("new.png"))
+
+
 def test_zips_hold_images_and_labels(run, tmp_path):
     assert run("--to", "cvat", "--zip")[0] == 0
     with zipfile.ZipFile(tmp_path / "out/detection.zip") as archive:

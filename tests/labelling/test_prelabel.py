@@ -47,6 +47,29 @@ def test_a_turned_photo_has_labels_on_the_upright_image(tmp_path, photos):
     assert not [found for found in reading.problems if found.severity == "error"]
 
 
+@pytest.mark.parametrize("name", ["yolo", "coco", "folders", "masks"])
+def test_another_photo_of_a_name_is_refused(tmp_path, photos, name):
+    Image.fromarray(picture()).save(photos / "a.png")
+    Image.fromarray(picture()).save(photos / "b.png")
+    out = tmp_path / "out"
+    proposed(photos, out, [name])
+    proposed(photos, out, [name])
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    Image.fromarray(picture(colour=(0, 90, 0))).save(photos / "b.png")
+    with pytest.raises(WriterError, match=r"photos.b\.png: .*out.*b\.png is another image of this name; .*--into"):
+        proposed(photos, out, [name])
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_photo_that_would_share_a_label_file_is_refused(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", ["yolo"])
+    (photos / "a.png").unlink()
+    Image.fromarray(picture()).save(photos / "a.bmp")
+    with pytest.raises(WriterError, match=r"a\.bmp: .*a\.png is another image of this name"):
+        proposed(photos, tmp_path / "out", ["yolo"])
+
+
 def test_images_keep_their_bytes(tmp_path, photos):
     Image.fromarray(picture()).save(photos / "a.jpg")
     proposed(photos, tmp_path / "out", ["yolo"])

@@ -13,6 +13,8 @@ from panvision.core.files import replacing
 # A line per written file: its path and the SHA-256 of its content; None once it was removed here.
 LEDGER = "prelabel.jsonl"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+# Folder of labels that are images.
+_MASKS = "masks"
 _TEXTS = frozenset({".json", ".xml", ".txt", ".yaml"})
 
 
@@ -35,8 +37,8 @@ class Output:
         self.written: list[str] = []
         self.kept: list[str] = []
         self._hashes: dict[str, str] = {}
-        # Paths of an image in all class folders, by the folder of these and the image's name.
-        self._places: dict[tuple[str, str], set[str]] = defaultdict(set)
+        # Paths by the stem of the file's name.
+        self._places: dict[str, set[str]] = defaultdict(set)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LEDGER
         lines = path.read_bytes() if path.is_file() else b""
@@ -89,7 +91,9 @@ class Output:
         there = {
             f"{classes}/{name}/{pure.name}" for name in folders if (self.folder / classes / name / pure.name).exists()
         }
-        others = sorted((there | self._places[str(classes), pure.name]) - {path})
+        known = (PurePosixPath(each) for each in self._places[pure.stem])
+        ours = {str(each) for each in known if each.parent.parent == classes and each.name == pure.name}
+        others = sorted((there | ours) - {path})
         if moved := [other for other in others if self._is_a_persons(other)]:
             self.kept.append(next((other for other in moved if other in there), path))
             return False
@@ -97,6 +101,16 @@ class Output:
             (self.folder / other).unlink(missing_ok=True)
             self._record(other, None)
         return self.write(path, content)
+
+    def images(self, name: str) -> list[str]:
+        """Return the paths of written images that would share the label file of an image called `name`."""
+        paths = (PurePosixPath(path) for path in self._places.get(PurePosixPath(name).stem, ()))
+        images = (each for each in paths if len(each.parts) > 2 and each.suffix.lower() not in _TEXTS)
+        return sorted(str(each) for each in images if each.parent.name != _MASKS)
+
+    def differs(self, path: str, content: bytes) -> bool:
+        """True if something else was written at a path, also in earlier runs."""
+        return self._hashes.get(path, digest := hashlib.sha256(content).hexdigest()) != digest
 
     def zip(self, part: str) -> None:
         """Write all files of a folder in it as `<part>.zip`; equal files give equal bytes."""
@@ -136,11 +150,10 @@ class Output:
             self.written.append(path)
 
     def _note(self, path: str, digest: str | None) -> None:
-        pure = PurePosixPath(path)
-        key = str(pure.parent.parent), pure.name
+        places = self._places[PurePosixPath(path).stem]
         if digest is None:
             self._hashes.pop(path, None)
-            self._places[key].discard(path)
+            places.discard(path)
         else:
             self._hashes[path] = digest
-            self._places[key].add(path)
+            places.add(path)

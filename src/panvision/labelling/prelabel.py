@@ -14,7 +14,7 @@ from panvision.labelling.labels import PAN, Classes, Labels, Marked
 from panvision.labelling.output import Output
 from panvision.labelling.polygons import Outlines, outline_mask
 from panvision.labelling.voting import Vote, vote
-from panvision.labelling.writers import Writer
+from panvision.labelling.writers import Writer, WriterError
 from panvision.photos.pixels import ImageError, RgbArray, read_picture
 
 # Names that some system cannot have.
@@ -89,6 +89,21 @@ def read_photos(
         yield Photo(names[source.name], content, pixels, source.path)
 
 
+def check_photos(photos: Iterable[Photo], output: Output) -> None:
+    """Refuse an image under whose name another one was written: a person may have corrected the labels of that one.
+
+    Raises:
+        WriterError: names both files.
+    """
+    for photo in photos:
+        for path in output.images(photo.file):
+            if output.differs(path, photo.content):
+                raise WriterError(
+                    f"{photo.source or photo.file}: {output.folder / path} is another image of this name; choose "
+                    "another folder with --into"
+                )
+
+
 def prelabel(  # noqa: PLR0913 -- what it calls back is optional
     panel: Panel,
     photos: Iterable[Photo],
@@ -113,13 +128,14 @@ def prelabel(  # noqa: PLR0913 -- what it calls back is optional
         on_vote: called with each image, the answers to it and their vote.
 
     Raises:
-        WriterError: a format cannot hold the labels.
+        WriterError: a format cannot hold the labels, or another image of the same name was written before.
         PredictorError: a model's outputs are not finite.
     """
     summary = Summary()
     outlined = "segmentation" in writers and writers["segmentation"].has_shapes
     held: dict[Dataset, list[Labels]] = {task: [] for task in writers}
     for batch in in_batches(photos, batch_size):
+        check_photos(batch, output)
         for photo, answers in zip(batch, panel.answer([photo.pixels for photo in batch]), strict=True):
             size = (photo.pixels.shape[1], photo.pixels.shape[0])
             found = vote(answers, size, panel.thresholds, panel.info.costs)
