@@ -70,6 +70,61 @@ def test_a_photo_that_would_share_a_label_file_is_refused(tmp_path, photos):
         proposed(photos, tmp_path / "out", ["yolo"])
 
 
+def listed(task, folder):
+    reading = read_set(task, folder / task)
+    assert not [found for found in reading.problems if found.severity == "error" or found.code == "image_unlisted"]
+    return {PurePosixPath(sample.file).name: sample for sample in reading.samples}
+
+
+@pytest.mark.parametrize("name", ["coco", "cvat", "yolo", "voc", "labelme"])
+def test_a_removed_image_is_not_listed_again(tmp_path, photos, name):
+    for stem in ("a", "b"):
+        Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / f"{stem}.png")
+    proposed(photos, tmp_path / "out", [name])
+    for path in (tmp_path / "out/detection").rglob("a.*"):
+        path.unlink()
+    proposed(photos, tmp_path / "out", [name])
+    assert set(listed("detection", tmp_path / "out")) == {"b.png"}
+
+
+def test_an_image_that_a_person_moved_has_their_class(tmp_path, photos):
+    for stem in ("a", "b"):
+        Image.fromarray(picture()).save(photos / f"{stem}.png")
+    proposed(photos, tmp_path / "out", ["cvat"])
+    (tmp_path / "out/classification/images/burnt").mkdir()
+    (tmp_path / "out/classification/images/frozen/a.png").rename(tmp_path / "out/classification/images/burnt/a.png")
+    proposed(photos, tmp_path / "out", ["cvat"])
+    found = listed("classification", tmp_path / "out")
+    assert {name: sample.label for name, sample in found.items()} == {"a.png": "burnt", "b.png": "frozen"}
+
+
+@pytest.mark.parametrize("name", ["coco", "cvat", "yolo", "voc", "labelme"])
+def test_further_images_join_those_of_an_earlier_run(tmp_path, photos, name):
+    Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", [name])
+    before = listed("detection", tmp_path / "out")["a.png"]
+    (photos / "a.png").unlink()
+    Image.fromarray(picture()).save(photos / "b.png")
+    proposed(photos, tmp_path / "out", [name])
+    for task in ("segmentation", "detection", "classification"):
+        assert set(listed(task, tmp_path / "out")) == {"a.png", "b.png"}
+    assert listed("detection", tmp_path / "out")["a.png"].boxes == before.boxes
+
+
+@pytest.mark.parametrize("name", ["coco", "cvat"])
+def test_earlier_boxes_keep_their_class_name(tmp_path, photos, name):
+    for stem, classes in (("a", ("lid", "spoon")), ("b", ("spoon", "pan"))):
+        Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / f"{stem}.png")
+        proposed(photos, tmp_path / "out", [name], ColourBackend(replace(INFO, det_class_names=classes)))
+        (photos / f"{stem}.png").unlink()
+    reading = read_set("detection", tmp_path / "out/detection")
+    found = {PurePosixPath(sample.file).name: sample.boxes.labels for sample in reading.samples}
+    assert {name: [reading.classes[each] for each in labels] for name, labels in found.items()} == {
+        "a.png": ["spoon"],
+        "b.png": ["pan"],
+    }
+
+
 def test_images_keep_their_bytes(tmp_path, photos):
     Image.fromarray(picture()).save(photos / "a.jpg")
     proposed(photos, tmp_path / "out", ["yolo"])

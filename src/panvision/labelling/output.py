@@ -80,10 +80,13 @@ class Output:
         self._record(path, digest)
         return True
 
-    def place(self, path: str, content: bytes) -> bool:
+    def place(self, path: str, content: bytes) -> str | None:
         """Write an image whose folder is its class like `write`, unless a person has put it into another one.
 
         An earlier copy of ours in another class is removed.
+
+        Returns:
+            The path of the image afterwards, in the folder that a person chose; None if a person changed or removed it.
         """
         pure = PurePosixPath(path)
         classes = pure.parent.parent
@@ -95,12 +98,17 @@ class Output:
         ours = {str(each) for each in known if each.parent.parent == classes and each.name == pure.name}
         others = sorted((there | ours) - {path})
         if moved := [other for other in others if self._is_a_persons(other)]:
-            self.kept.append(next((other for other in moved if other in there), path))
-            return False
+            chosen = next((other for other in moved if other in there), None)
+            self.kept.append(chosen or path)
+            return chosen
         for other in others:
             (self.folder / other).unlink(missing_ok=True)
             self._record(other, None)
-        return self.write(path, content)
+        return path if self.write(path, content) else None
+
+    def ours(self, path: str) -> bytes | None:
+        """Return a file's content as an earlier run wrote it; None if it is absent or a person's."""
+        return None if self._digest(path) is None or self._is_a_persons(path) else (self.folder / path).read_bytes()
 
     def images(self, name: str) -> list[str]:
         """Return the paths of written images that would share the label file of an image called `name`."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -146,24 +147,38 @@ def prelabel(  # noqa: PLR0913 -- what it calls back is optional
                 on_vote(photo, answers, found)
             for task, writer in writers.items():
                 if task != "classification" or labels.label:
-                    _write_image(output, task, writer, labels, photo.content)
-                    held[task].append(replace(labels, mask=None))
+                    written = _write_image(output, task, writer, labels, photo.content)
+                    held[task] += [replace(written, mask=None)] if written else []
         if on_progress is not None:
             on_progress(summary.images)
     classes = Classes(panel.info.det_class_names, panel.info.cls_class_names)
     for task, writer in writers.items():
+        exists = partial(_has_image, output, task)
         for path, content in writer.whole(task, held[task], classes):
-            output.write(f"{task}/{path}", content)
+            before = output.ours(f"{task}/{path}")
+            output.write(f"{task}/{path}", content if before is None else writer.merge(content, before, exists))
     return summary
 
 
-def _write_image(output: Output, task: Dataset, writer: Writer, labels: Labels, content: bytes) -> None:
+def _has_image(output: Output, task: Dataset, name: str) -> bool:
+    return (output.folder / task / "images" / name).is_file()
+
+
+def _write_image(output: Output, task: Dataset, writer: Writer, labels: Labels, content: bytes) -> Labels | None:
+    """Write an image and its labels; return the labels with the class that a person chose, None if they do not fit."""
     path = f"{task}/{writer.image(task, labels)}"
     # In `images/<class>/` the path itself is a label.
-    put = output.place if task == "classification" and path.count("/") == 3 else output.write
-    if put(path, content):
-        for file, text in writer.each(task, labels):
-            output.write(f"{task}/{file}", text)
+    if task == "classification" and path.count("/") == 3:
+        place = output.place(path, content)
+        if place is not None and place != path:
+            return replace(labels, label=PurePosixPath(place).parent.name, confidence=1.0)
+    else:
+        place = path if output.write(path, content) else None
+    if place is None:
+        return None
+    for file, text in writer.each(task, labels):
+        output.write(f"{task}/{file}", text)
+    return labels
 
 
 def _propose(file: str, size: tuple[int, int], found: Vote, outlines: Outlines) -> Labels:
