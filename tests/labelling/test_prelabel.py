@@ -14,6 +14,7 @@ from panvision.labelling.answers import Panel
 from panvision.labelling.output import Output
 from panvision.labelling.prelabel import prelabel, read_photos, safe_names
 from panvision.labelling.writers import WriterError, choose_writers
+from panvision.prepare.formats.parsing import read_xml
 from panvision.prepare.formats.readers import read_set
 from tests.tiny import INFO, STATE_NAMES, ColourBackend, picture
 
@@ -94,8 +95,10 @@ def test_an_image_that_a_person_moved_has_their_class(tmp_path, photos):
     (tmp_path / "out/classification/images/burnt").mkdir()
     (tmp_path / "out/classification/images/frozen/a.png").rename(tmp_path / "out/classification/images/burnt/a.png")
     proposed(photos, tmp_path / "out", ["cvat"])
-    found = listed("classification", tmp_path / "out")
-    assert {name: sample.label for name, sample in found.items()} == {"a.png": "burnt", "b.png": "frozen"}
+    listed("classification", tmp_path / "out")
+    root, _ = read_xml(tmp_path / "out/classification/annotations.xml", tmp_path)
+    found = {image.get("name"): image.find("tag").get("label") for image in root.iterfind("image")}
+    assert found == {"burnt/a.png": "burnt", "frozen/b.png": "frozen"}
 
 
 @pytest.mark.parametrize("name", ["coco", "cvat", "yolo", "voc", "labelme"])
