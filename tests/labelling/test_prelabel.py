@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from panvision.decoding.decoder import Thresholds
 from panvision.inference.inputs import find_images
 from panvision.inference.predictor import Predictor
 from panvision.labelling.answers import Panel
@@ -149,6 +150,26 @@ def test_costs_decide_the_class_as_in_predict(tmp_path, photos):
         backend = ColourBackend(replace(INFO, costs=own))
         assert Predictor(backend).predict(photos / "a.png")["classification"]["class_name"] == label
         assert dict(proposed(photos, tmp_path / label, ["folders"], backend)[0].classes) == {label: 1}
+
+
+class ManyBackend(ColourBackend):
+    """Three boxes of each class, those of the first with the higher scores."""
+
+    def run(self, images):
+        outputs = super().run(images)
+        for row, number, probability in ((0, 0, 0.8), (1, 0, 0.7), (2, 0, 0.6), (8, 1, 0.5), (9, 1, 0.4), (10, 1, 0.3)):
+            outputs["class_logits"][:, row, number] = np.log(probability / (1 - probability))
+        return outputs
+
+
+def test_boxes_below_their_threshold_take_no_place(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    backend = ManyBackend(replace(INFO, thresholds=Thresholds(score=(0.95, 0.3), nms=0.5, max_detections=2)))
+    votes = []
+    proposed(photos, tmp_path / "out", ["coco"], backend, on_vote=lambda *found: votes.append(found[2]))
+    wanted = Predictor(backend).predict(photos / "a.png")["detection"]
+    assert wanted["class_names"] == ["stirrer", "stirrer"]
+    assert votes[0].result(INFO.det_class_names)["detection"] == wanted
 
 
 def test_a_class_that_is_no_folder_name(tmp_path, photos):

@@ -139,7 +139,9 @@ def prelabel(  # noqa: PLR0913 -- what it calls back is optional
         check_photos(batch, output)
         for photo, answers in zip(batch, panel.answer([photo.pixels for photo in batch]), strict=True):
             size = (photo.pixels.shape[1], photo.pixels.shape[0])
-            found = vote(answers, size, panel.thresholds, panel.info.costs)
+            found = vote(
+                answers, size, panel.thresholds, panel.info.costs, max_detections=panel.info.thresholds.max_detections
+            )
             outlines = outline_mask(found.mask, tolerance) if found.mask is not None and outlined else Outlines()
             labels = _propose(photo.file, size, found, outlines)
             summary.add(labels, outlines, writers)

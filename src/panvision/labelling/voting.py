@@ -59,7 +59,11 @@ class Vote:
 
 
 def vote(
-    answers: Sequence[Answer], size: Size, thresholds: Mapping[str, float], costs: Sequence[Sequence[float]] = ()
+    answers: Sequence[Answer],
+    size: Size,
+    thresholds: Mapping[str, float],
+    costs: Sequence[Sequence[float]] = (),
+    max_detections: int | None = None,
 ) -> Vote:
     """Join the answers to one image of (width, height) `size`.
 
@@ -68,6 +72,7 @@ def vote(
         size: width and height in pixels.
         thresholds: class name → least score of its boxes.
         costs: of mistakes, as in `ModelShape`.
+        max_detections: boxes of each answer that count, the best ones above their thresholds; None: all.
     """
     answers = [answer for answer in answers if not answer.mirrored]
     probability = mask_probability(answers)
@@ -78,15 +83,27 @@ def vote(
         mask = mask_from_logits(np.log(clipped / (1 - clipped)) if alone is None else alone, *size)
         inside = probability[probability > 0.5]
         confidence = float(inside.mean()) if inside.size else 0.0
-    boxes = [answer.boxes for answer in answers if answer.boxes is not None]
+    boxes = [_reported(answer.boxes, thresholds, max_detections) for answer in answers if answer.boxes is not None]
     labels = [answer.label for answer in answers if answer.label is not None]
     return Vote(
         mask=mask,
         mask_confidence=confidence,
-        boxes=tuple(vote_boxes(boxes, thresholds)),
+        boxes=tuple(vote_boxes(boxes, thresholds)[:max_detections]),
         label=mean_label(labels, costs) if labels else None,
         answered=not labels or _mostly_answered(labels),
     )
+
+
+def _reported(boxes: BoxResult, thresholds: Mapping[str, float], most: int | None) -> BoxResult:
+    """Return the boxes that `predict` reports."""
+    names = zip(boxes["class_names"], boxes["scores"], strict=True)
+    rows = [row for row, (name, score) in enumerate(names) if score >= thresholds[name]][:most]
+    return {
+        "boxes": [boxes["boxes"][row] for row in rows],
+        "labels": [boxes["labels"][row] for row in rows],
+        "scores": [boxes["scores"][row] for row in rows],
+        "class_names": [boxes["class_names"][row] for row in rows],
+    }
 
 
 def is_answered(label: Mapping[str, Any]) -> bool:
