@@ -180,6 +180,7 @@ def _write(
         writers,
         output,
         tolerance=args.tolerance,
+        least_area=args.least_area,
         batch_size=args.batch_size,
         on_vote=look,
     )

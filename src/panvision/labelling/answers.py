@@ -62,6 +62,7 @@ class Panel:
     ) -> None:
         self.info = predictors[0].info
         self.max_pixels = predictors[0].max_pixels
+        self.max_detections = predictors[0].max_detections
         self.flip = flip
         for predictor in predictors[1:]:
             _check_alike(self.info, predictor.info)
