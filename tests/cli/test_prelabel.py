@@ -69,6 +69,17 @@ def test_the_pixel_error_is_stated(run):
     assert len(run("--to", "folders")[1]) == 2
 
 
+def test_small_parts_are_left_out_and_counted(run, photos):
+    for path in photos.rglob("*.*"):
+        speck = picture()
+        speck[4:8, 4:8] = 255
+        Image.fromarray(speck).save(path, quality=100)
+    _, out, _ = run("--to", "coco", "--least_area", "0.01")
+    assert out[2].startswith("masks: 3 polygons") and "at least 0.99" in out[2]
+    assert out[3] == "3 small parts and holes of masks left out; the IoU counts them as missed"
+    assert len(out[3]) <= 80
+
+
 def test_a_later_format_replaces_an_earlier_one(run, tmp_path):
     assert run("--to", "coco", "--to", "masks", "--to", "labelme", "--to", "masks")[0] == 0
     assert sorted(path.name for path in (tmp_path / "out/segmentation").iterdir()) == ["images", "masks"]
@@ -104,6 +115,15 @@ def thresholds(folder, **values):
     path = folder / "detection.json"
     path.write_text(json.dumps({"threshold": {**values, "stirrer": None}}), encoding="utf-8")
     return path
+
+
+def test_other_photos_stop_before_anything_is_written(run, photos, tmp_path):
+    run("--to", "yolo")
+    Image.fromarray(picture(colour=(90, 0, 0))).save(photos / "new.png")
+    Image.fromarray(picture(colour=(90, 0, 0))).save(photos / "sub/a b.png")
+    code, _, err = run("--to", "yolo", "--batch_size", "1")
+    assert code == 1 and len(err) == 1 and "sub_a b.png is another image of this name" in err[0]
+    assert not list((tmp_path / "out").rglob("new.png"))
 
 
 def test_zips_hold_images_and_labels(run, tmp_path):

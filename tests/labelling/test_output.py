@@ -29,6 +29,14 @@ def test_a_file_that_a_person_changed_is_kept(folder):
     assert (folder / "a.txt").read_bytes() == b"corrected"
 
 
+def test_a_correction_that_equals_an_earlier_label_is_kept(folder):
+    write(folder, "a.txt", b"")
+    write(folder, "a.txt", b"a false box")
+    (folder / "a.txt").write_bytes(b"")
+    assert write(folder, "a.txt", b"another box") == (False, ["a.txt"])
+    assert (folder / "a.txt").read_bytes() == b""
+
+
 def test_a_file_that_was_there_before_is_kept(folder):
     folder.mkdir()
     (folder / "a.txt").write_bytes(b"a person's")
@@ -53,7 +61,7 @@ def test_a_killed_run_leaves_files_that_can_be_written_again(folder):
 
 def test_an_image_moves_with_its_class(folder):
     for state in ("raw", "golden", "raw"):
-        assert write(folder, f"images/{state}/a.jpg", b"pixels", "place") == (True, [])
+        assert write(folder, f"images/{state}/a.jpg", b"pixels", "place") == (f"images/{state}/a.jpg", [])
         assert [path.parent.name for path in folder.rglob("a.jpg")] == [state]
 
 
@@ -63,14 +71,14 @@ def test_an_image_that_a_person_moved_stays(folder, state):
     (folder / "images/burnt").mkdir()
     (folder / "images/raw/a.jpg").rename(folder / "images/burnt/a.jpg")
     done, kept = write(folder, f"images/{state}/a.jpg", b"pixels", "place")
-    assert (done, kept) == (False, ["images/burnt/a.jpg"])
+    assert (done, kept) == ("images/burnt/a.jpg", ["images/burnt/a.jpg"])
     assert [path.parent.name for path in folder.rglob("a.jpg")] == ["burnt"]
 
 
 def test_an_image_that_a_person_removed_does_not_come_back_elsewhere(folder):
     write(folder, "images/raw/a.jpg", b"pixels", "place")
     (folder / "images/raw/a.jpg").unlink()
-    assert write(folder, "images/golden/a.jpg", b"pixels", "place")[0] is False
+    assert write(folder, "images/golden/a.jpg", b"pixels", "place")[0] is None
     assert not list(folder.rglob("a.jpg"))
 
 

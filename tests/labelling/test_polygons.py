@@ -59,6 +59,19 @@ def test_a_spot_of_one_pixel_is_kept():
     assert sorted(zip(polygon[0::2], polygon[1::2], strict=True)) == [(4, 4), (4, 5), (5, 4), (5, 5)]
 
 
+def test_specks_are_left_out_and_counted():
+    mask = np.zeros((100, 100), np.uint8)
+    mask[20:60, 20:60] = 255
+    mask[30:33, 30:33] = 0
+    mask[80:83, 80:83] = 255
+    mask[90:94, 90:93] = 255
+    outlines = outline_mask(mask, 0.0, 0.001)
+    again = drawn(outlines, mask.shape)
+    assert again[20:60, 20:60].all() and not again[80:83, 80:83].any() and again[90:94, 90:93].all()
+    assert (len(outlines.polygons), outlines.specks) == (2, 2)
+    assert outlines.iou == pytest.approx((1600 - 9 + 12) / (1600 + 12 + 9))
+
+
 def test_an_empty_mask_has_no_polygons():
     outlines = outline_mask(np.zeros((3, 4), np.uint8), 1.0)
     assert outlines.polygons == () and outlines.iou == 1.0

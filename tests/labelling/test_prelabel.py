@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from panvision.decoding.decoder import Thresholds
 from panvision.inference.inputs import find_images
 from panvision.inference.predictor import Predictor
 from panvision.labelling.answers import Panel
 from panvision.labelling.output import Output
 from panvision.labelling.prelabel import prelabel, read_photos, safe_names
 from panvision.labelling.writers import WriterError, choose_writers
+from panvision.prepare.formats.parsing import read_xml
 from panvision.prepare.formats.readers import read_set
 from tests.tiny import INFO, STATE_NAMES, ColourBackend, picture
 
@@ -47,6 +49,86 @@ def test_a_turned_photo_has_labels_on_the_upright_image(tmp_path, photos):
     assert not [found for found in reading.problems if found.severity == "error"]
 
 
+@pytest.mark.parametrize("name", ["yolo", "coco", "folders", "masks"])
+def test_another_photo_of_a_name_is_refused(tmp_path, photos, name):
+    Image.fromarray(picture()).save(photos / "a.png")
+    Image.fromarray(picture()).save(photos / "b.png")
+    out = tmp_path / "out"
+    proposed(photos, out, [name])
+    proposed(photos, out, [name])
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    Image.fromarray(picture(colour=(0, 90, 0))).save(photos / "b.png")
+    with pytest.raises(WriterError, match=r"photos.b\.png: .*out.*b\.png is another image of this name; .*--into"):
+        proposed(photos, out, [name])
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_photo_that_would_share_a_label_file_is_refused(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", ["yolo"])
+    (photos / "a.png").unlink()
+    Image.fromarray(picture()).save(photos / "a.bmp")
+    with pytest.raises(WriterError, match=r"a\.bmp: .*a\.png is another image of this name"):
+        proposed(photos, tmp_path / "out", ["yolo"])
+
+
+def listed(task, folder):
+    reading = read_set(task, folder / task)
+    assert not [found for found in reading.problems if found.severity == "error" or found.code == "image_unlisted"]
+    return {PurePosixPath(sample.file).name: sample for sample in reading.samples}
+
+
+@pytest.mark.parametrize("name", ["coco", "cvat", "yolo", "voc", "labelme"])
+def test_a_removed_image_is_not_listed_again(tmp_path, photos, name):
+    for stem in ("a", "b"):
+        Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / f"{stem}.png")
+    proposed(photos, tmp_path / "out", [name])
+    for path in (tmp_path / "out/detection").rglob("a.*"):
+        path.unlink()
+    proposed(photos, tmp_path / "out", [name])
+    assert set(listed("detection", tmp_path / "out")) == {"b.png"}
+
+
+def test_an_image_that_a_person_moved_has_their_class(tmp_path, photos):
+    for stem in ("a", "b"):
+        Image.fromarray(picture()).save(photos / f"{stem}.png")
+    proposed(photos, tmp_path / "out", ["cvat"])
+    (tmp_path / "out/classification/images/burnt").mkdir()
+    (tmp_path / "out/classification/images/frozen/a.png").rename(tmp_path / "out/classification/images/burnt/a.png")
+    proposed(photos, tmp_path / "out", ["cvat"])
+    listed("classification", tmp_path / "out")
+    root, _ = read_xml(tmp_path / "out/classification/annotations.xml", tmp_path)
+    found = {image.get("name"): image.find("tag").get("label") for image in root.iterfind("image")}
+    assert found == {"burnt/a.png": "burnt", "frozen/b.png": "frozen"}
+
+
+@pytest.mark.parametrize("name", ["coco", "cvat", "yolo", "voc", "labelme"])
+def test_further_images_join_those_of_an_earlier_run(tmp_path, photos, name):
+    Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", [name])
+    before = listed("detection", tmp_path / "out")["a.png"]
+    (photos / "a.png").unlink()
+    Image.fromarray(picture()).save(photos / "b.png")
+    proposed(photos, tmp_path / "out", [name])
+    for task in ("segmentation", "detection", "classification"):
+        assert set(listed(task, tmp_path / "out")) == {"a.png", "b.png"}
+    assert listed("detection", tmp_path / "out")["a.png"].boxes == before.boxes
+
+
+@pytest.mark.parametrize("name", ["coco", "cvat"])
+def test_earlier_boxes_keep_their_class_name(tmp_path, photos, name):
+    for stem, classes in (("a", ("lid", "spoon")), ("b", ("spoon", "pan"))):
+        Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / f"{stem}.png")
+        proposed(photos, tmp_path / "out", [name], ColourBackend(replace(INFO, det_class_names=classes)))
+        (photos / f"{stem}.png").unlink()
+    reading = read_set("detection", tmp_path / "out/detection")
+    found = {PurePosixPath(sample.file).name: sample.boxes.labels for sample in reading.samples}
+    assert {name: [reading.classes[each] for each in labels] for name, labels in found.items()} == {
+        "a.png": ["spoon"],
+        "b.png": ["pan"],
+    }
+
+
 def test_images_keep_their_bytes(tmp_path, photos):
     Image.fromarray(picture()).save(photos / "a.jpg")
     proposed(photos, tmp_path / "out", ["yolo"])
@@ -59,6 +141,35 @@ def test_an_image_that_the_model_does_not_know_gets_no_class(tmp_path, photos, m
     summary, _ = proposed(photos, tmp_path / "out", ["folders"])
     assert (summary.without_class, summary.images, dict(summary.classes)) == (1, 1, {})
     assert not list((tmp_path / "out").rglob("a.jpg"))
+
+
+def test_costs_decide_the_class_as_in_predict(tmp_path, photos):
+    Image.fromarray(picture(colour=(60, 58, 50))).save(photos / "a.png")
+    costs = ((0.0, 0.1, 1.0), (1.0, 0.0, 1.0), (1.0, 0.1, 0.0))
+    for own, label in ((), "browned"), (costs, "fresh"):
+        backend = ColourBackend(replace(INFO, costs=own))
+        assert Predictor(backend).predict(photos / "a.png")["classification"]["class_name"] == label
+        assert dict(proposed(photos, tmp_path / label, ["folders"], backend)[0].classes) == {label: 1}
+
+
+class ManyBackend(ColourBackend):
+    """Three boxes of each class, those of the first with the higher scores."""
+
+    def run(self, images):
+        outputs = super().run(images)
+        for row, number, probability in ((0, 0, 0.8), (1, 0, 0.7), (2, 0, 0.6), (8, 1, 0.5), (9, 1, 0.4), (10, 1, 0.3)):
+            outputs["class_logits"][:, row, number] = np.log(probability / (1 - probability))
+        return outputs
+
+
+def test_boxes_below_their_threshold_take_no_place(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    backend = ManyBackend(replace(INFO, thresholds=Thresholds(score=(0.95, 0.3), nms=0.5, max_detections=2)))
+    votes = []
+    proposed(photos, tmp_path / "out", ["coco"], backend, on_vote=lambda *found: votes.append(found[2]))
+    wanted = Predictor(backend).predict(photos / "a.png")["detection"]
+    assert wanted["class_names"] == ["stirrer", "stirrer"]
+    assert votes[0].result(INFO.det_class_names)["detection"] == wanted
 
 
 def test_a_class_that_is_no_folder_name(tmp_path, photos):

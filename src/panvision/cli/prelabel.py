@@ -70,6 +70,12 @@ def writing(*, required: bool) -> list[click.Parameter]:
             default=1.0,
             metavar="X",
         ),
+        option(
+            "--least_area",
+            "Leave out parts and holes of a mask that cover less than this fraction of the image.",
+            type=FRACTION,
+            default=0.001,
+        ),
         flag("--zip", "Write a ZIP of each dataset too, for Roboflow, CVAT or Label Studio."),
     ]
 
@@ -99,7 +105,7 @@ def writing(*, required: bool) -> list[click.Parameter]:
         "output": [
             *writing(required=True),
             option("--into", "Receives a folder for each dataset.", default="prelabels", type=FOLDER),
-            json_flag("images, boxes, classes, polygons, pixel_error, least_iou, left_out, kept and into"),
+            json_flag("images, boxes, classes, polygons, pixel_error, least_iou, specks, left_out, kept and into"),
             quiet("bar"),
         ],
     },
@@ -109,23 +115,25 @@ def run(args: Args) -> int:
     # Imported here, so that `--help` answers at once.
     from panvision.inference.inputs import find_images
     from panvision.labelling.output import Output
-    from panvision.labelling.prelabel import prelabel, read_photos, safe_names
+    from panvision.labelling.prelabel import check_photos, prelabel, read_photos, safe_names
     from panvision.labelling.writers import choose_writers
 
     panel = load_panel(args)
     writers = choose_writers(args.to, panel.tasks)
     inputs = find_images(args.images, recursive=args.recursive, without=args.into)
     failures = list(inputs.skipped)
-    photos = read_photos(
-        inputs.images, safe_names([each.name for each in inputs.images]), panel.max_pixels, failures.append
-    )
+    names = safe_names([each.name for each in inputs.images])
+    photos = read_photos(inputs.images, names, panel.max_pixels, failures.append)
     with StatusLine(quiet=args.quiet) as status, Output(args.into) as output:
+        again = [each for each in inputs.images if output.images(names[each.name])]
+        check_photos(read_photos(again, names, panel.max_pixels, lambda _: None), output)
         summary = prelabel(
             panel,
             photos,
             writers,
             output,
             tolerance=args.tolerance,
+            least_area=args.least_area,
             batch_size=args.batch_size,
             on_progress=lambda done: status.show(f"{done} of {len(inputs.images)}"),
         )
@@ -176,6 +184,7 @@ def as_json(summary: "Summary") -> dict[str, Any]:
         "polygons": summary.polygons,
         "pixel_error": round(summary.distance, 3),
         "least_iou": round(min(summary.ious, default=1.0), 4),
+        "specks": summary.specks,
     }
 
 
@@ -196,6 +205,8 @@ def summary_lines(summary: "Summary", into: str) -> list[str]:
             f"masks: {summary.polygons} polygons, at most {summary.distance:.1f} pixels off; "
             f"IoU {mean:.4f}, at least {least:.4f}"
         )
+    if summary.specks:
+        lines.append(f"{summary.specks} small parts and holes of masks left out; the IoU counts them as missed")
     if summary.classes:
         lines.append(f"classes: {', '.join(f'{count} {name}' for name, count in sorted(summary.classes.items()))}")
     if summary.without_class:

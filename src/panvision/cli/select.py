@@ -160,12 +160,13 @@ def _write(
 ) -> "Summary":
     """Write the proposed labels, the table and the contact sheet of the selection."""
     from panvision.labelling.contact import contact_sheet, thumbnail
-    from panvision.labelling.prelabel import prelabel
+    from panvision.labelling.prelabel import check_photos, prelabel
     from panvision.labelling.select import COLUMNS
     from panvision.labelling.uncertainty import doubts
     from panvision.photos.drawing import draw_result
 
     by_name = {row.choice.name: row for row in rows}
+    check_photos(frames([name for name in by_name if output.images(name)]), output)
     thumbnails: dict[str, bytes] = {}
 
     def look(photo: "Photo", answers: Any, vote: Any) -> None:
@@ -179,6 +180,7 @@ def _write(
         writers,
         output,
         tolerance=args.tolerance,
+        least_area=args.least_area,
         batch_size=args.batch_size,
         on_vote=look,
     )

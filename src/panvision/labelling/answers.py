@@ -11,7 +11,7 @@ from PIL import Image
 
 from panvision.decoding.classification import ClassResult
 from panvision.decoding.decoder import FloatArray, RawOutputs
-from panvision.decoding.detection import BoxResult
+from panvision.decoding.detection import TOP_CANDIDATES, BoxResult
 from panvision.decoding.table import DECODERS
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.predictor import Predictor
@@ -34,7 +34,7 @@ class Answer:
 
     Attributes:
         mask_logits: (S, S) float32.
-        boxes: in the image's pixels, from half of the lowest threshold on.
+        boxes: in the image's pixels, from half of the lowest threshold on, and not limited in number.
         label: the probability of each class.
         mirrored: the network saw the image mirrored; everything here is mirrored back.
     """
@@ -62,6 +62,7 @@ class Panel:
     ) -> None:
         self.info = predictors[0].info
         self.max_pixels = predictors[0].max_pixels
+        self.max_detections = predictors[0].max_detections
         self.flip = flip
         for predictor in predictors[1:]:
             _check_alike(self.info, predictor.info)
@@ -73,7 +74,7 @@ class Panel:
         own = self.info.thresholds.by_class(len(names))
         self.thresholds = {**dict(zip(names, own, strict=True)), **given}
         low = min(self.thresholds.values(), default=1.0) / 2
-        self._predictors = [predictor.with_thresholds(low) for predictor in predictors]
+        self._predictors = [predictor.with_thresholds(low, max_detections=TOP_CANDIDATES) for predictor in predictors]
 
     @property
     def tasks(self) -> tuple[str, ...]:

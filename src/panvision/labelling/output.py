@@ -13,14 +13,16 @@ from panvision.core.files import replacing
 # A line per written file: its path and the SHA-256 of its content; None once it was removed here.
 LEDGER = "prelabel.jsonl"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+# Folder of labels that are images.
+_MASKS = "masks"
 _TEXTS = frozenset({".json", ".xml", ".txt", ".yaml"})
 
 
 class Output:
     """A folder that remembers what was written into it. Use it as a context.
 
-    A file belongs to a person if its content is none that was written under its name, also in earlier runs. A file
-    that was written and is gone was moved or removed by a person, and does not come back.
+    A file belongs to a person if its content is not the last one that was written under its name, also in earlier
+    runs. A file that was written and is gone was moved or removed by a person, and does not come back.
 
     Args:
         folder: created if missing.
@@ -34,9 +36,9 @@ class Output:
         self.folder = Path(folder)
         self.written: list[str] = []
         self.kept: list[str] = []
-        self._hashes: dict[str, set[str]] = defaultdict(set)
-        # Paths of an image in all class folders, by the folder of these and the image's name.
-        self._places: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self._hashes: dict[str, str] = {}
+        # Paths by the stem of the file's name.
+        self._places: dict[str, set[str]] = defaultdict(set)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LEDGER
         lines = path.read_bytes() if path.is_file() else b""
@@ -78,10 +80,13 @@ class Output:
         self._record(path, digest)
         return True
 
-    def place(self, path: str, content: bytes) -> bool:
+    def place(self, path: str, content: bytes) -> str | None:
         """Write an image whose folder is its class like `write`, unless a person has put it into another one.
 
         An earlier copy of ours in another class is removed.
+
+        Returns:
+            The path of the image afterwards, in the folder that a person chose; None if a person changed or removed it.
         """
         pure = PurePosixPath(path)
         classes = pure.parent.parent
@@ -89,14 +94,31 @@ class Output:
         there = {
             f"{classes}/{name}/{pure.name}" for name in folders if (self.folder / classes / name / pure.name).exists()
         }
-        others = sorted((there | self._places[str(classes), pure.name]) - {path})
+        known = (PurePosixPath(each) for each in self._places[pure.stem])
+        ours = {str(each) for each in known if each.parent.parent == classes and each.name == pure.name}
+        others = sorted((there | ours) - {path})
         if moved := [other for other in others if self._is_a_persons(other)]:
-            self.kept.append(next((other for other in moved if other in there), path))
-            return False
+            chosen = next((other for other in moved if other in there), None)
+            self.kept.append(chosen or path)
+            return chosen
         for other in others:
             (self.folder / other).unlink(missing_ok=True)
             self._record(other, None)
-        return self.write(path, content)
+        return path if self.write(path, content) else None
+
+    def ours(self, path: str) -> bytes | None:
+        """Return a file's content as an earlier run wrote it; None if it is absent or a person's."""
+        return None if self._digest(path) is None or self._is_a_persons(path) else (self.folder / path).read_bytes()
+
+    def images(self, name: str) -> list[str]:
+        """Return the paths of written images that would share the label file of an image called `name`."""
+        paths = (PurePosixPath(path) for path in self._places.get(PurePosixPath(name).stem, ()))
+        images = (each for each in paths if len(each.parts) > 2 and each.suffix.lower() not in _TEXTS)
+        return sorted(str(each) for each in images if each.parent.name != _MASKS)
+
+    def differs(self, path: str, content: bytes) -> bool:
+        """True if something else was written at a path, also in earlier runs."""
+        return self._hashes.get(path, digest := hashlib.sha256(content).hexdigest()) != digest
 
     def zip(self, part: str) -> None:
         """Write all files of a folder in it as `<part>.zip`; equal files give equal bytes."""
@@ -123,12 +145,12 @@ class Output:
 
     def _is_a_persons(self, path: str) -> bool:
         """True if the file's content is not ours, or if it was ours and is gone."""
-        found, ours = self._digest(path), self._hashes.get(path, set())
-        return bool(ours) if found is None else found not in ours
+        found, ours = self._digest(path), self._hashes.get(path)
+        return ours is not None if found is None else found != ours
 
     def _record(self, path: str, digest: str | None) -> None:
         """Add a line. After the file: a run that is killed in between leaves a file of the same content."""
-        if digest is None or digest not in self._hashes[path]:
+        if digest is None or digest != self._hashes.get(path):
             self._lines.write((json.dumps({"file": path, "sha256": digest}) + "\n").encode())
             self._lines.flush()
         self._note(path, digest)
@@ -136,11 +158,10 @@ class Output:
             self.written.append(path)
 
     def _note(self, path: str, digest: str | None) -> None:
-        pure = PurePosixPath(path)
-        key = str(pure.parent.parent), pure.name
+        places = self._places[PurePosixPath(path).stem]
         if digest is None:
             self._hashes.pop(path, None)
-            self._places[key].discard(path)
+            places.discard(path)
         else:
-            self._hashes[path].add(digest)
-            self._places[key].add(path)
+            self._hashes[path] = digest
+            places.add(path)

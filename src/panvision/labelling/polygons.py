@@ -25,24 +25,28 @@ class Outlines:
         polygons: one per connected area, x1, y1, x2, y2, … in pixels; a hole is joined to its area by a line of no
             width.
         distance: largest distance in pixels of a corner of the mask's boundary from its polygon.
-        iou: intersection over union of the mask and of what the polygons draw; 1 for an empty mask.
+        iou: intersection over union of the mask, specks included, and of what the polygons draw; 1 for an empty mask.
+        specks: number of areas and holes that are left out.
     """
 
     polygons: tuple[Polygon, ...] = ()
     distance: float = 0.0
     iou: float = 1.0
+    specks: int = 0
 
 
-def outline_mask(mask: npt.NDArray[np.uint8], tolerance: float) -> Outlines:
+def outline_mask(mask: npt.NDArray[np.uint8], tolerance: float, least_area: float = 0.0) -> Outlines:
     """Convert a mask (H, W), where every value but 0 counts, to polygons.
 
     Args:
         mask: (H, W) uint8.
         tolerance: distance in pixels by which a polygon may miss the boundary; 0 keeps every corner, and the polygons
             then draw exactly the mask.
+        least_area: smaller areas and holes are left out; a fraction of the image.
     """
     inside = mask > 0
-    rings = [_simplify(ring, tolerance) for ring in trace_rings(inside)]
+    traced = trace_rings(inside)
+    rings = [_simplify(ring, tolerance) for ring in traced if abs(_area(ring)) >= least_area * mask.size]
     outer = [ring for ring, _ in rings if _area(ring) > 0]
     merged = list(outer)
     for hole in (ring for ring, _ in rings if _area(ring) < 0):
@@ -57,6 +61,7 @@ def outline_mask(mask: npt.NDArray[np.uint8], tolerance: float) -> Outlines:
         polygons=tuple(tuple(ring.ravel().tolist()) for ring in merged),
         distance=max((distance for _, distance in rings), default=0.0),
         iou=both / either if either else 1.0,
+        specks=len(traced) - len(rings),
     )
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from panvision.labelling.labels import PAN, Classes, Labels, Marked
 from panvision.labelling.output import Output
 from panvision.labelling.polygons import Outlines, outline_mask
 from panvision.labelling.voting import Vote, vote
-from panvision.labelling.writers import Writer
+from panvision.labelling.writers import Writer, WriterError
+from panvision.labelling.writers.writer import File
 from panvision.photos.pixels import ImageError, RgbArray, read_picture
 
 # Names that some system cannot have.
@@ -39,7 +41,8 @@ class Summary:
         boxes: number of boxes by class.
         polygons: number of polygons.
         distance: largest distance in pixels of a mask's corner from its polygon.
-        ious: overlap of each mask with its polygons.
+        ious: overlap of each mask, specks included, with its polygons.
+        specks: number of small areas and holes of masks that are left out.
         classes: number of images by class.
         without_class: images that are unlike those that the model knows.
     """
@@ -49,6 +52,7 @@ class Summary:
     polygons: int = 0
     distance: float = 0.0
     ious: list[float] = field(default_factory=list)
+    specks: int = 0
     classes: Counter[str] = field(default_factory=Counter)
     without_class: int = 0
 
@@ -61,6 +65,7 @@ class Summary:
             self.polygons += len(outlines.polygons)
             self.distance = max(self.distance, outlines.distance)
             self.ious.append(outlines.iou)
+            self.specks += outlines.specks
         if "classification" in writers:
             self.classes.update([labels.label] if labels.label else [])
             self.without_class += not labels.label
@@ -89,6 +94,21 @@ def read_photos(
         yield Photo(names[source.name], content, pixels, source.path)
 
 
+def check_photos(photos: Iterable[Photo], output: Output) -> None:
+    """Refuse an image under whose name another one was written: a person may have corrected the labels of that one.
+
+    Raises:
+        WriterError: names both files.
+    """
+    for photo in photos:
+        for path in output.images(photo.file):
+            if output.differs(path, photo.content):
+                raise WriterError(
+                    f"{photo.source or photo.file}: {output.folder / path} is another image of this name; choose "
+                    "another folder with --into"
+                )
+
+
 def prelabel(  # noqa: PLR0913 -- what it calls back is optional
     panel: Panel,
     photos: Iterable[Photo],
@@ -96,6 +116,7 @@ def prelabel(  # noqa: PLR0913 -- what it calls back is optional
     output: Output,
     *,
     tolerance: float = 1.0,
+    least_area: float = 0.0,
     batch_size: int = 8,
     on_progress: Callable[[int], None] | None = None,
     on_vote: Callable[[Photo, Sequence[Answer], Vote], None] | None = None,
@@ -108,46 +129,72 @@ def prelabel(  # noqa: PLR0913 -- what it calls back is optional
         writers: of each dataset, from `choose_writers`.
         output: receives `<dataset>/…`.
         tolerance: distance in pixels by which a polygon may miss the boundary of a mask.
+        least_area: smaller areas and holes of a mask get no polygon; a fraction of the image.
         batch_size: images in one pass through the network.
         on_progress: called with the number of finished images.
         on_vote: called with each image, the answers to it and their vote.
 
     Raises:
-        WriterError: a format cannot hold the labels.
+        WriterError: a format cannot hold the labels, or another image of the same name was written before.
         PredictorError: a model's outputs are not finite.
     """
     summary = Summary()
-    outlined = "segmentation" in writers and writers["segmentation"].has_shapes
     held: dict[Dataset, list[Labels]] = {task: [] for task in writers}
     for batch in in_batches(photos, batch_size):
+        check_photos(batch, output)
         for photo, answers in zip(batch, panel.answer([photo.pixels for photo in batch]), strict=True):
             size = (photo.pixels.shape[1], photo.pixels.shape[0])
-            found = vote(answers, size, panel.thresholds)
-            outlines = outline_mask(found.mask, tolerance) if found.mask is not None and outlined else Outlines()
+            found = vote(answers, size, panel.thresholds, panel.info.costs, panel.max_detections)
+            outlines = _outline(found, writers, tolerance, least_area)
             labels = _propose(photo.file, size, found, outlines)
             summary.add(labels, outlines, writers)
             if on_vote is not None:
                 on_vote(photo, answers, found)
             for task, writer in writers.items():
                 if task != "classification" or labels.label:
-                    _write_image(output, task, writer, labels, photo.content)
-                    held[task].append(replace(labels, mask=None))
+                    held[task] += _write_image(output, task, writer, labels, photo.content)
         if on_progress is not None:
             on_progress(summary.images)
     classes = Classes(panel.info.det_class_names, panel.info.cls_class_names)
     for task, writer in writers.items():
-        for path, content in writer.whole(task, held[task], classes):
-            output.write(f"{task}/{path}", content)
+        _write_whole(output, task, writer, writer.whole(task, held[task], classes))
     return summary
 
 
-def _write_image(output: Output, task: Dataset, writer: Writer, labels: Labels, content: bytes) -> None:
+def _outline(found: Vote, writers: Mapping[Dataset, Writer], tolerance: float, least_area: float) -> Outlines:
+    """Return the outlines of a mask; none if its format does not have them."""
+    if found.mask is None or "segmentation" not in writers or not writers["segmentation"].has_shapes:
+        return Outlines()
+    return outline_mask(found.mask, tolerance, least_area)
+
+
+def _write_whole(output: Output, task: Dataset, writer: Writer, files: Iterable[File]) -> None:
+    """Write files of all images; they keep the images of earlier runs."""
+    exists = partial(_has_image, output, task)
+    for path, content in files:
+        before = output.ours(f"{task}/{path}")
+        output.write(f"{task}/{path}", content if before is None else writer.merge(content, before, exists))
+
+
+def _has_image(output: Output, task: Dataset, name: str) -> bool:
+    return (output.folder / task / "images" / name).is_file()
+
+
+def _write_image(output: Output, task: Dataset, writer: Writer, labels: Labels, content: bytes) -> list[Labels]:
+    """Write an image and its labels; return these with the class that a person chose, nothing if they do not fit."""
     path = f"{task}/{writer.image(task, labels)}"
     # In `images/<class>/` the path itself is a label.
-    put = output.place if task == "classification" and path.count("/") == 3 else output.write
-    if put(path, content):
-        for file, text in writer.each(task, labels):
-            output.write(f"{task}/{file}", text)
+    if task == "classification" and path.count("/") == 3:
+        place = output.place(path, content)
+        if place is not None and place != path:
+            return [replace(labels, label=PurePosixPath(place).parent.name, confidence=1.0, mask=None)]
+    else:
+        place = path if output.write(path, content) else None
+    if place is None:
+        return []
+    for file, text in writer.each(task, labels):
+        output.write(f"{task}/{file}", text)
+    return [replace(labels, mask=None)]
 
 
 def _propose(file: str, size: tuple[int, int], found: Vote, outlines: Outlines) -> Labels:

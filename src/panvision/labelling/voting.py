@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.core.boxes import box_iou
-from panvision.decoding.classification import ClassResult
+from panvision.decoding.classification import ClassResult, evidence
 from panvision.decoding.detection import BoxResult
 from panvision.decoding.segmentation import mask_from_logits
 from panvision.labelling.answers import Answer, Size, mask_probability
@@ -58,13 +58,21 @@ class Vote:
         return found | ({} if self.label is None else {"classification": self.label})
 
 
-def vote(answers: Sequence[Answer], size: Size, thresholds: Mapping[str, float]) -> Vote:
+def vote(
+    answers: Sequence[Answer],
+    size: Size,
+    thresholds: Mapping[str, float],
+    costs: Sequence[Sequence[float]] = (),
+    max_detections: int | None = None,
+) -> Vote:
     """Join the answers to one image of (width, height) `size`.
 
     Args:
         answers: one per model; those to the mirrored image have no vote.
         size: width and height in pixels.
         thresholds: class name → least score of its boxes.
+        costs: of mistakes, as in `ModelShape`.
+        max_detections: boxes of each answer that count, the best ones above their thresholds; None: all.
     """
     answers = [answer for answer in answers if not answer.mirrored]
     probability = mask_probability(answers)
@@ -75,15 +83,27 @@ def vote(answers: Sequence[Answer], size: Size, thresholds: Mapping[str, float])
         mask = mask_from_logits(np.log(clipped / (1 - clipped)) if alone is None else alone, *size)
         inside = probability[probability > 0.5]
         confidence = float(inside.mean()) if inside.size else 0.0
-    boxes = [answer.boxes for answer in answers if answer.boxes is not None]
+    boxes = [_reported(answer.boxes, thresholds, max_detections) for answer in answers if answer.boxes is not None]
     labels = [answer.label for answer in answers if answer.label is not None]
     return Vote(
         mask=mask,
         mask_confidence=confidence,
-        boxes=tuple(vote_boxes(boxes, thresholds)),
-        label=mean_label(labels) if labels else None,
+        boxes=tuple(vote_boxes(boxes, thresholds)[:max_detections]),
+        label=mean_label(labels, costs) if labels else None,
         answered=not labels or _mostly_answered(labels),
     )
+
+
+def _reported(boxes: BoxResult, thresholds: Mapping[str, float], most: int | None) -> BoxResult:
+    """Return the boxes that `predict` reports."""
+    names = zip(boxes["class_names"], boxes["scores"], strict=True)
+    rows = [row for row, (name, score) in enumerate(names) if score >= thresholds[name]][:most]
+    return {
+        "boxes": [boxes["boxes"][row] for row in rows],
+        "labels": [boxes["labels"][row] for row in rows],
+        "scores": [boxes["scores"][row] for row in rows],
+        "class_names": [boxes["class_names"][row] for row in rows],
+    }
 
 
 def is_answered(label: Mapping[str, Any]) -> bool:
@@ -95,11 +115,14 @@ def _mostly_answered(labels: Sequence[ClassResult]) -> bool:
     return 2 * sum(is_answered(label) for label in labels) > len(labels)
 
 
-def mean_label(labels: Sequence[ClassResult]) -> ClassResult:
-    """Return the class with the largest mean probability; of equal ones the first. Most models must answer."""
+def mean_label(labels: Sequence[ClassResult], costs: Sequence[Sequence[float]] = ()) -> ClassResult:
+    """Return the class with the largest mean probability; of equal ones the first. Most models must answer.
+
+    With costs of mistakes (`ModelShape.costs`), it is the one with the lowest expected cost, as in `predict`.
+    """
     names = list(labels[0]["probabilities"])
     means = {name: float(np.mean([label["probabilities"][name] for label in labels])) for name in names}
-    best = max(names, key=means.__getitem__)
+    best = names[int(np.argmax(evidence(np.array(list(means.values())), costs)))]
     answered = _mostly_answered(labels)
     reasons = [label["reason"] for label in labels if not is_answered(label)]
     return {

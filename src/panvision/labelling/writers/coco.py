@@ -1,6 +1,7 @@
 """COCO JSON: boxes with their score, outlines as polygons. Format: https://cocodataset.org/#format-data."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from panvision.core.tasks import Dataset
@@ -39,4 +40,22 @@ def _shape(one: Marked) -> dict[str, Any]:
     }
 
 
-WRITER = Writer(("segmentation", "detection"), whole=_whole)
+def _merge(new: bytes, old: bytes, exists: Callable[[str], bool]) -> bytes:
+    document, before = json.loads(new), json.loads(old)
+    images, annotations = document["images"], document["annotations"]
+    numbers = {category["name"]: category["id"] for category in document["categories"]}
+    names = {category["id"]: category["name"] for category in before["categories"]}
+    listed = {image["file_name"] for image in images}
+    for image in before["images"]:
+        if image["file_name"] in listed or not exists(image["file_name"]):
+            continue
+        images.append({**image, "id": len(images) + 1})
+        for one in (one for one in before["annotations"] if one["image_id"] == image["id"]):
+            category = numbers.setdefault(names[one["category_id"]], len(numbers) + 1)
+            place = {"id": len(annotations) + 1, "image_id": len(images), "category_id": category}
+            annotations.append({**one, **place})
+    document["categories"] = [{"id": number, "name": name} for name, number in numbers.items()]
+    return json_bytes(document)
+
+
+WRITER = Writer(("segmentation", "detection"), whole=_whole, merge=_merge)

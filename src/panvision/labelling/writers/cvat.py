@@ -4,8 +4,8 @@ Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. Shapes have the s
 models. Tagged images are in a folder per class too, which other tools read.
 """
 
-from collections.abc import Sequence
-from xml.etree.ElementTree import Element
+from collections.abc import Callable, Sequence
+from xml.etree.ElementTree import Element, fromstring
 
 from panvision.core.tasks import Dataset
 from panvision.labelling.labels import Classes, Labels, Marked
@@ -13,13 +13,16 @@ from panvision.labelling.writers.folders import image_in_folder
 from panvision.labelling.writers.writer import File, Writer, element, image_in_images, pixels, sure, xml_bytes
 
 _KINDS = {"segmentation": "polygon", "detection": "rectangle", "classification": "tag"}
+_LABELS = "meta/task/labels"
 
 
 def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[File]:
     document = Element("annotations")
     element(document, "version", "1.1")
     known = element(element(element(document, "meta"), "task"), "labels")
-    for name in classes.of(task):
+    # A person may have put an image into the folder of a class that the model lacks.
+    chosen = (labels.label for labels in images if task == "classification")
+    for name in dict.fromkeys([*classes.of(task), *chosen]):
         label = element(known, "label")
         element(label, "name", name)
         element(label, "type", _KINDS[task])
@@ -39,6 +42,20 @@ def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[Fi
     return [("annotations.xml", xml_bytes(document))]
 
 
+def _merge(new: bytes, old: bytes, exists: Callable[[str], bool]) -> bytes:
+    document, before = fromstring(new), fromstring(old)  # noqa: S314 -- both are ours
+    listed = {image.get("name") for image in document.iterfind("image")}
+    images = [image for image in before.iterfind("image") if image.get("name") not in listed]
+    for number, image in enumerate((each for each in images if exists(each.get("name", ""))), start=len(listed)):
+        image.set("id", str(number))
+        document.append(image)
+    known = document.find(_LABELS)
+    names = {name.text for name in document.iterfind(f"{_LABELS}/label/name")}
+    if known is not None:
+        known.extend(label for label in before.iterfind(f"{_LABELS}/label") if label.findtext("name") not in names)
+    return xml_bytes(document)
+
+
 def _add(image: Element, one: Marked) -> None:
     """Add a box, or a polygon for each part of one object."""
     common = {"label": one.name, "source": "auto", "occluded": 0, "z_order": 0}
@@ -56,4 +73,4 @@ def _image(task: Dataset, labels: Labels) -> str:
     return image_in_folder(task, labels) if task == "classification" else image_in_images(task, labels)
 
 
-WRITER = Writer(("segmentation", "detection", "classification"), image=_image, whole=_whole)
+WRITER = Writer(("segmentation", "detection", "classification"), image=_image, whole=_whole, merge=_merge)

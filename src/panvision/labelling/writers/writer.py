@@ -26,6 +26,11 @@ def image_in_images(_task: Dataset, labels: Labels) -> str:
     return f"images/{labels.file}"
 
 
+def newest(new: bytes, _old: bytes, _exists: Callable[[str], bool]) -> bytes:
+    """Return the new content: the file does not list images."""
+    return new
+
+
 def no_files(*_: object) -> list[File]:
     """Return nothing: the format has no such files."""
     return []
@@ -40,12 +45,15 @@ class Writer:
         image: returns the path of an image.
         each: returns the label files of one image.
         whole: returns the label files of all images together; their masks are gone by then.
+        merge: returns a file of `whole` with those images of an earlier one that it lacks and that still exist; called
+            with both contents and a function that is true for the name of an image in `images/`.
     """
 
     tasks: tuple[Dataset, ...]
     image: Callable[[Dataset, Labels], str] = image_in_images
     each: Callable[[Dataset, Labels], list[File]] = no_files
     whole: Callable[[Dataset, Sequence[Labels], Classes], list[File]] = no_files
+    merge: Callable[[bytes, bytes, Callable[[str], bool]], bytes] = newest
 
     @property
     def has_shapes(self) -> bool:
