@@ -54,7 +54,7 @@ def run(args: Args) -> int:
             args.model,
             model.predictor,
             config.export,
-            HeldOut(packed.prepared, packed.splits, config.data, config.evaluation, config.split),
+            HeldOut(packed.prepared, packed.splits, config.data, config.evaluation, config.split, config.decision),
             models=folder,
             metrics=packed.metrics,
             order=config.classification.order,
