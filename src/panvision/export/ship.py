@@ -113,9 +113,10 @@ def ship(
         params_sha256=params_hash(metadata),
         data_sha256=data_hash(prepared, splits),
         state_order=_order_of(reference.info.cls_class_names, order),
-        # Those that the checkpoint names, if any, because the datasets here may be others.
-        training_images=reference.info.training_images
-        or pack_images(prepared, splits, datasets_of(reference.info.tasks)),
+        # Of the datasets here as well, which may be others: they shape thresholds, INT8 and the limits of answers.
+        training_images=pack_images(
+            prepared, splits, datasets_of(reference.info.tasks), reference.info.training_images
+        ),
         limits=None,
     )
     config = shipped_config(metadata, info, settings, held_out.split, held_out.decision)
