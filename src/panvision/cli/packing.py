@@ -95,11 +95,15 @@ def _warn_of_leaks(args: Args, packed: Packed, model: Model, images: Literal["te
     else:
         problem = _doubt(args, model.config.split.pins)
     if problem:
-        print(
-            f"warning: {args.model}: {problem}; name the configuration of its training with --config, or test other "
-            "images with --images all",
-            file=sys.stderr,
-        )
+        print(f"warning: {args.model}: {problem}; {_remedy(args, images)}", file=sys.stderr)
+
+
+def _remedy(args: Args, images: Literal["test", "all"]) -> str:
+    """Return what to do against tested training images."""
+    if images == "all":
+        return "test images that it did not learn from"
+    other = ", or test other images with --images all" if hasattr(args, "images") else ""
+    return f"name the configuration of its training with --config{other}"
 
 
 def _doubt(args: Args, pins: str | None) -> str | None:

@@ -301,12 +301,14 @@ def _write(args: Args, config: "Config", found: Examination, build: Path, earlie
     """Write the requested files; `earlier` has the earlier version, if any."""
     from panvision.core.files import write_text
 
-    if args.splits:
-        if found.verdict is None:
-            status.wipe()
-            print(f"panvision validate: {args.splits}: not written, because no split was made", file=sys.stderr)
-        else:
-            write_text(args.splits, (build / "splits.csv").read_text(encoding="utf-8"))
+    if found.verdict is None:
+        status.wipe()
+        skipped = {"written": args.splits, "compared": args.against}
+        for done, name in skipped.items():
+            if name:
+                print(f"panvision validate: {name}: not {done}, because no split was made", file=sys.stderr)
+    elif args.splits:
+        write_text(args.splits, (build / "splits.csv").read_text(encoding="utf-8"))
     if args.html:
         status.show("drawing the page …")
         write_text(args.html, _page(config, found, build, earlier))
