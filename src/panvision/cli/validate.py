@@ -170,7 +170,7 @@ def run(args: Args) -> int:
             with _naming(Path(args.build or tempfile.gettempdir())):
                 found = examine(config, pins, folder, status)
                 if args.against and found.verdict is not None:
-                    found = _compared(found, folder, _earlier(args.against, config, pins, Path(earlier), status))
+                    found = _compared(found, folder, _earlier(args.against, config, Path(earlier), status))
             _write(args, config, found, folder, Path(earlier), status)
     except (ParamsError, IngestError, PackedError, RevisionError) as error:
         raise UsageError(str(error)) from error
@@ -258,8 +258,10 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
     return Examination(images, verdict.problems, verdict)
 
 
-def _earlier(against: str, config: "Config", pins: "Pins", folder: Path, status: StatusLine) -> "Version":
-    """Pack and split an earlier folder or ZIP as the present one, or copy what a revision has.
+def _earlier(against: str, config: "Config", folder: Path, status: StatusLine) -> "Version":
+    """Pack and split an earlier folder or ZIP as the present one, but for its pins; or copy what a revision has.
+
+    Pins are the present data's: with them, an image that they moved would seem to have been there before.
 
     Raises:
         IngestError: the folder or the ZIP cannot be used.
@@ -274,13 +276,13 @@ def _earlier(against: str, config: "Config", pins: "Pins", folder: Path, status:
     if not Path(against).is_dir() and not _is_zip(against):
         status.show(f"fetching {against} …")
         return Version(*packed_at(Path(), against, folder))
-    version = Version(folder / "prepared", folder / "splits.csv")
+    version = Version(folder / "prepared", folder / "splits.csv", supposed=True)
     data = config.data.model_copy(update={"root": against})
     with _unpacked(config.model_copy(update={"data": data}), status) as known:
         for task in DATASETS:
             status.show(f"reading {against}: {task} …")
             prepare(task, known.data, version.prepared / task)
-        verdict = judge(version.prepared, known.split, pins, tasks=known.tasks, order=known.classification.order)
+        verdict = judge(version.prepared, known.split, {}, tasks=known.tasks, order=known.classification.order)
     write_verdict(verdict, version.splits, folder / "problems.csv", folder / "data.json")
     return version
 
