@@ -47,8 +47,8 @@ def run(args: Args) -> int:
     folder = Path(args.out)
     known = Args(**vars(args), data_root=args.calibrate, data_root_option=None)
     with only_writer(folder, "--out"), narrated_on_stderr() if args.json else contextlib.nullcontext():
-        model = open_model(known, "cpu")
-        packed, _ = score(known, model, folder, fit=model.config.detection.score_threshold == "auto")
+        model = open_model(known, "cpu", configured=True)
+        packed, _ = score(known, model, folder)
         config = model.config.with_pins(model.pins)
         ship(
             args.model,

@@ -128,7 +128,8 @@ def _promote(args: Args) -> "tuple[Promotion, dict[str, Any]]":
         packed = pack(config, models["new"].pins, Path(folder), images="all" if args.images == "all" else "split")
         _check_origins(args, packed, models)
         evaluated = {
-            name: evaluate_packed(model.predictor, config, packed, images=args.images) for name, model in models.items()
+            name: evaluate_packed(model.predictor, config, packed, images=args.images, fit=model.fit)
+            for name, model in models.items()
         }
         facts = read_facts(packed.prepared)
         data = {"root": args.data, "images": args.images, "sha256": data_hash(packed.prepared, packed.splits)}
