@@ -163,8 +163,8 @@ class Changes:
             )
         if self.seen is None:
             text += (
-                ". The earlier split is supposed: by the present settings, without pins. If earlier models learned "
-                "from these test images, only a git revision or `panvision promote` can tell"
+                ". The earlier split is supposed: by the present settings, without pins. Only a git revision "
+                "or `panvision promote` shows if earlier models learned from these test images"
             )
         elif self.seen:
             text += f". {self.seen} of those that joined were training or validation images of earlier models"
