@@ -166,8 +166,9 @@ def _check_labels(config: "Config") -> None:
 def open_model(args: Args, device: str | None, *, configured: bool = False) -> Model:
     """Load the model file `args.model` for the dataset `args.data_root`.
 
-    The configuration is that of the options, else the newest one beside the model file. Tasks, image size, thresholds,
-    costs of confusions and order of the states are the model's, unless `--set` names them.
+    The configuration is that of the options, else the newest one beside the model file. Tasks, image size, thresholds
+    and order of the states are the model's, unless `--set` names them; so are costs of confusions, if the configuration
+    has none.
 
     Args:
         args: of the command.
