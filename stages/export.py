@@ -51,6 +51,7 @@ def main() -> None:
             settings["data"],
             settings["evaluation"],
             settings["split"],
+            settings["decision"],
         )
         order = settings["classification"].order
         ship(CHECKPOINT, reference, settings["export"], held_out, models="models", metrics="metrics", order=order)

@@ -95,16 +95,71 @@ def test_training_images_that_are_tested_are_counted(raw, trained, tmp_path, cap
     model = tmp_path / "model.pth"
     shutil.copy(trained / "best_model.pth", model)
     split = ["--set", "split.method=balanced", "--set", "split.val=0.25", "--set", "split.test=0.25"]
-    for more, warned in (([], True), (split, False), (["--images", "all"], True)):
+    known = "name the configuration of its training with --config, or test other images with --images all"
+    unseen = "test images that it did not learn from"
+    for more, remedy in (([], known), (split, None), (["--images", "all"], unseen)):
         said = evaluate(capsys, model, raw, *more)[2]
-        assert bool(re.search(r"warning: .*: \d+ of the \d+ test images are its training", said)) is warned
+        warning = re.search(r"warning: .*: \d+ of the \d+ test images are its training or .* images; (.*)", said)
+        assert (warning and warning[1]) == remedy
 
 
 def test_settings_of_the_options_win_over_those_of_the_model(raw, trained):
     changes = ["detection.nms_threshold=0.25", "classification.order=[burnt,browned,golden,translucent,raw]"]
     args = Args(model=trained / "best_model.pth", config=None, set=changes, data_root=str(raw), data_root_option=None)
-    predictor, config, _ = open_model(args, "cpu")
+    predictor, config, *_ = open_model(args, "cpu")
     assert (predictor.nms_threshold, predictor.score_threshold) == (0.25, 0.3)
     assert config.classification.order[0] == "burnt"
-    predictor, config, _ = open_model(Args(**{**vars(args), "set": []}), "cpu")
+    predictor, config, *_ = open_model(Args(**{**vars(args), "set": []}), "cpu")
     assert predictor.nms_threshold == 0.5 and config.classification.order[0] == "raw"
+
+
+@pytest.fixture
+def shipped(trained, tmp_path):
+    """A model with thresholds by class and costs, its configuration beside it."""
+    network, metadata = load_checkpoint(trained / "best_model.pth")
+    costs = {"confusions": {"raw": {"burnt": 5.0}}}
+    limits = {"score_threshold": dict.fromkeys(metadata["det_class_names"], 0.4), "nms_threshold": 0.6}
+    sections = {"decision": {"costs": costs}, "detection": limits}
+    save_checkpoint(tmp_path / "model.pth", network, meta={**metadata, **sections})
+    config = json.loads(next(trained.glob("config_*.json")).read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **sections}))
+    return tmp_path / "model.pth"
+
+
+def opened(model, raw, *changes):
+    return open_model(
+        Args(model=model, config=None, set=list(changes), data_root=str(raw), data_root_option=None), "cpu"
+    )
+
+
+def test_a_setting_counts_in_every_form(raw, shipped):
+    before = opened(shipped, raw).predictor
+    assert before.info.costs and (before.score_threshold, before.nms_threshold) == (0.4, 0.6)
+    name = before.det_class_names[0]
+    one = opened(shipped, raw, f"detection.score_threshold.{name}=0.99").predictor.score_threshold
+    assert (one[name], one[before.det_class_names[1]]) == (0.99, 0.4)
+    section = opened(shipped, raw, "detection={score_threshold: 0.9}").predictor
+    assert (section.score_threshold, section.nms_threshold) == (0.9, 0.6)
+    for off in ("decision.costs.confusions={}", "decision.costs={confusions: {}}"):
+        assert not opened(shipped, raw, off).predictor.info.costs
+    assert opened(shipped, raw, "decision.costs.miss=2").predictor.info.costs == before.info.costs
+
+
+def test_auto_has_thresholds_chosen(raw, trained, capsys):
+    auto = ("--set", "detection.score_threshold=auto", "--set", "decision.criterion=cost")
+    code, out, _ = evaluate(capsys, trained / "best_model.pth", raw, "--json", *auto)
+    limits = json.loads(out)["metrics"]["detection"]["threshold"]
+    assert code == 0 and set(limits.values()) != {0.3}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["decision.criterion=precision"], "decision.criterion: says how thresholds are chosen"),
+        (["decision={min_precision: 0.8}"], "decision.min_precision: says how thresholds are chosen"),
+        (["detection.score_threshold=auto", "--images", "all"], "which --images all does not have"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(raw, trained, capsys, words, message):
+    code, out, err = evaluate(capsys, trained / "best_model.pth", raw, "--set", *words)
+    assert code == Exit.ERROR and not out and message in err and err.count("\n") == 1

@@ -1,7 +1,11 @@
+import base64
 import json
+import shutil
 
 from panvision.cli.main import main
+from panvision.inference.origin import unpack_images
 from panvision.inference.predictor import Predictor
+from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 from tests.cli.shown import json_keys
 
 
@@ -9,7 +13,11 @@ def test_export_ships_the_checkpoint_and_evaluate_agrees(raw, trained, tmp_path,
     folder = tmp_path / "exported"
     settings = ["--set", "export.calibration_images=8", "--set", "detection.score_threshold=auto"]
     settings += ["--set", "decision.criterion=cost"]
-    model = str(trained / "best_model.pth")
+    model = str(tmp_path / "best_model.pth")
+    shutil.copy(next(trained.glob("config_*.json")), tmp_path)
+    network, metadata = load_checkpoint(trained / "best_model.pth")
+    elsewhere = base64.b64encode(b"\x01" * 8).decode()
+    save_checkpoint(model, network, meta={**metadata, "training_images": elsewhere})
     assert main(["export", model, "--calibrate", str(raw), "--out", str(folder), "--json", *settings]) == 0
     files = json.loads(capsys.readouterr().out)
     assert set(files) <= json_keys("export") and all((folder / name).exists() for name in files.values())
@@ -20,6 +28,9 @@ def test_export_ships_the_checkpoint_and_evaluate_agrees(raw, trained, tmp_path,
     # Those that evaluation chose, not the default.
     assert set(measured.values()) != {0.3}
     assert dict(zip(info.det_class_names, info.thresholds.by_class(len(measured)), strict=True)) == measured
+    # The datasets here shape the file as well.
+    own = unpack_images(metadata["training_images"])
+    assert own and unpack_images(info.training_images) == own | unpack_images(elsewhere)
     assert info.data_sha256 and info == Predictor.load(files["checkpoint"], "cpu").info
 
     config = str(next(trained.glob("config_*.json")))

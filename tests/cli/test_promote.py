@@ -62,6 +62,7 @@ def test_training_images_are_an_error_and_unknown_ones_a_warning(raw, trained, c
     assert code == Exit.USAGE and "undecided" not in out
     assert re.search(r"best_model\.pth: \d+ of the \d+ images to score are its training or validation images: ", err)
     assert f"warning: {changed}: does not name its training images" in err
+    assert "export it again, unless it learned from more than 65,536 images" in err
 
 
 def test_few_unseen_images_leave_two_models_undecided(unseen, trained, changed, capsys):
@@ -137,3 +138,16 @@ def test_a_model_that_passed_is_registered_with_its_record(raw, changed, repo, u
     undecided = ("--against", changed, "--data", unseen, "--images", "all", "--register", "v0.2.0")
     code, out, _ = promote(capsys, model, *undecided)
     assert code == 1 and out.endswith("\nnot registered\n") and repo.run("git", "tag") == "pans@v0.1.0\n"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_a_failure_of_git_loses_no_decision(raw, repo, tmp_path, capsys, form):
+    model, record = repo.folder / "models/best_model.pth", tmp_path / "record.json"
+    (repo.folder / ".git/refs/tags/pans@v0.1.0.lock").write_text("")
+    words = ("--against", model, "--data", raw, "--register", "v0.1.0", "--record", record, *form)
+    code, out, err = promote(capsys, model, *words)
+    assert code == Exit.USAGE and "`git tag --annotate` failed" in err.splitlines()[-1]
+    kept = json.loads(record.read_text())
+    assert kept["decision"] == "not worse" and kept["registered"] is None
+    assert json.loads(out) == kept if form else out.endswith("\nnot registered\n")

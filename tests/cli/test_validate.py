@@ -412,6 +412,21 @@ def test_changes_from_an_earlier_folder_or_zip(root, tmp_path, capsys):
     assert max(map(len, said.splitlines())) <= 80
 
 
+def test_new_pins_move_images_of_an_earlier_folder(root, tmp_path, capsys):
+    old, pins = tmp_path / "old", tmp_path / "pins.csv"
+    shutil.copytree(root, old)
+    assert validate(root, "--splits", pins, "-q") == 0
+    lines = pins.read_text().splitlines()
+    pins.write_text("\n".join(line.replace(",train", ",test") if "segm" in line else line for line in lines))
+    capsys.readouterr()
+    validate(root, "--json", "--pins", pins, "--against", old, "-q")
+    found = json.loads(capsys.readouterr().out)["changes"]
+    assert found["moves"]["train → test"] > 0 and found["test_split"]["joined"] > 0
+    assert found["test_split"]["seen"] is None
+    validate(root, "--pins", pins, "--against", old, "-q")
+    assert "The earlier split is supposed" in " ".join(capsys.readouterr().out.split())
+
+
 def test_earlier_data_that_cannot_be_used_are_one_line(root, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert validate(root, "--against", "HEAD", "-q") == 2
@@ -426,5 +441,7 @@ def test_data_that_cannot_be_split_are_not_compared(root, capsys):
     shutil.rmtree(root / "detection")
     (root / "detection").mkdir()
     (root / "detection/x.txt").write_text("x")
-    code, found = as_json(root, capsys, "--against", root, "-q")
-    assert code == 1 and "changes" not in found
+    assert validate(root, "--json", "--against", root, "-q") == 1
+    said = capsys.readouterr()
+    assert "changes" not in json.loads(said.out)
+    assert said.err == f"panvision validate: {root}: not compared, because no split was made\n"

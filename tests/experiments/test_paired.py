@@ -68,6 +68,21 @@ def test_both_are_scored_on_the_same_samples():
     assert (gap.low, gap.high) == pytest.approx((1.0, 1.0))
 
 
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_other_prices_alone_change_nothing(factor):
+    one = box_results()
+    prices = {name: factor * cost for name, cost in one.costs.items()}
+    priced = replace(state_results(), costs={"confusions": [[0, 1, 4], [1, 0, 1], [1, 1, 0]]})
+    confusions = [[factor * cost for cost in row] for row in priced.costs["confusions"]]
+    for before, costs in ((one, prices), (priced, {"confusions": confusions}), (replace(one, costs=None), prices)):
+        found = by_name(compare(before, replace(before, costs=costs)))["expected_cost"]
+        assert found.one == found.other > 0 and found.verdict == "within noise"
+        assert (
+            found.other
+            == by_name(compare(replace(before, costs=costs), replace(before, costs=costs)))["expected_cost"].other
+        )
+
+
 def test_only_common_images_count():
     one, other = mask_results(count=12), mask_results(count=8)
     changed = [{**other.images[0], "sha256": "another"}, *other.images[1:]]

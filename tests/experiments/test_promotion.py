@@ -107,6 +107,23 @@ def test_the_worst_headline_metric_is_the_decision():
     assert promotion(all_results(error=0.3), new).decision == "undecided"
 
 
+def answering(answered, count=60):
+    states = state_results(count)
+    images = [{**image, "answered": answered(row)} for row, image in enumerate(states.images)]
+    return {**all_results(), "classification": replace(states, images=images)}
+
+
+def test_what_is_answered_decides_where_a_file_has_limits():
+    everything = {**all_results(), "classification": state_results(60)}
+    all_of_them, none, some = answering(lambda row: True), answering(lambda row: False), answering(lambda row: row % 2)
+    for current in (everything, all_of_them, some):
+        found = promotion(current, none)
+        assert found.decision == "worse" and not found.passed and "answered" in text(found)
+        assert promotion(none, current, max_drop=0.1).decision == "better"
+    assert promotion(everything, all_of_them, max_drop=0.1).passed and promotion(some, some).decision == "not worse"
+    assert "answered" not in text(promotion(everything, everything))
+
+
 def test_a_task_without_images_is_undecided():
     results = all_results()
     empty = {**results, "segmentation": replace(results["segmentation"], images=[])}

@@ -92,6 +92,16 @@ def test_a_model_that_the_commit_does_not_name_is_refused(repo, change, message)
         prepare_registration(model_of(repo), "v1.0.0")
 
 
+def test_without_an_identity_nothing_is_scored_in_vain(repo, monkeypatch):
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.delenv(f"GIT_{role}_NAME")
+        monkeypatch.delenv(f"GIT_{role}_EMAIL")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    repo.run("git", "config", "user.useConfigOnly", "true")
+    with pytest.raises(RegistryError, match=r"repo: git knows no name and email for the tag; `git config"):
+        prepare_registration(model_of(repo), "v1.0.0")
+
+
 def test_a_folder_outside_git_is_refused(tmp_path):
     (tmp_path / "m.onnx").write_text("")
     with pytest.raises(RegistryError, match="register in a repository"):

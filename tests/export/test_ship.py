@@ -18,6 +18,7 @@ from panvision.inference.api import load_model
 from panvision.inference.backend import PredictorError
 from panvision.inference.origin import params_hash, unpack_images
 from panvision.inference.predictor import Predictor
+from panvision.inference.settings import DecisionSettings
 from tests.export.conftest import FIGURES, TRAINED, save_figures, save_model
 from tests.tiny import SIZE, SUBSETS
 
@@ -38,7 +39,7 @@ detection: {score_threshold: 0.25, nms_threshold: 0.4, max_detections: 50}
 export: {opset: 21, calibration_images: 4, max_drop: 1.0}
 classification: {order: [frozen, fresh, browned]}
 """
-WITHOUT_INT8 = PARAMS.replace("opset: 21", "opset: 18, int8: false")
+WITHOUT_INT8 = PARAMS.replace("opset: 21", "opset: 18, int8: false, rejected: null")
 
 
 @pytest.fixture
@@ -131,7 +132,8 @@ def test_the_stage_ships_measured_thresholds_and_costs(project, pictures, monkey
     monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
     limits = {"lid": 0.21, "stirrer": 0.46}
     write_json(project / "metrics/detection.json", {**FIGURES["detection"], "threshold": limits})
-    costs = "decision: {costs: {confusions: {browned: {frozen: 100.0}, fresh: {frozen: 100.0}}}}\n"
+    confusions = "{browned: {frozen: 100.0}, fresh: {frozen: 100.0}}"
+    costs = f"decision: {{criterion: cost, min_precision: 0.8, costs: {{miss: 3.0, confusions: {confusions}}}}}\n"
     (project / "params.yaml").write_text(
         WITHOUT_INT8.replace("50}", "1000}").replace("opset: 18", "opset: 18, rejected: null") + costs
     )
@@ -150,6 +152,9 @@ def test_the_stage_ships_measured_thresholds_and_costs(project, pictures, monkey
         kept += len(other["detection"]["scores"])
     assert kept
     assert {plain.predict(one)["classification"]["class_name"] for one in pictures} == {"frozen"}
+    decision = Config.load("models/config.json").decision
+    assert (decision.criterion, decision.min_precision, decision.costs.miss) == ("cost", 0.8, 3.0)
+    assert decision.costs.confusions["fresh"]["frozen"] == 100.0
     # The configuration beside the model changes nothing.
     model, _ = load_model("models/panvision.onnx", Config.load("models/config.json"))
     assert model.info == shipped.info
@@ -198,9 +203,7 @@ def test_ship_a_model_of_fewer_tasks(project, pictures, tasks) -> None:
 def test_stage_leaves_nothing_if_models_differ(project, exported, monkeypatch) -> None:
     leave_old_files(project)
     monkeypatch.setattr(ship_module, "write_onnx", as_if_exported(exported))
-    (project / "params.yaml").write_text(
-        WITHOUT_INT8.replace("opset: 18", "max_probability_error: 1.0e-12, rejected: null")
-    )
+    (project / "params.yaml").write_text(WITHOUT_INT8.replace("opset: 18", "max_probability_error: 1.0e-12"))
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(STAGE), run_name="__main__")
     assert "models/best_model.pth: its ONNX export answers differently on 16 images" in caught.value.code
@@ -299,6 +302,19 @@ class TestConfig:
             config = self.shipped(trained, metadata, tmp_path)
             assert config.loss == Config().loss
             assert config.model == trained.model.settings
+
+    def test_every_decision_is_shipped_with_the_costs_of_the_file(self, trained) -> None:
+        costs = {"miss": 3.0, "false_alarm": 0.5, "confusions": {"fresh": {"frozen": 9.0}}}
+        decision = DecisionSettings(criterion="precision", min_precision=0.8, costs=costs)
+        metadata = {"model": trained.model.settings.model_dump(mode="json")}
+        for predictor in (trained.predictor, trained.predictor.with_costs({"browned": {"fresh": 4.0}})):
+            plain = shipped_config(metadata, predictor.info, ExportSettings(), decision=decision)
+            found = Config.parse(plain).decision
+            assert found.model_copy(update={"costs": None}) == decision.model_copy(update={"costs": None})
+            assert (found.costs.miss, found.costs.false_alarm) == (3.0, 0.5)
+            own = predictor.info.costs
+            assert found.costs.confusions.get("browned", {}).get("fresh") == (own[0][1] if own else None)
+            assert found.costs.confusions.get("fresh", {}).get("frozen", 1.0) == 1.0
 
     def test_only_sections_of_training_are_taken_over(self, trained, tmp_path) -> None:
         model = trained.model.settings.model_dump(mode="json")

@@ -76,14 +76,14 @@ def test_the_same_file_of_another_task_is_other_data(folder) -> None:
     assert hashed(folder) != found
 
 
-def images_of(folder, rows) -> str | None:
+def images_of(folder, rows, earlier=None) -> str | None:
     """Pack the images of rows (task, file, sha256, split), of the segmentation dataset alone."""
     for task in ("classification", "segmentation"):
         own = [(file, sha256) for name, file, sha256, _ in rows if name == task]
         write_rows(folder / "prepared" / task / "index.csv", ("file", "sha256"), own)
     splits = [(task, file, split) for task, file, _, split in rows]
     write_rows(folder / "splits.csv", ("task", "file", "split"), splits)
-    return pack_images(folder / "prepared", folder / "splits.csv", ["segmentation"])
+    return pack_images(folder / "prepared", folder / "splits.csv", ["segmentation"], earlier)
 
 
 def test_training_images_are_those_of_training_and_validation(folder) -> None:
@@ -99,6 +99,16 @@ def test_training_images_are_those_of_training_and_validation(folder) -> None:
     assert packed == images_of(folder, rows[::-1])
     known = unpack_images(packed)
     assert [is_among(sha256, known) for sha256 in hashes] == [True, True, False, False, False] and len(known) == 2
+
+
+def test_earlier_training_images_are_kept(folder, monkeypatch) -> None:
+    hashes = [f"{number:02x}" * 32 for number in range(3)]
+    rows = [("segmentation", f"{sha256[:2]}.png", sha256, "train") for sha256 in hashes]
+    earlier = images_of(folder, rows[:2])
+    packed = images_of(folder, rows[1:], earlier)
+    assert packed == images_of(folder, rows)
+    monkeypatch.setattr(origin, "MOST_IMAGES", 2)
+    assert images_of(folder, rows[:2], earlier) == earlier and images_of(folder, rows[1:], earlier) is None
 
 
 def test_too_many_training_images_are_not_packed(folder, monkeypatch) -> None:

@@ -118,6 +118,7 @@ def test_with_costs_changes_the_answer_alone(predictor) -> None:
     assert (before["class_name"], after["class_name"]) == ("browned", "fresh")
     assert after["class_idx"] == 1 and before["probabilities"] == after["probabilities"]
     assert careful.info.costs == ((0.0, 1.0, 1.0), (5.0, 0.0, 1.0), (1.0, 1.0, 0.0))
+    assert careful.with_costs({}, keep=False).info == predictor.info
     assert careful.with_costs({}) is careful and careful.with_costs({"fresh": {}}) is careful
 
 

@@ -148,6 +148,18 @@ def test_copies_within_a_dataset_are_matched_one_to_one(old, new):
     assert told(find_changes(version(new), old))[0][:2] == ("removed", "classification/images/raw/c300.png")
 
 
+def test_an_image_that_another_dataset_learned_from_was_seen(old, new):
+    """A model of several tasks learned from all of them."""
+    shutil.copy(new / "segmentation/images/s1.png", new / "classification/images/raw/c3.png")
+    later = version(new)
+    found = find_changes(old, later)
+    assert (found.joined, found.seen) == (1, 1) and "1 of those that joined" in " ".join(found.table("HEAD"))
+    supposed = find_changes(old._replace(supposed=True), later)
+    assert supposed.seen is None and supposed.to_json()["test_split"]["seen"] is None
+    text = " ".join(supposed.table("old"))
+    assert "1 images joined" in text and "of those that joined" not in text and "The earlier split is supposed" in text
+
+
 def test_relabelled_test_images_change_the_test_split(old, new):
     raw_sets.save_mask(new / "segmentation/masks/s0.png", value=0)
     found = find_changes(old, version(new))

@@ -1,7 +1,8 @@
 """Settings of the commands that run without the pipeline: from a file, changed by options."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import panvision
 from panvision.cli.framework import Args
@@ -57,6 +58,20 @@ def read_configuration(args: Args) -> "Config":
     return Config.parse({**values, "data": {**data, "root": root}})
 
 
+def given(args: Args, *sections: str) -> Mapping[str, Any]:
+    """Return what `--set` says about a section, in any form: `a.b.c=1`, `a.b={c: 1}` or `a={b: {c: 1}}`.
+
+    Raises:
+        ParamsError: an option cannot be used.
+    """
+    from panvision.core.params import override
+
+    found: Any = override({}, args.set)
+    for section in sections:
+        found = found.get(section) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
 def pins_of(args: Args, config: "Config") -> "dict[tuple[Dataset, str], Split]":
     """Return the pins that the file or the options name; without either there are none.
 
@@ -69,7 +84,7 @@ def pins_of(args: Args, config: "Config") -> "dict[tuple[Dataset, str], Split]":
     from panvision.validate.settings import SplitSettings
     from panvision.validate.splits.pins import read_pins
 
-    named = any(assignment.startswith("split.pins=") for assignment in args.set)
+    named = "pins" in given(args, "split")
     usual = config.split.pins == SplitSettings().pins
     if config.split.pins is None:
         return {}

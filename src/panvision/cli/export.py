@@ -47,14 +47,14 @@ def run(args: Args) -> int:
     folder = Path(args.out)
     known = Args(**vars(args), data_root=args.calibrate, data_root_option=None)
     with only_writer(folder, "--out"), narrated_on_stderr() if args.json else contextlib.nullcontext():
-        model = open_model(known, "cpu")
-        packed, _ = score(known, model, folder, fit=model.config.detection.score_threshold == "auto")
+        model = open_model(known, "cpu", configured=True)
+        packed, _ = score(known, model, folder)
         config = model.config.with_pins(model.pins)
         ship(
             args.model,
             model.predictor,
             config.export,
-            HeldOut(packed.prepared, packed.splits, config.data, config.evaluation, config.split),
+            HeldOut(packed.prepared, packed.splits, config.data, config.evaluation, config.split, config.decision),
             models=folder,
             metrics=packed.metrics,
             order=config.classification.order,

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from panvision.cli.configuration import load_configuration, pins_of, read_configuration
+from panvision.cli.configuration import given, load_configuration, pins_of, read_configuration
 from panvision.cli.framework import Args
 
 if TYPE_CHECKING:
@@ -41,11 +41,13 @@ class Model(NamedTuple):
         predictor: with its thresholds.
         config: its configuration.
         pins: of the split.
+        fit: True if the score thresholds of boxes are to be chosen on the validation split; else they are the model's.
     """
 
     predictor: "Predictor"
     config: "Config"
     pins: "Pins"
+    fit: bool
 
 
 def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split", "all"] = "split") -> Packed:
@@ -95,11 +97,15 @@ def _warn_of_leaks(args: Args, packed: Packed, model: Model, images: Literal["te
     else:
         problem = _doubt(args, model.config.split.pins)
     if problem:
-        print(
-            f"warning: {args.model}: {problem}; name the configuration of its training with --config, or test other "
-            "images with --images all",
-            file=sys.stderr,
-        )
+        print(f"warning: {args.model}: {problem}; {_remedy(args, images)}", file=sys.stderr)
+
+
+def _remedy(args: Args, images: Literal["test", "all"]) -> str:
+    """Return what to do against tested training images."""
+    if images == "all":
+        return "test images that it did not learn from"
+    other = ", or test other images with --images all" if hasattr(args, "images") else ""
+    return f"name the configuration of its training with --config{other}"
 
 
 def _doubt(args: Args, pins: str | None) -> str | None:
@@ -108,7 +114,7 @@ def _doubt(args: Args, pins: str | None) -> str | None:
     from panvision.core.params import load_values
 
     beside = Config.find_in_directory(Path(args.model).parent)
-    stated = bool(args.config) or any(assignment.startswith("split.") for assignment in args.set)
+    stated = bool(args.config) or bool(given(args, "split"))
     stated = stated or (beside is not None and "split" in load_values(beside))
     if not stated:
         return (
@@ -157,15 +163,21 @@ def _check_labels(config: "Config") -> None:
         raise IngestError(describe(errors))
 
 
-def open_model(args: Args, device: str | None) -> Model:
+def open_model(args: Args, device: str | None, *, configured: bool = False) -> Model:
     """Load the model file `args.model` for the dataset `args.data_root`.
 
     The configuration is that of the options, else the newest one beside the model file. Tasks, image size, thresholds
-    and order of the states are the model's, unless `--set` names them.
+    and order of the states are the model's, unless `--set` names them; so are costs of confusions, if the configuration
+    has none.
+
+    Args:
+        args: of the command.
+        device: see `load_model`.
+        configured: True if the score threshold `auto` of the configuration counts as well; else only that of `--set`.
 
     Raises:
         PredictorError: the model cannot be used.
-        ParamsError: the configuration cannot be used.
+        ParamsError: the configuration cannot be used, or an option would do nothing.
         IngestError: the pins cannot be used.
     """
     from panvision.config import Config
@@ -176,23 +188,45 @@ def open_model(args: Args, device: str | None) -> Model:
     known = Args(**{**vars(args), "config": beside})
     config = read_configuration(known)
     predictor, _ = load_model(args.model, load_configuration(beside) if beside else None, device)
-    named = {assignment.partition("=")[0] for assignment in args.set}
+    named = given(args, "detection")
+    fit = config.detection.score_threshold == "auto" and (configured or "score_threshold" in named)
+    _check_choice(args, fit=fit)
     thresholds = config.detection.model_dump()
-    predictor = predictor.with_thresholds(
-        **{key: value for key, value in thresholds.items() if f"detection.{key}" in named}
-    )
+    predictor = predictor.with_thresholds(**{key: value for key, value in thresholds.items() if key in named})
     own = ClassificationSettings(order=predictor.info.state_order or None)
     changes = {
         "data": config.data.model_copy(update={"image_size": predictor.image_size}),
         "tasks": predictor.tasks,
-        "classification": config.classification if "classification.order" in named else own,
+        "classification": config.classification if "order" in given(args, "classification") else own,
     }
-    predictor = predictor.with_costs(config.decision.costs.confusions)
-    return Model(predictor, config.model_copy(update=changes), pins_of(known, config))
+    keep = "confusions" not in given(args, "decision", "costs")
+    predictor = predictor.with_costs(config.decision.costs.confusions, keep=keep)
+    return Model(predictor, config.model_copy(update=changes), pins_of(known, config), fit)
+
+
+def _check_choice(args: Args, *, fit: bool) -> None:
+    """Refuse options about thresholds that are not chosen.
+
+    Raises:
+        ParamsError: there are some.
+    """
+    from panvision.core.params import ParamsError
+
+    useless = [f"decision.{key}" for key in given(args, "decision") if key != "costs"]
+    if useless and not fit:
+        raise ParamsError(
+            f"{useless[0]}: says how thresholds are chosen, but here they are the model's; add --set "
+            "detection.score_threshold=auto, or leave it out"
+        )
+    if fit and getattr(args, "images", "test") == "all":
+        raise ParamsError(
+            "detection.score_threshold: auto: is chosen on the validation split, which --images all does not have; "
+            "name a number"
+        )
 
 
 def score(
-    args: Args, model: Model, folder: Path, *, images: Literal["test", "all"] = "test", fit: bool = False
+    args: Args, model: Model, folder: Path, *, images: Literal["test", "all"] = "test"
 ) -> "tuple[Packed, Evaluated]":
     """Pack the datasets and score a model on them; write build/, metrics/ and reports/ below a folder.
 
@@ -201,7 +235,6 @@ def score(
         model: see `open_model`.
         folder: where to write.
         images: the `test` split, with thresholds from the validation split; or `all` images.
-        fit: True if the score thresholds of boxes are chosen on the validation split; otherwise the model's are used.
 
     Raises:
         IngestError: the data have errors.
@@ -210,7 +243,7 @@ def score(
     config = model.config
     packed = pack(config, model.pins, folder / "build", images="all" if images == "all" else "split")
     _warn_of_leaks(args, packed, model, images)
-    evaluated = evaluate_packed(model.predictor, config, packed, images=images, fit=fit)
+    evaluated = evaluate_packed(model.predictor, config, packed, images=images, fit=model.fit)
     metrics = folder / "metrics"
     evaluated.write(metrics, folder / "reports/plots", folder / "reports/results")
     (packed.metrics / "data.json").replace(metrics / "data.json")

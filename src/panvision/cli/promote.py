@@ -80,23 +80,20 @@ if TYPE_CHECKING:
 )
 def run(args: Args) -> int:
     """Score both, decide and print; returns 1 if the new model is worse or the decision is open."""
-    from panvision.core.files import write_json
-    from panvision.experiments.promotion_text import text
-
     with _usage_errors():
         # Before the scoring, which takes minutes.
         registration = _registration(args)
         with narrated_on_stderr() if args.json else contextlib.nullcontext():
             promotion, record = _promote(args)
-        record["registered"] = _register(registration, promotion, record)
-        if args.record:
-            write_json(args.record, record)
-    if args.json:
-        print(json.dumps(record, indent=2, ensure_ascii=False))
-    else:
-        print(text(promotion))
-        if registration is not None:
-            print(_registered_text(record["registered"]))
+        # Before the tag, so that a failure of git loses nothing.
+        _write_record(args, record)
+    try:
+        with _usage_errors():
+            if tag := _register(registration, promotion, record):
+                record["registered"] = tag
+                _write_record(args, record)
+    finally:
+        _say(args, promotion, record)
     return Exit.DONE if promotion.passed else Exit.ERROR
 
 
@@ -132,13 +129,32 @@ def _promote(args: Args) -> "tuple[Promotion, dict[str, Any]]":
         packed = pack(config, models["new"].pins, Path(folder), images="all" if args.images == "all" else "split")
         _check_origins(args, packed, models)
         evaluated = {
-            name: evaluate_packed(model.predictor, config, packed, images=args.images) for name, model in models.items()
+            name: evaluate_packed(model.predictor, config, packed, images=args.images, fit=model.fit)
+            for name, model in models.items()
         }
         facts = read_facts(packed.prepared)
         data = {"root": args.data, "images": args.images, "sha256": data_hash(packed.prepared, packed.splits)}
     promotion = decide(evaluated["current"], evaluated["new"], facts, args.max_drop)
     described = {name: _describe(path, models[name]) for name, path in _paths(args).items()}
-    return promotion, {**promotion.to_json(), **described, "data": data}
+    return promotion, {**promotion.to_json(), **described, "data": data, "registered": None}
+
+
+def _write_record(args: Args, record: Mapping[str, Any]) -> None:
+    from panvision.core.files import write_json
+
+    if args.record:
+        write_json(args.record, record)
+
+
+def _say(args: Args, promotion: "Promotion", record: Mapping[str, Any]) -> None:
+    from panvision.experiments.promotion_text import text
+
+    if args.json:
+        print(json.dumps(record, indent=2, ensure_ascii=False))
+        return
+    print(text(promotion))
+    if args.register is not None:
+        print(_registered_text(record["registered"]))
 
 
 def _paths(args: Args) -> dict[str, str]:
@@ -159,12 +175,16 @@ def _check_origins(args: Args, packed: Packed, models: Mapping[str, Model]) -> N
         PromotionError: some images are training images of a model.
     """
     from panvision.experiments.promotion import check_unseen, images_to_score
+    from panvision.inference.origin import MOST_IMAGES
 
     infos = {path: models[name].predictor.info for name, path in _paths(args).items()}
     tested = images_to_score(packed.prepared, packed.splits, models["new"].predictor.tasks)
     for path, info in infos.items():
         if not check_unseen(path, info, tested):
-            text = "does not name its training images, so the images scored here may be among them; export it again"
+            text = (
+                "does not name its training images, so the images scored here may be among them; export it again, "
+                f"unless it learned from more than {MOST_IMAGES:,} images, which no file names"
+            )
             print(f"warning: {path}: {text}", file=sys.stderr)
     hashes = {info.data_sha256 for info in infos.values()}
     if len(hashes) > 1 and None not in hashes:
@@ -192,7 +212,8 @@ def _register(registration: "Registration | None", promotion: "Promotion", recor
     tasks = {
         task: {key: found[key] for key in ("images", "groups", "metrics")} for task, found in record["tasks"].items()
     }
-    short = json.dumps({**record, "tasks": tasks}, indent=2, ensure_ascii=False)
+    kept = {key: value for key, value in record.items() if key != "registered"}
+    short = json.dumps({**kept, "tasks": tasks}, indent=2, ensure_ascii=False)
     registration.write(f"{promotion.decision} against {record['current']['file']}\n\n{short}\n")
     return registration.tag
 

@@ -187,7 +187,7 @@ def run(args: Args) -> int:
             with _naming(Path(args.build or tempfile.gettempdir())):
                 found = examine(config, pins, folder, status)
                 if args.against and found.verdict is not None:
-                    found = _compared(found, folder, _earlier(args.against, config, pins, Path(earlier), status))
+                    found = _compared(found, folder, _earlier(args.against, config, Path(earlier), status))
             found = replace(found, dismissed=dismissed)
             _write(args, config, found, folder, Path(earlier), status)
     except (ParamsError, IngestError, PackedError, RevisionError, ReviewedError) as error:
@@ -276,8 +276,10 @@ def examine(config: "Config", pins: "Pins", build: Path, status: StatusLine) -> 
     return Examination(images, verdict.problems, verdict)
 
 
-def _earlier(against: str, config: "Config", pins: "Pins", folder: Path, status: StatusLine) -> "Version":
-    """Pack and split an earlier folder or ZIP as the present one, or copy what a revision has.
+def _earlier(against: str, config: "Config", folder: Path, status: StatusLine) -> "Version":
+    """Pack and split an earlier folder or ZIP as the present one, but for its pins; or copy what a revision has.
+
+    Pins are the present data's: with them, an image that they moved would seem to have been there before.
 
     Raises:
         IngestError: the folder or the ZIP cannot be used.
@@ -292,13 +294,13 @@ def _earlier(against: str, config: "Config", pins: "Pins", folder: Path, status:
     if not Path(against).is_dir() and not _is_zip(against):
         status.show(f"fetching {against} …")
         return Version(*packed_at(Path(), against, folder))
-    version = Version(folder / "prepared", folder / "splits.csv")
+    version = Version(folder / "prepared", folder / "splits.csv", supposed=True)
     data = config.data.model_copy(update={"root": against})
     with _unpacked(config.model_copy(update={"data": data}), status) as known:
         for task in DATASETS:
             status.show(f"reading {against}: {task} …")
             prepare(task, known.data, version.prepared / task)
-        verdict = judge(version.prepared, known.split, pins, tasks=known.tasks, order=known.classification.order)
+        verdict = judge(version.prepared, known.split, {}, tasks=known.tasks, order=known.classification.order)
     write_verdict(verdict, version.splits, folder / "problems.csv", folder / "data.json")
     return version
 
@@ -319,12 +321,14 @@ def _write(args: Args, config: "Config", found: Examination, build: Path, earlie
     """Write the requested files; `earlier` has the earlier version, if any."""
     from panvision.core.files import write_text
 
-    if args.splits:
-        if found.verdict is None:
-            status.wipe()
-            print(f"panvision validate: {args.splits}: not written, because no split was made", file=sys.stderr)
-        else:
-            write_text(args.splits, (build / "splits.csv").read_text(encoding="utf-8"))
+    if found.verdict is None:
+        status.wipe()
+        skipped = {"written": args.splits, "compared": args.against}
+        for done, name in skipped.items():
+            if name:
+                print(f"panvision validate: {name}: not {done}, because no split was made", file=sys.stderr)
+    elif args.splits:
+        write_text(args.splits, (build / "splits.csv").read_text(encoding="utf-8"))
     if args.html:
         status.show("drawing the page …")
         write_text(args.html, _page(args, config, found, build, earlier))

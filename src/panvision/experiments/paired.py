@@ -1,7 +1,7 @@
 """Two models' results on the same images: the difference of each metric, and whether it is more than noise.
 
 Both are scored without the same groups of images, so that what they have in common (hard images, rare classes) cancels
-out.
+out. Mistakes of both cost what the second one's costs say: other prices alone make no model better.
 """
 
 from collections.abc import Iterable, Mapping
@@ -80,7 +80,7 @@ def compare_results(one: Results, other: Results) -> Comparison:
 
     Args:
         one: the base.
-        other: compared with the base; its groups count.
+        other: compared with the base; its groups and its costs of mistakes count.
     """
     first, second = _common(one, other)
     groups = [image["group"] for image in second.images]
@@ -128,14 +128,15 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _common(one: Results, other: Results) -> tuple[Results, Results]:
-    """Return both with their common images, in one order."""
+    """Return both with their common images, in one order, and with the costs of the second."""
 
     def by_content(results: Results) -> dict[tuple[str, str], Mapping[str, Any]]:
         return {(image["file"], image["sha256"]): image for image in results.images}
 
     first, second = by_content(one), by_content(other)
     keys = sorted(first.keys() & second.keys())
-    return replace(one, images=[first[key] for key in keys]), replace(other, images=[second[key] for key in keys])
+    known = replace(one, images=[first[key] for key in keys], costs=other.costs)
+    return known, replace(other, images=[second[key] for key in keys])
 
 
 def _in_order(names: Iterable[str], results: Results) -> list[str]:

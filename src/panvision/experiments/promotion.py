@@ -4,7 +4,8 @@ A metric of the new model is `better` if the 95 % interval of the paired differe
 worse` if the interval's lower end is not below -max_drop (a non-inferiority test), `worse` if the interval is below 0,
 and `undecided` if it contains 0 and -max_drop, or if there is no interval. The headline metrics decide: all must be
 better or not worse, which needs no correction for their number. Classes and slices are listed, but do not decide,
-because of many metrics some are better or worse by chance.
+because of many metrics some are better or worse by chance. Where a file answers some images only, the fraction that is
+`answered` decides as well; a file without limits answers all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ from panvision.report.table import SECTIONS
 Decision = Literal["better", "not worse", "worse", "undecided"]
 
 _NAMED = 3  # files in a message
+# Decides like a headline metric.
+ANSWERED = "answered"
 
 
 class PromotionError(ValueError):
@@ -82,9 +85,10 @@ class TaskDecision:
 
     @property
     def headlines(self) -> list[Decision]:
-        """The decisions on the task's headline metrics; `undecided` for an undefined one."""
+        """The decisions on the task's headline metrics, `undecided` for an undefined one, and on what is answered."""
         found = {each.difference.name: each.decision for each in self.metrics}
-        return [found.get(metric.key, "undecided") for metric in TASKS[self.comparison.task].metrics]
+        decisions = [found.get(metric.key, "undecided") for metric in TASKS[self.comparison.task].metrics]
+        return [*decisions, found[ANSWERED]] if ANSWERED in found else decisions
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ def decide(
     for task, results in new.results.items():
         if not results.trained:
             continue
-        pair = current.results[task], results
+        pair = _both_answered(current.results[task], results)
         comparison = compare_results(*pair)
         tasks[task] = TaskDecision(
             comparison,
@@ -205,6 +209,16 @@ def decide(
             _changes(pair),
         )
     return Promotion(max_drop, tasks)
+
+
+def _both_answered(*pair: Results) -> tuple[Results, Results]:
+    """Return both with what they answer, if either file has limits: the other one answers every image."""
+    if not any(ANSWERED in image for results in pair for image in results.images):
+        return pair[0], pair[1]
+    current, new = (
+        replace(results, images=[{ANSWERED: True, **image} for image in results.images]) for results in pair
+    )
+    return current, new
 
 
 def judge(difference: Difference, max_drop: float | None) -> Decision:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from panvision.core.tasks import TASKS
 from panvision.experiments.compare import WIDTH, cells
-from panvision.experiments.promotion import Judged, Promotion, TaskDecision
+from panvision.experiments.promotion import ANSWERED, Judged, Promotion, TaskDecision
 from panvision.experiments.tables import cut, table
 
 FEW = 5  # changed images that are listed of each kind and task
@@ -55,11 +55,13 @@ def _headlines(task: str, found: TaskDecision) -> Iterator[_Row]:
     for metric in TASKS[task].metrics:
         if metric.key in metrics:
             yield _Row("", metric.name, metrics[metric.key])
+    if ANSWERED in metrics:
+        yield _Row("", ANSWERED, metrics[ANSWERED])
 
 
 def _differing(task: str, found: TaskDecision) -> Iterator[_Row]:
     """Yield what is better or worse, other than the headline metrics of all images."""
-    headlines = {metric.key: metric.name for metric in TASKS[task].metrics}
+    headlines = {metric.key: metric.name for metric in TASKS[task].metrics} | {ANSWERED: ANSWERED}
     rows = []
     for each in found.metrics:
         metric, _, label = each.difference.name.partition(".")

@@ -53,7 +53,8 @@ def prepare_registration(model: str | Path, version: str) -> Registration:
 
     Raises:
         RegistryError: the version is not above the registered ones, the file is not an artifact, it is not the one of
-            dvc.lock, dvc.yaml or dvc.lock are not committed, or there is no git repository.
+            dvc.lock, dvc.yaml or dvc.lock are not committed, git knows no name for the tag, or there is no git
+            repository.
     """
     model = Path(model)
     project = Path(_git(model.parent, "rev-parse", "--show-toplevel"))
@@ -72,6 +73,13 @@ def prepare_registration(model: str | Path, version: str) -> Registration:
         )
     if _git(project, "status", "--porcelain", "--", PIPELINE, LOCK):
         raise RegistryError(f"{project / LOCK}: {PIPELINE} or {LOCK} is not committed; `git commit` them first")
+    try:
+        _git(project, "var", "GIT_COMMITTER_IDENT")
+    except RegistryError as error:
+        raise RegistryError(
+            f"{project}: git knows no name and email for the tag; `git config user.name NAME` and `git config "
+            "user.email EMAIL` set them"
+        ) from error
     return Registration(project, tag, _git(project, "rev-parse", "HEAD"))
 
 

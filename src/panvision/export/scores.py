@@ -1,7 +1,7 @@
 """Metrics of a model file on the test split, by the evaluation of the checkpoint, and what INT8 loses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from panvision.core.tasks import TASKS
 from panvision.evaluation.evaluate import evaluate
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.inference.predictor import Predictor
+from panvision.inference.settings import DecisionSettings
 from panvision.photos.settings import DataSettings
 from panvision.validate.settings import SplitSettings
 
@@ -28,6 +29,7 @@ class HeldOut:
         data: location of the raw images and largest size of an image.
         settings: how `evaluate` scores.
         split: how the images were split; None if it is unknown.
+        decision: how the thresholds were chosen, and costs of boxes.
     """
 
     prepared: Path
@@ -35,6 +37,7 @@ class HeldOut:
     data: DataSettings
     settings: EvaluationSettings
     split: SplitSettings | None = None
+    decision: DecisionSettings = field(default_factory=DecisionSettings)
 
     def score(self, predictor: Predictor) -> Scores:
         """Return the metrics of LIMITED, fractions; None where undefined and of tasks that the model does not have.

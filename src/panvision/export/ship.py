@@ -23,6 +23,7 @@ from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
 from panvision.inference.origin import data_hash, file_hash, pack_images, params_hash
 from panvision.inference.predictor import Predictor
+from panvision.inference.settings import DecisionSettings
 from panvision.inference.torch_backend import TorchBackend
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 from panvision.model.multitask import MultiTaskModel
@@ -112,12 +113,13 @@ def ship(
         params_sha256=params_hash(metadata),
         data_sha256=data_hash(prepared, splits),
         state_order=_order_of(reference.info.cls_class_names, order),
-        # Those that the checkpoint names, if any, because the datasets here may be others.
-        training_images=reference.info.training_images
-        or pack_images(prepared, splits, datasets_of(reference.info.tasks)),
+        # Of the datasets here as well, which may be others: they shape thresholds, INT8 and the limits of answers.
+        training_images=pack_images(
+            prepared, splits, datasets_of(reference.info.tasks), reference.info.training_images
+        ),
         limits=None,
     )
-    config = shipped_config(metadata, info, settings, held_out.split)
+    config = shipped_config(metadata, info, settings, held_out.split, held_out.decision)
     origin = {name: getattr(info, name) for name in ("data_sha256", "training_images")}
     meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, **origin}
     meta.pop("answers", None)
@@ -216,7 +218,11 @@ def _answers(predictor: Predictor, good: Images | None) -> dict[str, Any] | None
 
 
 def shipped_config(
-    metadata: Mapping[str, Any], info: ModelInfo, settings: ExportSettings, split: SplitSettings | None = None
+    metadata: Mapping[str, Any],
+    info: ModelInfo,
+    settings: ExportSettings,
+    split: SplitSettings | None = None,
+    decision: DecisionSettings | None = None,
 ) -> dict[str, Any]:
     """Return the configuration of the shipped model, as the plain values that `panvision.config.Config` reads.
 
@@ -225,8 +231,10 @@ def shipped_config(
         info: description in the ONNX file.
         settings: how it was exported.
         split: how the images of its training were split; None if it is unknown.
+        decision: how its thresholds were chosen, and costs of boxes; costs of confusions are those of `info`.
     """
     trained = metadata.get("config") or {}
+    chosen = (decision or DecisionSettings()).model_dump(mode="json")
     return {
         **{name: trained[name] for name in TRAINED_SECTIONS if name in trained},
         "tasks": list(info.tasks),
@@ -234,7 +242,7 @@ def shipped_config(
         "data": {"image_size": info.image_size},
         **({} if split is None else {"split": split.model_dump(mode="json")}),
         "classification": {"order": list(info.state_order) or None},
-        "decision": {"costs": {"confusions": _confusions(info)}},
+        "decision": {**chosen, "costs": {**chosen["costs"], "confusions": _confusions(info)}},
         "detection": {
             "score_threshold": info.score_threshold,
             "nms_threshold": info.thresholds.nms,

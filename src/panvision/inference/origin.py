@@ -54,13 +54,16 @@ def data_hash(prepared: str | Path, splits: str | Path) -> str:
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
-def pack_images(prepared: str | Path, splits: str | Path, datasets: Collection[str]) -> str | None:
+def pack_images(
+    prepared: str | Path, splits: str | Path, datasets: Collection[str], earlier: str | None = None
+) -> str | None:
     """Return the hashes of the training and validation images: base64 of 8 bytes each, sorted.
 
     Args:
         prepared: folder of `prepare`'s outputs, one subfolder per dataset.
         splits: the splits.csv that `validate` wrote.
         datasets: the datasets that the model learns from.
+        earlier: such a text of images that the model learned from before; they are kept.
 
     Returns:
         The text, which `unpack_images` reads; None for more than MOST_IMAGES images.
@@ -75,7 +78,7 @@ def pack_images(prepared: str | Path, splits: str | Path, datasets: Collection[s
         for task in datasets
         for row in _rows(Path(prepared) / task / "index.csv")
         if (task, row["file"]) in learned
-    }
+    } | unpack_images(earlier or "")
     return base64.b64encode(b"".join(sorted(found))).decode("ascii") if len(found) <= MOST_IMAGES else None
 
 

@@ -144,11 +144,12 @@ class Predictor:
         scores = tuple(wanted.get(name, old) for name, old in zip(names, own.by_class(len(names)), strict=True))
         return scores[0] if len(set(scores)) == 1 else scores
 
-    def with_costs(self, confusions: Mapping[str, Mapping[str, float]]) -> "Predictor":
-        """Return the same model with other costs of confusing class labels; without any, it keeps its own.
+    def with_costs(self, confusions: Mapping[str, Mapping[str, float]], *, keep: bool = True) -> "Predictor":
+        """Return the same model with other costs of confusing class labels.
 
         Args:
             confusions: true label → predicted one → cost, as `decision.costs.confusions` in params.yaml.
+            keep: True if the model keeps its own where `confusions` is empty; else it then has none.
 
         Raises:
             PredictorError: an unknown label is named.
@@ -159,7 +160,7 @@ class Predictor:
             matrix = cost_matrix(confusions, self.cls_class_names)
         except ValueError as error:
             raise PredictorError(str(error)) from error
-        return self._with(replace(self.info, costs=matrix)) if matrix else self
+        return self._with(replace(self.info, costs=matrix)) if matrix or not keep else self
 
     def with_names(self, det_class_names: Sequence[str], cls_class_names: Sequence[str]) -> "Predictor":
         """Return the same model with other class names, equally many."""

@@ -87,10 +87,17 @@ class Change(NamedTuple):
 
 
 class Version(NamedTuple):
-    """The packed datasets of one version, and their splits.csv."""
+    """The packed datasets of one version, and their splits.csv.
+
+    Attributes:
+        prepared: folder of the packed datasets.
+        splits: splits.csv.
+        supposed: True if the split was made now, so that no model needs to have been trained with it.
+    """
 
     prepared: Path
     splits: Path
+    supposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,14 +108,15 @@ class Changes:
         changes: sorted by kind, dataset and file.
         joined, left: number of images by content that the new test splits have and the old ones lack, and the reverse.
         relabelled: number of images of both test splits with other labels.
-        seen: images of `joined` that were in an earlier training or validation split.
+        seen: images of `joined` that were in an earlier training or validation split of any dataset; None if the
+            earlier split is only supposed.
     """
 
     changes: list[Change]
     joined: int
     left: int
     relabelled: int
-    seen: int
+    seen: int | None
 
     @property
     def same_test(self) -> bool:
@@ -147,13 +155,18 @@ class Changes:
         return [*lines, *textwrap.wrap(self._test_text(), _WIDTH, subsequent_indent="  ")]
 
     def _test_text(self) -> str:
-        if self.same_test:
-            return "test split: the same images and labels"
-        text = (
-            f"test split: {self.joined} images joined, {self.left} left, {self.relabelled} relabelled. Metrics of "
-            "earlier models belong to other images; `panvision promote` scores two models on the same ones"
-        )
-        if self.seen:
+        text = "test split: the same images and labels"
+        if not self.same_test:
+            text = (
+                f"test split: {self.joined} images joined, {self.left} left, {self.relabelled} relabelled. Metrics of "
+                "earlier models belong to other images; `panvision promote` scores two models on the same ones"
+            )
+        if self.seen is None:
+            text += (
+                ". The earlier split is supposed: by the present settings, without pins. Only a git revision "
+                "or `panvision promote` shows if earlier models learned from these test images"
+            )
+        elif self.seen:
             text += f". {self.seen} of those that joined were training or validation images of earlier models"
         return text
 
@@ -173,23 +186,25 @@ def find_changes(old: Version, new: Version) -> Changes:
         PackedError: a version cannot be read.
     """
     changes: list[Change] = []
-    joined = left = seen = 0
+    joined, left = Counter[str](), Counter[str]()
+    learned: set[str] = set()
     for dataset in DATASETS:
         before, after = (open_packed(each.prepared / dataset, dataset) for each in (old, new))
         pixels = before.image_size == after.image_size
         earlier, later = (_images(own, each, pixels) for own, each in ((before, old), (after, new)))
         changes += _compare(dataset, earlier, later)
         ones, others = (Counter(image.sha256 for image in own if image.split == "test") for own in (earlier, later))
-        learned = {image.sha256 for image in earlier if image.split != "test"}
-        joined, left = joined + (others - ones).total(), left + (ones - others).total()
-        seen += sum(count for sha256, count in (others - ones).items() if sha256 in learned)
+        learned |= {image.sha256 for image in earlier if image.split != "test"}
+        joined, left = joined + (others - ones), left + (ones - others)
     relabelled = sum(
         each.kind == "relabelled" and all(image and image.split == "test" for image in (each.old, each.new))
         for each in changes
     )
     order = {kind: rank for rank, kind in enumerate(KINDS)}
     changes.sort(key=lambda each: (order[each.kind], DATASETS.index(each.dataset), each.image.file))
-    return Changes(changes, joined, left, relabelled, seen)
+    # A model may have learned from every dataset.
+    seen = None if old.supposed else sum(count for sha256, count in joined.items() if sha256 in learned)
+    return Changes(changes, joined.total(), left.total(), relabelled, seen)
 
 
 def _images(packed: PackedSet, version: Version, pixels: bool) -> list[Image]:
