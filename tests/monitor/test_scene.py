@@ -45,6 +45,14 @@ def test_a_scene_that_was_never_answered_is_unknown(answered) -> None:
     assert reading.state is None
 
 
+def test_an_arm_over_the_pan_is_not_a_moved_camera() -> None:
+    watcher = Monitor(FakePredictor(), OPTIONS)
+    assert take(watcher, 3, state="raw", boxes=BOTH)[0] == ["state changed"]
+    events, reading = take(watcher, 9, start=3, state="burnt", boxes=BOTH, reason="no pan")
+    assert (events, reading.state) == ([], "raw")
+    assert take(watcher, 5, start=12, state="raw", boxes=BOTH, reason=UNLIKE)[0] == ["camera moved"]
+
+
 def test_unanswered_frames_do_not_change_the_state() -> None:
     watcher = Monitor(FakePredictor(), OPTIONS)
     _, before = take(watcher, 3, state="raw", boxes=BOTH)

@@ -61,10 +61,11 @@ class SceneWatch:
             found: the class label of this frame.
             time: seconds.
             covered: the image shows hardly any detail.
-            pan_seen: a frame without a pan is not an unknown scene; other events report it.
+            pan_seen: the boxes or the mask show a pan; other events report its absence.
         """
         events = []
-        if covered or pan_seen or found["reason"] == UNLIKE:
+        # An arm or a lid over the pan gives the reason NO_PAN, which is ordinary cooking and not another scene.
+        if covered or found["reason"] == UNLIKE or (pan_seen and found["answered"]):
             if self._known.update(seen=found["answered"], time=time):
                 events.append(Event(self._name(covered=covered), time, self._known.confidence))
             # One that was answered for a moment only is an unknown scene, not a moved camera.
