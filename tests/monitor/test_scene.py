@@ -83,6 +83,21 @@ def test_drift_is_a_running_mean_and_reported_once() -> None:
     assert events == ["drift"]
 
 
+def test_drift_is_relative_to_the_scene() -> None:
+    watcher = Monitor(FakePredictor(), OPTIONS)
+    assert take(watcher, 60, state="raw", boxes=BOTH, distance=0.97)[0] == ["state changed"]
+    assert take(watcher, 60, start=60, state="raw", boxes=BOTH, distance=1.1)[0] == []
+    assert take(watcher, 60, start=120, state="raw", boxes=BOTH, distance=1.2)[0] == ["drift"]
+
+
+def test_an_unknown_scene_does_not_hide_a_later_drift() -> None:
+    watcher = Monitor(FakePredictor(), OPTIONS)
+    take(watcher, 20, state="raw", boxes=BOTH, distance=1.9, reason=UNLIKE)
+    events = take(watcher, 60, start=20, state="raw", boxes=BOTH, distance=0.5)[0]
+    assert "drift" not in events
+    assert take(watcher, 60, start=80, state="raw", boxes=BOTH, distance=0.97)[0] == ["drift"]
+
+
 def test_a_model_that_always_answers_has_no_drift() -> None:
     assert take(Monitor(FakePredictor(), OPTIONS), 9, state="raw", boxes=BOTH)[1].drift is None
 
