@@ -124,9 +124,10 @@ def calibrate(predictor: Predictor, good: Answerable, rejected: float) -> Answer
     found = {name: _scaled(name, values) for name, values in _measured(predictor, good.validation, limits).items()}
     each = rejected / len(found)
     new: dict[str, Any] = {}
+    unusual: dict[str, npt.NDArray[np.bool_]] = {}
     for name, values in found.items():
         limit = upper_limit(values, each)
-        _report_unusual(name, good.files, (values > limit) & ~usual(values))
+        unusual[name] = (values > limit) & ~usual(values)
         if name == "distance":
             new[name] = float(f"{math.exp(limit) * (1.0 + _SLACK):.6g}")
             continue
@@ -139,6 +140,7 @@ def calibrate(predictor: Predictor, good: Answerable, rejected: float) -> Answer
                 "validation images of classification; check them",
                 *(name, new[name]),
             )
+    _report_unusual(unusual, good.files)
     return limits._replace(**new)
 
 
@@ -150,15 +152,16 @@ def _scaled(name: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float6
     return np.log(1.0 - inside) - np.log(inside)
 
 
-def _report_unusual(name: str, files: Sequence[str], unusual: npt.NDArray[np.bool_]) -> None:
-    """Warn of validation images that are far outside the others."""
-    if named := [file for file, is_so in zip(files, unusual, strict=True) if is_so]:
+def _report_unusual(unusual: Mapping[str, npt.NDArray[np.bool_]], files: Sequence[str]) -> None:
+    """Warn of validation images that are far outside the others, by field of `AnswerLimits` (M,)."""
+    fields = [name for name, rows in unusual.items() if rows.any()]
+    if fields:
+        named = [files[row] for row in np.flatnonzero(np.any(list(unusual.values()), axis=0)).tolist()]
         more = "" if len(named) <= _MOST_NAMED else f" and {len(named) - _MOST_NAMED} more"
         logger.warning(
-            "%d of %d validation images of classification %s an unusual %s and %s no limit: %s%s; remove bad "
-            "images, or add more images like them",
-            *(len(named), len(files), "has" if len(named) == 1 else "have", name),
-            *("sets" if len(named) == 1 else "set", ", ".join(named[:_MOST_NAMED]), more),
+            "validation images of classification: %d of %d set no limit of %s, because it is far outside that of the "
+            "others: %s%s; remove bad images, or add more images like them",
+            *(len(named), len(files), ", ".join(fields), ", ".join(named[:_MOST_NAMED]), more),
         )
 
 
