@@ -80,7 +80,7 @@ def usual(values: npt.ArrayLike) -> BoolArray:
 def upper_limit(values: npt.ArrayLike, rejected: float) -> float:
     """Limit that at most a fraction `rejected` of the usual values exceeds, above 0 and below 1.
 
-    One bad value would raise the limit as far as it lies outside, so only `usual` values count. With few values the
+    One bad value would raise the limit up to itself, so only `usual` values count. With few values the
     largest one says little of the next thousand, so the limit is at least the quantile of the normal distribution with
     their mean and standard deviation.
 
