@@ -9,11 +9,14 @@ from PIL import Image
 from panvision.core.files import write_json, write_rows
 from panvision.core.tasks import TASKS
 from panvision.dataset.packed import CROWD, PackedError
+from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.evaluate import EvaluationError
-from panvision.evaluation.results import decode_mask, read_predictions
+from panvision.evaluation.metrics import scores
+from panvision.evaluation.results import decode_mask, read_predictions, read_results
 from panvision.inference.predictor import Predictor
 from panvision.inference.settings import CostSettings, DecisionSettings
 from panvision.photos.pixels import ImageError
+from panvision.report.detection import verdict
 from tests.evaluation.world import BOX, HEIGHT, WIDTH, World, right_half
 from tests.tiny import INFO, STATE_NAMES, SUBSETS, ColourBackend, PartBackend, picture
 
@@ -331,3 +334,29 @@ def test_predictions_are_what_the_model_reports(world, tmp_path):
     stored = read.images[3]["result"]
     assert (decode_mask(stored["segmentation"]["mask"]) == shown["segmentation"]["mask"]).all()
     assert stored["detection"] == shown["detection"] and stored["classification"] == shown["classification"]
+
+
+class Crowded(ColourBackend):
+    """Finds the stirrer, and three lids with higher scores far from it."""
+
+    def run(self, images):
+        outputs = super().run(images)
+        outputs["class_logits"][:, :3, 0] = 8.0
+        return outputs
+
+
+def test_evaluate_scores_the_reported_boxes(world, tmp_path):
+    info = replace(INFO, thresholds=Thresholds((0.999, 0.3), 0.5, 3))
+    found = world.evaluate(Crowded(info))
+    shown = Predictor(Crowded(info)).predict(world.raw / "detection/images/00.png")["detection"]
+    # Three lids are the best boxes, but below their threshold, so that the stirrer is reported.
+    assert shown["class_names"] == ["stirrer"]
+    stored = {(image["dataset"], image["file"]): image["result"] for image in found.predictions.images}
+    assert stored["detection", "images/00.png"]["detection"] == shown
+    metrics = found.metrics["detection"]
+    assert metrics["recall"]["stirrer"] == metrics["precision"]["stirrer"] == 1.0
+    assert metrics["ap50"]["stirrer"] == 0.0, "of the three best boxes"
+    found.results["detection"].write(tmp_path / "detection.json")
+    assert scores(read_results(tmp_path / "detection.json")) == metrics
+    assert found.plots["precision_recall"][1][0] == ("stirrer", 0.0, 0.0)
+    assert verdict(found.results["detection"].images[0], found.results["detection"]).right

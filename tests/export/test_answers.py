@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from panvision.decoding.decoder import AnswerLimits
 from panvision.export.answers import (
+    Answerable,
     answerable_images,
     calibrate,
     compared,
@@ -37,7 +38,7 @@ def shipped(trained, packed, tmp_path):
         save_checkpoint(path, model, meta={**metadata, "answers": limits._asdict()})
         return Predictor.load(path, "cpu")
 
-    predictor = save(calibrate(save(compared(model, {})), good.validation, 0.01))
+    predictor = save(calibrate(save(compared(model, {})), good, 0.01))
     write_onnx(tmp_path / "panvision.onnx", model, predictor.info, opset=18)
     return predictor, Predictor.load(tmp_path / "panvision.onnx"), good.validation
 
@@ -53,6 +54,11 @@ def test_both_files_answer_good_images_and_no_others(shipped) -> None:
         assert not any(one["answered"] for one in found) and all(one["distance"] > 1.0 for one in found)
     one, other = (predictor.raw(good)["cls_distance"] for predictor in both)
     np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+def answerable(images):
+    """The images as those of validation."""
+    return Answerable(images, np.zeros(len(images), np.int64), images, [f"{row}.png" for row in range(len(images))])
 
 
 class Drawn(ColourBackend):
@@ -74,16 +80,44 @@ def test_all_limits_together_reject_at_most_the_fraction(rejected) -> None:
     images = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None, None], (200, SIZE, SIZE, 3))
     whole = AnswerLimits(1e30, pan_area=0.0, pan_score=0.0, pan_label=1)
     predictor = Predictor(Drawn(replace(INFO, limits=whole)))
-    limits = calibrate(predictor, images, rejected)
+    limits = calibrate(predictor, answerable(images), rejected)
     assert 0.0 < limits.pan_area < 0.5 and 0.0 < limits.pan_score < 0.5 and limits.distance < 5.0
     found = count_rejected(Predictor(Drawn(replace(INFO, limits=limits))), images)
     assert found <= rejected * 200 and (found > 0 or rejected == 0.01)
 
 
-def test_images_without_a_mask_do_not_forbid_an_answer() -> None:
+def test_images_without_a_mask_do_not_forbid_an_answer(caplog) -> None:
     images = np.zeros((20, SIZE, SIZE, 3), np.uint8)
     predictor = Predictor(ColourBackend(replace(INFO, limits=NONE._replace(pan_area=0.0))))
-    assert calibrate(predictor, images, 0.01).pan_area == 0.0
+    assert calibrate(predictor, answerable(images), 0.01).pan_area == 0.0
+    assert "the limit of pan_area is 0, so an image without a pan gets a class label" in caplog.text
+
+
+class Measured(ColourBackend):
+    """A model whose distance and mask are as large as the image is bright, and 100 and empty for a white image."""
+
+    def run(self, images):
+        light = images[:, 0, 0, 0].astype(np.float32) / 255.0
+        rows = np.arange(SIZE, dtype=np.float32)[None, :, None] / SIZE - light[:, None, None]
+        mask = np.where(light[:, None, None] == 1.0, -1.0, -rows - 1e-4)
+        distance = np.where(light == 1.0, 100.0, 1.0 + light)
+        return super().run(images) | {
+            "mask_logits": np.broadcast_to(mask, (len(images), SIZE, SIZE)).astype(np.float32),
+            "cls_distance": distance.astype(np.float32),
+        }
+
+
+def test_a_bad_validation_image_is_named_and_raises_no_limit(caplog) -> None:
+    levels = np.random.default_rng(0).integers(80, 160, 49).astype(np.uint8)
+    images = np.broadcast_to(levels[:, None, None, None], (49, SIZE, SIZE, 3)).copy()
+    predictor = Predictor(Measured(replace(INFO, limits=NONE._replace(pan_area=0.0))))
+    good = calibrate(predictor, answerable(images[1:]), 0.01)
+    assert not caplog.text
+    images[0] = 255
+    bad = calibrate(predictor, answerable(images), 0.01)
+    assert bad.distance == pytest.approx(good.distance, rel=0.01)
+    assert bad.pan_area == pytest.approx(good.pan_area, rel=0.01) and bad.pan_area > 0.1
+    assert "1 of 49 set no limit of distance, pan_area, because it is far outside that of the others: 0." in caplog.text
 
 
 def test_the_pan_is_the_mask_class_or_the_class_pan(trained) -> None:

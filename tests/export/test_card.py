@@ -5,6 +5,7 @@ import pytest
 
 from panvision.core.files import write_json
 from panvision.core.tasks import TASKS
+from panvision.decoding.decoder import AnswerLimits
 from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import ExportError
 from tests.export.conftest import FIGURES, save_figures
@@ -57,6 +58,18 @@ def test_card_shows_data_metrics_and_limits() -> None:
     assert "(N, 64, 64, 3) uint8" in text and "with a score of at least 0.3, at most 100 per photo" in text
     assert "Licence of the weights:\n" in text
     assert model_card(MADE_OF, METRICS, max_drop=0.01) == text and text.endswith("\n") and "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        (AnswerLimits(2.5, pan_area=0.1, pan_score=0.2), "where the model sees no pan, or features farther"),
+        (AnswerLimits(2.5, pan_area=None, pan_score=0.2), "where the model sees no pan, or features farther"),
+        (AnswerLimits(2.5, pan_area=0.0, pan_score=None), "where the model sees features farther"),
+    ],
+)
+def test_card_names_the_limits_that_exist(limits, text) -> None:
+    assert f"No state is answered {text} " in model_card(replace(MADE_OF, limits=limits), METRICS, max_drop=0.01)
 
 
 def test_card_verdicts_on_int8() -> None:

@@ -4,12 +4,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from panvision.export.outliers import ledoit_wolf, upper_limit, whiten
+from panvision.export.outliers import ledoit_wolf, upper_limit, usual, whiten
 
 
 @given(arrays(np.float64, st.integers(5, 200), elements=st.floats(-100, 100)), st.floats(0.001, 0.5))
 def test_upper_limit_rejects_at_most_the_fraction(values, rejected) -> None:
-    assert (values > upper_limit(values, rejected)).mean() <= rejected
+    assert (values[usual(values)] > upper_limit(values, rejected)).mean() <= rejected
+
+
+@given(st.integers(0, 999), st.integers(8, 200), st.floats(10, 1e6), st.sampled_from([-1, 1]))
+def test_upper_limit_ignores_a_bad_value(seed, count, bad, sign) -> None:
+    good = np.random.default_rng(seed).normal(size=count)
+    values = np.append(good, sign * bad * (5 + 40 / count))
+    assert not usual(values)[-1]
+    assert upper_limit(values, 0.01) == pytest.approx(upper_limit(good[usual(values)[:-1]], 0.01))
+
+
+def test_usual_values_are_all_of_a_normal_distribution() -> None:
+    random = np.random.default_rng(0)
+    far = [(~usual(random.normal(size=count))).any() for count in (5, 10, 50) for _ in range(500)]
+    assert np.mean(far) < 0.02
+
+
+def test_usual_values_of_equal_ones_are_those() -> None:
+    assert usual(np.ones(20)).all()
+    assert usual(np.append(np.ones(48), 2.0)).tolist() == [True] * 48 + [False]
 
 
 def test_upper_limit_of_few_values_is_a_normal_quantile() -> None:

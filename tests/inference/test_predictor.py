@@ -135,6 +135,14 @@ def test_with_costs_refuses_other_labels(predictor, costs) -> None:
         ((None, -0.1), "nms_threshold"),
         ((float("nan"),), "score_threshold"),
         (({"lid": 1.5},), "score_threshold of lid must be 0 to 1, found 1.5"),
+        (("0.5",), "score_threshold must be 0 to 1, found '0.5'"),
+        (([0.5],), "score_threshold must be 0 to 1"),
+        ((True,), "score_threshold must be 0 to 1, found True"),
+        ((np.array([0.5, 0.6]),), "score_threshold must be 0 to 1"),
+        (({"lid": "0.5"},), "score_threshold of lid must be 0 to 1, found '0.5'"),
+        (({"lid": None},), "score_threshold of lid must be 0 to 1, found None"),
+        (({"lid": [0.5]},), "score_threshold of lid must be 0 to 1"),
+        ((None, "x"), "nms_threshold must be 0 to 1, found 'x'"),
         (({"pot": 0.5},), "score_threshold: 'pot' is not a box class of the model; expected lid, stirrer"),
     ],
 )
@@ -143,9 +151,15 @@ def test_impossible_thresholds_are_refused(predictor, given, message) -> None:
         predictor.predict(picture(), *given)
 
 
-def test_no_detection_has_no_threshold(predictor) -> None:
-    with pytest.raises(PredictorError, match="max_detections"):
-        predictor.with_thresholds(max_detections=0)
+@pytest.mark.parametrize("count", [0, 2.5, "3", True])
+def test_impossible_numbers_of_boxes_are_refused(predictor, count) -> None:
+    with pytest.raises(PredictorError, match="max_detections must be at least 1, found"):
+        predictor.with_thresholds(max_detections=count)
+
+
+def test_thresholds_of_numpy_are_numbers(predictor) -> None:
+    found = predictor.with_thresholds(np.float32(0.5), np.float64(0.25), np.int64(7))
+    assert found.info.thresholds == (0.5, 0.25, 7)
 
 
 def test_names_are_the_models(predictor) -> None:

@@ -45,6 +45,14 @@ def test_a_scene_that_was_never_answered_is_unknown(answered) -> None:
     assert reading.state is None
 
 
+def test_an_arm_over_the_pan_is_not_a_moved_camera() -> None:
+    watcher = Monitor(FakePredictor(), OPTIONS)
+    assert take(watcher, 3, state="raw", boxes=BOTH)[0] == ["state changed"]
+    events, reading = take(watcher, 9, start=3, state="burnt", boxes=BOTH, reason="no pan")
+    assert (events, reading.state) == ([], "raw")
+    assert take(watcher, 5, start=12, state="raw", boxes=BOTH, reason=UNLIKE)[0] == ["camera moved"]
+
+
 def test_unanswered_frames_do_not_change_the_state() -> None:
     watcher = Monitor(FakePredictor(), OPTIONS)
     _, before = take(watcher, 3, state="raw", boxes=BOTH)
@@ -73,6 +81,21 @@ def test_drift_is_a_running_mean_and_reported_once() -> None:
     events, _ = take(watcher, 30, start=71, state="raw", boxes=BOTH, distance=0.5)
     events += take(watcher, 60, start=102, state="raw", boxes=BOTH, distance=0.95)[0]
     assert events == ["drift"]
+
+
+def test_drift_is_relative_to_the_scene() -> None:
+    watcher = Monitor(FakePredictor(), OPTIONS)
+    assert take(watcher, 60, state="raw", boxes=BOTH, distance=0.97)[0] == ["state changed"]
+    assert take(watcher, 60, start=60, state="raw", boxes=BOTH, distance=1.1)[0] == []
+    assert take(watcher, 60, start=120, state="raw", boxes=BOTH, distance=1.2)[0] == ["drift"]
+
+
+def test_an_unknown_scene_does_not_hide_a_later_drift() -> None:
+    watcher = Monitor(FakePredictor(), OPTIONS)
+    take(watcher, 20, state="raw", boxes=BOTH, distance=1.9, reason=UNLIKE)
+    events = take(watcher, 60, start=20, state="raw", boxes=BOTH, distance=0.5)[0]
+    assert "drift" not in events
+    assert take(watcher, 60, start=80, state="raw", boxes=BOTH, distance=0.97)[0] == ["drift"]
 
 
 def test_a_model_that_always_answers_has_no_drift() -> None:

@@ -87,10 +87,14 @@ def test_an_image_is_answered_and_follows_the_sliders(visit, tmp_path):
     text = see(page, "#image-found", EVIL, "640 × 480 pixels", "<b>a.png")
     assert re.search(r"frozen\s+\d\d%", text) and re.search(r"0\.97\s+0\s+0\s+80\s+60", text)
     assert page.evaluate("document.querySelectorAll('[onerror], main b b').length") == 0
+    shown = page.locator(".sliders b").first
+    assert shown.inner_text() == "the model's own"
     page.get_by_label("Score threshold").fill("0.99")
     see(page, "#image-found", "None scores above the threshold")
+    assert shown.inner_text() == "0.99"
     page.get_by_role("button", name="Reset").click()
     see(page, "#image-found", EVIL)
+    assert shown.inner_text() == "the model's own"
     size = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
     assert page.get_by_alt_text("the mask").evaluate(size) == [640, 480]
     assert page.get_by_alt_text("the image with").evaluate(size) == [1280, 960]

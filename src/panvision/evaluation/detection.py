@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.evaluation import Evaluation, Table
 from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
@@ -34,9 +34,10 @@ def record(part: Mapping[str, Any], truth: Mapping[str, Any], classes: Sequence[
     Returns:
         `truth`: `boxes` and `labels`; `found`: `boxes` rounded to hundredths of a pixel, `labels`, `scores`, `match`
         and `iou` as in `Matching`, and `hits` and `ignored` as an integer per area range and box, bit t for the IoU
-        threshold 0.50 + 0.05 t.
+        threshold 0.50 + 0.05 t. `ranked`, if it is not the number of all boxes, is as in `joined`.
     """
     matching = detection.compare(part, truth)
+    ranked = part.get("ranked", len(part["labels"]))
     return {
         "truth": {"boxes": np.asarray(truth["boxes"]).tolist(), "labels": np.asarray(truth["labels"]).tolist()},
         "found": {
@@ -47,15 +48,15 @@ def record(part: Mapping[str, Any], truth: Mapping[str, Any], classes: Sequence[
             "iou": matching.iou.round(4).tolist(),
             "hits": _to_bits(matching.hits),
             "ignored": _to_bits(matching.ignored),
+            **({} if ranked == len(part["labels"]) else {"ranked": ranked}),
         },
     }
 
 
 def tally(results: Results) -> Tally:
     """Average precision, and precision, recall, F1 and cost per image at IoU 0.5 from each class's threshold on."""
-    matched = [_matching(image) for image in results.images]
-    precision = detection.tally(matched, results.classes)
-    columns = BoxColumns(matched)
+    precision = detection.tally([_ranking(image) for image in results.images], results.classes)
+    columns = BoxColumns([_matching(image) for image in results.images])
     prices = results.costs or UNKNOWN
     counts = [
         None if limit is None else _counts(columns, label, limit) for label, limit in enumerate(results.thresholds)
@@ -114,10 +115,11 @@ def fixed(results: Results) -> dict[str, Any]:
 def plots(results: Results) -> dict[str, Table]:
     """Precision over 101 recall points, and what 101 thresholds give, at IoU 0.5, of each class with true boxes."""
     columns = BoxColumns([_matching(image) for image in results.images])
+    ranking = BoxColumns([_ranking(image) for image in results.images])
     rows: list[tuple[str, float, float]] = []
     choices: list[tuple[object, ...]] = []
     for label, name in enumerate(results.classes):
-        curve = precision_curve(columns.ranked(label))
+        curve = precision_curve(ranking.ranked(label))
         if curve is not None:
             rows += [(name, point / 100, float(precision)) for point, precision in enumerate(curve)]
             choices += _choice_rows(name, threshold_curve(*_boxes(columns, label), DRAWN), results)
@@ -150,11 +152,25 @@ def precision_curve(ranked: RankedClass) -> FloatArray | None:
     return np.append(best, 0.0)[first]
 
 
-def stored(part: Mapping[str, Any], thresholds: Thresholds) -> dict[str, Any]:
-    """Keep the boxes that are reported."""
-    limits = thresholds.by_class(max(part["labels"], default=0) + 1)
-    kept = [row for row, label in enumerate(part["labels"]) if part["scores"][row] >= limits[label]]
-    return {name: [values[row] for row in kept] for name, values in part.items()}
+def joined(part: Mapping[str, Any], reported: Mapping[str, Any]) -> dict[str, Any]:
+    """Append the reported boxes that the ranking of `part` does not have.
+
+    `max_detections` cuts the ranking after the best boxes of all classes, and the reported boxes after those that reach
+    the threshold of their class. The appended boxes have lower scores, so they change no match of the others.
+
+    Returns:
+        The joined part, and `ranked`: the number of boxes of the ranking, the first ones.
+    """
+    kept = set(_keys(part))
+    rows = [row for row, key in enumerate(_keys(reported)) if key not in kept]
+    both = {name: [*part[name], *(reported[name][row] for row in rows)] for name in ("boxes", "labels", "scores")}
+    return both | {"ranked": len(part["labels"])}
+
+
+def _keys(part: Mapping[str, Any]) -> list[tuple[float, ...]]:
+    """Return what distinguishes each box."""
+    columns = zip(part["boxes"], part["labels"], part["scores"], strict=True)
+    return [(*box, label, score) for box, label, score in columns]
 
 
 def ranges(results: Results) -> dict[str, Range]:
@@ -188,6 +204,21 @@ def _matching(image: Mapping[str, Any]) -> Matching:
     return Matching(found["labels"], found["scores"], hits, ignored, match, iou, truth["boxes"], truth["labels"])
 
 
+def _ranking(image: Mapping[str, Any]) -> Matching:
+    """Restore the matching of the boxes that average precision ranks."""
+    found = _matching(image)
+    kept = slice(image["found"].get("ranked"))
+    return replace(
+        found,
+        labels=np.asarray(found.labels)[kept],
+        scores=np.asarray(found.scores)[kept],
+        hits=found.hits[..., kept],
+        ignored=found.ignored[..., kept],
+        match=found.match[kept],
+        iou=found.iou[kept],
+    )
+
+
 def _to_bits(flags: BoolArray) -> dict[str, list[int]]:
     """Flags (A, T, D) as an integer per area range and box, bit t from threshold t."""
     values = 2 ** np.arange(flags.shape[1])
@@ -200,4 +231,4 @@ def _from_bits(flags: npt.NDArray[np.int64]) -> BoolArray:
 
 
 SMALLER = frozenset(("expected_cost",))
-EVALUATION = Evaluation(record, tally, choose, fixed, plots, stored, smaller=SMALLER, ranges=ranges)
+EVALUATION = Evaluation(record, tally, choose, fixed, plots, joined=joined, smaller=SMALLER, ranges=ranges)

@@ -125,10 +125,10 @@ def evaluate(  # noqa: PLR0913 -- each is one input of the stage
     images: list[dict[str, Any]] = []
 
     def keep(dataset: Dataset, file: str, result: Result) -> None:
-        parts = {task: EVALUATIONS[task].stored(part, shipped.info.thresholds) for task, part in _parts(result).items()}
+        parts = {task: EVALUATIONS[task].stored(part) for task, part in _parts(result).items()}
         images.append({"dataset": dataset, "file": file, "result": parts})
 
-    results = _record(predictor, tested, list(TASKS), keep)
+    results = _record(predictor, shipped, tested, list(TASKS), keep)
     for task, found in results.items():
         own = _shipped_with(shipped.info, decision, order).get(TASKS[task].dataset, {}) if found.trained else {}
         results[task] = replace(found, **{**choices.get(task, {}), **own})
@@ -166,16 +166,20 @@ def _choose(
     chosen = {task: choose for task in predictor.tasks if (choose := EVALUATIONS[task].choose) is not None}
     if not fit:
         chosen.pop("detection", None)
-    validated = _record(predictor, sources, list(chosen))
+    validated = _record(predictor, predictor, sources, list(chosen))
     return {task: chosen[task](results, decision) for task, results in validated.items()}
 
 
 def _record(
-    predictor: Predictor, sources: Mapping[Dataset, Source], tasks: Sequence[Task], keep: Any = None
+    predictor: Predictor,
+    shipped: Predictor,
+    sources: Mapping[Dataset, Source],
+    tasks: Sequence[Task],
+    keep: Any = None,
 ) -> dict[Task, Results]:
     """Record the results of some tasks, without an image for those that the model does not have.
 
-    `keep` is called with the dataset, the file and the whole result of each image.
+    `keep` is called with the dataset, the file and the whole reported result of each image.
     """
     results: dict[Task, Results] = {}
     for task in tasks:
@@ -183,12 +187,13 @@ def _record(
         results[task] = _empty(task, source.split, predictor, source.packed.classes)
     for dataset, source in sources.items():
         own = [task for task in tasks if task in predictor.tasks and TASKS[task].dataset == dataset]
-        for described, result, truth in source.predict(predictor) if own else ():
+        for described, result, reported, truth in source.predict(predictor, shipped) if own else ():
             for task in own:
-                record = EVALUATIONS[task].record(_parts(result)[task], truth, source.packed.classes)
+                part = EVALUATIONS[task].joined(_parts(result)[task], _parts(reported)[task])
+                record = EVALUATIONS[task].record(part, truth, source.packed.classes)
                 results[task].images.append({**described, **record})
             if keep is not None:
-                keep(dataset, described["file"], result)
+                keep(dataset, described["file"], reported)
     return results
 
 

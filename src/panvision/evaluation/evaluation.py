@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
 from panvision.inference.settings import DecisionSettings
@@ -23,12 +22,14 @@ class Evaluation(NamedTuple):
     Attributes:
         record: (the task's part of a result, truth as in `scoring.scorer.Scorer`, class names) → fields that the
             results file keeps of the image.
+        joined: (the task's part of a result with boxes down to `evaluate.min_score`, that of the reported result) → the
+            part to record.
         tally: results → a function from weights to metrics.
         choose: (results of the validation split, criterion of the thresholds) → fields of `Results` that are chosen
             there. None if there is nothing to choose.
         fixed: results → entries of the metrics file that are counted or chosen and so have no interval.
         plots: results → tables that plots are drawn from, by file name without suffix.
-        stored: (the task's part of a result, shipped thresholds) → the JSON that predictions.json keeps of it.
+        stored: the task's part of the reported result → the JSON that predictions.json keeps of it.
         smaller: metrics of which smaller values are better.
         ranges: results → the lowest and the highest possible value of each metric that is not from 0 to 1.
         biased: metrics without an interval, because few images bias them by more than their spread.
@@ -39,7 +40,8 @@ class Evaluation(NamedTuple):
     choose: Callable[[Results, DecisionSettings], dict[str, Any]] | None = None
     fixed: Callable[[Results], dict[str, Any]] = _nothing
     plots: Callable[[Results], dict[str, Table]] = _nothing
-    stored: Callable[[Any, Thresholds], Any] = lambda part, thresholds: part
+    stored: Callable[[Any], Any] = lambda part: part
     smaller: frozenset[str] = frozenset()
     ranges: Callable[[Results], Mapping[str, Range]] = _nothing
     biased: frozenset[str] = frozenset()
+    joined: Callable[[Any, Any], Any] = lambda part, reported: part

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from panvision.decoding.decoder import Thresholds
 from panvision.evaluation.boundary import boundary_distances
 from panvision.evaluation.evaluation import Evaluation
 from panvision.evaluation.intervals import Range
@@ -55,7 +54,7 @@ def fixed(results: Results) -> dict[str, Any]:
     return {"boundary_images": known if results.trained else None}
 
 
-def stored(part: Mapping[str, Any], thresholds: Thresholds) -> dict[str, Any]:
+def stored(part: Mapping[str, Any]) -> dict[str, Any]:
     """Encode the mask."""
     return {"mask": encode_mask(part["mask"])}
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from panvision.core.tasks import Dataset
 from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_index, read_splits, read_table
 from panvision.inference.predictor import Predictor
-from panvision.inference.results import Result
+from panvision.inference.results import Result, decode
+from panvision.photos.pixels import resize_rgb
 from panvision.photos.raw import read_raw_image
 from panvision.photos.settings import DataSettings
 from panvision.photos.truth import read_truth
@@ -39,14 +40,26 @@ class Source:
     data: DataSettings
     batch_size: int
 
-    def predict(self, predictor: Predictor) -> Iterator[tuple[dict[str, Any], Result, dict[str, Any]]]:
-        """Yield description, result and truth of each image, with one batch of images in memory at a time."""
+    def predict(
+        self, predictor: Predictor, shipped: Predictor
+    ) -> Iterator[tuple[dict[str, Any], Result, Result, dict[str, Any]]]:
+        """Yield description, result, reported result and truth of each image, with one batch in memory at a time.
+
+        Args:
+            predictor: its thresholds give the result.
+            shipped: the same model, whose thresholds give the reported result.
+        """
         folder = Path(self.data.root) / self.packed.task
         for start in range(0, len(self.rows), self.batch_size):
             batch = [int(row) for row in self.rows[start : start + self.batch_size]]
             images = [read_raw_image(self.packed, row, folder, max_pixels=self.data.max_pixels) for row in batch]
-            for row, result in zip(batch, predictor.predict_batch(images), strict=True):
-                yield self._describe(row), result, read_truth(self.packed, row, folder)
+            outputs = predictor.finite(np.stack([resize_rgb(image, predictor.image_size) for image in images]))
+            for number, (row, image) in enumerate(zip(batch, images, strict=True)):
+                height, width = image.shape[:2]
+                result, reported = (
+                    decode(outputs, number, one.info, width=width, height=height) for one in (predictor, shipped)
+                )
+                yield self._describe(row), result, reported, read_truth(self.packed, row, folder)
 
     def _describe(self, row: int) -> dict[str, Any]:
         """Return the fields that the results of every task have."""

@@ -14,7 +14,7 @@ from panvision.dataset.packed import open_packed, read_splits
 from panvision.decoding.answers import measure
 from panvision.decoding.decoder import AnswerLimits
 from panvision.export.images import Images
-from panvision.export.outliers import upper_limit, whiten
+from panvision.export.outliers import upper_limit, usual, whiten
 from panvision.inference.predictor import Predictor
 from panvision.model.distance import FeatureDistance, pooled
 from panvision.model.multitask import MultiTaskModel
@@ -28,6 +28,9 @@ MOST_DIRECTIONS = 256
 _BATCH = 8
 # A runtime's rounding must not reject the image that a limit was taken from.
 _SLACK = 1e-3
+# Below this limit of a fraction, images without a pan have as much.
+_NEAR_ZERO = 0.01
+_MOST_NAMED = 5
 
 
 class Answerable(NamedTuple):
@@ -37,11 +40,13 @@ class Answerable(NamedTuple):
         images: packed training images (N, S, S, 3) uint8 RGB, memory-mapped.
         labels: (N,) class indexes.
         validation: packed validation images (M, S, S, 3) uint8 RGB.
+        files: names of the validation images.
     """
 
     images: Images
     labels: npt.NDArray[np.int64]
     validation: Images
+    files: Sequence[str]
 
 
 def answerable_images(prepared: str | Path, splits: str | Path) -> Answerable | None:
@@ -62,7 +67,8 @@ def answerable_images(prepared: str | Path, splits: str | Path) -> Answerable | 
             FEWEST_VALIDATION,
         )
         return None
-    return Answerable(packed.images[rows["train"]], packed.states[rows["train"]], packed.images[rows["val"]])
+    files = [packed.files[row] for row in rows["val"]]
+    return Answerable(packed.images[rows["train"]], packed.states[rows["train"]], packed.images[rows["val"]], files)
 
 
 def fit_distance(model: MultiTaskModel, images: Images, labels: npt.NDArray[np.int64]) -> FeatureDistance:
@@ -101,35 +107,62 @@ def compared(model: MultiTaskModel, trained: Mapping[str, Any]) -> AnswerLimits:
     )
 
 
-def calibrate(predictor: Predictor, images: Images, rejected: float) -> AnswerLimits:
-    """Return limits that reject at most a fraction of the images.
+def calibrate(predictor: Predictor, good: Answerable, rejected: float) -> AnswerLimits:
+    """Return limits that reject at most a fraction of the usual validation images.
+
+    An image that is far outside the others is a mistake in the data more often than it is not. It does not set a limit,
+    because it alone would make the model answer everything; a warning names it.
 
     Args:
         predictor: its limits say what is compared.
-        images: validation images (M, S, S, 3) uint8 RGB, M ≥ FEWEST_VALIDATION.
+        good: M ≥ FEWEST_VALIDATION validation images.
         rejected: largest fraction of them, above 0; all limits together.
     """
     limits = predictor.info.limits
     if limits is None:
         raise ValueError("the model has no limits")
-    found = _measured(predictor, images, limits)
+    found = {name: _scaled(name, values) for name, values in _measured(predictor, good.validation, limits).items()}
     each = rejected / len(found)
+    new: dict[str, Any] = {}
+    unusual: dict[str, npt.NDArray[np.bool_]] = {}
+    for name, values in found.items():
+        limit = upper_limit(values, each)
+        unusual[name] = (values > limit) & ~usual(values)
+        if name == "distance":
+            new[name] = float(f"{math.exp(limit) * (1.0 + _SLACK):.6g}")
+            continue
+        fraction = (1.0 - _SLACK) / (1.0 + math.exp(limit))
+        # Smaller areas are all the same.
+        new[name] = float(f"{fraction:.6g}") if fraction > 1e-6 else 0.0
+        if new[name] < _NEAR_ZERO:
+            logger.warning(
+                "the limit of %s is %g, so an image without a pan gets a class label: the model finds no pan in some "
+                "validation images of classification; check them",
+                *(name, new[name]),
+            )
+    _report_unusual(unusual, good.files)
+    return limits._replace(**new)
 
-    def smallest(name: str) -> float | None:
-        return _lower_limit(found[name], each) if name in found else None
 
-    distance = math.exp(upper_limit(np.log(np.maximum(found["distance"], _SLACK)), each)) * (1.0 + _SLACK)
-    return limits._replace(
-        distance=float(f"{distance:.6g}"), pan_area=smallest("pan_area"), pan_score=smallest("pan_score")
-    )
+def _scaled(name: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the logarithm of distances, and the log-odds against fractions; larger values are worse."""
+    if name == "distance":
+        return np.log(np.maximum(values, _SLACK))
+    inside = np.clip(values, 1e-6, 1.0 - 1e-6)
+    return np.log(1.0 - inside) - np.log(inside)
 
 
-def _lower_limit(fractions: npt.NDArray[np.float64], rejected: float) -> float:
-    """Return the limit that at most a fraction `rejected` of the fractions is below, by their log-odds."""
-    inside = np.clip(fractions, 1e-6, 1.0 - 1e-6)
-    limit = (1.0 - _SLACK) / (1.0 + math.exp(upper_limit(np.log(1.0 - inside) - np.log(inside), rejected)))
-    # Smaller areas are all the same.
-    return float(f"{limit:.6g}") if limit > 1e-6 else 0.0
+def _report_unusual(unusual: Mapping[str, npt.NDArray[np.bool_]], files: Sequence[str]) -> None:
+    """Warn of validation images that are far outside the others, by field of `AnswerLimits` (M,)."""
+    fields = [name for name, rows in unusual.items() if rows.any()]
+    if fields:
+        named = [files[row] for row in np.flatnonzero(np.any(list(unusual.values()), axis=0)).tolist()]
+        more = "" if len(named) <= _MOST_NAMED else f" and {len(named) - _MOST_NAMED} more"
+        logger.warning(
+            "validation images of classification: %d of %d set no limit of %s, because it is far outside that of the "
+            "others: %s%s; remove bad images, or add more images like them",
+            *(len(named), len(files), ", ".join(fields), ", ".join(named[:_MOST_NAMED]), more),
+        )
 
 
 def count_rejected(predictor: Predictor, images: Images) -> int:
@@ -144,6 +177,6 @@ def count_rejected(predictor: Predictor, images: Images) -> int:
 
 def _measured(predictor: Predictor, images: Images, limits: AnswerLimits) -> dict[str, npt.NDArray[np.float64]]:
     batches: Sequence[dict[str, npt.NDArray[np.float64]]] = [
-        measure(predictor.raw(images[start : start + _BATCH]), limits) for start in range(0, len(images), _BATCH)
+        measure(predictor.finite(images[start : start + _BATCH]), limits) for start in range(0, len(images), _BATCH)
     ]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -161,8 +161,9 @@ def _interface(info: ModelInfo) -> str:
         "`panvision` turns them into a mask, boxes and a state in the photo's own pixels.",
     ]
     if info.limits is not None:
+        pan = "no pan, or " if info.limits.pan_area or info.limits.pan_score else ""
         lines.append(
-            "No state is answered where the model sees no pan, or features farther from the training images than "
+            f"No state is answered where the model sees {pan}features farther from the training images than "
             f"{info.limits.distance:g}, the distance `cls_distance`."
         )
     if "detection" in info.tasks:

@@ -10,10 +10,10 @@ from panvision.core.files import remove_partials, replacing, write_json, write_t
 from panvision.core.order import find_order
 from panvision.core.tasks import datasets_of
 from panvision.decoding.decoder import AnswerLimits
-from panvision.export.answers import answerable_images, calibrate, compared, count_rejected, fit_distance
+from panvision.export.answers import Answerable, answerable_images, calibrate, compared, count_rejected, fit_distance
 from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import INT8_REMEDY, ExportError
-from panvision.export.images import Images, calibration_images, parity_images
+from panvision.export.images import calibration_images, parity_images
 from panvision.export.int8 import replace_metadata, write_int8
 from panvision.export.onnx_file import write_onnx
 from panvision.export.parity import compare
@@ -151,8 +151,8 @@ def _order_of(states: Sequence[str], order: Sequence[str] | None) -> tuple[str, 
         raise ExportError(str(error)) from error
 
 
-def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: HeldOut) -> Images | None:
-    """Give the model its distance from the training images; return the validation images for the limits.
+def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: HeldOut) -> Answerable | None:
+    """Give the model its distance from the training images; return the images for the limits.
 
     None if every image is to be answered, or there are too few images to say which ones are not.
     """
@@ -164,11 +164,11 @@ def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: Held
     if good is None:
         return None
     model.distance = fit_distance(model, good.images, good.labels)
-    return good.validation
+    return good
 
 
 def _limits_of(
-    scratch: Path, model: MultiTaskModel, meta: Mapping[str, Any], good: Images, rejected: float | None
+    scratch: Path, model: MultiTaskModel, meta: Mapping[str, Any], good: Answerable, rejected: float | None
 ) -> AnswerLimits:
     """Return the limits of a checkpoint, which is written to `scratch` so that it is measured as it will be used."""
     provisional = compared(model, meta.get("config") or {})
@@ -177,7 +177,7 @@ def _limits_of(
 
 
 def _measure(
-    exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped, good: Images | None
+    exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped, good: Answerable | None
 ) -> dict[str, Any]:
     """Write the INT8 file and return the metrics of both files, and the verdict on INT8."""
     scores = held_out.score(exported)
@@ -209,11 +209,11 @@ def _measure(
     }
 
 
-def _answers(predictor: Predictor, good: Images | None) -> dict[str, Any] | None:
+def _answers(predictor: Predictor, good: Answerable | None) -> dict[str, Any] | None:
     """Return the limits of a file, and the counts of validation images and of those that they reject."""
     if good is None or predictor.info.limits is None:
         return None
-    counts = {"images": len(good), "rejected": count_rejected(predictor, good)}
+    counts = {"images": len(good.files), "rejected": count_rejected(predictor, good.validation)}
     return {**predictor.info.limits._asdict(), **counts}
 
 

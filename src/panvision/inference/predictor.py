@@ -3,6 +3,7 @@
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Self
 
@@ -110,7 +111,8 @@ class Predictor:
             max_detections: boxes reported per image, best first.
 
         Raises:
-            PredictorError: a threshold is outside 0 to 1 or of an unknown class, or max_detections is below 1.
+            PredictorError: a threshold is not a number from 0 to 1 or is of an unknown class, or max_detections is not
+                a whole number of at least 1.
         """
         new = Thresholds(
             score=self._scores(score_threshold),
@@ -124,16 +126,17 @@ class Predictor:
         else:
             limits["score_threshold"] = new.score
         for name, value in limits.items():
-            if not 0.0 <= value <= 1.0:
+            if not isinstance(value, Real) or isinstance(value, bool) or not 0.0 <= value <= 1.0:
                 raise PredictorError(f"{name} must be 0 to 1, found {value!r}")
-        if new.max_detections < 1:
+        count = new.max_detections
+        if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
             raise PredictorError(f"max_detections must be at least 1, found {new.max_detections!r}")
         return self if new == self.info.thresholds else self._with(replace(self.info, thresholds=new))
 
     def _scores(self, wanted: ScoreThreshold | None) -> float | tuple[float, ...]:
         """Return score thresholds as `Thresholds` has them."""
         own = self.info.thresholds
-        if wanted is None or wanted == "auto":
+        if wanted is None or (isinstance(wanted, str) and wanted == "auto"):
             return own.score
         if not isinstance(wanted, Mapping):
             return wanted
@@ -142,7 +145,7 @@ class Predictor:
             known = ", ".join(names) or "none"
             raise PredictorError(f"score_threshold: {unknown[0]!r} is not a box class of the model; expected {known}")
         scores = tuple(wanted.get(name, old) for name, old in zip(names, own.by_class(len(names)), strict=True))
-        return scores[0] if len(set(scores)) == 1 else scores
+        return scores[0] if scores and scores.count(scores[0]) == len(scores) else scores
 
     def with_costs(self, confusions: Mapping[str, Mapping[str, float]], *, keep: bool = True) -> "Predictor":
         """Return the same model with other costs of confusing class labels.
@@ -233,7 +236,7 @@ class Predictor:
 
         Raises:
             ImageError: the image cannot be read, or has no pixels.
-            PredictorError: a threshold is outside 0 to 1.
+            PredictorError: a threshold is not a number from 0 to 1, or is of an unknown class.
         """
         return self.predict_batch([image], score_threshold, nms_threshold, bgr=bgr)[0]
 

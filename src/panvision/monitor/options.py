@@ -45,8 +45,9 @@ class MonitorOptions:
             boxes of the pan.
         drift_half_life: seconds after which a distance from the training images counts half in the running mean, 1 to
             86400.
-        drift_level: running mean at which `drift` is reported, as a fraction of the largest distance that is answered,
-            0.1 to 2 (never).
+        drift_level: running mean above which `drift` is reported, as a fraction of the largest distance that is
+            answered, 0.1 to 2 (never); the mean must also be 1.2 times its smallest value after the first
+            `drift_half_life` seconds.
 
     Raises:
         MonitorError: options out of range, all at once.

@@ -1,5 +1,7 @@
 """Scenes that the model does not answer, and the drift of the images away from those of the training."""
 
+from math import inf
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -14,6 +16,9 @@ from panvision.monitor.smoothing import Presence, weight_of
 THUMBNAIL, LEAST_DETAIL = 32, 4.0
 # A distance beyond this multiple of the limit counts as this: one strange frame must not become drift.
 MOST_DRIFT = 2.0
+# The distance of a good fixed camera is that of one scene: 4 % of the demo's held-out images are above 0.9. So drift is
+# also at least this multiple of the scene's own smallest running mean.
+_RISE = 1.2
 # Drift is reported again after it has fallen below this fraction of the level.
 _RELEASE = 0.95
 
@@ -33,7 +38,8 @@ class SceneWatch:
         half_life: of the smoothing of answers, seconds.
         hold: seconds that a change must last.
         drift_half_life: of the running mean of the distance, seconds.
-        drift_level: running mean at which `drift` is reported, as a fraction of the largest accepted distance.
+        drift_level: running mean above which `drift` is reported, as a fraction of the largest accepted distance; it
+            must also be `_RISE` times its smallest value after the first `drift_half_life` seconds.
 
     Attributes:
         drift: the running mean; None before the first frame with a distance.
@@ -43,6 +49,7 @@ class SceneWatch:
         self._known = Presence(half_life=half_life, hold=hold)
         self._drift_half_life, self._level = drift_half_life, drift_level
         self.drift: float | None = None
+        self._least = inf
         self._time = 0.0
         self._began: float | None = None
         self._since: float | None = None
@@ -61,10 +68,11 @@ class SceneWatch:
             found: the class label of this frame.
             time: seconds.
             covered: the image shows hardly any detail.
-            pan_seen: a frame without a pan is not an unknown scene; other events report it.
+            pan_seen: the boxes or the mask show a pan; other events report its absence.
         """
         events = []
-        if covered or pan_seen or found["reason"] == UNLIKE:
+        # An arm or a lid over the pan gives the reason NO_PAN, which is ordinary cooking and not another scene.
+        if covered or found["reason"] == UNLIKE or (pan_seen and found["answered"]):
             if self._known.update(seen=found["answered"], time=time):
                 events.append(Event(self._name(covered=covered), time, self._known.confidence))
             # One that was answered for a moment only is an unknown scene, not a moved camera.
@@ -90,9 +98,13 @@ class SceneWatch:
         else:
             self.drift += weight_of(time - self._time, self._drift_half_life) * (value - self.drift)
         self._time = time
+        if time - self._began < self._drift_half_life:
+            return []
+        self._least = min(self._least, self.drift)
+        level = max(self._level, _RISE * self._least)
         if self._drifting:
-            self._drifting = self.drift > _RELEASE * self._level
-        elif self.drift > self._level and time - self._began >= self._drift_half_life:
+            self._drifting = self.drift > _RELEASE * level
+        elif self.drift > level:
             self._drifting = True
             return [Event(DRIFT, time, min(self.drift, 1.0))]
         return []

@@ -60,7 +60,7 @@ class SharedModel:
         self.predictor = predictor
         self.info = predictor.info
         thresholds = self.info.thresholds
-        # The slider has steps of 0.01.
+        # The slider has steps of 0.01. The page shows this value as "the model's own".
         self.start = Controls(score=round(min(thresholds.by_class(1)), 2), nms=thresholds.nms)
         self._lock = threading.Lock()
 

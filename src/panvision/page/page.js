@@ -267,7 +267,14 @@ function setSliders() {
     if (!facts.sliders[input.name]) input.parentElement.remove();
     else [input.min, input.max, input.defaultValue] = facts.sliders[input.name];
   }
-  const show = () => all("form input").forEach((input) => (input.previousElementSibling.textContent = input.value));
+  // The thresholds of the classes may differ, so no number is right at the start.
+  const own = (input) => input.name === "score" && input.value === input.defaultValue;
+  const show = () => {
+    for (const input of all("form input")) {
+      input.ariaValueText = own(input) ? "the model's own" : input.value;
+      input.previousElementSibling.textContent = input.ariaValueText;
+    }
+  };
   const changed = () => setTimeout(() => (show(), look())); // a reset takes effect after its event
   document.forms[0].oninput = document.forms[0].onreset = changed;
   show();
