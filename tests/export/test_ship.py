@@ -134,9 +134,7 @@ def test_the_stage_ships_measured_thresholds_and_costs(project, pictures, monkey
     write_json(project / "metrics/detection.json", {**FIGURES["detection"], "threshold": limits})
     confusions = "{browned: {frozen: 100.0}, fresh: {frozen: 100.0}}"
     costs = f"decision: {{criterion: cost, min_precision: 0.8, costs: {{miss: 3.0, confusions: {confusions}}}}}\n"
-    (project / "params.yaml").write_text(
-        WITHOUT_INT8.replace("50}", "1000}").replace("opset: 18", "opset: 18, rejected: null") + costs
-    )
+    (project / "params.yaml").write_text(WITHOUT_INT8.replace("50}", "1000}") + costs)
     runpy.run_path(str(STAGE), run_name="__main__")
     checkpoint, shipped = (Predictor.load(f"models/panvision.{suffix}", "cpu") for suffix in ("pth", "onnx"))
     assert checkpoint.info == shipped.info and shipped.score_threshold == limits

@@ -9,7 +9,7 @@ because of many metrics some are better or worse by chance. Where a file answers
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
