@@ -80,9 +80,9 @@ def usual(values: npt.ArrayLike) -> BoolArray:
 def upper_limit(values: npt.ArrayLike, rejected: float) -> float:
     """Limit that at most a fraction `rejected` of the usual values exceeds, above 0 and below 1.
 
-    One bad value would raise the limit up to itself, so only `usual` values count. With few values the
-    largest one says little of the next thousand, so the limit is at least the quantile of the normal distribution with
-    their mean and standard deviation.
+    One bad value would raise the limit up to itself, so only `usual` values count. With few values the largest one says
+    little of the next thousand, so the limit is at least the quantile of the normal distribution with their mean and
+    standard deviation.
 
     Args:
         values: (N,), N ≥ 2, of a distribution that is about normal.
