@@ -40,7 +40,7 @@ def test_metrics_are_valid_json_with_what_the_contract_names(scratch):
     assert {"map50", "map50_95", "ap50", "map_small", "f1", "ci95"} <= set(metrics("detection"))
     assert {"accuracy", "balanced_accuracy", "recall", "ece", "mae_states", "ci95"} <= set(metrics("classification"))
     assert {"segmentation", "detection", "classification", "problems"} <= set(metrics("data"))
-    assert {"parity", "scores", "int8", "answers", "size_mb"} == set(metrics("export"))
+    assert {"parity", "scores", "int8", "answers", "size_mb", "sha256"} == set(metrics("export"))
     assert set(metrics("export")["int8"]) == {"accepted", "drop"}
 
 

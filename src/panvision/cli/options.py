@@ -153,6 +153,16 @@ def json_flag(what: str) -> click.Option:
     return flag("--json", f"Print JSON, and nothing else: {what}.")
 
 
+def reviewed() -> click.Option:
+    """Make `--reviewed`, the table of `panvision.dataset.reviewed`."""
+    return option(
+        "--reviewed",
+        "Table of dataset, file and what: findings that a person has dismissed.",
+        type=FILE,
+        show_default="data/reviewed.csv, if it exists",
+    )
+
+
 def quiet(what: str) -> click.Option:
     """Make `--quiet`; `what` is left out."""
     return flag("-q --quiet", f"Print no {what}.")

@@ -11,7 +11,7 @@ from panvision.cli.configuration import read_configuration
 from panvision.cli.exits import Exit
 from panvision.cli.folds import read_shown
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, Number, data_root, option, project, project_of, settings
+from panvision.cli.options import FILE, Number, data_root, option, project, project_of, reviewed, settings
 from panvision.cli.problem_text import printable
 from panvision.cli.status import StatusLine
 
@@ -55,12 +55,7 @@ USAGE = "dvc exp show --json | panvision review photos --html review.html"
             ),
             option("--limit", "Suspicious labels printed of each task.", type=Number(0), default=10),
             option("--html_images", "Images of each task on the page.", type=Number(0), default=40),
-            option(
-                "--reviewed",
-                "Table of dataset, file and what: findings that are left out.",
-                type=FILE,
-                show_default="data/reviewed.csv of the project",
-            ),
+            reviewed(),
         ],
     },
 )

@@ -17,7 +17,7 @@ from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
-from panvision.cli.options import FILE, FOLDER, against, data_root, flag, json_flag, option, quiet, settings
+from panvision.cli.options import FILE, FOLDER, against, data_root, flag, json_flag, option, quiet, reviewed, settings
 from panvision.cli.problem_text import (
     FEW,
     by_severity,
@@ -137,12 +137,7 @@ class Examination:
             quiet("progress"),
             option("--splits", "Write the split there as such a table, which can be edited and pinned.", type=FILE),
             option("--html", "Write a page with images of what was found.", type=FILE),
-            option(
-                "--reviewed",
-                "Table of dataset, file and code: warnings that the page shows as dismissed.",
-                type=FILE,
-                show_default="data/reviewed.csv, if it exists",
-            ),
+            reviewed(),
             flag("--all", f"List every file, not {FEW} of a kind."),
             option(
                 "--build",
