@@ -124,6 +124,16 @@ def device() -> click.Option:
     return option("--device", "cpu, cuda, cuda:1 …", metavar="NAME", show_default="the GPU if there is one")
 
 
+def images() -> click.Option:
+    """Make the option for the images that are scored."""
+    return option(
+        "--images",
+        "`test`: the test split; thresholds are chosen on the validation split. `all`: every image is tested.",
+        type=click.Choice(["test", "all"]),
+        default="test",
+    )
+
+
 def batch_size(default: int) -> click.Option:
     """Make the number of images in one pass through the network."""
     return option("--batch_size", "Images in one pass through the network.", type=Number(1), default=default)

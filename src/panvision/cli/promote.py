@@ -9,12 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError, explanation
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, FOLDER, FRACTION, against, argument, device, json_flag, option, settings
+from panvision.cli.options import FILE, FOLDER, FRACTION, against, argument, device, images, json_flag, option, settings
 from panvision.cli.packing import Model, Packed, evaluate_packed, open_model, pack
 from panvision.cli.status import narrated_on_stderr
 
@@ -61,12 +59,7 @@ if TYPE_CHECKING:
             ),
         ],
         "settings": [
-            option(
-                "--images",
-                "`test`: the test split; thresholds are chosen on the validation split. `all`: every image is tested.",
-                type=click.Choice(["test", "all"]),
-                default="test",
-            ),
+            images(),
             *settings("the newest JSON configuration beside the new model file, if any"),
             device(),
         ],
