@@ -147,7 +147,7 @@ def test_a_failure_of_git_loses_no_decision(raw, repo, tmp_path, capsys, form):
     (repo.folder / ".git/refs/tags/pans@v0.1.0.lock").write_text("")
     words = ("--against", model, "--data", raw, "--register", "v0.1.0", "--record", record, *form)
     code, out, err = promote(capsys, model, *words)
-    assert code == Exit.USAGE and "`git tag --annotate` failed" in err.splitlines()[-1]
+    assert code == Exit.USAGE and re.search("`git tag --annotate pans@v0.1.0 .*` failed: ", err.splitlines()[-1])
     kept = json.loads(record.read_text())
     assert kept["decision"] == "not worse" and kept["registered"] is None
     assert json.loads(out) == kept if form else out.endswith("\nnot registered\n")
