@@ -1,7 +1,6 @@
 """`panvision validate`: what is wrong with three labelled datasets, and their split, without DVC."""
 
 import errno
-import importlib.util
 import json
 import sys
 import tempfile
@@ -17,7 +16,22 @@ from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
-from panvision.cli.options import FILE, FOLDER, against, data_root, flag, json_flag, option, quiet, reviewed, settings
+from panvision.cli.options import (
+    FILE,
+    FOLDER,
+    against,
+    check_html,
+    data_root,
+    data_root_of,
+    flag,
+    html,
+    json_flag,
+    option,
+    quiet,
+    reviewed,
+    reviewed_of,
+    settings,
+)
 from panvision.cli.problem_text import (
     FEW,
     by_severity,
@@ -136,7 +150,7 @@ class Examination:
             json_flag("sets, cross_task_groups, problems, counts, changes and exit_code"),
             quiet("progress"),
             option("--splits", "Write the split there as such a table, which can be edited and pinned.", type=FILE),
-            option("--html", "Write a page with images of what was found.", type=FILE),
+            html(),
             reviewed(),
             flag("--all", f"List every file, not {FEW} of a kind."),
             option(
@@ -159,11 +173,10 @@ def run(args: Args) -> int:
     from panvision.experiments.revisions import RevisionError
     from panvision.validate.splits.pins import read_pins
 
+    check_html(args)
     try:
-        if args.html and importlib.util.find_spec("jinja2") is None:
-            raise ParamsError("--html needs jinja2; `pip install jinja2`")
         # Read before the long part, so that a wrong table is reported at once.
-        dismissed = _dismissed(args) if args.html else set()
+        dismissed = reviewed_of(args, Path()) if args.html else set()
         config = read_configuration(args)
         if not Path(config.data.root).is_dir() and not _is_zip(config.data.root):
             raise ParamsError(f"{config.data.root}: no such folder; name the one that holds {', '.join(DATASETS)}")
@@ -329,13 +342,6 @@ def _write(args: Args, config: "Config", found: Examination, build: Path, earlie
         write_text(args.html, _page(args, config, found, build, earlier))
 
 
-def _dismissed(args: Args) -> "set[Key]":
-    """Read the dismissed findings; without --reviewed the file may be missing."""
-    from panvision.dataset.reviewed import REVIEWED, read_reviewed
-
-    return read_reviewed(args.reviewed or REVIEWED) if args.reviewed or Path(REVIEWED).exists() else set()
-
-
 def _order(config: "Config", packed: "list[PackedSet]") -> "Sequence[str] | None":
     """Return the order of the class labels; None without one, or if it does not fit, which is a problem of the data."""
     from panvision.core.order import find_order
@@ -371,7 +377,7 @@ def _page(args: Args, config: "Config", found: Examination, build: Path, earlier
         missing=found.omission,
         changes=changes,
         packed=packed,
-        name=Path(args.data_root or args.data_root_option or config.data.root).resolve().name,
+        name=Path(data_root_of(args)).resolve().name,
         order=_order(config, packed),
         dismissed=found.dismissed,
     )
