@@ -1,7 +1,6 @@
 """`panvision promote`: may a new model replace the current one? Both are scored on the same images."""
 
 import contextlib
-import hashlib
 import json
 import sys
 import tempfile
@@ -186,12 +185,12 @@ def _check_origins(args: Args, packed: Packed, models: Mapping[str, Model]) -> N
 
 
 def _describe(path: str, model: Model) -> dict[str, Any]:
+    from panvision.inference.origin import file_hash
+
     info = model.predictor.info
-    with Path(path).open("rb") as stream:
-        own = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "file": path,
-        "sha256": own,
+        "sha256": file_hash(Path(path)),
         "params_sha256": info.params_sha256,
         "data_sha256": info.data_sha256,
         "training_images_known": info.training_images is not None,
