@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from panvision.dataset.problems import Problem
     from panvision.dataset.reviewed import Key
     from panvision.report.findings import Finding
+    from panvision.report.inputs import DataMetrics
     from panvision.validate.changes import Changes, Version
     from panvision.validate.splits.units import Pins
     from panvision.validate.verdict import Verdict
@@ -342,15 +343,16 @@ def _write(args: Args, config: "Config", found: Examination, build: Path, earlie
         write_text(args.html, _page(args, config, found, build, earlier))
 
 
-def _order(config: "Config", packed: "list[PackedSet]") -> "Sequence[str] | None":
-    """Return the order of the class labels; None without one, or if it does not fit, which is a problem of the data."""
+def _counts(path: Path, config: "Config", packed: "list[PackedSet]") -> "DataMetrics":
+    """Read data.json, with the classes in their order; one that does not fit is a problem of the data."""
     from panvision.core.order import find_order
+    from panvision.report.inputs import DataMetrics, read_metrics
 
-    labels = next((own.classes for own in packed if own.task == "classification"), [])
-    try:
-        return find_order(config.classification.order, labels)
-    except ValueError:
-        return None
+    classes: dict[Dataset, Sequence[str]] = {own.task: own.classes for own in packed}
+    with suppress(ValueError):
+        order = find_order(config.classification.order, classes["classification"])
+        classes["classification"] = order or classes["classification"]
+    return read_metrics(path, DataMetrics).in_order(classes)
 
 
 def _page(args: Args, config: "Config", found: Examination, build: Path, earlier: Path) -> str:
@@ -372,13 +374,10 @@ def _page(args: Args, config: "Config", found: Examination, build: Path, earlier
     return build_data_page(
         found.problems,
         archive,
-        metrics=build / "data.json" if checked else None,
+        _counts(build / "data.json", config, packed) if checked else found.omission,
         limit=limit,
-        missing=found.omission,
         changes=changes,
-        packed=packed,
         name=Path(data_root_of(args)).resolve().name,
-        order=_order(config, packed),
         dismissed=found.dismissed,
     )
 
