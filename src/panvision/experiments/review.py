@@ -12,7 +12,7 @@ from panvision.evaluation.results import Predictions, Results
 from panvision.experiments.folds import CrossValidation, distinction, joined
 from panvision.experiments.revisions import FOLDER, WORKSPACE, predictions_of, results_of
 from panvision.experiments.suspects import RANKINGS, Suspect, rank
-from panvision.experiments.tables import cut
+from panvision.experiments.tables import LINE, cut
 from panvision.photos.settings import DataSettings
 from panvision.report.data_page import read_problem_table
 from panvision.report.gallery import GallerySource, Shot
@@ -24,7 +24,6 @@ COLUMNS = (*reviewed.COLUMNS, "box", "score", "suspicious", "reason", "neighbour
 # Problems that are found without a model, in images that may have a wrong label.
 NEIGHBOURS = ("neighbours_disagree", "box_unusual_size", "box_unusual_place", "boxes_duplicated")
 TEMPLATE = "review.html.jinja"
-LINE = 80  # characters
 WIDTH = 320  # pixels of a drawn image
 
 
