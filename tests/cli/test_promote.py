@@ -12,7 +12,7 @@ from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 from panvision.scenes.demo import write_demo_sets
 from panvision.scenes.settings import SceneSettings, SetSizes
 from tests.cli.shown import json_keys
-from tests.pipeline.scratch import Scratch, environment
+from tests.pipeline.scratch import Scratch
 
 
 def promote(capsys, *arguments):
@@ -114,17 +114,14 @@ def test_models_of_other_data_are_named(unseen, trained, changed, tmp_path, caps
 @pytest.fixture
 def repo(trained, tmp_path, monkeypatch) -> Scratch:
     """A repository with the trained model as an artifact, whose lock is committed."""
-    repo = Scratch(tmp_path / "repo", tmp_path / "record", environment(tmp_path))
+    repo = Scratch.empty(tmp_path)
     shutil.copytree(trained, repo.folder / "models", ignore=shutil.ignore_patterns("build", "curves"))
     path = "models/best_model.pth"
     md5 = hashlib.md5((repo.folder / path).read_bytes(), usedforsecurity=False).hexdigest()
     (repo.folder / "dvc.yaml").write_text(f"artifacts: {{pans: {{path: {path}, type: model}}}}\n")
     (repo.folder / "dvc.lock").write_text(f"stages: {{train: {{outs: [{{path: {path}, md5: {md5}}}]}}}}\n")
-    repo.run("git", "init", "--quiet")
     repo.commit("first")
-    for name, value in repo.env.items():
-        if name.startswith("GIT_"):
-            monkeypatch.setenv(name, value)
+    repo.lend_identity(monkeypatch)
     return repo
 
 
@@ -147,7 +144,7 @@ def test_a_failure_of_git_loses_no_decision(raw, repo, tmp_path, capsys, form):
     (repo.folder / ".git/refs/tags/pans@v0.1.0.lock").write_text("")
     words = ("--against", model, "--data", raw, "--register", "v0.1.0", "--record", record, *form)
     code, out, err = promote(capsys, model, *words)
-    assert code == Exit.USAGE and "`git tag --annotate` failed" in err.splitlines()[-1]
+    assert code == Exit.USAGE and re.search("`git tag --annotate pans@v0.1.0 .*` failed: ", err.splitlines()[-1])
     kept = json.loads(record.read_text())
     assert kept["decision"] == "not worse" and kept["registered"] is None
     assert json.loads(out) == kept if form else out.endswith("\nnot registered\n")

@@ -363,6 +363,14 @@ def test_only_the_datasets_of_the_tasks_are_needed(root, capsys):
     ]
 
 
+@pytest.mark.parametrize(("order", "shown"), [("auto", "raw 6 burnt 6"), ("null", "burnt 6 raw 6")])
+def test_page_shows_the_classes_in_their_order(root, tmp_path, order, shown):
+    page = tmp_path / "page.html"
+    assert validate(root, "--html", page, "-q", settings=[f"classification.order={order}"]) == 0
+    balance = Page(page.read_text(encoding="utf-8")).text["data"].partition("Class balance")[2]
+    assert shown in balance.replace("classification ", "")
+
+
 def test_an_order_of_other_labels_is_an_error(root, capsys):
     code, found = as_json(root, capsys, settings=["classification.order=[raw,golden]"])
     assert code == 1 and [one["code"] for one in found["problems"]] == ["order_unfit"]

@@ -4,7 +4,7 @@ import pytest
 from dvc.repo import Repo
 
 from panvision.experiments.registry import RegistryError, prepare_registration
-from tests.pipeline.scratch import Scratch, environment
+from tests.pipeline.scratch import Scratch
 
 pytestmark = pytest.mark.process
 
@@ -19,23 +19,15 @@ artifacts:
 
 
 @pytest.fixture
-def repo(tmp_path) -> Scratch:
+def repo(tmp_path, monkeypatch) -> Scratch:
     """A project whose only stage ran and was committed."""
-    repo = Scratch(tmp_path / "repo", tmp_path / "record", environment(tmp_path))
-    (repo.folder / "models").mkdir(parents=True)
-    repo.run("git", "init", "--quiet")
-    repo.dvc("init", "--quiet")
+    repo = Scratch.empty(tmp_path)
+    (repo.folder / "models").mkdir()
     (repo.folder / "dvc.yaml").write_text(PIPELINE)
     repo.dvc("repro", "--quiet")
     repo.commit("first")
+    repo.lend_identity(monkeypatch)
     return repo
-
-
-@pytest.fixture(autouse=True)
-def identity(monkeypatch, tmp_path):
-    for name, value in environment(tmp_path).items():
-        if name.startswith("GIT_"):
-            monkeypatch.setenv(name, value)
 
 
 def model_of(repo):

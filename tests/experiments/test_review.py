@@ -118,6 +118,13 @@ def test_findings_without_a_model_are_beside(command, tmp_path):
     found = {row["file"]: row["neighbours"] for row in rows_of(tmp_path / "list.csv") if row["dataset"] != "detection"}
     assert found[first["file"]] == "neighbours say golden; large" and f"* {first['file']}: class" in text
     assert "also warns of this image" in text
+    right = next(
+        row["file"]
+        for row in rows_of(tmp_path / "list.csv")
+        if row["dataset"] == "classification" and not row["suspicious"]
+    )
+    (tmp_path / "build/problems.csv").write_text("\n".join([lines[0], lines[1].replace(first["file"], right)]) + "\n")
+    assert "also warns of this image" not in command("--limit", "12")[1]
 
 
 def test_folds_come_from_dvc_and_missing_ones_are_named(command, folds, tmp_path, monkeypatch):

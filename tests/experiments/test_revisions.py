@@ -1,7 +1,7 @@
 import pytest
 
 from panvision.experiments.revisions import RevisionError, packed_at, params_of
-from tests.pipeline.scratch import Scratch, environment
+from tests.pipeline.scratch import Scratch
 
 LOCK = """\
 schema: '2.0'
@@ -50,11 +50,9 @@ def test_params_are_unknown_without_a_sound_lock(tmp_path, text):
 @pytest.fixture
 def repo(tmp_path) -> Scratch:
     """A first commit without packed data, and a second one with some that DVC has."""
-    repo = Scratch(tmp_path / "repo", tmp_path / "record", environment(tmp_path))
-    (repo.folder / "build/prepared/detection").mkdir(parents=True)
-    repo.run("git", "init", "--quiet")
-    repo.dvc("init", "--quiet")
+    repo = Scratch.empty(tmp_path)
     repo.commit("empty")
+    (repo.folder / "build/prepared/detection").mkdir(parents=True)
     for name in ("prepared/detection/index.csv", "splits.csv"):
         (repo.folder / "build" / name).write_text(f"{name} of the commit")
     repo.dvc("add", "--quiet", "build/prepared/detection", "build/splits.csv")

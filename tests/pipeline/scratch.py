@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from dvc.repo import Repo
 from panvision_docs import parameters
 from ruamel.yaml import YAML
@@ -116,6 +117,15 @@ class Scratch:
         scratch.commit("tiny settings")
         return scratch
 
+    @classmethod
+    def empty(cls, folder: Path) -> "Scratch":
+        """Make a repository without a commit."""
+        scratch = cls(folder / "repo", folder / "record", environment(folder))
+        scratch.folder.mkdir(parents=True)
+        scratch.run("git", "init", "--quiet")
+        scratch.dvc("init", "--quiet")
+        return scratch
+
     def clone(self, folder: Path, *, shared_cache: bool = False, **variables: str) -> "Scratch":
         """Make a colleague's `git clone`: nothing that git ignores, and an empty DVC cache or this one's.
 
@@ -136,6 +146,12 @@ class Scratch:
         self.run("git", "init", "--quiet", "--bare", str(folder))
         self.run("git", "remote", "set-url", "origin", str(folder))
         self.run("git", "push", "--quiet", "--set-upstream", "origin", "HEAD")
+
+    def lend_identity(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Give this process the repository's settings of git."""
+        for name, value in self.env.items():
+            if name.startswith("GIT_"):
+                monkeypatch.setenv(name, value)
 
     def run(self, *command: str) -> str:
         """Run a command in the repository, get its standard output; its failure is the test's, with all it said."""

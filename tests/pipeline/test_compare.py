@@ -11,7 +11,7 @@ from panvision.cli.main import main
 from panvision.evaluation.results import Predictions
 from panvision.experiments.revisions import WORKSPACE, RevisionError, predictions_of, results_of
 from tests.evaluation.made import all_results
-from tests.pipeline.scratch import Scratch, environment
+from tests.pipeline.scratch import Scratch
 
 pytestmark = pytest.mark.pipeline
 
@@ -43,11 +43,7 @@ def evaluated(repo: Scratch, *, cls: float, **quality: float) -> None:
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory) -> Scratch:
     """A commit without results, one with poor ones, an experiment and a workspace with better masks."""
-    folder = tmp_path_factory.mktemp("compare")
-    repo = Scratch(folder / "repo", folder / "record", environment(folder))
-    repo.folder.mkdir()
-    repo.run("git", "init", "--quiet")
-    repo.dvc("init", "--quiet")
+    repo = Scratch.empty(tmp_path_factory.mktemp("compare"))
     repo.commit("empty")
     repo.run("git", "tag", "empty")
     (repo.folder / ".gitignore").write_text("/reports/\n")

@@ -33,12 +33,12 @@ def test_images_are_shown_before_and_after(run, archive):
         ("relabelled", 1, 1),
     ]
     assert [len(shown.tiles) for each in findings for shown in each.exhibits] == [1, 1, 1, 2]
-    page = Page(build_data_page([], archive, metrics=run.metrics / "data.json", limit=2, changes=findings))
+    page = Page(build_data_page([], archive, "not split", limit=2, changes=findings))
     assert page.count("img") == 5 and "pan → no pan" in page.text["changes"]
     assert "added 3" in page.text["changes"] and "segmentation/images/01.png" in page.text["changes"]
 
 
 def test_without_changes_there_is_no_section(run, archive):
     assert draw_changes([], archive, archive, limit=2) == []
-    page = Page(build_data_page([], archive, metrics=run.metrics / "data.json", limit=2))
+    page = Page(build_data_page([], archive, "not split", limit=2))
     assert "changes" not in page.attributes("id")

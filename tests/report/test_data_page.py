@@ -10,7 +10,7 @@ from panvision.dataset.problems import problem, write_problems
 from panvision.report.archive import Archive
 from panvision.report.data_page import build_data_page, read_problem_table
 from panvision.report.findings import MOST_LISTED
-from panvision.report.inputs import ReportError
+from panvision.report.inputs import DataMetrics, ReportError, read_metrics
 from tests.report.test_page import Page
 from tests.tiny import picture
 
@@ -21,7 +21,7 @@ def page(run, problems, limit=6, **changes) -> str:
     given = {
         "packed": [open_packed(run.prepared / task, task) for task in TASKS],
         "splits": run.splits,
-        "metrics": run.metrics / "data.json",
+        "data": read_metrics(run.metrics / "data.json", DataMetrics),
         **changes,
     }
     archive = Archive.open(given.pop("packed"), given.pop("splits"), run.data)
@@ -78,17 +78,14 @@ def test_no_pictures_where_none_are_asked_for(run, problems) -> None:
 
 def test_data_page_before_the_split(run, problems) -> None:
     packed = [open_packed(run.prepared / "segmentation", "segmentation")]
-    html = page(run, problems, packed=packed, splits=None, metrics=None, missing="detection cannot be used")
+    html = page(run, problems, packed=packed, splits=None, data="detection cannot be used")
     shown = Page(html)
     assert "detection cannot be used" in shown.text["data"] and shown.count("img") == 1
 
 
 def test_data_page_shows_name_balance_and_histograms(run) -> None:
     run.add("detection", [(picture(128, 96), [(0, 0, 64, 48, 1), (0, 0, 128, 96, 1)])])
-    packed = [open_packed(run.prepared / task, task) for task in TASKS]
-    archive = Archive.open(packed, run.splits, run.data)
-    given = {"metrics": run.metrics / "data.json", "packed": packed, "name": "my <b>pans", "order": ["frozen", "fresh"]}
-    shown = Page(build_data_page([], archive, limit=0, **given))
+    shown = Page(page(run, [], limit=0, name="my <b>pans"))
     assert shown.text["top"].startswith("Data checks of my <b>pans")
     assert (
         "Class balance Dataset and class images segmentation pan 7 detection lid 7 detection stirrer 7"
@@ -119,9 +116,10 @@ def test_data_page_dismissed_findings_are_counted_and_kept(run, problems) -> Non
 
 def test_thumbnails_can_be_enlarged(run, problems) -> None:
     archive = Archive.open([open_packed(run.prepared / task, task) for task in TASKS], run.splits, run.data, enlarged=3)
-    html = build_data_page(problems, archive, metrics=None, limit=6)
+    html = build_data_page(problems, archive, "not split", limit=6)
     shown = Page(html)
-    assert shown.attributes("aria-label") == ["enlarge segmentation/masks/00.png"]
+    labels = [label for label in shown.attributes("aria-label") if label.startswith("enlarge")]
+    assert labels == ["enlarge segmentation/masks/00.png"]
     (image,) = [attrs for tag, attrs in shown.tags if tag == "img"]
     stored = Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2])))
     assert (image["width"], image["height"], stored.size) == ("240", "180", (720, 540))

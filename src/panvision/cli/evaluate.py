@@ -15,7 +15,7 @@ import click
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
-from panvision.cli.options import FILE, FOLDER, argument, data_root, device, json_flag, option, settings
+from panvision.cli.options import FILE, FOLDER, argument, data_root, device, html, images, json_flag, option, settings
 from panvision.cli.packing import open_model, score
 from panvision.cli.status import narrated_on_stderr
 
@@ -87,12 +87,7 @@ class Gate:
     sections={
         "arguments": [argument("model", "Model file: .pth, .pt or .onnx.", type=FILE, metavar="MODEL"), *data_root()],
         "settings": [
-            option(
-                "--images",
-                "`test`: the test split; thresholds are chosen on the validation split. `all`: every image is tested.",
-                type=click.Choice(["test", "all"]),
-                default="test",
-            ),
+            images(),
             *settings("the newest JSON configuration beside the model file, if any"),
             device(),
         ],
@@ -100,7 +95,7 @@ class Gate:
             option("--min", "Lowest accepted value of a metric; may be repeated.", multiple=True, metavar="KEY=VALUE"),
             option("--max", "Highest accepted value of a metric; may be repeated.", multiple=True, metavar="KEY=VALUE"),
             json_flag("model, metrics, gates and passed; progress goes to standard error"),
-            option("--html", "Write a page with images of what was found.", type=FILE),
+            html(),
             option(
                 "--results",
                 "Keep metrics/, reports/ and the packed datasets there.",

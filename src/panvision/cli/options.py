@@ -1,14 +1,18 @@
 """Options that several commands share, so that they are called, explained and completed alike."""
 
+import importlib.util
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from panvision.cli.framework import Args
+
+if TYPE_CHECKING:
+    from panvision.dataset.reviewed import Key
 
 
 class _Path(click.Path):
@@ -124,6 +128,16 @@ def device() -> click.Option:
     return option("--device", "cpu, cuda, cuda:1 …", metavar="NAME", show_default="the GPU if there is one")
 
 
+def images() -> click.Option:
+    """Make the option for the images that are scored."""
+    return option(
+        "--images",
+        "`test`: the test split; thresholds are chosen on the validation split. `all`: every image is tested.",
+        type=click.Choice(["test", "all"]),
+        default="test",
+    )
+
+
 def batch_size(default: int) -> click.Option:
     """Make the number of images in one pass through the network."""
     return option("--batch_size", "Images in one pass through the network.", type=Number(1), default=default)
@@ -161,6 +175,33 @@ def reviewed() -> click.Option:
         type=FILE,
         show_default="data/reviewed.csv, if it exists",
     )
+
+
+def reviewed_of(args: Args, project: Path) -> "set[Key]":
+    """Read the dismissed findings; without `--reviewed` the project's table may be missing.
+
+    Raises:
+        ReviewedError: the table cannot be used.
+    """
+    from panvision.dataset.reviewed import REVIEWED, read_reviewed
+
+    table = Path(args.reviewed) if args.reviewed else project / REVIEWED
+    return read_reviewed(table) if args.reviewed or table.exists() else set()
+
+
+def html() -> click.Option:
+    """Make `--html`, a page that needs jinja2."""
+    return option("--html", "Write a page with images of what was found.", type=FILE)
+
+
+def check_html(args: Args) -> None:
+    """Check that the page of `--html` can be written, before the work for it.
+
+    Raises:
+        click.UsageError: jinja2 is not installed.
+    """
+    if args.html and importlib.util.find_spec("jinja2") is None:
+        raise click.UsageError("--html needs jinja2; `pip install jinja2`.")
 
 
 def quiet(what: str) -> click.Option:

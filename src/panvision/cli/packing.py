@@ -83,16 +83,15 @@ def pack(config: "Config", pins: "Pins", build: Path, *, images: Literal["split"
 
 def _warn_of_leaks(args: Args, packed: Packed, model: Model, images: Literal["test", "all"]) -> None:
     """Print a warning if test images are training images of the model, or may be."""
-    from panvision.experiments.promotion import images_to_score
-    from panvision.inference.origin import data_hash, is_among, unpack_images
+    from panvision.experiments.promotion import images_to_score, seen_images
+    from panvision.inference.origin import data_hash
 
     info = model.predictor.info
-    if info.training_images is not None:
-        known = unpack_images(info.training_images)
-        tested = images_to_score(packed.prepared, packed.splits, info.tasks).values()
-        seen = sum(is_among(sha256, known) for sha256 in tested)
-        problem = f"{seen} of the {len(tested)} test images are its training or validation images" if seen else None
-    elif images == "all" or info.data_sha256 == data_hash(packed.prepared, packed.splits):
+    tested = images_to_score(packed.prepared, packed.splits, info.tasks)
+    seen = seen_images(info, tested)
+    if seen:
+        problem: str | None = f"{len(seen)} of the {len(tested)} test images are its training or validation images"
+    elif seen is not None or images == "all" or info.data_sha256 == data_hash(packed.prepared, packed.splits):
         return
     else:
         problem = _doubt(args, model.config.split.pins)

@@ -1,7 +1,6 @@
 """`panvision promote`: may a new model replace the current one? Both are scored on the same images."""
 
 import contextlib
-import hashlib
 import json
 import sys
 import tempfile
@@ -9,12 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError, explanation
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, FOLDER, FRACTION, against, argument, device, json_flag, option, settings
+from panvision.cli.options import FILE, FOLDER, FRACTION, against, argument, device, images, json_flag, option, settings
 from panvision.cli.packing import Model, Packed, evaluate_packed, open_model, pack
 from panvision.cli.status import narrated_on_stderr
 
@@ -61,12 +58,7 @@ if TYPE_CHECKING:
             ),
         ],
         "settings": [
-            option(
-                "--images",
-                "`test`: the test split; thresholds are chosen on the validation split. `all`: every image is tested.",
-                type=click.Choice(["test", "all"]),
-                default="test",
-            ),
+            images(),
             *settings("the newest JSON configuration beside the new model file, if any"),
             device(),
         ],
@@ -193,12 +185,12 @@ def _check_origins(args: Args, packed: Packed, models: Mapping[str, Model]) -> N
 
 
 def _describe(path: str, model: Model) -> dict[str, Any]:
+    from panvision.inference.origin import file_hash
+
     info = model.predictor.info
-    with Path(path).open("rb") as stream:
-        own = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "file": path,
-        "sha256": own,
+        "sha256": file_hash(Path(path)),
         "params_sha256": info.params_sha256,
         "data_sha256": info.data_sha256,
         "training_images_known": info.training_images is not None,

@@ -1,6 +1,5 @@
 """`panvision review`: labels that are most likely wrong, by the predictions of k-fold runs."""
 
-import importlib.util
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,19 @@ from panvision.cli.configuration import read_configuration
 from panvision.cli.exits import Exit
 from panvision.cli.folds import read_shown
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, Number, data_root, option, project, project_of, reviewed, settings
+from panvision.cli.options import (
+    FILE,
+    Number,
+    check_html,
+    data_root,
+    html,
+    option,
+    project,
+    project_of,
+    reviewed,
+    reviewed_of,
+    settings,
+)
 from panvision.cli.problem_text import printable
 from panvision.cli.status import StatusLine
 
@@ -48,11 +59,7 @@ USAGE = "dvc exp show --json | panvision review photos --html review.html"
         "settings": settings("the settings' own defaults"),
         "output": [
             option("--csv", "Write all ranked labels there.", type=FILE),
-            option(
-                "--html",
-                "Write a page with images of what was found.",
-                type=FILE,
-            ),
+            html(),
             option("--limit", "Suspicious labels printed of each task.", type=Number(0), default=10),
             option("--html_images", "Images of each task on the page.", type=Number(0), default=40),
             reviewed(),
@@ -61,20 +68,17 @@ USAGE = "dvc exp show --json | panvision review photos --html review.html"
 )
 def run(args: Args) -> int:
     """Rank, write and print."""
-    from panvision.dataset.reviewed import REVIEWED, read_reviewed
     from panvision.experiments import review
 
     folder = project_of(args)
     with_data = args.data_root is not None or args.data_root_option is not None
     if args.html and not with_data:
         raise click.UsageError("--html draws images; name their folder as DATA_ROOT.")
-    if args.html and importlib.util.find_spec("jinja2") is None:
-        raise click.UsageError("--html needs jinja2; `pip install jinja2`.")
+    check_html(args)
     folds, missing = _folds(args, folder)
-    table = Path(args.reviewed) if args.reviewed else folder / REVIEWED
     found = review.review(
         folds,
-        dismissed=read_reviewed(table) if args.reviewed or table.exists() else set(),
+        dismissed=reviewed_of(args, folder),
         neighbours=review.read_neighbours(folder / "build/problems.csv"),
     )
     if args.csv:

@@ -1,13 +1,12 @@
 """`panvision validate`: what is wrong with three labelled datasets, and their split, without DVC."""
 
 import errno
-import importlib.util
 import json
 import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,22 @@ from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
-from panvision.cli.options import FILE, FOLDER, against, data_root, flag, json_flag, option, quiet, reviewed, settings
+from panvision.cli.options import (
+    FILE,
+    FOLDER,
+    against,
+    check_html,
+    data_root,
+    data_root_of,
+    flag,
+    html,
+    json_flag,
+    option,
+    quiet,
+    reviewed,
+    reviewed_of,
+    settings,
+)
 from panvision.cli.problem_text import (
     FEW,
     by_severity,
@@ -36,6 +50,7 @@ if TYPE_CHECKING:
     from panvision.dataset.problems import Problem
     from panvision.dataset.reviewed import Key
     from panvision.report.findings import Finding
+    from panvision.report.inputs import DataMetrics
     from panvision.validate.changes import Changes, Version
     from panvision.validate.splits.units import Pins
     from panvision.validate.verdict import Verdict
@@ -136,7 +151,7 @@ class Examination:
             json_flag("sets, cross_task_groups, problems, counts, changes and exit_code"),
             quiet("progress"),
             option("--splits", "Write the split there as such a table, which can be edited and pinned.", type=FILE),
-            option("--html", "Write a page with images of what was found.", type=FILE),
+            html(),
             reviewed(),
             flag("--all", f"List every file, not {FEW} of a kind."),
             option(
@@ -159,11 +174,10 @@ def run(args: Args) -> int:
     from panvision.experiments.revisions import RevisionError
     from panvision.validate.splits.pins import read_pins
 
+    check_html(args)
     try:
-        if args.html and importlib.util.find_spec("jinja2") is None:
-            raise ParamsError("--html needs jinja2; `pip install jinja2`")
         # Read before the long part, so that a wrong table is reported at once.
-        dismissed = _dismissed(args) if args.html else set()
+        dismissed = reviewed_of(args, Path()) if args.html else set()
         config = read_configuration(args)
         if not Path(config.data.root).is_dir() and not _is_zip(config.data.root):
             raise ParamsError(f"{config.data.root}: no such folder; name the one that holds {', '.join(DATASETS)}")
@@ -329,22 +343,16 @@ def _write(args: Args, config: "Config", found: Examination, build: Path, earlie
         write_text(args.html, _page(args, config, found, build, earlier))
 
 
-def _dismissed(args: Args) -> "set[Key]":
-    """Read the dismissed findings; without --reviewed the file may be missing."""
-    from panvision.dataset.reviewed import REVIEWED, read_reviewed
-
-    return read_reviewed(args.reviewed or REVIEWED) if args.reviewed or Path(REVIEWED).exists() else set()
-
-
-def _order(config: "Config", packed: "list[PackedSet]") -> "Sequence[str] | None":
-    """Return the order of the class labels; None without one, or if it does not fit, which is a problem of the data."""
+def _counts(path: Path, config: "Config", packed: "list[PackedSet]") -> "DataMetrics":
+    """Read data.json, with the classes in their order; one that does not fit is a problem of the data."""
     from panvision.core.order import find_order
+    from panvision.report.inputs import DataMetrics, read_metrics
 
-    labels = next((own.classes for own in packed if own.task == "classification"), [])
-    try:
-        return find_order(config.classification.order, labels)
-    except ValueError:
-        return None
+    classes: dict[Dataset, Sequence[str]] = {own.task: own.classes for own in packed}
+    with suppress(ValueError):
+        order = find_order(config.classification.order, classes["classification"])
+        classes["classification"] = order or classes["classification"]
+    return read_metrics(path, DataMetrics).in_order(classes)
 
 
 def _page(args: Args, config: "Config", found: Examination, build: Path, earlier: Path) -> str:
@@ -366,13 +374,10 @@ def _page(args: Args, config: "Config", found: Examination, build: Path, earlier
     return build_data_page(
         found.problems,
         archive,
-        metrics=build / "data.json" if checked else None,
+        _counts(build / "data.json", config, packed) if checked else found.omission,
         limit=limit,
-        missing=found.omission,
         changes=changes,
-        packed=packed,
-        name=Path(args.data_root or args.data_root_option or config.data.root).resolve().name,
-        order=_order(config, packed),
+        name=Path(data_root_of(args)).resolve().name,
         dismissed=found.dismissed,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from panvision.core.tasks import TASKS
 from panvision.experiments.paired import Comparison, Difference
-from panvision.experiments.tables import cut, number, reason_text, table
+from panvision.experiments.tables import LINE, cut, number, reason_text, table
 
 EXPLANATION = (
     "Change: second minus first, with its 95 % interval over the groups of common test images. By chance alone, "
@@ -17,7 +17,6 @@ EXPLANATION = (
     "something to measure (few groups) give no interval."
 )
 ABSENT = "absent"
-WIDTH = 80  # characters of a line of text
 _NAME, _REVISION, _VALUE = 20, 9, 18  # longest name of a metric, of a revision, and value of a param, in text
 
 # Key → its values in `one` and `other`, each left out where the key is missing; None where params are unknown.
@@ -54,12 +53,12 @@ def text(one: str, other: str, found: Sequence[Comparison], params: Params = Non
     """Return the comparison for a terminal of 80 columns: a verdict per task, then tables."""
     lines = [f"{task.task:<16}{_verdict(task)}" for task in found]
     for block in _blocks(cut(one, _REVISION), cut(other, _REVISION), found, params):
-        lines += ["", *textwrap.wrap(block.title, WIDTH, subsequent_indent="  ")]
+        lines += ["", *textwrap.wrap(block.title, LINE, subsequent_indent="  ")]
         if block.rows:
             rows = [block.header, *(_grouped(block.rows) if len(block.header) > 3 else block.rows)]
             widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
             lines += [f"  {line}" for line in table(widths[:-1], rows)]
-    return "\n".join([*lines, "", *textwrap.wrap(EXPLANATION, WIDTH)])
+    return "\n".join([*lines, "", *textwrap.wrap(EXPLANATION, LINE)])
 
 
 def _verdict(task: Comparison) -> str:

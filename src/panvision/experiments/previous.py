@@ -1,7 +1,7 @@
 """An earlier commit's test metrics beside the present ones, as the report shows them."""
 
-import subprocess
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from panvision.core.tasks import TASKS
 from panvision.evaluation.results import ResultsError
+from panvision.experiments.git import git
 from panvision.experiments.paired import compare_results
 from panvision.experiments.revisions import WORKSPACE, RevisionError, results_of
 from panvision.experiments.tables import table
@@ -22,6 +23,11 @@ Metrics = dict[str, dict[str, float | None]]  # task → dotted key → value
 
 class PreviousError(ValueError):
     """No earlier commit can be compared; the message says why and what to run."""
+
+
+_git = partial(
+    git, failure=PreviousError, remedy="name a revision that `git log` shows, and the project with --project"
+)
 
 
 def compare_with(project: Path, rev: str | None) -> tuple[dict[str, Any], str]:
@@ -94,7 +100,7 @@ def _paired_intervals(project: Path, commit: str) -> tuple[dict[str, dict[str, d
 
 def _earlier(project: Path, rev: str | None, present: Metrics) -> tuple[str, Metrics]:
     if rev is not None:
-        commit = _git(project, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}").strip()
+        commit = _git(project, "rev-parse", "--verify", "--end-of-options", f"{rev}^{{commit}}")
         return commit, _metrics(project, commit)
     for commit in _git(project, "log", "--format=%H", "--", *map(_path, present)).split():
         metrics = _metrics(project, commit)
@@ -117,17 +123,3 @@ def _metrics(project: Path, commit: str) -> Metrics:
             reason = error.errors()[0]["msg"]
             raise PreviousError(f"{commit[:7]}:{_path(task)}: no metrics ({reason}); name another commit") from error
     return found
-
-
-def _git(project: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(project), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
-    except FileNotFoundError as error:
-        raise PreviousError("git is not installed; earlier metrics are read from it") from error
-    if done.returncode:
-        raise PreviousError(
-            f"`git {' '.join(arguments)}` failed: {' '.join(done.stderr.split())}; name a revision that `git log` "
-            "shows, and the project with --project"
-        )
-    return done.stdout

@@ -155,6 +155,22 @@ def images_to_score(prepared: str | Path, splits: str | Path, tasks: Sequence[Ta
     return found
 
 
+def seen_images(info: ModelInfo, tested: Mapping[str, str]) -> list[str] | None:
+    """Return the images to score that were training or validation images of a model, sorted.
+
+    Args:
+        info: description of the model.
+        tested: from `images_to_score`.
+
+    Returns:
+        `dataset/file` of each; None if the model does not name its training images.
+    """
+    if info.training_images is None:
+        return None
+    known = unpack_images(info.training_images)
+    return sorted(file for file, sha256 in tested.items() if is_among(sha256, known))
+
+
 def check_unseen(name: str, info: ModelInfo, tested: Mapping[str, str]) -> bool:
     """Check that no image to score was a training or validation image of a model.
 
@@ -169,10 +185,7 @@ def check_unseen(name: str, info: ModelInfo, tested: Mapping[str, str]) -> bool:
     Raises:
         PromotionError: some images were.
     """
-    if info.training_images is None:
-        return False
-    known = unpack_images(info.training_images)
-    seen = sorted(file for file, sha256 in tested.items() if is_among(sha256, known))
+    seen = seen_images(info, tested)
     if seen:
         more = f" and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
         raise PromotionError(
@@ -180,7 +193,7 @@ def check_unseen(name: str, info: ModelInfo, tested: Mapping[str, str]) -> bool:
             f"{', '.join(seen[:_NAMED])}{more}; score images that neither model has seen: another folder with "
             "--images all, or the split of the training with --config"
         )
-    return True
+    return seen is not None
 
 
 def decide(

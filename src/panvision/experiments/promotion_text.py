@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from panvision.core.tasks import TASKS
-from panvision.experiments.compare import WIDTH, cells
+from panvision.experiments.compare import cells
 from panvision.experiments.promotion import ANSWERED, Judged, Promotion, TaskDecision
-from panvision.experiments.tables import cut, table
+from panvision.experiments.tables import LINE, cut, table
 
 FEW = 5  # changed images that are listed of each kind and task
 _WIDTHS = (22, 10, 10, 8, 18)
@@ -36,7 +36,7 @@ class _Row(NamedTuple):
 def text(promotion: Promotion) -> str:
     """Return the decision, a table of each task's headline metrics, what else differs, and the changed images."""
     first = f"{promotion.decision}: {_MEANINGS[promotion.decision].format(max_drop=promotion.max_drop)}"
-    lines = textwrap.wrap(first, WIDTH, subsequent_indent="  ")
+    lines = textwrap.wrap(first, LINE, subsequent_indent="  ")
     for task, found in promotion.tasks.items():
         comparison = found.comparison
         title = f"{task}: {comparison.images} images in {comparison.groups} groups"
@@ -47,7 +47,7 @@ def text(promotion: Promotion) -> str:
         lines += ["", "other metrics, classes and slices that are better or worse", *_table(rows)]
     for task, found in promotion.tasks.items():
         lines += _changed(task, found)
-    return "\n".join([*lines, "", *textwrap.wrap(EXPLANATION.format(max_drop=promotion.max_drop), WIDTH)])
+    return "\n".join([*lines, "", *textwrap.wrap(EXPLANATION.format(max_drop=promotion.max_drop), LINE)])
 
 
 def _headlines(task: str, found: TaskDecision) -> Iterator[_Row]:
@@ -77,7 +77,7 @@ def _table(rows: Sequence[_Row]) -> list[str]:
     """Return metrics as lines of at most 80 characters, below the titles that they share."""
     lines = table(_WIDTHS, [("", "current", "new", "change", "95 % interval", "")])
     for title, own in itertools.groupby(rows, key=lambda row: row.title):
-        lines += [cut(title, WIDTH - 2)] * bool(title)
+        lines += [cut(title, LINE - 2)] * bool(title)
         shown = ((cut(row.name, 20), *cells(row.judged.difference), row.judged.decision) for row in own)
         lines += table(_WIDTHS, shown)
     return [f"  {line}" for line in lines]

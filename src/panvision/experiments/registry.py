@@ -7,11 +7,13 @@ commit's dvc.yaml and its content from the commit's dvc.lock, so both must be co
 
 import hashlib
 import re
-import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+
+from panvision.experiments.git import git
 
 LOCK = "dvc.lock"
 PIPELINE = "dvc.yaml"
@@ -20,6 +22,9 @@ _VERSION = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 class RegistryError(ValueError):
     """A model that cannot be registered; the message names the file and the remedy."""
+
+
+_git = partial(git, failure=RegistryError, remedy="register in a repository")
 
 
 class Registration(NamedTuple):
@@ -41,7 +46,8 @@ class Registration(NamedTuple):
         Raises:
             RegistryError: git fails.
         """
-        _git(self.project, "tag", "--annotate", "--cleanup=verbatim", "--message", message, self.tag, self.commit)
+        command = ("tag", "--annotate", self.tag, self.commit, "--cleanup=verbatim", "--file=-")
+        _git(self.project, *command, given=message)
 
 
 def prepare_registration(model: str | Path, version: str) -> Registration:
@@ -121,15 +127,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RegistryError(f"{path}: cannot be read ({type(error).__name__}); run `dvc repro` first") from error
     return values if isinstance(values, dict) else {}
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
-    except FileNotFoundError as error:
-        raise RegistryError("git is not installed; a registered version is a git tag") from error
-    if done.returncode:
-        reason = " ".join(done.stderr.split())
-        raise RegistryError(f"`git {' '.join(arguments[:2])}` failed in {folder}: {reason}; register in a repository")
-    return done.stdout.strip()

@@ -12,7 +12,7 @@ from panvision.evaluation.results import Predictions, Results
 from panvision.experiments.folds import CrossValidation, distinction, joined
 from panvision.experiments.revisions import FOLDER, WORKSPACE, predictions_of, results_of
 from panvision.experiments.suspects import RANKINGS, Suspect, rank
-from panvision.experiments.tables import cut
+from panvision.experiments.tables import LINE, cut
 from panvision.photos.settings import DataSettings
 from panvision.report.data_page import read_problem_table
 from panvision.report.gallery import GallerySource, Shot
@@ -24,7 +24,6 @@ COLUMNS = (*reviewed.COLUMNS, "box", "score", "suspicious", "reason", "neighbour
 # Problems that are found without a model, in images that may have a wrong label.
 NEIGHBOURS = ("neighbours_disagree", "box_unusual_size", "box_unusual_place", "boxes_duplicated")
 TEMPLATE = "review.html.jinja"
-LINE = 80  # characters
 WIDTH = 320  # pixels of a drawn image
 
 
@@ -163,18 +162,19 @@ def write_list(path: str | Path, found: Mapping[Task, Listed]) -> None:
 
 def text(found: Mapping[Task, Listed], limit: int) -> str:
     """Return the first suspicious rows of each task, in lines of 80 characters."""
-    parts = []
+    parts, starred = [], False
     for task, listed in found.items():
         dismissed = f", {listed.dismissed} dismissed" if listed.dismissed else ""
         lines = [f"{task}: {listed.labels} labels, {listed.suspicious} suspicious{dismissed}"]
         shown = [each for each in listed.suspects if each.suspicious][:limit]
         for each in shown:
             mark = "*" if listed.neighbours[each.file] else " "
+            starred = starred or mark == "*"
             lines += [cut(f"{each.score:.3f}{mark} {each.file}: {each.what}", LINE), cut(f"       {each.reason}", LINE)]
         if listed.suspicious > len(shown):
             lines.append(f"       and {listed.suspicious - len(shown)} more")
         parts.append("\n".join(lines))
-    if any(listed.neighbours[each.file] for listed in found.values() for each in listed.suspects[:limit]):
+    if starred:
         parts.append("* `panvision validate` also warns of this image, without a model")
     return "\n\n".join(parts)
 

@@ -15,11 +15,10 @@ import numpy.typing as npt
 from panvision.core.boxes import box_iou
 from panvision.core.tasks import Task
 from panvision.evaluation.results import Results
+from panvision.report.mistakes import FOUND
 
 Floats = npt.NDArray[np.float64]
 
-# A box or a mask with a smaller IoU does not support a label.
-FOUND = 0.5
 # A predicted box with at least this IoU with a label of its class may mean the same object.
 NEAR = 0.1
 # Predictions of two classes with this IoU mean one object.

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+LINE = 80  # characters
+
 
 def table(widths: Sequence[int], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return rows as lines; a first cell equal to the one above is left empty.

@@ -49,6 +49,7 @@ class Archive:
 
     Attributes:
         data: location of the raw files and largest size of an image.
+        packed: the datasets.
         rows: dataset and row of each packed image, by its `dataset/file` and by that of its mask.
         groups: group of each packed image by `dataset/file`; empty before the split.
         splits: split of each packed image by `dataset/file`; empty before the split.
@@ -57,6 +58,7 @@ class Archive:
     """
 
     data: DataSettings
+    packed: Sequence[PackedSet] = ()
     rows: dict[str, tuple[PackedSet, int]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class Archive:
             members[line["group"]].append(name)
         return cls(
             data=data,
+            packed=packed,
             rows=rows,
             groups={name: line["group"] for name, line in named},
             splits={name: line["split"] for name, line in named},

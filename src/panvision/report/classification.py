@@ -8,7 +8,7 @@ from typing import Any
 
 from panvision.evaluation.results import Results
 from panvision.report.charts import Chart, Point, Series, line_chart
-from panvision.report.inputs import ReportError, ordered, read_numbers, read_table
+from panvision.report.inputs import ReportError, ordered, read_rows, read_table
 from panvision.report.mistakes import SURE, UNSURE, WRONG_CLASS, Mistake, Mistakes, Verdict, percent
 from panvision.report.section import CHOSEN, Section, ShownMetric
 
@@ -117,9 +117,9 @@ def read_reliability(path: Path, metrics: Mapping[str, float | None]) -> Reliabi
     Raises:
         ReportError: the file is missing or damaged.
     """
-    numbers = read_numbers(path, ("confidence", "accuracy", "images"))
     bins = []
-    for number, (row, cells) in enumerate(zip(numbers, read_table(path, ("probabilities",)), strict=True), start=2):
+    rows = read_rows(path, ("confidence", "accuracy", "images"), ("probabilities",))
+    for number, (row, cells) in enumerate(rows, start=2):
         confidence, accuracy, images = row["confidence"], row["accuracy"], row["images"]
         if confidence is None or accuracy is None or images is None:
             raise ReportError(f"{path}: line {number}: a number is missing; run `dvc repro` again")

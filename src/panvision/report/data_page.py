@@ -4,31 +4,26 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from panvision.core.tasks import Dataset
-from panvision.dataset.packed import PackedSet
 from panvision.dataset.problems import COLUMNS, Problem, Severity
 from panvision.dataset.reviewed import Key
 from panvision.report.archive import Archive
 from panvision.report.distributions import class_balance, histograms
 from panvision.report.findings import SEVERITIES, Finding, draw_findings, problem_rows
-from panvision.report.inputs import DataMetrics, read_metrics, read_table
+from panvision.report.inputs import DataMetrics, read_table
 from panvision.report.rendering import render
 
 TEMPLATE = "data.html.jinja"
 _KNOWN: dict[str, Severity] = {"error": "error", "warning": "warning", "fixed": "fixed"}
 
 
-def build_data_page(  # noqa: PLR0913 -- each is one part of the page
+def build_data_page(
     problems: Iterable[Problem],
     archive: Archive,
+    data: DataMetrics | str,
     *,
-    metrics: str | Path | None,
     limit: int,
-    missing: str = "",
     changes: Sequence[Finding] = (),
-    packed: Sequence[PackedSet] = (),
     name: str = "",
-    order: Sequence[str] | None = None,
     dismissed: Collection[Key] = (),
 ) -> str:
     """Build the page as HTML, the same for the same inputs.
@@ -36,31 +31,20 @@ def build_data_page(  # noqa: PLR0913 -- each is one part of the page
     Args:
         problems: of all datasets; files are `dataset/file`.
         archive: the datasets that could be packed, with splits.csv if they could be split.
-        metrics: data.json; None if the datasets could not be split.
+        data: counts of the datasets; or the reason why they could not be split.
         limit: images shown of each kind of problem.
-        missing: text that replaces missing metrics.
         changes: differences from an earlier version of the data.
-        packed: the datasets that could be packed, for their distributions.
         name: of the folder of the datasets.
-        order: the class labels of classification from first to last, if they have an order.
         dismissed: problems that a person has dismissed, by dataset, file and code. Errors cannot be dismissed.
-
-    Raises:
-        ReportError: `metrics` is missing or damaged.
     """
     problems = sorted(set(problems))
     reviewed = [found for found in problems if found.severity != "error" and _key(found) in dismissed]
     found = [each for each in problems if each not in reviewed]
-    data = None if metrics is None else read_metrics(Path(metrics), DataMetrics)
-    if data is not None:
-        known: dict[Dataset, Sequence[str]] = {own.task: own.classes for own in packed}
-        data = data.in_order({**known, **({"classification": order} if order else {})})
     context = {
         "name": name,
         "data": data,
-        "balance": class_balance(data) if data else [],
-        "histograms": histograms(packed),
-        "missing": missing,
+        "balance": [] if isinstance(data, str) else class_balance(data),
+        "histograms": histograms(archive.packed),
         "counts": {severity: sum(each.severity == severity for each in found) for severity in SEVERITIES},
         "problems": problem_rows(Counter(each.code for each in found)),
         "findings": draw_findings(found, archive, limit, listed=None),

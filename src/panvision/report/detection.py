@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from panvision.core.boxes import box_iou
 from panvision.evaluation.results import Results
 from panvision.report.charts import Chart, Point, Series, line_chart
-from panvision.report.inputs import Numbers, ReportError, ordered, read_numbers, read_table
+from panvision.report.inputs import Numbers, ReportError, ordered, read_rows
 from panvision.report.mistakes import (
     FALSE_ALARM,
     FOUND,
@@ -150,9 +150,8 @@ def read_thresholds(path: Path, results: Results) -> list[Chart]:
     Raises:
         ReportError: the file is missing or damaged.
     """
-    numbers = read_numbers(path, ("threshold", "precision", "recall", "f1", "cost"))
     rows: dict[str, list[Numbers]] = {}
-    for row, cells in zip(numbers, read_table(path, ("class",)), strict=True):
+    for row, cells in read_rows(path, ("threshold", "precision", "recall", "f1", "cost"), ("class",)):
         rows.setdefault(cells["class"], []).append(row)
     limits = dict(zip(results.classes, results.thresholds, strict=True))
     charts = []
@@ -191,8 +190,7 @@ def read_precision_recall(path: Path, areas: Mapping[str, float | None], names: 
         ReportError: the file is missing or damaged.
     """
     points: dict[str, list[Point]] = {}
-    numbers = read_numbers(path, ("recall", "precision"))
-    for row, cells in zip(numbers, read_table(path, ("class",)), strict=True):
+    for row, cells in read_rows(path, ("recall", "precision"), ("class",)):
         if row["recall"] is None:
             raise ReportError(f"{path}: {cells['class']}: a recall is missing; run `dvc repro` again")
         points.setdefault(cells["class"], []).append((row["recall"], row["precision"]))

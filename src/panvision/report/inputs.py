@@ -226,9 +226,24 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> list[Numbers]:
     Raises:
         ReportError: as `read_table`, or a cell is not a number.
     """
+    return [numbers for numbers, _ in read_rows(path, columns, ())]
+
+
+def read_rows(path: Path, numbers: tuple[str, ...], texts: tuple[str, ...]) -> list[tuple[Numbers, dict[str, str]]]:
+    """Read columns of a CSV file as numbers, and others as text.
+
+    Returns:
+        Both parts of each row; of the numbers, an empty cell, NaN or infinity is None.
+
+    Raises:
+        ReportError: as `read_numbers`.
+    """
     return [
-        {column: _number(row[column], f"{path}: line {number}: {column}") for column in columns}
-        for number, row in enumerate(read_table(path, columns), start=2)
+        (
+            {column: _number(row[column], f"{path}: line {line}: {column}") for column in numbers},
+            {column: row[column] for column in texts},
+        )
+        for line, row in enumerate(read_table(path, (*numbers, *texts)), start=2)
     ]
 
 

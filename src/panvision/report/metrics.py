@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from panvision.core.tasks import Task
-from panvision.report.inputs import Earlier, Interval, PreviousMetrics, read_metrics, read_numbers, read_table
+from panvision.report.inputs import Earlier, Interval, PreviousMetrics, read_metrics, read_rows
 from panvision.report.section import CHOSEN, ShownMetric
 from panvision.report.table import SECTIONS
 
@@ -167,8 +167,8 @@ def read_slices(path: Path) -> dict[Task, list[SliceRow]]:
         ReportError: the file is missing or damaged.
     """
     found: dict[Task, list[SliceRow]] = {}
-    numbers = read_numbers(path, ("images", "value", "low", "high"))
-    for row, cells in zip(numbers, read_table(path, ("task", "slice", "metric", "reason")), strict=True):
+    numbers, texts = ("images", "value", "low", "high"), ("task", "slice", "metric", "reason")
+    for row, cells in read_rows(path, numbers, texts):
         rows = found.setdefault(cells["task"], [])
         if not rows or rows[-1].name != cells["slice"]:
             rows.append(SliceRow(cells["slice"], int(row["images"] or 0), []))
