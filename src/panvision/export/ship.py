@@ -22,7 +22,7 @@ from panvision.export.scores import judge_int8, limited_scores
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
-from panvision.inference.origin import data_hash, file_hash, pack_images, params_hash
+from panvision.inference.origin import data_hash, file_hash, pack_images
 from panvision.inference.predictor import Predictor
 from panvision.inference.settings import DecisionSettings
 from panvision.inference.torch_backend import TorchBackend
@@ -107,19 +107,10 @@ def ship(
     if "detection" in reference.tasks:
         reference = reference.with_thresholds(measured_thresholds(shown["detection"], reference.det_class_names))
     model, metadata = load_checkpoint(checkpoint)
-    prepared, splits = held_out.prepared, held_out.splits
-    images = parity_images(prepared, splits, count=settings.parity_images, image_size=reference.image_size)
-    info = replace(
-        reference.info,
-        params_sha256=params_hash(metadata),
-        data_sha256=data_hash(prepared, splits),
-        state_order=_order_of(reference.info.cls_class_names, held_out.order),
-        # Of the datasets here as well, which may be others: they shape thresholds, INT8 and the limits of answers.
-        training_images=pack_images(
-            prepared, splits, datasets_of(reference.info.tasks), reference.info.training_images
-        ),
-        limits=None,
+    images = parity_images(
+        held_out.prepared, held_out.splits, count=settings.parity_images, image_size=reference.image_size
     )
+    info = _with_data(reference.info, held_out)
     config = shipped_config(metadata, info, settings, split, held_out.decision)
     origin = {name: getattr(info, name) for name in ("data_sha256", "training_images")}
     meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, **origin}
@@ -144,12 +135,17 @@ def ship(
         write_text(scratch.card, model_card(info, {**shown, "export": found}, max_drop=settings.max_drop))
 
 
-def _order_of(states: Sequence[str], order: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the order, empty for class labels without one."""
+def _with_data(info: ModelInfo, held_out: HeldOut) -> ModelInfo:
+    """Return the description with the hashes of the datasets and the order, without limits of answers."""
+    prepared, splits = held_out.prepared, held_out.splits
     try:
-        return find_order(order, states) or ()
+        order = find_order(held_out.order, info.cls_class_names) or ()
     except ValueError as error:
         raise ExportError(str(error)) from error
+    # The datasets may be others than those of the training: they shape thresholds, INT8 and the limits of answers.
+    images = pack_images(prepared, splits, datasets_of(info.tasks), info.training_images)
+    data = data_hash(prepared, splits)
+    return replace(info, data_sha256=data, state_order=order, training_images=images, limits=None)
 
 
 def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: HeldOut) -> Answerable | None:
