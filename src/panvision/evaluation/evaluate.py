@@ -1,7 +1,7 @@
 """Score the shipped predictor on the raw images of the test split, in their own pixels, as a user gets its results."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,7 @@ def _record(
     shipped: Predictor,
     sources: Mapping[Dataset, Source],
     tasks: Sequence[Task],
-    keep: Any = None,
+    keep: Callable[[Dataset, str, Result], None] | None = None,
 ) -> dict[Task, Results]:
     """Record the results of some tasks, without an image for those that the model does not have.
 
