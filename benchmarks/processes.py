@@ -27,6 +27,9 @@ def alternately(
     Returns:
         By name, seconds of wall time per call, (rounds,). Each call follows an uncounted one, because the caches belong
         to another contestant before.
+
+    Raises:
+        EOFError: a process died; its error is on standard error.
     """
     context = multiprocessing.get_context("spawn")
     seconds: dict[str, list[float]] = {name: [] for name in makers}
@@ -34,6 +37,7 @@ def alternately(
     for name, make in makers.items():
         lines[name], other = context.Pipe()
         context.Process(target=_serve, args=(other, make), daemon=True).start()
+        other.close()  # else the death of the process would not end `recv`
         lines[name].recv()  # it is ready
     for turn in range(warmup + rounds):
         for name, line in lines.items():

@@ -1,13 +1,14 @@
 """Stage `evaluate`: score the shipped model on the raw test images, with confidence intervals."""
 
 import sys
+from pathlib import Path
 
 import source  # noqa: F401 -- first, so that panvision is this checkout's
 
 from panvision.core.params import ParamsError, read_sections
 from panvision.core.states import ClassificationSettings
 from panvision.dataset.packed import PackedError
-from panvision.evaluation.evaluate import EvaluationError, evaluate
+from panvision.evaluation.evaluate import EvaluationError, HeldOut, evaluate
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.inference.backend import PredictorError
 from panvision.inference.predictor import Predictor
@@ -31,16 +32,10 @@ def main() -> None:
         predictor = Predictor.load("models/best_model.pth").with_thresholds(
             detection.score_threshold, detection.nms_threshold, detection.max_detections
         )
-        evaluated = evaluate(
-            predictor.with_costs(decision.costs.confusions),
-            prepared="build/prepared",
-            splits="build/splits.csv",
-            data=settings["data"],
-            settings=settings["evaluation"],
-            order=settings["classification"].order,
-            decision=decision,
-            fit=detection.score_threshold == "auto",
-        )
+        predictor = predictor.with_costs(decision.costs.confusions)
+        scored = settings["data"], settings["evaluation"], settings["classification"].order, decision
+        held_out = HeldOut(Path("build/prepared"), Path("build/splits.csv"), *scored)
+        evaluated = evaluate(predictor, held_out, fit=detection.score_threshold == "auto")
     except (ParamsError, PackedError, PredictorError, EvaluationError, ImageError) as error:
         sys.exit(str(error))
     evaluated.write("metrics", "reports/plots", "reports/results")

@@ -8,10 +8,9 @@ import source  # noqa: F401 -- first, so that panvision is this checkout's
 from panvision.core.params import ParamsError, read_sections
 from panvision.core.states import ClassificationSettings
 from panvision.dataset.packed import PackedError
-from panvision.evaluation.evaluate import EvaluationError
+from panvision.evaluation.evaluate import EvaluationError, HeldOut
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.errors import ExportError
-from panvision.export.scores import HeldOut
 from panvision.export.settings import ExportSettings
 from panvision.export.ship import ship
 from panvision.inference.backend import PredictorError
@@ -32,38 +31,24 @@ SCHEMAS = {
     "export": ExportSettings,
     "split": SplitSettings,
 }
+ERRORS = (ParamsError, PackedError, ImageError, CheckpointError, PredictorError, EvaluationError, ExportError)
 
 
 def main() -> None:
     """Read the checkpoint, the data and metrics/; write both ONNX files, their card and metrics/export.json."""
     try:
         settings = read_sections(SCHEMAS)
-        detection = settings["detection"]
+        detection, decision, export = settings["detection"], settings["decision"], settings["export"]
         # On the CPU: the same figures on every machine's next run, with or without a GPU.
         reference = (
             Predictor.load(CHECKPOINT, "cpu")
             .with_thresholds(None, detection.nms_threshold, detection.max_detections)
-            .with_costs(settings["decision"].costs.confusions)
+            .with_costs(decision.costs.confusions)
         )
-        held_out = HeldOut(
-            Path("build/prepared"),
-            Path("build/splits.csv"),
-            settings["data"],
-            settings["evaluation"],
-            settings["split"],
-            settings["decision"],
-        )
-        order = settings["classification"].order
-        ship(CHECKPOINT, reference, settings["export"], held_out, models="models", metrics="metrics", order=order)
-    except (
-        ParamsError,
-        PackedError,
-        ImageError,
-        CheckpointError,
-        PredictorError,
-        EvaluationError,
-        ExportError,
-    ) as error:
+        scored = settings["data"], settings["evaluation"], settings["classification"].order, decision
+        held_out = HeldOut(Path("build/prepared"), Path("build/splits.csv"), *scored)
+        ship(CHECKPOINT, reference, export, held_out, models="models", metrics="metrics", split=settings["split"])
+    except ERRORS as error:
         sys.exit(str(error))
 
 

@@ -157,7 +157,9 @@ class Config(Settings):
         if not isinstance(values, dict):
             raise ParamsError(f"{path}: not a configuration: expected a JSON object")
         try:
-            return cls.parse(_from_earlier(_from_original(values)))
+            values = _from_original(values)
+            _update_keys(values)
+            return cls.parse(values)
         except ParamsError as error:
             raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
@@ -224,16 +226,14 @@ def _from_original(values: Mapping[str, Any]) -> Mapping[str, Any]:
 _REMOVED = ("evaluation.resamples", "evaluation.seed", "split.near_duplicate_bits")
 
 
-def _from_earlier(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a configuration that an earlier version saved, beside a model for example, with the keys of this one."""
-    found = {name: dict(own) if isinstance(own, dict) else own for name, own in values.items()}
+def _update_keys(values: Mapping[str, Any]) -> None:
+    """Replace the keys of an earlier version in a configuration that it saved, beside a model for example."""
     for section, key in (name.split(".") for name in _REMOVED):
-        if isinstance(found.get(section), dict):
-            found[section].pop(key, None)
-    phase = found["train"].get("phase2") if isinstance(found.get("train"), dict) else None
-    if isinstance(phase, dict) and "backbone_lr" in phase:
-        own = {name: value for name, value in phase.items() if name != "backbone_lr"}
-        if phase["backbone_lr"] and own.get("lr"):
-            own["backbone_factor"] = phase["backbone_lr"] / own["lr"]
-        found["train"]["phase2"] = own
-    return found
+        if isinstance(values.get(section), dict):
+            values[section].pop(key, None)
+    train = values.get("train")
+    phase = train.get("phase2") if isinstance(train, dict) else None
+    if isinstance(phase, dict):
+        backbone_lr = phase.pop("backbone_lr", None)
+        if backbone_lr and phase.get("lr"):
+            phase["backbone_factor"] = backbone_lr / phase["lr"]

@@ -6,9 +6,10 @@ import numpy as np
 from PIL import Image
 
 from panvision.core.files import write_json, write_rows
-from panvision.evaluation.evaluate import evaluate
+from panvision.evaluation.evaluate import HeldOut, evaluate
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.inference.predictor import Predictor
+from panvision.inference.settings import DecisionSettings
 from panvision.photos.pixels import resize_rgb
 from panvision.photos.settings import DataSettings
 from tests.tiny import BOX_NAMES, SIZE, STATE_NAMES, ColourBackend
@@ -65,17 +66,9 @@ class World:
         write_rows(self.splits, ("task", "file", "group", "split"), self.split_rows)
 
     def evaluate(self, backend=None, *, order=None, choices=None, decision=None, fit=False, **settings):
-        return evaluate(
-            Predictor(backend or self.backend()),
-            prepared=self.prepared,
-            splits=self.splits,
-            data=self.data,
-            settings=EvaluationSettings(**settings),
-            order=order,
-            choices=choices,
-            decision=decision,
-            fit=fit,
-        )
+        scored = EvaluationSettings(**settings), order, decision or DecisionSettings()
+        held_out = HeldOut(self.prepared, self.splits, self.data, *scored)
+        return evaluate(Predictor(backend or self.backend()), held_out, choices=choices, fit=fit)
 
 
 def right_half(share: float = 0.5) -> np.ndarray:

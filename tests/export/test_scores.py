@@ -1,7 +1,8 @@
 import pytest
 
+from panvision.evaluation.evaluate import HeldOut
 from panvision.evaluation.settings import EvaluationSettings
-from panvision.export.scores import LIMITED, HeldOut, judge_int8
+from panvision.export.scores import LIMITED, judge_int8, limited_scores
 from panvision.inference.predictor import Predictor
 from panvision.photos.settings import DataSettings
 from tests.tiny import SIZE, ColourBackend, PartBackend
@@ -27,17 +28,17 @@ def test_int8_verdict_ignores_undefined_metrics() -> None:
     assert judge_int8(nothing, nothing, 0.01).to_json() == {"accepted": None, "drop": nothing}
 
 
-def test_held_out_scores_raw_test_images(packed) -> None:
+def test_limited_scores_raw_test_images(packed) -> None:
     data = DataSettings(root=str(packed.raw), image_size=SIZE)
     held_out = HeldOut(packed.prepared, packed.splits, data, EvaluationSettings())
-    scores = held_out.score(Predictor(ColourBackend()))
+    scores = limited_scores(Predictor(ColourBackend()), held_out)
     assert set(scores) == {metric.key for _, metric in LIMITED}
     # The right half of the images is bright like the mask, the box is red, and the label is that of red.
     assert scores["miou"] == scores["map50"] == scores["accuracy"] == 1.0
-    part = held_out.score(Predictor(PartBackend("detection")))
+    part = limited_scores(Predictor(PartBackend("detection")), held_out)
     assert part == {"miou": None, "map50": 1.0, "map50_95": scores["map50_95"], "accuracy": None}
     packed.photo.write_bytes(packed.blue.read_bytes())
-    blind = held_out.score(Predictor(ColourBackend()))
+    blind = limited_scores(Predictor(ColourBackend()), held_out)
     assert blind["miou"] == 1.0 and blind["map50"] == blind["accuracy"] == 0.0
 
 

@@ -253,11 +253,11 @@ class TestInt8:
     def test_ship_int8_that_loses_too_much(self, monkeypatch) -> None:
         Path("params.yaml").write_text(PARAMS.replace("max_drop: 1.0", "max_drop: 0.01"))
 
-        def score(held_out, predictor):
+        def score(predictor, held_out):
             good = "int8" not in predictor.backend._path.name
             return {"miou": 0.9, "map50": None, "map50_95": 0.5, "accuracy": 0.8 if good else 0.78}
 
-        monkeypatch.setattr(ship_module.HeldOut, "score", score)
+        monkeypatch.setattr(ship_module, "limited_scores", score)
         assert self.run()["int8"] == {
             "accepted": False,
             "drop": {"miou": 0.0, "map50": None, "map50_95": 0.0, "accuracy": 0.02},

@@ -7,7 +7,7 @@ from pathlib import Path
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
 from panvision.cli.options import FILE, FOLDER, argument, json_flag, option, settings
-from panvision.cli.packing import open_model, score
+from panvision.cli.packing import held_out, open_model, score
 from panvision.cli.status import narrated_on_stderr
 
 
@@ -41,7 +41,6 @@ from panvision.cli.status import narrated_on_stderr
 )
 def run(args: Args) -> int:
     """Export and print the files."""
-    from panvision.export.scores import HeldOut
     from panvision.export.ship import Shipped, ship
 
     folder = Path(args.out)
@@ -54,10 +53,10 @@ def run(args: Args) -> int:
             args.model,
             model.predictor,
             config.export,
-            HeldOut(packed.prepared, packed.splits, config.data, config.evaluation, config.split, config.decision),
+            held_out(config, packed),
             models=folder,
             metrics=packed.metrics,
-            order=config.classification.order,
+            split=config.split,
         )
     shipped = {name: str(path) for name, path in Shipped.below(folder, packed.metrics)._asdict().items()}
     if args.json:

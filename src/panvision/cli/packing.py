@@ -9,7 +9,7 @@ from panvision.cli.framework import Args
 
 if TYPE_CHECKING:
     from panvision.config import Config
-    from panvision.evaluation.evaluate import Evaluated
+    from panvision.evaluation.evaluate import Evaluated, HeldOut
     from panvision.inference.predictor import Predictor
     from panvision.validate.splits.units import Pins
 
@@ -259,14 +259,12 @@ def evaluate_packed(
     """
     from panvision.evaluation.evaluate import evaluate
 
-    return evaluate(
-        predictor,
-        prepared=packed.prepared,
-        splits=packed.splits,
-        data=config.data,
-        settings=config.evaluation,
-        order=config.classification.order,
-        choices={} if images == "all" else None,
-        decision=config.decision,
-        fit=fit,
-    )
+    return evaluate(predictor, held_out(config, packed), choices={} if images == "all" else None, fit=fit)
+
+
+def held_out(config: "Config", packed: Packed) -> "HeldOut":
+    """Return the images of packed datasets, scored as a configuration says."""
+    from panvision.evaluation.evaluate import HeldOut
+
+    order, decision = config.classification.order, config.decision
+    return HeldOut(packed.prepared, packed.splits, config.data, config.evaluation, order, decision)

@@ -55,8 +55,9 @@ def record(part: Mapping[str, Any], truth: Mapping[str, Any], classes: Sequence[
 
 def tally(results: Results) -> Tally:
     """Average precision, and precision, recall, F1 and cost per image at IoU 0.5 from each class's threshold on."""
-    precision = detection.tally([_ranking(image) for image in results.images], results.classes)
-    columns = BoxColumns([_matching(image) for image in results.images])
+    matchings = [_matching(image) for image in results.images]
+    precision = detection.tally([*map(_ranking, matchings, results.images)], results.classes)
+    columns = BoxColumns(matchings)
     prices = results.costs or UNKNOWN
     counts = [
         None if limit is None else _counts(columns, label, limit) for label, limit in enumerate(results.thresholds)
@@ -114,8 +115,8 @@ def fixed(results: Results) -> dict[str, Any]:
 
 def plots(results: Results) -> dict[str, Table]:
     """Precision over 101 recall points, and what 101 thresholds give, at IoU 0.5, of each class with true boxes."""
-    columns = BoxColumns([_matching(image) for image in results.images])
-    ranking = BoxColumns([_ranking(image) for image in results.images])
+    matchings = [_matching(image) for image in results.images]
+    columns, ranking = BoxColumns(matchings), BoxColumns([*map(_ranking, matchings, results.images)])
     rows: list[tuple[str, float, float]] = []
     choices: list[tuple[object, ...]] = []
     for label, name in enumerate(results.classes):
@@ -204,9 +205,8 @@ def _matching(image: Mapping[str, Any]) -> Matching:
     return Matching(found["labels"], found["scores"], hits, ignored, match, iou, truth["boxes"], truth["labels"])
 
 
-def _ranking(image: Mapping[str, Any]) -> Matching:
-    """Restore the matching of the boxes that average precision ranks."""
-    found = _matching(image)
+def _ranking(found: Matching, image: Mapping[str, Any]) -> Matching:
+    """Return the matching of the boxes that average precision ranks."""
     kept = slice(image["found"].get("ranked"))
     return replace(
         found,

@@ -1,8 +1,8 @@
 """Score the shipped predictor on the raw images of the test split, in their own pixels, as a user gets its results."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,45 @@ Choices = Mapping[Task, Mapping[str, Any]]
 
 class EvaluationError(ValueError):
     """Raised if model, data and settings do not fit together; the message names them and the remedy."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The validation and test images, and how they are scored.
+
+    Attributes:
+        prepared: folder of `prepare`'s outputs, one subfolder per dataset.
+        splits: the splits.csv that `validate` wrote.
+        data: location of the raw images and largest size of an image.
+        settings: how to score.
+        order: the class labels of classification from first to last, if they have an order; or `auto`.
+        decision: criterion of the thresholds, and costs of boxes.
+    """
+
+    prepared: Path
+    splits: Path
+    data: DataSettings
+    settings: EvaluationSettings
+    order: Sequence[str] | None = None
+    decision: DecisionSettings = field(default_factory=DecisionSettings)
+
+    def sources(self, split: Split) -> dict[Dataset, Source]:
+        """Open the images of a split, by dataset.
+
+        Raises:
+            PackedError: `prepared` or `splits` cannot be used.
+        """
+        return {
+            name: open_source(
+                name,
+                split,
+                prepared=self.prepared,
+                splits=self.splits,
+                data=self.data,
+                batch_size=self.settings.batch_size,
+            )
+            for name in DATASETS
+        }
 
 
 @dataclass(frozen=True)
@@ -71,29 +110,15 @@ class Evaluated:
             write_rows(Path(plots) / f"{name}.csv", header, rows)
 
 
-def evaluate(  # noqa: PLR0913 -- each is one input of the stage
-    predictor: Predictor,
-    *,
-    prepared: str | Path,
-    splits: str | Path,
-    data: DataSettings,
-    settings: EvaluationSettings,
-    order: Sequence[str] | None = None,
-    choices: Choices | None = None,
-    decision: DecisionSettings | None = None,
-    fit: bool = False,
+def evaluate(
+    predictor: Predictor, held_out: HeldOut, *, choices: Choices | None = None, fit: bool = False
 ) -> Evaluated:
     """Score a predictor on the test split of all datasets.
 
     Args:
         predictor: the model with its shipped thresholds; boxes down to `settings.min_score` are scored.
-        prepared: folder of `prepare`'s outputs, one subfolder per dataset.
-        splits: the splits.csv that `validate` wrote.
-        data: location of the raw images and largest size of an image.
-        settings: how to score.
-        order: the class labels of classification from first to last, if they have an order; or `auto`.
+        held_out: the images, and how to score.
         choices: thresholds; by default they are chosen on the validation split, whose images are then predicted too.
-        decision: criterion of the thresholds, and costs of boxes.
         fit: True if the score thresholds of boxes are chosen as well; otherwise they are the predictor's.
 
     Raises:
@@ -101,26 +126,19 @@ def evaluate(  # noqa: PLR0913 -- each is one input of the stage
         PackedError: `prepared` or `splits` cannot be used, or the raw data are no longer those that were packed.
         ImageError: a raw image or mask cannot be read.
     """
-    decision, shipped = decision or DecisionSettings(), predictor
-    predictor = predictor.with_thresholds(score_threshold=settings.min_score)
-
-    def sources(split: Split) -> dict[Dataset, Source]:
-        return {
-            name: open_source(name, split, prepared=prepared, splits=splits, data=data, batch_size=settings.batch_size)
-            for name in DATASETS
-        }
-
-    tested = sources(SCORED_ON)
+    decision, min_score, shipped = held_out.decision, held_out.settings.min_score, predictor
+    predictor = predictor.with_thresholds(score_threshold=min_score)
+    tested = held_out.sources(SCORED_ON)
     _check(predictor, tested)
     try:
-        order = find_order(order, predictor.cls_class_names if "classification" in predictor.tasks else ())
+        order = find_order(held_out.order, predictor.cls_class_names if "classification" in predictor.tasks else ())
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     if choices is None:
-        choices = _choose(predictor, sources(CHOSEN_ON), decision, fit=fit)
+        choices = _choose(predictor, held_out.sources(CHOSEN_ON), decision, fit=fit)
     if "detection" in choices:
         # Boxes with a lower score are not scored.
-        limits = [max(each, settings.min_score) for each in choices["detection"]["thresholds"]]
+        limits = [max(each, min_score) for each in choices["detection"]["thresholds"]]
         shipped = shipped.with_thresholds(dict(zip(predictor.det_class_names, limits, strict=True)))
     images: list[dict[str, Any]] = []
 
@@ -175,7 +193,7 @@ def _record(
     shipped: Predictor,
     sources: Mapping[Dataset, Source],
     tasks: Sequence[Task],
-    keep: Any = None,
+    keep: Callable[[Dataset, str, Result], None] | None = None,
 ) -> dict[Task, Results]:
     """Record the results of some tasks, without an image for those that the model does not have.
 

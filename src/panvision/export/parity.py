@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.core.tasks import TASKS, Task
+from panvision.decoding.classification import softmax
 from panvision.decoding.decoder import RawOutputs
 from panvision.export.errors import ExportError
 from panvision.export.images import Images
@@ -60,11 +61,11 @@ def _masks(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
 
 
 def _classes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
-    one, other = (_softmax(each["state_logits"] / np.float64(info.temperature)) for each in (expected, found))
+    one, other = (softmax(each["state_logits"] / np.float64(info.temperature)) for each in (expected, found))
     pairs = {"state_probability": (one, other)}
     if info.limits is not None:
-        distances = (each["cls_distance"].astype(np.float64) / info.limits.distance for each in (expected, found))
-        pairs["state_distance"] = (next(distances), next(distances))
+        one, other = (each["cls_distance"].astype(np.float64) / info.limits.distance for each in (expected, found))
+        pairs["state_distance"] = (one, other)
     return pairs
 
 
@@ -206,11 +207,6 @@ def _require_finite(outputs: RawOutputs, what: str, remedy: str) -> None:
 def _sigmoid(logits: npt.NDArray[np.float32]) -> FloatArray:
     # float64, because the differences to be measured are those of the models, not of this computation.
     return 0.5 * (1.0 + np.tanh(0.5 * logits.astype(np.float64)))
-
-
-def _softmax(logits: FloatArray) -> FloatArray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def _round_up(value: float, limit: float) -> float:

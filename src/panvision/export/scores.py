@@ -1,17 +1,12 @@
 """Metrics of a model file on the test split, by the evaluation of the checkpoint, and what INT8 loses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from panvision.core.tasks import TASKS
-from panvision.evaluation.evaluate import evaluate
-from panvision.evaluation.settings import EvaluationSettings
+from panvision.evaluation.evaluate import HeldOut, evaluate
 from panvision.inference.predictor import Predictor
-from panvision.inference.settings import DecisionSettings
-from panvision.photos.settings import DataSettings
-from panvision.validate.settings import SplitSettings
 
 # Task and metric: what an exported file is accepted by.
 LIMITED = [(task, metric) for task, spec in TASKS.items() for metric in spec.metrics if metric.limits_int8]
@@ -19,43 +14,15 @@ LIMITED = [(task, metric) for task, spec in TASKS.items() for metric in spec.met
 Scores = dict[str, float | None]
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The raw test images and how they are scored.
+def limited_scores(predictor: Predictor, held_out: HeldOut) -> Scores:
+    """Return the metrics of LIMITED, fractions; None where undefined and of tasks that the model does not have.
 
-    Attributes:
-        prepared: folder of `prepare`'s outputs, one subfolder per dataset.
-        splits: the splits.csv that `validate` wrote.
-        data: location of the raw images and largest size of an image.
-        settings: how `evaluate` scores.
-        split: how the images were split; None if it is unknown.
-        decision: how the thresholds were chosen, and costs of boxes.
+    Raises:
+        EvaluationError, PackedError, ImageError: as `evaluate`.
     """
-
-    prepared: Path
-    splits: Path
-    data: DataSettings
-    settings: EvaluationSettings
-    split: SplitSettings | None = None
-    decision: DecisionSettings = field(default_factory=DecisionSettings)
-
-    def score(self, predictor: Predictor) -> Scores:
-        """Return the metrics of LIMITED, fractions; None where undefined and of tasks that the model does not have.
-
-        Raises:
-            EvaluationError: the model has other classes than the data.
-            PackedError: the packed datasets or splits cannot be used, or the raw data are no longer those packed.
-            ImageError: a raw image or mask cannot be read.
-        """
-        found = evaluate(
-            predictor,
-            prepared=self.prepared,
-            splits=self.splits,
-            data=self.data,
-            settings=self.settings,
-            choices={},  # these metrics need nothing that is chosen on the validation split
-        )
-        return {metric.key: found.metrics[task][metric.key] for task, metric in LIMITED}
+    # These metrics need nothing that is chosen on the validation split.
+    found = evaluate(predictor, held_out, choices={})
+    return {metric.key: found.metrics[task][metric.key] for task, metric in LIMITED}
 
 
 @dataclass(frozen=True)

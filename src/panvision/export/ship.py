@@ -10,6 +10,7 @@ from panvision.core.files import remove_partials, replacing, write_json, write_t
 from panvision.core.order import find_order
 from panvision.core.tasks import datasets_of
 from panvision.decoding.decoder import AnswerLimits
+from panvision.evaluation.evaluate import HeldOut
 from panvision.export.answers import Answerable, answerable_images, calibrate, compared, count_rejected, fit_distance
 from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import INT8_REMEDY, ExportError
@@ -17,11 +18,11 @@ from panvision.export.images import calibration_images, parity_images
 from panvision.export.int8 import replace_metadata, write_int8
 from panvision.export.onnx_file import write_onnx
 from panvision.export.parity import compare
-from panvision.export.scores import HeldOut, judge_int8
+from panvision.export.scores import judge_int8, limited_scores
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
-from panvision.inference.origin import data_hash, file_hash, pack_images, params_hash
+from panvision.inference.origin import data_hash, file_hash, pack_images
 from panvision.inference.predictor import Predictor
 from panvision.inference.settings import DecisionSettings
 from panvision.inference.torch_backend import TorchBackend
@@ -76,7 +77,7 @@ def ship(
     *,
     models: str | Path,
     metrics: str | Path,
-    order: Sequence[str] | None = None,
+    split: SplitSettings | None = None,
 ) -> None:
     """Write the files of `Shipped`.
 
@@ -87,9 +88,9 @@ def ship(
         reference: the same file loaded, on the CPU, with the costs and the limits of boxes to ship. The score
             thresholds to ship are those that the metrics were measured with, `threshold` of detection.json.
         settings: how to export, limits of parity, and largest loss of INT8.
-        held_out: the packed datasets, the splits and the raw test images.
+        held_out: the packed datasets, the splits, the raw test images, and how they are scored.
         models, metrics: folders to write into; the card shows metrics of the latter.
-        order: the class labels of classification from the first to the last, if they have an order; or `auto`.
+        split: how the images were split; None if it is unknown.
 
     Raises:
         ExportError: the order has other class labels, the model cannot be exported or quantised, its export answers
@@ -106,20 +107,11 @@ def ship(
     if "detection" in reference.tasks:
         reference = reference.with_thresholds(measured_thresholds(shown["detection"], reference.det_class_names))
     model, metadata = load_checkpoint(checkpoint)
-    prepared, splits = held_out.prepared, held_out.splits
-    images = parity_images(prepared, splits, count=settings.parity_images, image_size=reference.image_size)
-    info = replace(
-        reference.info,
-        params_sha256=params_hash(metadata),
-        data_sha256=data_hash(prepared, splits),
-        state_order=_order_of(reference.info.cls_class_names, order),
-        # Of the datasets here as well, which may be others: they shape thresholds, INT8 and the limits of answers.
-        training_images=pack_images(
-            prepared, splits, datasets_of(reference.info.tasks), reference.info.training_images
-        ),
-        limits=None,
+    images = parity_images(
+        held_out.prepared, held_out.splits, count=settings.parity_images, image_size=reference.image_size
     )
-    config = shipped_config(metadata, info, settings, held_out.split, held_out.decision)
+    info = _with_data(reference.info, held_out)
+    config = shipped_config(metadata, info, settings, split, held_out.decision)
     origin = {name: getattr(info, name) for name in ("data_sha256", "training_images")}
     meta = {**metadata, **{name: config[name] for name in SHIPPED_SECTIONS}, **origin}
     meta.pop("answers", None)
@@ -143,12 +135,17 @@ def ship(
         write_text(scratch.card, model_card(info, {**shown, "export": found}, max_drop=settings.max_drop))
 
 
-def _order_of(states: Sequence[str], order: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the order, empty for class labels without one."""
+def _with_data(info: ModelInfo, held_out: HeldOut) -> ModelInfo:
+    """Return the description with the hashes of the datasets and the order, without limits of answers."""
+    prepared, splits = held_out.prepared, held_out.splits
     try:
-        return find_order(order, states) or ()
+        order = find_order(held_out.order, info.cls_class_names) or ()
     except ValueError as error:
         raise ExportError(str(error)) from error
+    # The datasets may be others than those of the training: they shape thresholds, INT8 and the limits of answers.
+    images = pack_images(prepared, splits, datasets_of(info.tasks), info.training_images)
+    data = data_hash(prepared, splits)
+    return replace(info, data_sha256=data, state_order=order, training_images=images, limits=None)
 
 
 def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: HeldOut) -> Answerable | None:
@@ -180,7 +177,7 @@ def _measure(
     exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped, good: Answerable | None
 ) -> dict[str, Any]:
     """Write the INT8 file and return the metrics of both files, and the verdict on INT8."""
-    scores = held_out.score(exported)
+    scores = limited_scores(exported, held_out)
     answers = {"onnx": _answers(exported, good), "int8": None}
     if not settings.int8:
         return {"scores": {"onnx": scores, "int8": None}, "int8": None, "answers": answers}
@@ -199,7 +196,7 @@ def _measure(
             limits = calibrate(int8, good, settings.rejected or 0.0)
             replace_metadata(scratch.int8, replace(int8.info, limits=limits))
             int8 = Predictor(OnnxBackend(scratch.int8, "cpu"))
-        rounded, answers["int8"] = held_out.score(int8), _answers(int8, good)
+        rounded, answers["int8"] = limited_scores(int8, held_out), _answers(int8, good)
     except PredictorError as error:
         raise ExportError(f"the INT8 model cannot be run: {error}; {INT8_REMEDY}") from error
     return {
