@@ -139,3 +139,11 @@ def test_parts_of_one_mask_are_one_object(tmp_path, name):
     write(tmp_path, name, "segmentation", Classes(), [labels])
     (sample,) = read_set("detection", tmp_path).samples
     assert len(polygons) == 2 and sample.boxes.xywh == ((2, 2, 14, 16),)
+
+
+def test_an_earlier_cvat_file_with_entities_is_not_merged():
+    writer = WRITERS["cvat"]
+    ((_, new),) = writer.whole("detection", [], Classes(detection=("pan",)))
+    earlier = b'<!DOCTYPE a [<!ENTITY b "c">]><annotations><image name="&b;"/></annotations>'
+    with pytest.raises(ValueError, match="it declares entities"):
+        writer.merge(new, earlier, lambda _: True)
