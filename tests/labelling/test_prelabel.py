@@ -115,6 +115,15 @@ def test_further_images_join_those_of_an_earlier_run(tmp_path, photos, name):
     assert listed("detection", tmp_path / "out")["a.png"].boxes == before.boxes
 
 
+@pytest.mark.parametrize(("name", "file"), [("coco", "_annotations.coco.json"), ("cvat", "annotations.xml")])
+def test_a_broken_file_of_a_person_is_not_merged(tmp_path, photos, name, file):
+    Image.fromarray(picture()).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", [name])
+    (tmp_path / "out/detection" / file).write_bytes(b"broken")
+    proposed(photos, tmp_path / "out", [name])
+    assert (tmp_path / "out/detection" / file).read_bytes() == b"broken"
+
+
 @pytest.mark.parametrize("name", ["coco", "cvat"])
 def test_earlier_boxes_keep_their_class_name(tmp_path, photos, name):
     for stem, classes in (("a", ("lid", "spoon")), ("b", ("spoon", "pan"))):

@@ -42,8 +42,7 @@ def describe(image: RgbArray, result: Result, side: int = VIEW_SIDE) -> dict[str
     height, width = image.shape[:2]
     found: dict[str, Any] = {"drawn": data_url(draw(image, result, side)), "width": width, "height": height}
     if "classification" in result:
-        keys = ("class_name", "probabilities", "answered", "reason", "distance")
-        found["state"] = {key: result["classification"][key] for key in keys}  # type: ignore[literal-required]
+        found["state"] = {key: value for key, value in result["classification"].items() if key != "class_idx"}
     if "detection" in result:
         boxes = result["detection"]
         rows = zip(boxes["class_names"], boxes["labels"], boxes["scores"], boxes["boxes"], strict=True)
