@@ -16,11 +16,8 @@ from panvision.labelling.output import Output
 from panvision.labelling.polygons import Outlines, outline_mask
 from panvision.labelling.voting import Vote, vote
 from panvision.labelling.writers import Writer, WriterError
-from panvision.labelling.writers.writer import File
+from panvision.labelling.writers.writer import UNSAFE, File
 from panvision.photos.pixels import ImageError, RgbArray, read_picture
-
-# Names that some system cannot have.
-_UNSAFE = frozenset('/\\:*?"<>|')
 
 
 class Photo(NamedTuple):
@@ -76,7 +73,7 @@ def safe_names(names: Sequence[str]) -> dict[str, str]:
 
     Characters that some system's file names cannot have become `_`.
     """
-    flat = ["".join("_" if each in _UNSAFE or not each.isprintable() else each for each in name) for name in names]
+    flat = ["".join("_" if each in UNSAFE or not each.isprintable() else each for each in name) for name in names]
     return {name: f"{stem}{PurePosixPath(name).suffix}" for name, stem in zip(names, output_names(flat), strict=True)}
 
 

@@ -15,6 +15,8 @@ File = tuple[str, bytes]
 
 # Digits behind the point of a coordinate in pixels, and of a confidence.
 PIXEL_DIGITS, CONFIDENCE_DIGITS = 2, 4
+# Characters that some system's file names cannot have.
+UNSAFE = frozenset('/\\:*?"<>|')
 
 
 class WriterError(ValueError):
