@@ -115,7 +115,7 @@ def run(args: Args) -> int:
     # Imported here, so that `--help` answers at once.
     from panvision.inference.inputs import find_images
     from panvision.labelling.output import Output
-    from panvision.labelling.prelabel import check_photos, prelabel, read_photos, safe_names
+    from panvision.labelling.prelabel import PrelabelOptions, check_photos, prelabel, read_photos, safe_names
     from panvision.labelling.writers import choose_writers
 
     panel = load_panel(args)
@@ -132,9 +132,7 @@ def run(args: Args) -> int:
             photos,
             writers,
             output,
-            tolerance=args.tolerance,
-            least_area=args.least_area,
-            batch_size=args.batch_size,
+            options=PrelabelOptions(args.tolerance, args.least_area, args.batch_size),
             on_progress=lambda done: status.show(f"{done} of {len(inputs.images)}"),
         )
         for task in writers if args.zip else ():

@@ -160,7 +160,7 @@ def _write(
 ) -> "Summary":
     """Write the proposed labels, the table and the contact sheet of the selection."""
     from panvision.labelling.contact import contact_sheet, thumbnail
-    from panvision.labelling.prelabel import check_photos, prelabel
+    from panvision.labelling.prelabel import PrelabelOptions, check_photos, prelabel
     from panvision.labelling.select import COLUMNS
     from panvision.labelling.uncertainty import doubts
     from panvision.photos.drawing import draw_result
@@ -179,9 +179,7 @@ def _write(
         frames(by_name),
         writers,
         output,
-        tolerance=args.tolerance,
-        least_area=args.least_area,
-        batch_size=args.batch_size,
+        options=PrelabelOptions(args.tolerance, args.least_area, args.batch_size),
         on_vote=look,
     )
     title = f"{len(rows)} of {seen} images to label"
