@@ -157,6 +157,11 @@ def test_a_format_that_holds_nothing_of_the_model(run, monkeypatch):
     assert code == 1 and err == ["panvision prelabel: masks: holds labels of segmentation, but the model has detection"]
 
 
+def test_thresholds_of_another_class_are_one_line(run, tmp_path):
+    code, _, err = run("--to", "coco", "--thresholds", str(thresholds(tmp_path, spoon=0.5)))
+    assert code == 1 and len(err) == 1 and "'spoon' is not a box class of the model; expected lid" in err[0]
+
+
 @pytest.mark.parametrize("content", ["[", "[]", "{}", '{"lid": 2}', '{"threshold": "high"}'])
 def test_unusable_thresholds_are_one_line(run, tmp_path, content):
     (tmp_path / "t.json").write_text(content, encoding="utf-8")

@@ -149,10 +149,9 @@ def load_panel(args: Args, *, flip: bool = False) -> "Panel":
     """Load the model and those that vote, with the thresholds of the options."""
     from panvision.labelling.answers import Panel
 
-    predictors = [
-        load_predictor(Args(**vars(args), checkpoint=model, nms_threshold=None)) for model in (args.model, *args.vote)
-    ]
-    return Panel(predictors, read_thresholds(args.thresholds) if args.thresholds else None, flip=flip)
+    thresholds = read_thresholds(args.thresholds) if args.thresholds else None
+    models = [Args(**vars(args), checkpoint=model, nms_threshold=None) for model in (args.model, *args.vote)]
+    return Panel([load_predictor(model).with_thresholds(thresholds) for model in models], flip=flip)
 
 
 def read_thresholds(path: str | Path) -> Mapping[str, float]:
