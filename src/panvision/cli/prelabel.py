@@ -207,7 +207,7 @@ def summary_lines(summary: "Summary", into: str) -> list[str]:
     if summary.classes:
         lines.append(f"classes: {', '.join(f'{count} {name}' for name, count in sorted(summary.classes.items()))}")
     if summary.without_class:
-        lines.append(f"{summary.without_class} without a class, because they are unlike the training images")
+        lines.append(f"{summary.without_class} without a class, because the model does not answer them")
     return lines
 
 

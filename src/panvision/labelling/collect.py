@@ -12,15 +12,15 @@ import numpy as np
 from PIL import Image
 
 from panvision.core.files import replacing
+from panvision.decoding.answers import UNLIKE
 from panvision.labelling.diversity import NEAR
 from panvision.labelling.features import Vectors, describe_image
 from panvision.labelling.uncertainty import NEAR_THRESHOLD
-from panvision.labelling.voting import is_answered
 from panvision.photos.pixels import RgbArray
 
 # A line per kept frame, and one per frame that made room; a labelling tool ignores it.
 INDEX = "collected.jsonl"
-CHANGED, UNLIKE, UNCERTAIN = "state changed", "unlike the training images", "uncertain"
+CHANGED, UNCERTAIN = "state changed", "uncertain"
 # Kept frames with which a new one is compared.
 _REMEMBERED = 256
 _QUALITY = 92
@@ -118,7 +118,7 @@ class Collector:
         label = result.get("classification")
         if changed:
             return CHANGED
-        if label is not None and not is_answered(label):
+        if label is not None and not label["answered"]:
             return UNLIKE
         chances = sorted(label["probabilities"].values()) if label is not None else []
         unsure = len(chances) > 1 and chances[-1] - chances[-2] < self._options.margin

@@ -211,7 +211,7 @@ def _propose(file: str, size: tuple[int, int], found: Vote, outlines: Outlines) 
     x = [value for polygon in outlines.polygons for value in polygon[0::2]]
     y = [value for polygon in outlines.polygons for value in polygon[1::2]]
     around = (min(x), min(y), max(x), max(y)) if x else (0.0, 0.0, 0.0, 0.0)
-    label = found.label if found.answered else None
+    label = found.label if found.label is not None and found.label["answered"] else None
     name = label["class_name"] if label else ""
     return Labels(
         file=file,

@@ -10,7 +10,7 @@ from panvision.core.boxes import box_iou
 from panvision.decoding.classification import ClassResult
 from panvision.decoding.detection import BoxResult
 from panvision.labelling.answers import Answer, mask_probability
-from panvision.labelling.voting import SAME_OBJECT, is_answered, mean_label
+from panvision.labelling.voting import SAME_OBJECT, mean_label
 
 # The parts of an image's doubt, in the order of tables.
 PARTS = ("segmentation", "detection", "classification", "disagreement")
@@ -61,8 +61,8 @@ def label_doubt(labels: Sequence[ClassResult]) -> Doubt:
 
     Margin sampling: Scheffer, Decomain and Wrobel 2001.
     """
-    if not all(map(is_answered, labels)):
-        return Doubt(1.0, "unlike the training images")
+    if reasons := [label["reason"] for label in labels if not label["answered"]]:
+        return Doubt(1.0, str(reasons[0]))
     chances = sorted(mean_label(labels)["probabilities"].items(), key=lambda pair: -pair[1])
     if len(chances) < 2:
         return Doubt(0.0, "one class only")
