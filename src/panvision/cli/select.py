@@ -165,7 +165,7 @@ def _write(
     from panvision.labelling.uncertainty import doubts
     from panvision.photos.drawing import draw_result
 
-    by_name = {row.choice.name: row for row in rows}
+    by_name = {row.name: row for row in rows}
     check_photos(frames([name for name in by_name if output.images(name)]), output)
     thumbnails: dict[str, bytes] = {}
 
@@ -199,14 +199,15 @@ def _print(
 
     if args.json:
         keys = ("rank", "image", "value", "reason")
-        selected = [{key: row.cells()[COLUMNS.index(key)] for key in keys} for row in rows]
+        ranking = (dict(zip(COLUMNS, row.cells(), strict=True)) for row in rows)
+        selected = [{key: row[key] for key in keys} for row in ranking]
         counts = {**as_json(summary), **left(failures, output)}
         print(json.dumps({"selected": selected, "seen": seen, **counts}, sort_keys=True))
     else:
         print(f"{len(rows)} of {seen} images selected, written to {output.folder}:")
         print(f"{TABLE}, {PAGE} and proposed labels")
         for row in rows[:_SHOWN]:
-            line = f"{row.rank:3} {printable(row.choice.name)}: {printable(row.reason)}"
+            line = f"{row.rank:3} {printable(row.name)}: {printable(row.reason)}"
             print(textwrap.fill(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
         if len(rows) > _SHOWN:
             print(f"    … and {len(rows) - _SHOWN} more")
