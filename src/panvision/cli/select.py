@@ -1,5 +1,6 @@
 """`panvision select`: the images whose labels would teach the model most, ranked, with reasons and pre-labels."""
 
+import contextlib
 import csv
 import io
 import json
@@ -81,7 +82,7 @@ def run(args: Args) -> int:
 
     panel = load_panel(args, flip=args.flip)
     writers = choose_writers(args.to, panel.tasks)
-    failures: list[Any] = []
+    failures: list[Failure] = []
     frames = open_frames(args, panel, failures)
     # What is broken among the labelled images is not this command's matter.
     known = Args(images=args.labelled, recursive=True, every=1, into=args.into)
@@ -132,20 +133,15 @@ def _video_frames(path: Path, every: int, wanted: Container[str] | None) -> "Ite
     from panvision.labelling.prelabel import Photo
     from panvision.monitor.sources import video_module
 
-    capture = video_module().open_file(path)
-    try:
-        number = 0
-        while (found := capture.read()) is not None:
-            pixels, seconds = found
+    with contextlib.closing(video_module().open_file(path)) as capture:
+        for number, (pixels, seconds) in enumerate(iter(capture.read, None)):
             name = f"{path.stem}_{number:06d}.jpg"
-            if number % every == 0 and (wanted is None or name in wanted):
-                content = io.BytesIO()
-                if wanted is not None:
-                    Image.fromarray(pixels).save(content, format="JPEG", quality=_QUALITY)
-                yield Photo(name, content.getvalue(), pixels, f"{path} at {seconds:.2f} s")
-            number += 1
-    finally:
-        capture.close()
+            if number % every or (wanted is not None and name not in wanted):
+                continue
+            content = io.BytesIO()
+            if wanted is not None:
+                Image.fromarray(pixels).save(content, format="JPEG", quality=_QUALITY)
+            yield Photo(name, content.getvalue(), pixels, f"{path} at {seconds:.2f} s")
 
 
 def _write(
