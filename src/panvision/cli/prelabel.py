@@ -216,6 +216,9 @@ def report_left(name: str, failures: "Iterable[Failure]", output: "Output") -> N
     for failure in failures:
         print(f"panvision {name}: left out: {printable(failure.name)}: {printable(failure.reason)}", file=sys.stderr)
     for path in output.kept[:FEW]:
-        print(f"panvision {name}: left as a person has it: {printable(str(output.folder / path))}", file=sys.stderr)
+        print(
+            f"panvision {name}: not replaced, because a person changed it: {printable(str(output.folder / path))}",
+            file=sys.stderr,
+        )
     if len(output.kept) > FEW:
         print(f"panvision {name}: … and {len(output.kept) - FEW} more (--json lists them)", file=sys.stderr)

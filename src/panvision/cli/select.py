@@ -84,7 +84,7 @@ def run(args: Args) -> int:
     writers = choose_writers(args.to, panel.tasks)
     failures: list[Failure] = []
     frames = open_frames(args, panel, failures)
-    # What is broken among the labelled images is not this command's matter.
+    # Labelled images that cannot be read are left out without a message.
     known = Args(images=args.labelled, recursive=True, every=1, into=args.into)
     labelled_frames = open_frames(known, panel, []) if args.labelled else None
     with StatusLine(quiet=args.quiet) as status:

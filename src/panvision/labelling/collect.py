@@ -102,14 +102,14 @@ class Collector:
             return None
         reason = self._owed or reason
         self._owed = None
-        look = describe_image(image)
-        known = any(np.linalg.norm(look.astype(np.float32) - other) <= NEAR for other in self._seen)
+        descriptor = describe_image(image)
+        known = any(np.linalg.norm(descriptor.astype(np.float32) - other) <= NEAR for other in self._seen)
         # Food changes its state before a fixed camera's image looks different.
         if known and reason != CHANGED:
             return None
         if not self._write(image, reason, time):
             return None
-        self._seen.append(look)
+        self._seen.append(descriptor)
         self._last = time
         self.count += 1
         return reason

@@ -1,4 +1,4 @@
-"""The images whose labels would teach a model most: one pass over all, then a choice, then a closer look at those."""
+"""The images whose labels would improve a model most: one pass over all images, then a choice."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +60,6 @@ class Row:
         usual: doubt of each part in the images that were seen.
         doubts: by part of `PARTS`.
         source: the file that the image comes from.
-        usual: doubt of each part in the images that were seen.
     """
 
     rank: int

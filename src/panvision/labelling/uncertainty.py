@@ -16,9 +16,9 @@ from panvision.labelling.voting import SAME_OBJECT, mean_label
 PARTS = ("segmentation", "detection", "classification", "disagreement")
 # A score this far from the threshold is no longer near it.
 NEAR_THRESHOLD = 0.15
-# Masks of less than this share of the image are noise.
+# Masks of less than this fraction of the image are noise.
 _SMALL = 0.01
-# The band around a mask's edge reaches this share of the model's square to each side.
+# The band around a mask's edge reaches this fraction of the model's square to each side.
 _BAND = 1 / 64
 
 Booleans = npt.NDArray[np.bool_]
@@ -151,7 +151,7 @@ def _rows(length: int, wanted: int) -> npt.NDArray[np.int64]:
 
 
 def _same_boxes(one: BoxResult, other: BoxResult, thresholds: Mapping[str, float]) -> float:
-    """Return the share of boxes above the threshold that both have (the F1 score); 1 if neither has any."""
+    """Return the fraction of boxes above the threshold that both have (the F1 score); 1 if neither has any."""
     kept = [_above(boxes, thresholds) for boxes in (one, other)]
     count = len(kept[0]) + len(kept[1])
     taken: set[int] = set()

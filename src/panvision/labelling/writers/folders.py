@@ -8,7 +8,7 @@ _LONGEST = 200  # bytes; file systems allow 255
 
 
 def image_in_folder(_task: Dataset, labels: Labels) -> str:
-    """Return the place of an image in the folder of its class.
+    """Return the path of an image in the folder of its class.
 
     Raises:
         WriterError: the class cannot be the name of a folder.

@@ -24,7 +24,7 @@ class WriterError(ValueError):
 
 
 def image_in_images(_task: Dataset, labels: Labels) -> str:
-    """Return the place of an image in `images/`."""
+    """Return the path of an image in `images/`."""
     return f"images/{labels.file}"
 
 
