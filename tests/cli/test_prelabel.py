@@ -107,7 +107,7 @@ def test_corrected_files_are_left_and_named(run, tmp_path):
     corrected.write_text("{}", encoding="utf-8")
     code, _, err = run("--to", "labelme", "--thresholds", str(thresholds(tmp_path, lid=0.99)))
     assert code == 3 and corrected.read_text(encoding="utf-8") == "{}"
-    assert err == [f"panvision prelabel: left as a person has it: {corrected}"]
+    assert err == [f"panvision prelabel: not replaced, because a person changed it: {corrected}"]
     assert not json.loads((tmp_path / "out/detection/images/a b.json").read_text(encoding="utf-8"))["shapes"]
 
 
@@ -137,7 +137,7 @@ def test_zips_hold_images_and_labels(run, tmp_path):
 def test_json_has_the_documented_keys(run):
     code, out, _ = run("--to", "coco", "--json")
     (line,) = out
-    assert code == 0 and json_keys("prelabel") >= set(json.loads(line))
+    assert code == 0 and json_keys("prelabel") == {*json.loads(line), "and"}
 
 
 def test_a_broken_image_is_left_out(run, photos):
@@ -155,6 +155,11 @@ def test_a_format_that_holds_nothing_of_the_model(run, monkeypatch):
     monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend("detection")))
     code, _, err = run("--to", "masks")
     assert code == 1 and err == ["panvision prelabel: masks: holds labels of segmentation, but the model has detection"]
+
+
+def test_thresholds_of_another_class_are_one_line(run, tmp_path):
+    code, _, err = run("--to", "coco", "--thresholds", str(thresholds(tmp_path, spoon=0.5)))
+    assert code == 1 and len(err) == 1 and "'spoon' is not a box class of the model; expected lid" in err[0]
 
 
 @pytest.mark.parametrize("content", ["[", "[]", "{}", '{"lid": 2}', '{"threshold": "high"}'])

@@ -117,6 +117,14 @@ def test_a_recording_in_real_time_drops_late_frames(model, clip, capsys, monkeyp
     assert code == 0 and dropped > 0 and seen + dropped == 40
 
 
+def test_states_follow_the_costs_in_the_model_file(tmp_path, clip, capsys):
+    # Frozen food that is called fresh is too costly to be called so at 97 %.
+    costs = [[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 100.0, 0.0]]
+    model = write_onnx(tmp_path / "m.onnx", metadata=changed_metadata(confusion_costs=costs))
+    _, out, _ = watched(capsys, clip, "--checkpoint", model, "--expected", "")
+    assert len(out) == 1 and "to frozen" in out[0]
+
+
 @pytest.mark.parametrize(
     ("options", "states"),
     [

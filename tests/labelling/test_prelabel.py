@@ -17,7 +17,7 @@ from panvision.labelling.prelabel import prelabel, read_photos, safe_names
 from panvision.labelling.writers import WriterError, choose_writers
 from panvision.prepare.formats.parsing import read_xml
 from panvision.prepare.formats.readers import read_set
-from tests.tiny import INFO, STATE_NAMES, ColourBackend, picture
+from tests.tiny import INFO, LIMITED, STATE_NAMES, ColourBackend, picture
 
 
 def proposed(folder, into, formats, backend=None, **options):
@@ -115,6 +115,15 @@ def test_further_images_join_those_of_an_earlier_run(tmp_path, photos, name):
     assert listed("detection", tmp_path / "out")["a.png"].boxes == before.boxes
 
 
+@pytest.mark.parametrize(("name", "file"), [("coco", "_annotations.coco.json"), ("cvat", "annotations.xml")])
+def test_a_broken_file_of_a_person_is_not_merged(tmp_path, photos, name, file):
+    Image.fromarray(picture()).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", [name])
+    (tmp_path / "out/detection" / file).write_bytes(b"broken")
+    proposed(photos, tmp_path / "out", [name])
+    assert (tmp_path / "out/detection" / file).read_bytes() == b"broken"
+
+
 @pytest.mark.parametrize("name", ["coco", "cvat"])
 def test_earlier_boxes_keep_their_class_name(tmp_path, photos, name):
     for stem, classes in (("a", ("lid", "spoon")), ("b", ("spoon", "pan"))):
@@ -135,10 +144,9 @@ def test_images_keep_their_bytes(tmp_path, photos):
     assert (tmp_path / "out/detection/images/a.jpg").read_bytes() == (photos / "a.jpg").read_bytes()
 
 
-def test_an_image_that_the_model_does_not_know_gets_no_class(tmp_path, photos, monkeypatch):
-    Image.fromarray(picture()).save(photos / "a.jpg")
-    monkeypatch.setattr("panvision.labelling.voting.is_answered", lambda label: False)
-    summary, _ = proposed(photos, tmp_path / "out", ["folders"])
+def test_an_image_that_the_model_does_not_know_gets_no_class(tmp_path, photos):
+    Image.new("RGB", (96, 48)).save(photos / "a.jpg")
+    summary, _ = proposed(photos, tmp_path / "out", ["folders"], ColourBackend(LIMITED))
     assert (summary.without_class, summary.images, dict(summary.classes)) == (1, 1, {})
     assert not list((tmp_path / "out").rglob("a.jpg"))
 

@@ -52,16 +52,16 @@ def test_memory_holds_a_batch_of_images_and_a_vector_of_each(panel):
 
 
 def test_the_ranking_is_the_same_every_time(panel):
-    names = [[row.choice.name for row in rank(scan(Alive(60), panel, batch_size=size), 10)] for size in (8, 7)]
+    names = [[row.name for row in rank(scan(Alive(60), panel, batch_size=size), 10)] for size in (8, 7)]
     assert names[0] == names[1] and len(set(names[0])) == 10
 
 
 def test_labelled_images_rank_lower(panel):
     found = scan(Alive(30), panel)
-    first = rank(found, 1)[0].choice.name
+    first = rank(found, 1)[0].name
     labelled = scan((photo for photo in Alive(30) if photo.file == first), panel)
-    assert rank(found, 1, labelled)[0].choice.name != first
-    assert rank(found, 30, labelled)[-1].choice.name == first
+    assert rank(found, 1, labelled)[0].name != first
+    assert rank(found, 30, labelled)[-1].name == first
 
 
 def test_no_frames_give_no_rows(panel):

@@ -28,8 +28,8 @@ def test_a_small_margin_between_classes_is_doubtful():
 
 
 def test_a_model_that_does_not_answer_is_doubtful():
-    found = label_doubt([{**label(raw=0.9, golden=0.1), "answered": False, "reason": "far away"}])
-    assert found == (1.0, "unlike the training images")
+    found = label_doubt([{**label(raw=0.9, golden=0.1), "answered": False, "reason": "no pan"}])
+    assert found == (1.0, "no pan")
 
 
 def test_boxes_near_their_own_threshold_are_doubtful():

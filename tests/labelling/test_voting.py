@@ -19,7 +19,14 @@ def boxes(*found):
 
 def label(**probabilities):
     best = max(probabilities, key=probabilities.get)
-    return {"class_idx": list(probabilities).index(best), "class_name": best, "probabilities": probabilities}
+    return {
+        "class_idx": list(probabilities).index(best),
+        "class_name": best,
+        "probabilities": probabilities,
+        "answered": True,
+        "reason": None,
+        "distance": None,
+    }
 
 
 def logits(share):
@@ -91,5 +98,5 @@ def test_most_models_must_answer(said, answered):
     one = label(raw=0.6, golden=0.4)
     labels = [{**one, "answered": each, "reason": None if each else "no pan"} for each in said]
     found = vote([Answer(None, None, each) for each in labels], (8, 8), {})
-    assert found.answered is found.label["answered"] is answered
+    assert found.label["answered"] is answered
     assert found.label["reason"] == (None if answered else "no pan")

@@ -83,6 +83,14 @@ def test_drift_is_a_running_mean_and_reported_once() -> None:
     assert events == ["drift"]
 
 
+def test_drift_waits_for_its_half_life() -> None:
+    watcher = Monitor(FakePredictor(), OPTIONS)
+    now = 1_700_000_000.0
+    take(watcher, 1, start=now, state="raw", boxes=BOTH, distance=0.5)
+    events, reading = take(watcher, 3.9, start=now + 1, state="raw", boxes=BOTH, distance=1.9)
+    assert "drift" not in events and reading.drift > OPTIONS.drift_level
+
+
 def test_drift_is_relative_to_the_scene() -> None:
     watcher = Monitor(FakePredictor(), OPTIONS)
     assert take(watcher, 60, state="raw", boxes=BOTH, distance=0.97)[0] == ["state changed"]

@@ -115,7 +115,7 @@ def run(args: Args) -> int:
     # Imported here, so that `--help` answers at once.
     from panvision.inference.inputs import find_images
     from panvision.labelling.output import Output
-    from panvision.labelling.prelabel import check_photos, prelabel, read_photos, safe_names
+    from panvision.labelling.prelabel import PrelabelOptions, check_photos, prelabel, read_photos, safe_names
     from panvision.labelling.writers import choose_writers
 
     panel = load_panel(args)
@@ -132,9 +132,7 @@ def run(args: Args) -> int:
             photos,
             writers,
             output,
-            tolerance=args.tolerance,
-            least_area=args.least_area,
-            batch_size=args.batch_size,
+            options=PrelabelOptions(args.tolerance, args.least_area, args.batch_size),
             on_progress=lambda done: status.show(f"{done} of {len(inputs.images)}"),
         )
         for task in writers if args.zip else ():
@@ -151,10 +149,9 @@ def load_panel(args: Args, *, flip: bool = False) -> "Panel":
     """Load the model and those that vote, with the thresholds of the options."""
     from panvision.labelling.answers import Panel
 
-    predictors = [
-        load_predictor(Args(**vars(args), checkpoint=model, nms_threshold=None)) for model in (args.model, *args.vote)
-    ]
-    return Panel(predictors, read_thresholds(args.thresholds) if args.thresholds else None, flip=flip)
+    thresholds = read_thresholds(args.thresholds) if args.thresholds else None
+    models = [Args(**vars(args), checkpoint=model, nms_threshold=None) for model in (args.model, *args.vote)]
+    return Panel([load_predictor(model).with_thresholds(thresholds) for model in models], flip=flip)
 
 
 def read_thresholds(path: str | Path) -> Mapping[str, float]:
@@ -210,7 +207,7 @@ def summary_lines(summary: "Summary", into: str) -> list[str]:
     if summary.classes:
         lines.append(f"classes: {', '.join(f'{count} {name}' for name, count in sorted(summary.classes.items()))}")
     if summary.without_class:
-        lines.append(f"{summary.without_class} without a class, because they are unlike the training images")
+        lines.append(f"{summary.without_class} without a class, because the model does not answer them")
     return lines
 
 
@@ -219,6 +216,9 @@ def report_left(name: str, failures: "Iterable[Failure]", output: "Output") -> N
     for failure in failures:
         print(f"panvision {name}: left out: {printable(failure.name)}: {printable(failure.reason)}", file=sys.stderr)
     for path in output.kept[:FEW]:
-        print(f"panvision {name}: left as a person has it: {printable(str(output.folder / path))}", file=sys.stderr)
+        print(
+            f"panvision {name}: not replaced, because a person changed it: {printable(str(output.folder / path))}",
+            file=sys.stderr,
+        )
     if len(output.kept) > FEW:
         print(f"panvision {name}: … and {len(output.kept) - FEW} more (--json lists them)", file=sys.stderr)

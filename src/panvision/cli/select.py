@@ -1,5 +1,6 @@
 """`panvision select`: the images whose labels would teach the model most, ranked, with reasons and pre-labels."""
 
+import contextlib
 import csv
 import io
 import json
@@ -81,9 +82,9 @@ def run(args: Args) -> int:
 
     panel = load_panel(args, flip=args.flip)
     writers = choose_writers(args.to, panel.tasks)
-    failures: list[Any] = []
+    failures: list[Failure] = []
     frames = open_frames(args, panel, failures)
-    # What is broken among the labelled images is not this command's matter.
+    # Labelled images that cannot be read are left out without a message.
     known = Args(images=args.labelled, recursive=True, every=1, into=args.into)
     labelled_frames = open_frames(known, panel, []) if args.labelled else None
     with StatusLine(quiet=args.quiet) as status:
@@ -132,20 +133,15 @@ def _video_frames(path: Path, every: int, wanted: Container[str] | None) -> "Ite
     from panvision.labelling.prelabel import Photo
     from panvision.monitor.sources import video_module
 
-    capture = video_module().open_file(path)
-    try:
-        number = 0
-        while (found := capture.read()) is not None:
-            pixels, seconds = found
+    with contextlib.closing(video_module().open_file(path)) as capture:
+        for number, (pixels, seconds) in enumerate(iter(capture.read, None)):
             name = f"{path.stem}_{number:06d}.jpg"
-            if number % every == 0 and (wanted is None or name in wanted):
-                content = io.BytesIO()
-                if wanted is not None:
-                    Image.fromarray(pixels).save(content, format="JPEG", quality=_QUALITY)
-                yield Photo(name, content.getvalue(), pixels, f"{path} at {seconds:.2f} s")
-            number += 1
-    finally:
-        capture.close()
+            if number % every or (wanted is not None and name not in wanted):
+                continue
+            content = io.BytesIO()
+            if wanted is not None:
+                Image.fromarray(pixels).save(content, format="JPEG", quality=_QUALITY)
+            yield Photo(name, content.getvalue(), pixels, f"{path} at {seconds:.2f} s")
 
 
 def _write(
@@ -160,12 +156,12 @@ def _write(
 ) -> "Summary":
     """Write the proposed labels, the table and the contact sheet of the selection."""
     from panvision.labelling.contact import contact_sheet, thumbnail
-    from panvision.labelling.prelabel import check_photos, prelabel
+    from panvision.labelling.prelabel import PrelabelOptions, check_photos, prelabel
     from panvision.labelling.select import COLUMNS
     from panvision.labelling.uncertainty import doubts
     from panvision.photos.drawing import draw_result
 
-    by_name = {row.choice.name: row for row in rows}
+    by_name = {row.name: row for row in rows}
     check_photos(frames([name for name in by_name if output.images(name)]), output)
     thumbnails: dict[str, bytes] = {}
 
@@ -179,9 +175,7 @@ def _write(
         frames(by_name),
         writers,
         output,
-        tolerance=args.tolerance,
-        least_area=args.least_area,
-        batch_size=args.batch_size,
+        options=PrelabelOptions(args.tolerance, args.least_area, args.batch_size),
         on_vote=look,
     )
     title = f"{len(rows)} of {seen} images to label"
@@ -201,14 +195,15 @@ def _print(
 
     if args.json:
         keys = ("rank", "image", "value", "reason")
-        selected = [{key: row.cells()[COLUMNS.index(key)] for key in keys} for row in rows]
+        ranking = (dict(zip(COLUMNS, row.cells(), strict=True)) for row in rows)
+        selected = [{key: row[key] for key in keys} for row in ranking]
         counts = {**as_json(summary), **left(failures, output)}
         print(json.dumps({"selected": selected, "seen": seen, **counts}, sort_keys=True))
     else:
         print(f"{len(rows)} of {seen} images selected, written to {output.folder}:")
         print(f"{TABLE}, {PAGE} and proposed labels")
         for row in rows[:_SHOWN]:
-            line = f"{row.rank:3} {printable(row.choice.name)}: {printable(row.reason)}"
+            line = f"{row.rank:3} {printable(row.name)}: {printable(row.reason)}"
             print(textwrap.fill(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
         if len(rows) > _SHOWN:
             print(f"    … and {len(rows) - _SHOWN} more")

@@ -5,8 +5,6 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ from panvision.cli.status import StatusLine
 from panvision.core.signals import StopSignals
 
 if TYPE_CHECKING:
-    from panvision.inference.predictor import Predictor
+    from panvision.inference.backend import ModelInfo
     from panvision.monitor.events import Event
     from panvision.monitor.feeds import Feed
     from panvision.monitor.monitor import Monitor, Reading
@@ -139,15 +137,14 @@ def run(args: Args) -> int:
     clock = SystemClock(stop)
     source = find_source(args.source, clock, stop, realtime=args.realtime)
     predictor = load_predictor(args)
-    options = replace(_options(args, predictor.info.state_order), costs=predictor.info.costs)
-    monitor = Monitor(predictor, options)
+    monitor = Monitor(predictor, _options(args, predictor.info))
     with StopSignals(lambda _: stop.set()):
-        missing = _watch(args, source, monitor, clock, stop, thresholds=_thresholds(predictor))
+        missing = _watch(args, source, monitor, clock, stop, info=predictor.info)
     return Exit.WARNINGS if missing else Exit.DONE
 
 
-def _options(args: Args, order: tuple[str, ...]) -> "MonitorOptions":
-    """Return the given options, the model's own order of states, and defaults for the rest."""
+def _options(args: Args, info: "ModelInfo") -> "MonitorOptions":
+    """Return the given options, the model's own order of states and costs, and defaults for the rest."""
     from panvision.monitor.options import RANGES, MonitorOptions
 
     given: dict[str, Any] = {name: value for name, value in vars(args).items() if name in RANGES and value is not None}
@@ -155,7 +152,7 @@ def _options(args: Args, order: tuple[str, ...]) -> "MonitorOptions":
         text = getattr(args, name)
         if text is not None:
             given[name] = tuple(each.strip() for each in text.split(",") if each.strip())
-    return MonitorOptions(**({} if args.unordered else {"order": order}) | given)
+    return MonitorOptions(costs=info.costs, **({} if args.unordered else {"order": info.state_order}) | given)
 
 
 def _watch(
@@ -165,7 +162,7 @@ def _watch(
     clock: "SystemClock",
     stop: threading.Event,
     *,
-    thresholds: Mapping[str, float],
+    info: "ModelInfo",
 ) -> int:
     """Watch an opened source and print what happens; returns the number of missing frames."""
     from panvision.monitor.errors import SourceError
@@ -183,7 +180,7 @@ def _watch(
             fps = feed.fps or video_module().LIVE_FPS
             show.video = stack.enter_context(video_module().VideoFile(args.video, fps))
         if args.collect is not None:
-            show.keeper = _Keeper(args, thresholds)
+            show.keeper = _Keeper(args, info)
         watched = watch(feed, monitor, stop, on_reading=show.reading, on_event=show.event, max_frames=args.max_frames)
     if watched.frames == 0 and source.recorded and not stop.is_set():
         raise SourceError(f"{args.source}: no frame in it could be read; name a video file, or a folder of images")
@@ -249,19 +246,15 @@ class _Screen:
         return time.strftime("%H:%M:%S", time.localtime(seconds)) if self._wall else f"{seconds:8.2f} s"
 
 
-def _thresholds(predictor: "Predictor") -> dict[str, float]:
-    names = predictor.det_class_names
-    return dict(zip(names, predictor.info.thresholds.by_class(len(names)), strict=True))
-
-
 class _Keeper:
     """Keeps frames for labelling; a full disk or a lost folder ends the keeping, not the watch."""
 
-    def __init__(self, args: Args, thresholds: Mapping[str, float]) -> None:
+    def __init__(self, args: Args, info: "ModelInfo") -> None:
+        from panvision.labelling.answers import box_thresholds
         from panvision.labelling.collect import CollectOptions, Collector
 
         options = CollectOptions(budget_mb=args.collect_mb, per_minute=args.collect_per_minute)
-        self._collector = Collector(args.collect, thresholds, options)
+        self._collector = Collector(args.collect, box_thresholds(info), options)
         self._folder, self._failed = args.collect, False
 
     def reading(self, shot: "Shot", reading: "Reading") -> None:

@@ -1,6 +1,6 @@
 """The answers of one model or several to an image, undecided: what voting and the search for uncertainty start from."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar, cast
@@ -28,6 +28,12 @@ def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
+def box_thresholds(info: ModelInfo) -> dict[str, float]:
+    """Return the least score of the boxes of each class of a model, by class name."""
+    names = info.det_class_names
+    return dict(zip(names, info.thresholds.by_class(len(names)), strict=True))
+
+
 @dataclass(frozen=True)
 class Answer:
     """One model's answer to one image, a part per task of the model.
@@ -50,29 +56,23 @@ class Panel:
 
     Args:
         predictors: at least one.
-        thresholds: class name → least score of its boxes; other classes have the first model's threshold.
         flip: each model also answers to the mirrored image.
 
     Raises:
-        PredictorError: the models differ in their tasks or classes, or a threshold names none of the classes.
+        PredictorError: the models differ in their tasks or classes.
+
+    Attributes:
+        thresholds: class name → least score of its boxes, that of the first model.
     """
 
-    def __init__(
-        self, predictors: Sequence[Predictor], thresholds: Mapping[str, float] | None = None, *, flip: bool = False
-    ) -> None:
+    def __init__(self, predictors: Sequence[Predictor], *, flip: bool = False) -> None:
         self.info = predictors[0].info
         self.max_pixels = predictors[0].max_pixels
         self.max_detections = predictors[0].max_detections
         self.flip = flip
         for predictor in predictors[1:]:
             _check_alike(self.info, predictor.info)
-        names, given = self.info.det_class_names, dict(thresholds or {})
-        if unknown := sorted(set(given) - set(names)):
-            raise PredictorError(
-                f"thresholds name {', '.join(unknown)}, but the model has {', '.join(names) or 'none'}"
-            )
-        own = self.info.thresholds.by_class(len(names))
-        self.thresholds = {**dict(zip(names, own, strict=True)), **given}
+        self.thresholds = box_thresholds(self.info)
         low = min(self.thresholds.values(), default=1.0) / 2
         self._predictors = [predictor.with_thresholds(low, max_detections=TOP_CANDIDATES) for predictor in predictors]
 

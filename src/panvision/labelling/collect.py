@@ -12,15 +12,15 @@ import numpy as np
 from PIL import Image
 
 from panvision.core.files import replacing
+from panvision.decoding.answers import UNLIKE
 from panvision.labelling.diversity import NEAR
 from panvision.labelling.features import Vectors, describe_image
 from panvision.labelling.uncertainty import NEAR_THRESHOLD
-from panvision.labelling.voting import is_answered
 from panvision.photos.pixels import RgbArray
 
 # A line per kept frame, and one per frame that made room; a labelling tool ignores it.
 INDEX = "collected.jsonl"
-CHANGED, UNLIKE, UNCERTAIN = "state changed", "unlike the training images", "uncertain"
+CHANGED, UNCERTAIN = "state changed", "uncertain"
 # Kept frames with which a new one is compared.
 _REMEMBERED = 256
 _QUALITY = 92
@@ -102,14 +102,14 @@ class Collector:
             return None
         reason = self._owed or reason
         self._owed = None
-        look = describe_image(image)
-        known = any(np.linalg.norm(look.astype(np.float32) - other) <= NEAR for other in self._seen)
+        descriptor = describe_image(image)
+        known = any(np.linalg.norm(descriptor.astype(np.float32) - other) <= NEAR for other in self._seen)
         # Food changes its state before a fixed camera's image looks different.
         if known and reason != CHANGED:
             return None
         if not self._write(image, reason, time):
             return None
-        self._seen.append(look)
+        self._seen.append(descriptor)
         self._last = time
         self.count += 1
         return reason
@@ -118,7 +118,7 @@ class Collector:
         label = result.get("classification")
         if changed:
             return CHANGED
-        if label is not None and not is_answered(label):
+        if label is not None and not label["answered"]:
             return UNLIKE
         chances = sorted(label["probabilities"].values()) if label is not None else []
         unsure = len(chances) > 1 and chances[-1] - chances[-2] < self._options.margin

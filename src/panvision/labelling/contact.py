@@ -53,7 +53,7 @@ def contact_sheet(title: str, text: str, rows: Sequence[Row], thumbnails: Mappin
         rows: the ranking.
         thumbnails: JPEG by name of the image; images without one are left out.
     """
-    cards = "\n".join(_card(row, thumbnails[row.choice.name]) for row in rows if row.choice.name in thumbnails)
+    cards = "\n".join(_card(row, thumbnails[row.name]) for row in rows if row.name in thumbnails)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -75,7 +75,7 @@ def contact_sheet(title: str, text: str, rows: Sequence[Row], thumbnails: Mappin
 
 
 def _card(row: Row, small: bytes) -> str:
-    name, reason = html.escape(row.choice.name), html.escape(row.reason)
+    name, reason = html.escape(row.name), html.escape(row.reason)
     data = base64.b64encode(small).decode()
     return (
         f'<li><img alt="{name}" loading="lazy" src="data:image/jpeg;base64,{data}">'

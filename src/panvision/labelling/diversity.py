@@ -9,8 +9,8 @@ from panvision.labelling.features import VISUAL, Vectors
 
 Floats = npt.NDArray[np.floating[Any]]
 
-# Images whose looks are at most this far apart are one. Real photos that were saved again at two thirds of their size
-# have at most 0.07, consecutive frames of a fixed camera from 0.04 on, photos of other scenes 0.9 or more.
+# Images whose descriptors are at most this far apart count as one. Real photos that were saved again at two thirds of
+# their size have at most 0.07, consecutive frames of a fixed camera from 0.04 on, photos of other scenes 0.9 or more.
 NEAR = 0.3
 # An image that the model is sure of is still worth this much.
 _LEAST = 0.02
@@ -23,8 +23,8 @@ class Pick(NamedTuple):
 
     Attributes:
         row: its number.
-        value: its doubt, times its distance as a share of the usual one.
-        distance: to the nearest image that is labelled or was chosen before, as a share of the usual one, up to 1.
+        value: its doubt, times its distance as a fraction of the usual one.
+        distance: to the nearest image that is labelled or was chosen before, as a fraction of the usual one, up to 1.
         similar: near-duplicates of it, which are not chosen.
     """
 

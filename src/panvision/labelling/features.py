@@ -1,4 +1,4 @@
-"""The vector of an image for comparing images: how it looks, and what the model sees in it.
+"""The vector by which images are compared: the descriptor of an image, and the model's answer.
 
 Model files have no output of the backbone's features. So the vector joins the descriptor of near-duplicates
 (`dataset.descriptors`), a small colour thumbnail, and the model's own answer.
@@ -23,7 +23,7 @@ VISUAL = LENGTH + 3 * _THUMBNAIL**2
 
 
 def describe_image(image: RgbArray) -> Vectors:
-    """Describe the look of an image (H, W, 3) uint8: (VISUAL,) float16."""
+    """Return the descriptor (VISUAL,) float16 of an image (H, W, 3) uint8."""
     picture = Image.fromarray(image)
     colours = np.asarray(picture.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX), np.float32) / 255.0
     return np.concatenate([describe(make_look(picture)[None])[0], colours.ravel()]).astype(np.float16)

@@ -28,13 +28,11 @@ class Output:
         folder: created if missing.
 
     Attributes:
-        written: paths of this run, below the folder.
         kept: paths that belong to a person, where this run had something else to write.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.written: list[str] = []
         self.kept: list[str] = []
         self._hashes: dict[str, str] = {}
         # Paths by the stem of the file's name.
@@ -108,7 +106,8 @@ class Output:
 
     def ours(self, path: str) -> bytes | None:
         """Return a file's content as an earlier run wrote it; None if it is absent or a person's."""
-        return None if self._digest(path) is None or self._is_a_persons(path) else (self.folder / path).read_bytes()
+        known = self._hashes.get(path)
+        return (self.folder / path).read_bytes() if known is not None and known == self._digest(path) else None
 
     def images(self, name: str) -> list[str]:
         """Return the paths of written images that would share the label file of an image called `name`."""
@@ -154,8 +153,6 @@ class Output:
             self._lines.write((json.dumps({"file": path, "sha256": digest}) + "\n").encode())
             self._lines.flush()
         self._note(path, digest)
-        if digest is not None:
-            self.written.append(path)
 
     def _note(self, path: str, digest: str | None) -> None:
         places = self._places[PurePosixPath(path).stem]

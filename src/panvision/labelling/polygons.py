@@ -14,7 +14,8 @@ import numpy.typing as npt
 from panvision.prepare.formats.outlines import Polygon, fill_polygon
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+# x and y of a corner of pixels, or of a step to the next one.
+Point = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,11 @@ def trace_rings(inside: npt.NDArray[np.bool_]) -> list[Floats]:
     while after:
         start = place = next(iter(after))
         step = after[place][0]
-        corners: list[tuple[int, int]] = []
+        corners: list[Point] = []
         while True:
             steps = after[place]
             # Where two boundaries meet, turning right stays at the same pixel.
-            right = (-step[1], step[0])
-            turn = right if right in steps and len(steps) > 1 else steps[0]
+            turn = _right(step) if _right(step) in steps else steps[0]
             steps.remove(turn)
             if not steps:
                 del after[place]
@@ -89,20 +89,19 @@ def trace_rings(inside: npt.NDArray[np.bool_]) -> list[Floats]:
                 corners.append(place)
             step = turn
             place = (place[0] + step[0], place[1] + step[1])
-            if place == start and not _goes_on(after, start, step):
+            # The first corner may be one where two boundaries meet.
+            if place == start and _right(step) not in after.get(start, ()):
                 break
         rings.append(_without_straight(np.array(corners, np.float64)))
     return rings
 
 
-def _goes_on(
-    after: dict[tuple[int, int], list[tuple[int, int]]], place: tuple[int, int], step: tuple[int, int]
-) -> bool:
-    """True if the boundary turns right at its first point into an edge that is not taken yet."""
-    return (-step[1], step[0]) in after.get(place, ())
+def _right(step: Point) -> Point:
+    """Return the direction after a turn to the right."""
+    return -step[1], step[0]
 
 
-def _edges(inside: npt.NDArray[np.bool_]) -> dict[tuple[int, int], list[tuple[int, int]]]:
+def _edges(inside: npt.NDArray[np.bool_]) -> dict[Point, list[Point]]:
     """Return the directions in which boundaries leave each corner of pixels, with the mask on their right."""
     padded = np.pad(inside, 1)
     here, above, left = padded[1:, 1:], padded[:-1, 1:], padded[1:, :-1]
@@ -113,7 +112,7 @@ def _edges(inside: npt.NDArray[np.bool_]) -> dict[tuple[int, int], list[tuple[in
         (here & ~left, (0, 1), (0, -1)),
         (left & ~here, (0, 0), (0, 1)),
     )
-    after: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    after: dict[Point, list[Point]] = defaultdict(list)
     for found, (right, down), step in kinds:
         rows, columns = np.nonzero(found)
         for place in zip((columns + right).tolist(), (rows + down).tolist(), strict=True):

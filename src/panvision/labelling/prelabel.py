@@ -16,11 +16,8 @@ from panvision.labelling.output import Output
 from panvision.labelling.polygons import Outlines, outline_mask
 from panvision.labelling.voting import Vote, vote
 from panvision.labelling.writers import Writer, WriterError
-from panvision.labelling.writers.writer import File
+from panvision.labelling.writers.writer import UNSAFE, File
 from panvision.photos.pixels import ImageError, RgbArray, read_picture
-
-# Names that some system cannot have.
-_UNSAFE = frozenset('/\\:*?"<>|')
 
 
 class Photo(NamedTuple):
@@ -30,6 +27,21 @@ class Photo(NamedTuple):
     content: bytes
     pixels: RgbArray
     source: str = ""
+
+
+@dataclass(frozen=True)
+class PrelabelOptions:
+    """Options of `prelabel`.
+
+    Attributes:
+        tolerance: distance in pixels by which a polygon may miss the boundary of a mask.
+        least_area: smaller areas and holes of a mask get no polygon; a fraction of the image.
+        batch_size: images in one pass through the network.
+    """
+
+    tolerance: float = 1.0
+    least_area: float = 0.0
+    batch_size: int = 8
 
 
 @dataclass
@@ -76,7 +88,7 @@ def safe_names(names: Sequence[str]) -> dict[str, str]:
 
     Characters that some system's file names cannot have become `_`.
     """
-    flat = ["".join("_" if each in _UNSAFE or not each.isprintable() else each for each in name) for name in names]
+    flat = ["".join("_" if each in UNSAFE or not each.isprintable() else each for each in name) for name in names]
     return {name: f"{stem}{PurePosixPath(name).suffix}" for name, stem in zip(names, output_names(flat), strict=True)}
 
 
@@ -109,15 +121,13 @@ def check_photos(photos: Iterable[Photo], output: Output) -> None:
                 )
 
 
-def prelabel(  # noqa: PLR0913 -- what it calls back is optional
+def prelabel(
     panel: Panel,
     photos: Iterable[Photo],
     writers: Mapping[Dataset, Writer],
     output: Output,
     *,
-    tolerance: float = 1.0,
-    least_area: float = 0.0,
-    batch_size: int = 8,
+    options: PrelabelOptions | None = None,
     on_progress: Callable[[int], None] | None = None,
     on_vote: Callable[[Photo, Sequence[Answer], Vote], None] | None = None,
 ) -> Summary:
@@ -128,9 +138,7 @@ def prelabel(  # noqa: PLR0913 -- what it calls back is optional
         photos: the images, of different names.
         writers: of each dataset, from `choose_writers`.
         output: receives `<dataset>/…`.
-        tolerance: distance in pixels by which a polygon may miss the boundary of a mask.
-        least_area: smaller areas and holes of a mask get no polygon; a fraction of the image.
-        batch_size: images in one pass through the network.
+        options: polygons and batches.
         on_progress: called with the number of finished images.
         on_vote: called with each image, the answers to it and their vote.
 
@@ -138,14 +146,15 @@ def prelabel(  # noqa: PLR0913 -- what it calls back is optional
         WriterError: a format cannot hold the labels, or another image of the same name was written before.
         PredictorError: a model's outputs are not finite.
     """
+    options = options or PrelabelOptions()
     summary = Summary()
     held: dict[Dataset, list[Labels]] = {task: [] for task in writers}
-    for batch in in_batches(photos, batch_size):
+    for batch in in_batches(photos, options.batch_size):
         check_photos(batch, output)
         for photo, answers in zip(batch, panel.answer([photo.pixels for photo in batch]), strict=True):
             size = (photo.pixels.shape[1], photo.pixels.shape[0])
             found = vote(answers, size, panel.thresholds, panel.info.costs, panel.max_detections)
-            outlines = _outline(found, writers, tolerance, least_area)
+            outlines = _outline(found, writers, options)
             labels = _propose(photo.file, size, found, outlines)
             summary.add(labels, outlines, writers)
             if on_vote is not None:
@@ -161,11 +170,11 @@ def prelabel(  # noqa: PLR0913 -- what it calls back is optional
     return summary
 
 
-def _outline(found: Vote, writers: Mapping[Dataset, Writer], tolerance: float, least_area: float) -> Outlines:
+def _outline(found: Vote, writers: Mapping[Dataset, Writer], options: PrelabelOptions) -> Outlines:
     """Return the outlines of a mask; none if its format does not have them."""
     if found.mask is None or "segmentation" not in writers or not writers["segmentation"].has_shapes:
         return Outlines()
-    return outline_mask(found.mask, tolerance, least_area)
+    return outline_mask(found.mask, options.tolerance, options.least_area)
 
 
 def _write_whole(output: Output, task: Dataset, writer: Writer, files: Iterable[File]) -> None:
@@ -202,7 +211,7 @@ def _propose(file: str, size: tuple[int, int], found: Vote, outlines: Outlines) 
     x = [value for polygon in outlines.polygons for value in polygon[0::2]]
     y = [value for polygon in outlines.polygons for value in polygon[1::2]]
     around = (min(x), min(y), max(x), max(y)) if x else (0.0, 0.0, 0.0, 0.0)
-    label = found.label if found.answered else None
+    label = found.label if found.label is not None and found.label["answered"] else None
     name = label["class_name"] if label else ""
     return Labels(
         file=file,

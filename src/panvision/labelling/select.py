@@ -1,8 +1,7 @@
-"""The images whose labels would teach a model most: one pass over all, then a choice, then a closer look at those."""
+"""The images whose labels would improve a model most: one pass over all images, then a choice."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,27 +49,22 @@ class Scan:
         return np.array([total(row) for row in zip(*above, strict=True)])
 
 
-class Choice(NamedTuple):
-    """A chosen image: its name, and its place in the ranking."""
-
-    name: str
-    pick: Pick
-
-
 @dataclass
 class Row:
     """A line of the ranking.
 
     Attributes:
         rank: from 1.
-        choice: the image.
+        name: of the image.
+        pick: the reasons for its rank.
+        usual: doubt of each part in the images that were seen.
         doubts: by part of `PARTS`.
         source: the file that the image comes from.
-        usual: doubt of each part in the images that were seen.
     """
 
     rank: int
-    choice: Choice
+    name: str
+    pick: Pick
     usual: dict[str, float]
     doubts: dict[str, Doubt] = field(default_factory=dict)
     source: str = ""
@@ -81,15 +75,13 @@ class Row:
         above = {part: float(_above(doubt.value, self.usual[part])) for part, doubt in self.doubts.items()}
         ranked = [part for part in sorted(above, key=lambda part: -above[part]) if above[part] >= _WORTH_SAYING]
         words = [self.doubts[part].reason for part in ranked] or ["unlike the others"]
-        similar = self.choice.pick.similar
-        return "; ".join([*words, *([f"{similar} more like it"] if similar else [])])
+        return "; ".join([*words, *([f"{self.pick.similar} more like it"] if self.pick.similar else [])])
 
     def cells(self) -> list[object]:
         """Return the row in the order of `COLUMNS`."""
-        pick = self.choice.pick
         values = [round(self.doubts[part].value, 4) if part in self.doubts else None for part in PARTS]
-        numbers = [round(pick.value, 4), *values, round(pick.distance, 4), pick.similar]
-        return [self.rank, self.choice.name, *numbers, self.reason, self.source]
+        numbers = [round(self.pick.value, 4), *values, round(self.pick.distance, 4), self.pick.similar]
+        return [self.rank, self.name, *numbers, self.reason, self.source]
 
 
 def scan(
@@ -139,4 +131,4 @@ def rank(found: Scan, count: int, labelled: Scan | None = None) -> list[Row]:
     known = labelled.vectors if labelled is not None and labelled.names else None
     picks: Sequence[Pick] = choose(found.doubt(), found.vectors, count, known) if found.names else []
     usual = found.usual()
-    return [Row(number, Choice(found.names[pick.row], pick), usual) for number, pick in enumerate(picks, start=1)]
+    return [Row(number, found.names[pick.row], pick, usual) for number, pick in enumerate(picks, start=1)]

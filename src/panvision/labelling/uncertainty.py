@@ -10,15 +10,15 @@ from panvision.core.boxes import box_iou
 from panvision.decoding.classification import ClassResult
 from panvision.decoding.detection import BoxResult
 from panvision.labelling.answers import Answer, mask_probability
-from panvision.labelling.voting import SAME_OBJECT, is_answered, mean_label
+from panvision.labelling.voting import SAME_OBJECT, mean_label
 
 # The parts of an image's doubt, in the order of tables.
 PARTS = ("segmentation", "detection", "classification", "disagreement")
 # A score this far from the threshold is no longer near it.
 NEAR_THRESHOLD = 0.15
-# Masks of less than this share of the image are noise.
+# Masks of less than this fraction of the image are noise.
 _SMALL = 0.01
-# The band around a mask's edge reaches this share of the model's square to each side.
+# The band around a mask's edge reaches this fraction of the model's square to each side.
 _BAND = 1 / 64
 
 Booleans = npt.NDArray[np.bool_]
@@ -61,8 +61,8 @@ def label_doubt(labels: Sequence[ClassResult]) -> Doubt:
 
     Margin sampling: Scheffer, Decomain and Wrobel 2001.
     """
-    if not all(map(is_answered, labels)):
-        return Doubt(1.0, "unlike the training images")
+    if reasons := [label["reason"] for label in labels if not label["answered"]]:
+        return Doubt(1.0, str(reasons[0]))
     chances = sorted(mean_label(labels)["probabilities"].items(), key=lambda pair: -pair[1])
     if len(chances) < 2:
         return Doubt(0.0, "one class only")
@@ -151,7 +151,7 @@ def _rows(length: int, wanted: int) -> npt.NDArray[np.int64]:
 
 
 def _same_boxes(one: BoxResult, other: BoxResult, thresholds: Mapping[str, float]) -> float:
-    """Return the share of boxes above the threshold that both have (the F1 score); 1 if neither has any."""
+    """Return the fraction of boxes above the threshold that both have (the F1 score); 1 if neither has any."""
     kept = [_above(boxes, thresholds) for boxes in (one, other)]
     count = len(kept[0]) + len(kept[1])
     taken: set[int] = set()

@@ -35,15 +35,13 @@ class Vote:
         mask: (H, W) uint8, 0 or 255.
         mask_confidence: mean probability within the mask; 0 for an empty one.
         boxes: best first.
-        label: the mean probability of each class.
-        answered: False if most models say that the image is unlike those they know.
+        label: the mean probability of each class; answered if most models answer.
     """
 
     mask: npt.NDArray[np.uint8] | None
     mask_confidence: float
     boxes: tuple[VotedBox, ...]
     label: ClassResult | None
-    answered: bool = True
 
     def result(self, classes: Sequence[str]) -> dict[str, Any]:
         """Return the vote in the form of `Predictor.predict`; `classes` are the names of the boxes by index."""
@@ -90,7 +88,6 @@ def vote(
         mask_confidence=confidence,
         boxes=tuple(vote_boxes(boxes, thresholds)[:max_detections]),
         label=mean_label(labels, costs) if labels else None,
-        answered=not labels or _mostly_answered(labels),
     )
 
 
@@ -106,25 +103,16 @@ def _reported(boxes: BoxResult, thresholds: Mapping[str, float], most: int | Non
     }
 
 
-def is_answered(label: Mapping[str, Any]) -> bool:
-    """False if a model says that an image is unlike those it knows; most models do not say it."""
-    return bool(label.get("answered", True))
-
-
-def _mostly_answered(labels: Sequence[ClassResult]) -> bool:
-    return 2 * sum(is_answered(label) for label in labels) > len(labels)
-
-
 def mean_label(labels: Sequence[ClassResult], costs: Sequence[Sequence[float]] = ()) -> ClassResult:
-    """Return the class with the largest mean probability; of equal ones the first. Most models must answer.
+    """Return the class with the largest mean probability; of equal ones the first. Answered if most models answer.
 
     With costs of mistakes (`ModelShape.costs`), it is the one with the lowest expected cost, as in `predict`.
     """
     names = list(labels[0]["probabilities"])
     means = {name: float(np.mean([label["probabilities"][name] for label in labels])) for name in names}
     best = names[int(np.argmax(evidence(np.array(list(means.values())), costs)))]
-    answered = _mostly_answered(labels)
-    reasons = [label["reason"] for label in labels if not is_answered(label)]
+    reasons = [label["reason"] for label in labels if not label["answered"]]
+    answered = 2 * len(reasons) < len(labels)
     return {
         "class_idx": names.index(best),
         "class_name": best,

@@ -13,9 +13,9 @@ from panvision.monitor.smoothing import Presence, weight_of
 
 # Mean difference of neighbouring cells of a grey thumbnail, 0 to 255: 0 to 3.7 with a covered lens or no light, at
 # least 7 on demo images and 11 on photos of kitchens.
-THUMBNAIL, LEAST_DETAIL = 32, 4.0
+_THUMBNAIL, _LEAST_DETAIL = 32, 4.0
 # A distance beyond this multiple of the limit counts as this: one strange frame must not become drift.
-MOST_DRIFT = 2.0
+_MOST_DRIFT = 2.0
 # The distance of a good fixed camera is that of one scene: 4 % of the demo's held-out images are above 0.9. So drift is
 # also at least this multiple of the scene's own smallest running mean.
 _RISE = 1.2
@@ -25,10 +25,10 @@ _RELEASE = 0.95
 
 def is_covered(image: npt.NDArray[np.uint8]) -> bool:
     """True if an image (H, W, 3) uint8 RGB shows hardly any detail: a hand on the lens, or no light."""
-    grey = Image.fromarray(image).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    grey = Image.fromarray(image).convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     values = np.asarray(grey, dtype=np.float32)
     steps = [np.abs(np.diff(values, axis=axis)).mean() for axis in (0, 1)]
-    return float(np.mean(steps)) < LEAST_DETAIL
+    return float(np.mean(steps)) < _LEAST_DETAIL
 
 
 class SceneWatch:
@@ -50,8 +50,7 @@ class SceneWatch:
         self._drift_half_life, self._level = drift_half_life, drift_level
         self.drift: float | None = None
         self._least = inf
-        self._time = 0.0
-        self._began: float | None = None
+        self._began = self._time = 0.0
         self._since: float | None = None
         self._hold = hold
         self._answered_before = self._drifting = False
@@ -91,10 +90,9 @@ class SceneWatch:
 
     def _take_distance(self, distance: float, time: float) -> list[Event]:
         """Update the running mean; it is reported only after `drift_half_life` seconds, when it is one."""
-        value = min(distance, MOST_DRIFT)
-        self._began = time if self._began is None else self._began
+        value = min(distance, _MOST_DRIFT)
         if self.drift is None:
-            self.drift = value
+            self.drift, self._began = value, time
         else:
             self.drift += weight_of(time - self._time, self._drift_half_life) * (value - self.drift)
         self._time = time

@@ -86,7 +86,7 @@ class Cameras:
         """Return what is known of a visitor's pan after a new frame (H, W, 3) uint8 RGB, as JSON values.
 
         They are those of `describe` for the steadied result, `decided` (the state, None before there is one), `events`,
-        `now`: the time on their clock, and `drift`.
+        and `now`: the time on their clock.
 
         Raises:
             PageError: too many cameras are watched, or the model cannot process the frame.
@@ -99,7 +99,7 @@ class Cameras:
                 reading = watcher.see(image, max(self._clock(), watcher.time + 1e-6), controls)
             finally:
                 watcher.last = self._clock()
-            more = {"decided": reading.state, "events": watcher.events, "now": reading.time, "drift": reading.drift}
+            more = {"decided": reading.state, "events": watcher.events, "now": reading.time}
         return describe(image, reading.result, CAMERA_SIDE) | more
 
     def _watcher(self, visitor: str, controls: Controls) -> Watcher:

@@ -5,12 +5,13 @@ models. Tagged images are in a folder per class too, which other tools read.
 """
 
 from collections.abc import Callable, Sequence
-from xml.etree.ElementTree import Element, fromstring
+from xml.etree.ElementTree import Element
 
 from panvision.core.tasks import Dataset
 from panvision.labelling.labels import Classes, Labels, Marked
 from panvision.labelling.writers.folders import image_in_folder
 from panvision.labelling.writers.writer import File, Writer, element, image_in_images, pixels, sure, xml_bytes
+from panvision.prepare.formats.parsing import parse_xml
 
 _KINDS = {"segmentation": "polygon", "detection": "rectangle", "classification": "tag"}
 _LABELS = "meta/task/labels"
@@ -43,7 +44,7 @@ def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[Fi
 
 
 def _merge(new: bytes, old: bytes, exists: Callable[[str], bool]) -> bytes:
-    document, before = fromstring(new), fromstring(old)  # noqa: S314 -- both are ours
+    document, before = parse_xml(new), parse_xml(old)
     listed = {image.get("name") for image in document.iterfind("image")}
     images = [image for image in before.iterfind("image") if image.get("name") not in listed]
     for number, image in enumerate((each for each in images if exists(each.get("name", ""))), start=len(listed)):

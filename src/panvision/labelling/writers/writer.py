@@ -15,6 +15,8 @@ File = tuple[str, bytes]
 
 # Digits behind the point of a coordinate in pixels, and of a confidence.
 PIXEL_DIGITS, CONFIDENCE_DIGITS = 2, 4
+# Characters that some system's file names cannot have.
+UNSAFE = frozenset('/\\:*?"<>|')
 
 
 class WriterError(ValueError):
@@ -22,7 +24,7 @@ class WriterError(ValueError):
 
 
 def image_in_images(_task: Dataset, labels: Labels) -> str:
-    """Return the place of an image in `images/`."""
+    """Return the path of an image in `images/`."""
     return f"images/{labels.file}"
 
 

@@ -27,15 +27,15 @@ def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[Fi
 
 
 def _lines(task: Dataset, labels: Labels, names: Sequence[str]) -> bytes:
-    lines = (line for one in labels.marked(task) for line in _shapes(one, labels.size))
-    return "".join(f"{names.index(name)} {text}\n" for name, text in lines).encode()
+    lines = [f"{names.index(one.name)} {shape}\n" for one in labels.marked(task) for shape in _shapes(one, labels.size)]
+    return "".join(lines).encode()
 
 
-def _shapes(one: Marked, size: tuple[int, int]) -> list[tuple[str, str]]:
+def _shapes(one: Marked, size: tuple[int, int]) -> list[str]:
     left, top, right, bottom = one.box
     box = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
     return [
-        (one.name, " ".join(f"{value / size[place % 2]:.{_DIGITS}g}" for place, value in enumerate(values)))
+        " ".join(f"{value / size[place % 2]:.{_DIGITS}g}" for place, value in enumerate(values))
         for values in (one.polygons or (box,))
     ]
 

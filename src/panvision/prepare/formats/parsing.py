@@ -64,7 +64,7 @@ def read_xml(path: Path, root: Path) -> tuple[Element | None, Problem | None]:
     if not isinstance(content, bytes):
         return None, content
     try:
-        return _parse_xml(content), None
+        return parse_xml(content), None
     except (ValueError, LookupError, expat.ExpatError) as error:
         return None, problem("annotations_broken", relative(path, root), f"is not readable XML: {error}")
 
@@ -104,7 +104,7 @@ def stated_size(width: object, height: object) -> tuple[float, float] | None:
     return sides if all(0 < side < float("inf") for side in sides) else None
 
 
-def _parse_xml(content: bytes) -> Element:
+def parse_xml(content: bytes) -> Element:
     """Parse XML, and refuse entities: they can refer to other files, and multiply without end.
 
     Raises:
