@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.coverage import measure, state_population
+from benchmarks.coverage import box_population, measure, state_population
 from panvision.evaluation.intervals import Spread, difference_interval, jackknife, student, value_interval
-from panvision.evaluation.metrics import scores
+from panvision.evaluation.metrics import scores, tally
 from tests.evaluation.made import box_results, state_results
 
 
@@ -34,6 +34,41 @@ def test_jackknife_of_a_mean_is_the_standard_error(values):
     assert found.value == pytest.approx(np.mean(values))
     assert found.variance == pytest.approx(np.var(values, ddof=1) / len(values), abs=1e-12)
     assert found.groups == len(values)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=10, max_size=30))
+def test_a_mean_of_an_even_number_has_no_bias(values):
+    even = values[: len(values) // 2 * 2]
+    assert spread_of(even).bias == pytest.approx(0.0, abs=1e-12)
+
+
+def test_average_precision_of_few_images_is_corrected_downwards():
+    random = np.random.default_rng(0)
+    population, biases, errors = box_population(random), [], []
+    truth = population.truth()[0]["map50_95"]
+    for _ in range(40):
+        results, _ = population.results(random.integers(0, len(population.groups), 25), [False] * 25)
+        spread = jackknife(tally(results), [image["group"] for image in results.images])["map50_95"]
+        biases.append(spread.bias)
+        errors.append(spread.value - truth)
+    assert np.mean(biases) > 0.01
+    assert abs(np.mean(errors) - np.mean(biases)) < abs(np.mean(errors))
+
+
+def test_metric_that_a_half_leaves_undefined_is_not_corrected():
+    def metrics(weights):
+        return {"rare": np.where(weights[:, :2].any(axis=1), weights.mean(axis=1), np.nan)}
+
+    assert jackknife(metrics, [str(row) for row in range(12)])["rare"].bias == 0.0
+
+
+@given(st.floats(0.01, 0.99), st.floats(-0.5, 0.5))
+def test_corrected_interval_still_contains_the_value(value, bias):
+    found = value_interval(Spread(value, 20, 20, 1e-4, bias))
+    assert 0 <= found["low"] <= value <= found["high"] <= 1
+    if 0.2 < abs(bias) < min(value, 1 - value):
+        assert (found["high"] if bias > 0 else found["low"]) == value
 
 
 def test_jackknife_leaves_whole_groups_out():

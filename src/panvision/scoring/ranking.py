@@ -1,8 +1,7 @@
-"""Average precision of sets that contain an image several times or not at all.
+"""Average precision of many subsets of the images.
 
-COCO's average precision of such a set needs no new matching: the boxes of all images are sorted by score once, and each
-counts as many times as its image. The values equal those of pycocotools (`COCOeval.accumulate`) for the set with its
-images really repeated, the copies of each next to each other.
+COCO's average precision of a subset needs no new matching: the boxes of all images are sorted by score once, and those
+of the other images do not count. The values equal those of pycocotools (`COCOeval.accumulate`) for the subset.
 """
 
 from dataclasses import dataclass
@@ -24,15 +23,12 @@ class RankedClass:
 
     Attributes:
         image: (D,) int64, the image of each box.
-        tied: (D,) int64, 0, or the number of a run of boxes of one image with equal scores that includes a true
-            positive.
         hits: (A, T, D), True for a true positive.
         counted: (A, T, D), True for a true or a false positive.
         truths: (A, N) int64, true boxes of each image that count.
     """
 
     image: IntArray
-    tied: IntArray
     hits: BoolArray
     counted: BoolArray
     truths: IntArray
@@ -48,29 +44,21 @@ def rank(scores: FloatArray, image: IntArray, hits: BoolArray, ignored: BoolArra
         truths: (A, N).
     """
     order = np.argsort(-scores, kind="stable")
-    score, owner = scores[order], image[order]
-    same = np.zeros(len(order) + 1, bool)
-    same[1:-1] = (score[1:] == score[:-1]) & (owner[1:] == owner[:-1])
-    runs = np.cumsum(~same[:-1])
-    # Only boxes before a true positive matter, so the order within a run without one does not.
-    right = np.bincount(runs, weights=hits[:, :, order].any(axis=(0, 1)), minlength=1)[runs] > 0
-    tied = np.where((same[:-1] | same[1:]) & right, runs, 0)
-    return RankedClass(owner, tied, hits[:, :, order], ~ignored[:, :, order], truths)
+    return RankedClass(image[order], hits[:, :, order], ~ignored[:, :, order], truths)
 
 
 def average_precision(ranked: RankedClass, weights: Weights) -> FloatArray:
-    """Average precision over 101 recall points in R sets.
+    """Average precision over 101 recall points in R subsets.
 
     Args:
         ranked: boxes of N images.
-        weights: (R, N), how many times each set contains each image.
+        weights: (R, N), 1 if the subset contains the image, else 0.
 
     Returns:
-        (A, T, R) float64; NaN for a set without a true box.
+        (A, T, R) float64; NaN for a subset without a true box.
     """
-    entry, copy = _with_copies(ranked, weights)
-    counts = _entry_weights(ranked.image[entry], copy, weights)  # (R, E)
-    hits, counted = ranked.hits[:, :, entry], ranked.counted[:, :, entry]
+    counts = weights[:, ranked.image]  # (R, D)
+    hits, counted = ranked.hits, ranked.counted
     result = np.empty((*hits.shape[:2], len(weights)))
     for area, truths in enumerate(ranked.truths):
         total = weights @ truths  # (R,)
@@ -125,37 +113,3 @@ def _points_reached(total: IntArray) -> npt.NDArray[np.int64]:
     # Different fractions are much farther apart than 1e-9, so only the next point has to be compared.
     next_point = np.floor(recall * 100.0 + 1e-9).astype(np.int64)
     return next_point + (RECALL_POINTS[next_point] <= recall)
-
-
-def _with_copies(ranked: RankedClass, weights: Weights) -> tuple[IntArray, IntArray]:
-    """Rows of the ranking as entries, and the copy of its image that each belongs to; 0: all copies at once.
-
-    The copies of a box follow each other, so they are one entry with a weight. Where several boxes of an image share a
-    score, whole runs follow each other, and each copy of the run has its own entries.
-    """
-    rows = np.arange(len(ranked.image))
-    if not ranked.tied.any():
-        return rows, np.zeros_like(rows)
-    most = weights.max(axis=0, initial=0).astype(np.int64)  # (N,)
-    # Sorted by run, then copy, then rank; a single box is its own run.
-    repeats = np.where(ranked.tied > 0, np.maximum(most[ranked.image], 1), 1)
-    entry = np.repeat(rows, repeats)
-    copy = np.concatenate([np.arange(count) for count in repeats]) + 1
-    run = np.where(ranked.tied > 0, ranked.tied, 0)[entry]
-    first = np.where(run > 0, _first_of_run(ranked.tied)[entry], entry)
-    order = np.lexsort((entry, copy, first))
-    return entry[order], np.where(run > 0, copy, 0)[order]
-
-
-def _first_of_run(tied: IntArray) -> IntArray:
-    """Return the first row of each row's run."""
-    _, first, inverse = np.unique(tied, return_index=True, return_inverse=True)
-    return first[inverse]
-
-
-def _entry_weights(image: IntArray, copy: IntArray, weights: Weights) -> npt.NDArray[np.int32]:
-    """Number of times that each set contains each entry, (R, E)."""
-    counts = weights[:, image]
-    written = np.flatnonzero(copy)
-    counts[:, written] = counts[:, written] >= copy[written]
-    return counts

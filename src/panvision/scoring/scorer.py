@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-# (R, N): how many times each of R sets contains each of N images.
+# (R, N): 1 where one of R subsets contains one of N images, else 0.
 Weights = npt.NDArray[np.int32]
 # Metric → (R,), NaN where undefined. A dot separates a metric from a class: `recall.burnt`.
 MetricsBySet = dict[str, FloatArray]
