@@ -78,9 +78,9 @@ def test_values_are_those_of_the_files(project):
 
 def test_a_value_for_each_dataset_is_one_value(project):
     each = "{segmentation: 0.5, detection: 0.5, classification: 0.0}"
-    change(project / "params.yaml", "  vertical_flip: 0.5 ", f"  vertical_flip: {each} ")
+    change(project / "params.yaml", "  vertical_flip: 0.0 ", f"  vertical_flip: {each} ")
     said = entry(parameters_text(project), "augment.vertical_flip")
-    assert f"`{each}` in params.yaml, `0.5` in laptop" in said
+    assert f"`{each}` in params.yaml, `0.0` in laptop" in said
 
 
 def test_presets_are_compared_by_the_keys_in_which_they_differ(project):

@@ -50,7 +50,8 @@ class AugmentSettings(Settings):
 
     Attributes:
         horizontal_flip: probability of mirroring an image left to right.
-        vertical_flip: probability of mirroring it upside down (a camera above a pan has no natural "up").
+        vertical_flip: probability of mirroring it upside down. Above 0, a camera that is mounted upside down is no
+            unknown scene to the model.
         brightness, contrast, saturation: factor drawn from 1 ± this value.
         hue: shift drawn from ± this value, in turns of the colour circle.
         scale: zoom drawn from 1 ± this value.
