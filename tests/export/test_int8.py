@@ -83,7 +83,7 @@ def test_write_onnx_casts_the_input_first(exported, rounded) -> None:
 
 def test_write_onnx_same_bytes_in_another_process(rounded, exported, images, tmp_path) -> None:
     np.save(tmp_path / "images.npy", images)
-    env = {**os.environ, "PYTHONHASHSEED": "17", "TMPDIR": str(tmp_path)}
+    env = {**os.environ, "PYTHONHASHSEED": "17", "OMP_NUM_THREADS": "2", "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", WRITE, tmp_path / "a.onnx", exported, tmp_path / "images.npy"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

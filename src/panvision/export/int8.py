@@ -5,8 +5,8 @@ max pooling, nearest upsampling. These stay in float: the cast and the normalisa
 GELU and matrix products, transposed convolutions, for which ONNX Runtime has no INT8 code, and the last layer before
 each output with all that follows it, because no later layer could even out its rounding (leaving such layers out: Wu et
 al. 2020, Integer Quantization for Deep Learning Inference).
-Weights are rounded per output channel, and to seven bits: the sum of two products of eight-bit numbers overflows in
-x86 processors without VNNI, and a file should answer alike everywhere.
+Weights are rounded per output channel (`rounding`), and to seven bits: the sum of two products of eight-bit numbers
+overflows in x86 processors without VNNI, and a file should answer alike everywhere.
 
 The layers on more than a quarter of the input's side also stay in float. There are few of them, with few channels, so
 INT8 saves no time in them, and their rounding reaches everything after them (docs/results.md, "INT8").
@@ -25,6 +25,7 @@ import panvision.inference.onnx_backend  # noqa: F401 -- silences ONNX Runtime's
 from panvision.core.files import replacing
 from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.graph import finish
+from panvision.export.rounding import round_kernels
 from panvision.inference.backend import METADATA_KEY, ModelInfo
 
 # Pictures per pass of the calibration, which keeps every layer's values in memory.
@@ -32,6 +33,8 @@ _BATCH = 2
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Clip is ReLU6.
 _QUANTISED = ("Conv", "Add", "Relu", "Clip", "MaxPool", "Resize")
+# Of the seven-bit weights.
+_LARGEST_WEIGHT = 64
 # Layers of a larger side, as a fraction of the input's, stay in float.
 _LARGEST_SIDE = 1 / 4
 
@@ -100,7 +103,9 @@ def _quantise(exported: Path, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        return onnx.load(quantised)
+        rounded = onnx.load(quantised)
+        round_kernels(rounded, proto, images, batch=_BATCH, largest=_LARGEST_WEIGHT)
+        return rounded
 
 
 def _tidy(proto: onnx.ModelProto) -> None:
