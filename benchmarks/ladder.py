@@ -71,11 +71,8 @@ def read_rungs(path: Path, root: Path) -> list[Rung]:
 
 def train(rung: Rung, seed: int, split: int, folder: Path) -> Row | None:
     """Train and score one rung once, unless it was done before; None if a stage fails."""
-    rows = []
-    for tasks in [[task] for task in TASKS] if rung.single else [list(TASKS)]:
-        split_params = {**rung.params["split"], "seed": split, "pins": "pins.csv"}
-        params = {**rung.params, "seed": seed, "split": split_params, "tasks": tasks}
-        rows.append(_run(params, folder / "-".join(tasks) if rung.single else folder))
+    parts = {folder / task: [task] for task in TASKS} if rung.single else {folder: [*TASKS]}
+    rows = [_run(run_params(rung, seed, split, tasks), own) for own, tasks in parts.items()]
     if None in rows:
         return None
     merged: Row = {"minutes": 0.0}
@@ -85,12 +82,24 @@ def train(rung: Rung, seed: int, split: int, folder: Path) -> Row | None:
     return merged
 
 
-def _run(params: dict[str, Any], folder: Path) -> Row | None:
+def run_params(rung: Rung, seed: int, split: int, tasks: Sequence[str] = tuple(TASKS)) -> dict[str, Any]:
+    """Return the settings of one run of a rung."""
+    split_params = {**rung.params["split"], "seed": split, "pins": "pins.csv"}
+    return {**rung.params, "seed": seed, "split": split_params, "tasks": list(tasks)}
+
+
+def finished_row(params: dict[str, Any], folder: Path) -> Row | None:
+    """Return the row of a finished run; None if there is none with these settings."""
     done = folder / "done.json"
-    if done.exists():
-        kept = json.loads(done.read_text())
-        if kept["params"] == params:
-            return dict(kept["row"])
+    if not done.exists():
+        return None
+    kept = json.loads(done.read_text())
+    return dict(kept["row"]) if kept["params"] == params else None
+
+
+def _run(params: dict[str, Any], folder: Path) -> Row | None:
+    if row := finished_row(params, folder):
+        return row
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (folder / "pins.csv").write_text("task,file,split\n")
@@ -108,7 +117,7 @@ def _run(params: dict[str, Any], folder: Path) -> Row | None:
         value = json.loads((folder / f"metrics/{task}.json").read_text()).get(key)
         if value is not None:
             row[name] = value
-    write_json(done, {"params": params, "row": row})
+    write_json(folder / "done.json", {"params": params, "row": row})
     return row
 
 
