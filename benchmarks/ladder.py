@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ METRICS = {"mIoU": ("segmentation", "miou"), "mAP@0.5": ("detection", "map50"), 
 METRICS |= {"accuracy": ("classification", "accuracy"), "ECE": ("classification", "ece")}
 STAGES = (*(["prepare.py", dataset] for dataset in DATASETS), ["validate.py"])
 TRAINING = (["train.py", "phase1"], ["train.py", "phase2"], ["evaluate.py"])
+NO_PINS = "task,file,split\n"
 
 Row = dict[str, float]
 
@@ -92,24 +93,37 @@ def _run(params: dict[str, Any], folder: Path) -> Row | None:
         if kept["params"] == params:
             return dict(kept["row"])
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pins.csv").write_text(NO_PINS)
+    minutes = run_stages(params, folder, (*STAGES, *TRAINING))
+    if minutes is None:
+        return None
+    row = {"minutes": minutes, **read_scores(folder)}
+    write_json(done, {"params": params, "row": row})
+    return row
+
+
+def run_stages(params: dict[str, Any], folder: Path, stages: Iterable[list[str]]) -> float | None:
+    """Run stage scripts in a folder with these params; return the minutes of the training, None if a stage fails."""
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    (folder / "pins.csv").write_text("task,file,split\n")
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     minutes = 0.0
     with (folder / "log.txt").open("a") as log:
-        for script, *arguments in (*STAGES, *TRAINING):
+        for script, *arguments in stages:
             command, began = [sys.executable, str(ROOT / "stages" / script), *arguments], time.monotonic()
             if subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=False).returncode:
                 print(f"{folder}: {script} failed, see log.txt", file=sys.stderr, flush=True)
                 return None
             minutes += (time.monotonic() - began) / 60 if [script, *arguments] in TRAINING else 0.0
-    row = {"minutes": minutes}
-    for name, (task, key) in METRICS.items():
-        value = json.loads((folder / f"metrics/{task}.json").read_text()).get(key)
-        if value is not None:
-            row[name] = value
-    write_json(done, {"params": params, "row": row})
-    return row
+    return minutes
+
+
+def read_scores(folder: Path) -> Row:
+    """Return the test metrics that the evaluation in a folder wrote, without undefined ones."""
+    found = {
+        name: json.loads((folder / f"metrics/{task}.json").read_text()).get(key)
+        for name, (task, key) in METRICS.items()
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def interval(differences: Sequence[float]) -> str:
