@@ -89,6 +89,11 @@ def test_select_takes_near_duplicates_last_and_fills_up():
     assert chosen[0] == "b" and chosen[-1] == "d" and sorted(chosen) == ["b", "c", "d", "e"]
 
 
+def test_select_avoids_what_is_like_labelled_images():
+    found = scan_of([0.1, 0.9, 0.5], vectors=[0.0, 0.1, 9.0])
+    assert active.choose("select", "classification", found, ["a"], 1) == ["c"]
+
+
 def test_head_counts_the_doubt_of_its_own_dataset():
     found = scan_of([0.0, 0.2, 0.5, 0.9])
     found.values[:, active.PARTS.index("detection")] = [0.0, 0.9, 0.5, 0.1]
@@ -135,6 +140,8 @@ def test_rounds_grow_share_their_first_model_and_resume(simulation, tmp_path):
     assert simulation.run(7, "random") == rows["random"] and len(folders) == 7
     shutil.rmtree(tmp_path / "seed7/random/35")
     assert simulation.run(7, "random") == rows["random"] and len(folders) == 8
+    simulation.params["tasks"] = ["detection"]
+    assert simulation.run(7, "random") == rows["random"] and len(folders) == 12
 
 
 def test_answer_interpolates_between_fractions():
