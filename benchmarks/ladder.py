@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ METRICS = {"mIoU": ("segmentation", "miou"), "mAP@0.5": ("detection", "map50"), 
 METRICS |= {"accuracy": ("classification", "accuracy"), "ECE": ("classification", "ece")}
 STAGES = (*(["prepare.py", dataset] for dataset in DATASETS), ["validate.py"])
 TRAINING = (["train.py", "phase1"], ["train.py", "phase2"], ["evaluate.py"])
+NO_PINS = "task,file,split\n"
 
 Row = dict[str, float]
 
@@ -71,11 +72,8 @@ def read_rungs(path: Path, root: Path) -> list[Rung]:
 
 def train(rung: Rung, seed: int, split: int, folder: Path) -> Row | None:
     """Train and score one rung once, unless it was done before; None if a stage fails."""
-    rows = []
-    for tasks in [[task] for task in TASKS] if rung.single else [list(TASKS)]:
-        split_params = {**rung.params["split"], "seed": split, "pins": "pins.csv"}
-        params = {**rung.params, "seed": seed, "split": split_params, "tasks": tasks}
-        rows.append(_run(params, folder / "-".join(tasks) if rung.single else folder))
+    parts = {folder / task: [task] for task in TASKS} if rung.single else {folder: [*TASKS]}
+    rows = [_run(run_params(rung, seed, split, tasks), own) for own, tasks in parts.items()]
     if None in rows:
         return None
     merged: Row = {"minutes": 0.0}
@@ -85,31 +83,56 @@ def train(rung: Rung, seed: int, split: int, folder: Path) -> Row | None:
     return merged
 
 
-def _run(params: dict[str, Any], folder: Path) -> Row | None:
+def run_params(rung: Rung, seed: int, split: int, tasks: Sequence[str] = tuple(TASKS)) -> dict[str, Any]:
+    """Return the settings of one run of a rung."""
+    split_params = {**rung.params["split"], "seed": split, "pins": "pins.csv"}
+    return {**rung.params, "seed": seed, "split": split_params, "tasks": list(tasks)}
+
+
+def finished_row(params: dict[str, Any], folder: Path) -> Row | None:
+    """Return the row of a finished run; None if there is none with these settings."""
     done = folder / "done.json"
-    if done.exists():
-        kept = json.loads(done.read_text())
-        if kept["params"] == params:
-            return dict(kept["row"])
+    if not done.exists():
+        return None
+    kept = json.loads(done.read_text())
+    return dict(kept["row"]) if kept["params"] == params else None
+
+
+def _run(params: dict[str, Any], folder: Path) -> Row | None:
+    if row := finished_row(params, folder):
+        return row
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pins.csv").write_text(NO_PINS)
+    minutes = run_stages(params, folder, (*STAGES, *TRAINING))
+    if minutes is None:
+        return None
+    row = {"minutes": minutes, **read_scores(folder)}
+    write_json(folder / "done.json", {"params": params, "row": row})
+    return row
+
+
+def run_stages(params: dict[str, Any], folder: Path, stages: Iterable[list[str]]) -> float | None:
+    """Run stage scripts in a folder with these params; return the minutes of the training, None if a stage fails."""
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    (folder / "pins.csv").write_text("task,file,split\n")
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     minutes = 0.0
     with (folder / "log.txt").open("a") as log:
-        for script, *arguments in (*STAGES, *TRAINING):
+        for script, *arguments in stages:
             command, began = [sys.executable, str(ROOT / "stages" / script), *arguments], time.monotonic()
             if subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=False).returncode:
                 print(f"{folder}: {script} failed, see log.txt", file=sys.stderr, flush=True)
                 return None
             minutes += (time.monotonic() - began) / 60 if [script, *arguments] in TRAINING else 0.0
-    row = {"minutes": minutes}
-    for name, (task, key) in METRICS.items():
-        value = json.loads((folder / f"metrics/{task}.json").read_text()).get(key)
-        if value is not None:
-            row[name] = value
-    write_json(done, {"params": params, "row": row})
-    return row
+    return minutes
+
+
+def read_scores(folder: Path) -> Row:
+    """Return the test metrics that the evaluation in a folder wrote, without undefined ones."""
+    found = {
+        name: json.loads((folder / f"metrics/{task}.json").read_text()).get(key)
+        for name, (task, key) in METRICS.items()
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def interval(differences: Sequence[float]) -> str:

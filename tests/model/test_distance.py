@@ -3,7 +3,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from panvision.model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint  # noqa: E402
-from panvision.model.distance import FeatureDistance  # noqa: E402
+from panvision.model.distance import HALVES, FeatureDistance  # noqa: E402
 from panvision.model.flat import FlatModel  # noqa: E402
 from panvision.model.multitask import MultiTaskModel  # noqa: E402
 from tests.model.small import SMALL  # noqa: E402
@@ -18,16 +18,31 @@ def model() -> MultiTaskModel:
 
 
 def distance(model, *, classes=2) -> FeatureDistance:
-    channels = model.backbone.channels[2]
-    return FeatureDistance(torch.zeros(channels), torch.randn(channels, 3), torch.randn(classes, 3))
+    size = HALVES * model.backbone.channels[2]
+    return FeatureDistance(torch.zeros(size), torch.randn(size, 3), torch.randn(classes, 3))
+
+
+def maps(upper, lower) -> list[torch.Tensor]:
+    """Levels of which only C4 counts: (1, 2, 4, 4) with a value for each channel in the upper and the lower half."""
+    halves = [torch.tensor(each).view(1, 2, 1, 1).expand(1, 2, 2, 4) for each in (upper, lower)]
+    return [torch.zeros(1), torch.zeros(1), torch.cat(halves, dim=2)]
 
 
 def test_the_distance_is_that_of_the_nearest_class_mean() -> None:
-    module = FeatureDistance(torch.ones(2), torch.tensor([[2.0], [0.0]]), torch.tensor([[4.0], [-1.0]]))
-    maps = [torch.zeros(1), torch.zeros(1), torch.tensor([3.0, 9.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)]
+    whitening = torch.tensor([[2.0], [0.0], [0.0], [0.0]])
+    module = FeatureDistance(torch.ones(4), whitening, torch.tensor([[4.0], [-1.0]]))
     # (3 - 1) * 2 = 4 is the first mean; (0 - 1) * 2 = -2 is 1 from the second.
-    assert module(maps).tolist() == [0.0]
-    assert module([*maps[:2], maps[2] * 0]).tolist() == [1.0]
+    assert module(maps([2.0, 9.0], [4.0, 9.0])).tolist() == [0.0]
+    assert module(maps([0.0, 0.0], [0.0, 0.0])).tolist() == [1.0]
+
+
+def test_an_image_upside_down_has_another_distance() -> None:
+    whitening = torch.tensor([[0.0], [0.0], [1.0], [0.0]])
+    module = FeatureDistance(torch.zeros(4), whitening, torch.tensor([[3.0]]))
+    assert module(maps([5.0, 1.0], [2.0, 7.0])).tolist() == [0.0]
+    assert module(maps([2.0, 7.0], [5.0, 1.0])).tolist() == [6.0]
+    mirrored = [level.flip(-1) for level in maps([5.0, 1.0], [2.0, 7.0])]
+    assert module(mirrored).tolist() == [0.0]
 
 
 def test_a_checkpoint_keeps_the_distance_apart_from_the_weights(model, tmp_path) -> None:

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 # C4: on the demo dataset its means reject a camera turned by 90 degrees in all images, those of C5 in a quarter.
 LEVEL = 4
+# Means of the whole image are nearly the same if the camera is upside down, so the difference between the upper and the
+# lower half is a feature, too. Left and right are exchanged in training by `augment.horizontal_flip`.
+HALVES = 2
 _PARTS = ("mean", "whitening", "centres")
 
 
@@ -14,7 +17,7 @@ class FeatureDistance(nn.Module):
     """Constants of the distance. They are not learned and stay out of the state dict; a checkpoint stores them apart.
 
     Args:
-        mean: (D,) float32 of the pooled features of C4.
+        mean: (D,) float32 of the pooled features, D = HALVES · channels of C4.
         whitening: (D, k) float32: principal directions, each divided by the standard deviation along it.
         centres: (C, k) float32: mean of each class, whitened.
 
@@ -62,11 +65,16 @@ class FeatureDistance(nn.Module):
         """
         if not isinstance(parts, Mapping) or set(parts) != set(_PARTS):
             raise ValueError(f"the constants of the distance must be {', '.join(_PARTS)}")
-        if len(parts["mean"]) != channels or len(parts["centres"]) != classes:
+        if len(parts["mean"]) != HALVES * channels or len(parts["centres"]) != classes:
             raise ValueError("the constants of the distance are of another model")
         return cls(*(parts[name] for name in _PARTS))
 
 
 def pooled(features: Sequence[Tensor]) -> Tensor:
-    """Return the means (N, D) of C4 over its places, from the feature maps C2 to C5."""
-    return features[LEVEL - 2].mean((2, 3))
+    """Return the means of each channel of C4, and how they differ between the upper and the lower half, (N, D).
+
+    Args:
+        features: maps C2 to C5.
+    """
+    halves = nn.functional.adaptive_avg_pool2d(features[LEVEL - 2], (HALVES, 1)).flatten(2)  # (N, channels, 2)
+    return torch.cat([halves.mean(2), halves[:, :, 0] - halves[:, :, 1]], 1)

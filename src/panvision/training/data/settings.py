@@ -50,8 +50,8 @@ class AugmentSettings(Settings):
 
     Attributes:
         horizontal_flip: probability of mirroring an image left to right.
-        vertical_flip: probability of mirroring it upside down. Above 0, a camera that is mounted upside down is no
-            unknown scene to the model.
+        vertical_flip: probability of mirroring it upside down. Then the model knows images of a camera that is mounted
+            upside down, and answers them.
         brightness, contrast, saturation: factor drawn from 1 ± this value.
         hue: shift drawn from ± this value, in turns of the colour circle.
         scale: zoom drawn from 1 ± this value.
