@@ -11,7 +11,7 @@ and 60 % are labelled, each time with the model trained before:
 - `head`: `select` by the doubt of the head whose labels are added, for datasets with a pool of images each;
 - `random`: by chance.
 
-Validation and test split are the same for all. Every dataset of DATA is a pool of its own. The frames of `--stream`
+Validation and test split are the same for all. Every dataset of DATA is a separate pool. The frames of `--stream`
 (`benchmarks/bursts.py`) have all labels and are one pool. `mean` is that of the four metrics. Differences are from
 `random` with the same seed and number of labels, with 95 % intervals over seeds (Student's t). The last lines say with
 what fraction of the labels a strategy reaches what `random` reaches with the most; the interval has the fractions where

@@ -4,7 +4,9 @@
 Where only the tested code starts a process, the quick tier fails the test until it has the mark.
 """
 
+import functools
 import inspect
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -59,6 +61,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             getattr(test, "__func__", test)._hypothesis_internal_use_settings = few
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Schedule the tests of an `xdist_group` on one worker, which makes the group's fixtures once.
+
+    A file is in the group that its text names. pytest-xdist 3.8 passes the groups on by an attribute of the tests that
+    pytest 9.2 no longer reads, so that with them every worker makes every fixture.
+    """
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByFile(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(config.rootpath / nodeid.partition("::")[0]) or nodeid
+
+    return ByFile(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Watch for processes in the quick tier."""
     if _is_quick(config):
@@ -90,6 +108,13 @@ def _no_process(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if _is_quick(request.config):
         assert not _started, "mark it with `pytest.mark.process`: it starts a process"
+
+
+@functools.cache
+def _group(path: Path) -> str | None:
+    """Return the `xdist_group` that a test file names."""
+    found = re.search(r'xdist_group\("(\w+)"\)', path.read_text(encoding="utf-8"))
+    return found and found[1]
 
 
 def _is_quick(config: pytest.Config) -> bool:

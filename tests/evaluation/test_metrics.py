@@ -45,6 +45,16 @@ def test_tally_of_a_subset_is_that_of_its_images_alone(task, members):
     assert found == pytest.approx(points(subset(results, members)), abs=1e-9, nan_ok=True)
 
 
+def test_only_intervals_of_average_precision_are_corrected(monkeypatch):
+    results = box_results()
+    corrected = scores(results)["ci95"]
+    table = {**EVALUATIONS, "detection": EVALUATIONS["detection"]._replace(interpolated=frozenset())}
+    monkeypatch.setattr("panvision.evaluation.metrics.EVALUATIONS", table)
+    plain = scores(results)["ci95"]
+    changed = {name.partition(".")[0] for name, interval in plain.items() if interval != corrected[name]}
+    assert {"map50", "map50_95"} <= changed <= EVALUATIONS["detection"].interpolated
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.permutations((0.2, 0.3, 0.5))), min_size=1, max_size=12))
 def test_classification_metrics_are_scikit_learns(rows):

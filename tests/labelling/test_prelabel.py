@@ -4,6 +4,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -47,6 +48,29 @@ def test_a_turned_photo_has_labels_on_the_upright_image(tmp_path, photos):
     assert np.allclose(document["annotations"][0]["bbox"], [8, 8, 32, 32], atol=2.5)
     reading = read_set("detection", tmp_path / "out/detection")
     assert not [found for found in reading.problems if found.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    ("names", "accepted"),
+    [
+        (["lid", "stirrer"], True),
+        ({0: "lid", 1: "stirrer", 2: "pan"}, True),
+        (["stirrer", "lid"], False),
+        (["lid"], False),
+        (7, False),
+    ],
+)
+def test_yolo_numbers_of_earlier_labels_keep_their_classes(tmp_path, photos, names, accepted):
+    Image.fromarray(picture()).save(photos / "a.png")
+    folder = tmp_path / "out/detection"
+    folder.mkdir(parents=True)
+    (folder / "data.yaml").write_text(yaml.safe_dump({"names": names}), encoding="utf-8")
+    if accepted:
+        proposed(photos, tmp_path / "out", ["yolo"])
+        return
+    with pytest.raises(WriterError, match=r"data\.yaml: .*; choose another folder with --into"):
+        proposed(photos, tmp_path / "out", ["yolo"])
+    assert [path.name for path in folder.rglob("*")] == ["data.yaml"]
 
 
 @pytest.mark.parametrize("name", ["yolo", "coco", "folders", "masks"])

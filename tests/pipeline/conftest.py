@@ -15,8 +15,11 @@ SECONDS = 1200  # in which the queue must be through, on a machine busy with oth
 
 
 @pytest.fixture(scope="session")
-def scratch(tmp_path_factory) -> Scratch:
+def scratch(request, tmp_path_factory) -> Scratch:
     """A scratch repository in which the whole pipeline ran once and its lock and metrics are committed."""
+    if request.config.getoption("loadgroup", default=False):
+        # Minutes of work: the second worker to begin it has tests of a group that the scheduler has divided.
+        (tmp_path_factory.getbasetemp().parent / "scratch").touch(exist_ok=False)
     scratch = Scratch.create(tmp_path_factory.mktemp("scratch"))
     scratch.dvc("repro")
     scratch.commit("the pipeline's first run")

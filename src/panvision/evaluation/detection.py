@@ -231,4 +231,7 @@ def _from_bits(flags: npt.NDArray[np.int64]) -> BoolArray:
 
 
 SMALLER = frozenset(("expected_cost",))
-EVALUATION = Evaluation(record, tally, choose, fixed, plots, joined=joined, smaller=SMALLER, ranges=ranges)
+INTERPOLATED = frozenset(("map50", "map50_95", "ap50", "map_small", "map_medium", "map_large"))
+EVALUATION = Evaluation(
+    record, tally, choose, fixed, plots, joined=joined, smaller=SMALLER, ranges=ranges, interpolated=INTERPOLATED
+)

@@ -32,6 +32,8 @@ class Evaluation(NamedTuple):
         stored: the task's part of the reported result → the JSON that predictions.json keeps of it.
         smaller: metrics of which smaller values are better.
         ranges: results → the lowest and the highest possible value of each metric that is not from 0 to 1.
+        interpolated: metrics, without the class after a dot, that few images raise because precision is interpolated;
+            their intervals are corrected for that.
         biased: metrics without an interval, because few images bias them by more than their spread.
     """
 
@@ -43,5 +45,6 @@ class Evaluation(NamedTuple):
     stored: Callable[[Any], Any] = lambda part: part
     smaller: frozenset[str] = frozenset()
     ranges: Callable[[Results], Mapping[str, Range]] = _nothing
+    interpolated: frozenset[str] = frozenset()
     biased: frozenset[str] = frozenset()
     joined: Callable[[Any, Any], Any] = lambda part, reported: part

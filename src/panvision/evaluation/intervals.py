@@ -2,10 +2,10 @@
 
 Every metric has the same method. Its variance is that of the delete-a-group jackknife (Efron and Stein 1981). The
 interval of a value is Wilson's score interval (1927) with the sample size that this variance implies, as of a
-proportion with a design effect (Dean and Pagano 2015), and Student's t. Its centre is corrected by the bias that random
-halves of the groups show: precision is interpolated to the highest that follows, so the average precision of few images
-is too high. The interval of a difference is the normal interval with one more group that differs, after the
-pseudo-observations of Agresti and Min 2005. `benchmarks/coverage.py` measures how often they contain the truth.
+proportion with a design effect (Dean and Pagano 2015), and Student's t. The average precision of few images is too
+high, because precision is interpolated to the highest that follows; its interval is corrected by the bias that random
+halves of the groups show. The interval of a difference is the normal interval with one more group that differs, after
+the pseudo-observations of Agresti and Min 2005. `benchmarks/coverage.py` measures how often they contain the truth.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Spread(NamedTuple):
         groups: number of groups that contribute: alone they define the metric, or the metric changes without them.
         differing: number of groups that alone have another value than 0; of a difference, those in which models differ.
         variance: of the value; NaN if the metric is undefined without one of the groups.
-        bias: of the value; 0 if the metric is undefined for a half of the groups.
+        bias: of an average precision, from random halves of the groups; 0 if one of them leaves it undefined.
     """
 
     value: float

@@ -49,7 +49,8 @@ def scores(results: Results) -> dict[str, Any]:
     intervals: dict[str, Interval | None] = {}
     reasons: dict[str, Reason] = {}
     for name, spread in spreads.items():
-        found = value_interval(spread, limits.get(name, UNIT))
+        corrected = name.partition(".")[0] in evaluation.interpolated
+        found = value_interval(spread if corrected else spread._replace(bias=0.0), limits.get(name, UNIT))
         if name in evaluation.biased and spread.obstacle is None:
             found = "biased"
         if isinstance(found, str):

@@ -143,12 +143,16 @@ def prelabel(
         on_vote: called with each image, the answers to it and their vote.
 
     Raises:
-        WriterError: a format cannot hold the labels, or another image of the same name was written before.
+        WriterError: a format cannot hold the labels, another image of the same name was written before, or the folder
+            has labels of other classes.
         PredictorError: a model's outputs are not finite.
     """
     options = options or PrelabelOptions()
     summary = Summary()
     held: dict[Dataset, list[Labels]] = {task: [] for task in writers}
+    classes = Classes(panel.info.det_class_names, panel.info.cls_class_names)
+    for task, writer in writers.items():
+        writer.check(output.folder / task, task, classes)
     for batch in in_batches(photos, options.batch_size):
         check_photos(batch, output)
         for photo, answers in zip(batch, panel.answer([photo.pixels for photo in batch]), strict=True):
@@ -164,7 +168,6 @@ def prelabel(
                     held[task] += _write_image(output, task, writer, labels, photo.content)
         if on_progress is not None:
             on_progress(summary.images)
-    classes = Classes(panel.info.det_class_names, panel.info.cls_class_names)
     for task, writer in writers.items():
         _write_whole(output, task, writer, writer.whole(task, held[task], classes))
     return summary

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
@@ -33,6 +33,10 @@ def newest(new: bytes, _old: bytes, _exists: Callable[[str], bool]) -> bytes:
     return new
 
 
+def fits_all(*_: object) -> None:
+    """Accept any folder: its labels name their classes."""
+
+
 def no_files(*_: object) -> list[File]:
     """Return nothing: the format has no such files."""
     return []
@@ -47,6 +51,8 @@ class Writer:
         image: returns the path of an image.
         each: returns the label files of one image.
         whole: returns the label files of all images together; their masks are gone by then.
+        check: raises `WriterError` if labels of these classes would change those of labels in the dataset's
+            folder.
         merge: returns a file of `whole` with those images of an earlier one that it lacks and that still exist; called
             with both contents and a function that is true for the name of an image in `images/`.
     """
@@ -55,6 +61,7 @@ class Writer:
     image: Callable[[Dataset, Labels], str] = image_in_images
     each: Callable[[Dataset, Labels], list[File]] = no_files
     whole: Callable[[Dataset, Sequence[Labels], Classes], list[File]] = no_files
+    check: Callable[[Path, Dataset, Classes], None] = fits_all
     merge: Callable[[bytes, bytes, Callable[[str], bool]], bytes] = newest
 
     @property

@@ -4,12 +4,13 @@
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import yaml
 
 from panvision.core.tasks import Dataset
 from panvision.labelling.labels import Classes, Labels, Marked
-from panvision.labelling.writers.writer import File, Writer, beside
+from panvision.labelling.writers.writer import File, Writer, WriterError, beside
 
 # Fractions of a side: 1e-8 of 100,000 pixels is a thousandth of one.
 _DIGITS = 8
@@ -40,4 +41,21 @@ def _shapes(one: Marked, size: tuple[int, int]) -> list[str]:
     ]
 
 
-WRITER = Writer(("segmentation", "detection"), whole=_whole)
+def _check(folder: Path, task: Dataset, classes: Classes) -> None:
+    """Refuse a folder whose classes have other numbers."""
+    path, names = folder / "data.yaml", list(classes.of(task))
+    if not path.is_file():
+        return
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
+        found = [found[number] for number in sorted(found)] if isinstance(found, dict) else list(found)
+    except (yaml.YAMLError, UnicodeError, KeyError, TypeError) as error:
+        raise WriterError(f"{path}: no list `names` of classes; choose another folder with --into") from error
+    if found[: len(names)] != names:
+        raise WriterError(
+            f"{path}: labels there number the classes {', '.join(map(str, found))}, those of the model are "
+            f"{', '.join(names)}; choose another folder with --into"
+        )
+
+
+WRITER = Writer(("segmentation", "detection"), whole=_whole, check=_check)
