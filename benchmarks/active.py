@@ -1,7 +1,7 @@
-"""Simulate rounds of labelling: `python -m benchmarks.active DATA`, or `--stream` for rendered frames.
+"""Simulate rounds of labelling: `python benchmarks/active.py DATA`, or `--stream` for rendered frames.
 
-    python -m benchmarks.active --stream --seeds 1 2 3 4 5 --jobs 2
-    python -m benchmarks.active data/demo --strategies select random head
+    python benchmarks/active.py --stream --seeds 1 2 3 4 5 --jobs 2
+    python benchmarks/active.py data/demo --strategies select random head
 
 The first model learns from a random tenth of the training images. Then a strategy chooses further images until 20, 35
 and 60 % are labelled, each time with the model trained before:
@@ -34,10 +34,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from bursts import write_stream
+from ladder import NO_PINS, ROOT, STAGES, TRAINING, Row, interval, read_scores, run_stages
 from scipy import stats
 
-from benchmarks.bursts import write_stream
-from benchmarks.ladder import NO_PINS, ROOT, STAGES, TRAINING, Row, interval, read_scores, run_stages
 from panvision.core.files import write_json
 from panvision.core.params import load_params, override
 from panvision.core.tasks import DATASETS

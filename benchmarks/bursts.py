@@ -10,8 +10,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from ladder import NO_PINS
 
-from benchmarks.ladder import NO_PINS
 from panvision.core.files import write_json
 from panvision.scenes.frames import CATEGORIES, Frame, Presence, arrange, draw_frame
 from panvision.scenes.onions import STATES

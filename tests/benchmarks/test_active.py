@@ -4,11 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import active
+import bursts
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import active, bursts
 from panvision.core.tasks import DATASETS
 from panvision.labelling.select import Scan
 from panvision.training.data.sets import open_sets

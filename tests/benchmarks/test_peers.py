@@ -1,7 +1,5 @@
-import importlib
-from pathlib import Path
-
 import numpy as np
+import peers
 import pytest
 import torch
 
@@ -21,13 +19,6 @@ MODEL = ModelSettings(backbone="resnet10", weights="none")
 
 
 @pytest.fixture(scope="module")
-def peers():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-        yield importlib.import_module("peers")
-
-
-@pytest.fixture(scope="module")
 def params(raw):
     own = ["train.phase2.backbone_factor=0.1", "train.ema_decay=0.9", f"data.image_size={SIDE}", f"data.root={raw}"]
     return Config().changed(*SMALL, *own).model_dump(mode="json")
@@ -44,7 +35,7 @@ def sets(packed):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_train_network_scores_and_keeps_the_row(task, peers, params, packed, tmp_path):
+def test_train_network_scores_and_keeps_the_row(task, params, packed, tmp_path):
     row = peers.train_network(task, params, packed, tmp_path)
     own = {name for name, (of, _) in peers.METRICS.items() if of == task and name in peers.COMPARED}
     assert row.keys() == {*own, "minutes", "MB"}
@@ -55,7 +46,7 @@ def test_train_network_scores_and_keeps_the_row(task, peers, params, packed, tmp
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_phase_1_changes_the_head_and_not_the_backbone(task, peers, params, sets):
+def test_phase_1_changes_the_head_and_not_the_backbone(task, params, sets):
     net = peers.make_network(task, MODEL, sets)
     before = {name: value.clone() for name, value in net.named_parameters()}
     peers.train_phase(task, net, sets, Config.parse(params), 1)
@@ -65,7 +56,7 @@ def test_phase_1_changes_the_head_and_not_the_backbone(task, peers, params, sets
     assert not torch.equal(net.backbone.body.conv1.weight, before["backbone.body.conv1.weight"])
 
 
-def test_fcos_has_the_losses_of_its_own_forward_pass(peers, sets):
+def test_fcos_has_the_losses_of_its_own_forward_pass(sets):
     torch.manual_seed(0)
     net = peers.make_network("detection", MODEL, sets).train()
     batch = labelled_batch(sets.packed["detection"], np.arange(4))
@@ -79,7 +70,7 @@ def test_fcos_has_the_losses_of_its_own_forward_pass(peers, sets):
     torch.testing.assert_close(peers.network_loss("detection", net, batch), expected)
 
 
-def test_fcos_has_the_boxes_of_its_own_decoding(peers, sets):
+def test_fcos_has_the_boxes_of_its_own_decoding(sets):
     torch.manual_seed(0)
     net = peers.make_network("detection", MODEL, sets)
     torch.nn.init.normal_(net.head.regression_head.bbox_reg.bias, 2.0, 1.0)
@@ -97,12 +88,12 @@ def test_fcos_has_the_boxes_of_its_own_decoding(peers, sets):
 
 
 @pytest.mark.parametrize("backbone", ["resnet10", "efficientnet_lite0"])
-def test_fcn_reads_c5_at_stride_8(backbone, peers, sets):
+def test_fcn_reads_c5_at_stride_8(backbone, sets):
     net = peers.make_network("segmentation", ModelSettings(backbone=backbone, weights="none"), sets)
     assert net.backbone(torch.zeros(1, 3, SIDE, SIDE))["out"].shape[-2:] == (SIDE // 8, SIDE // 8)
 
 
-def test_table_has_both_rows_and_their_difference(peers, capsys):
+def test_table_has_both_rows_and_their_difference(capsys):
     panvision = {(1, seed): dict.fromkeys(peers.COLUMNS, 0.5 + seed / 100) for seed in (1, 2, 3)}
     others = {key: dict.fromkeys(peers.COLUMNS, 0.4) for key in panvision}
     peers.show(panvision, others)
@@ -115,7 +106,7 @@ def test_table_has_both_rows_and_their_difference(peers, capsys):
     assert "| panvision | 0 |" in capsys.readouterr().out
 
 
-def test_the_row_of_panvision_needs_the_same_settings_and_images(peers, packed, params, tmp_path, monkeypatch):
+def test_the_row_of_panvision_needs_the_same_settings_and_images(packed, params, tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "load_checkpoint", lambda path: (torch.nn.Linear(999, 1), {}))
     assert peers.panvision_row(params, tmp_path, packed) is None
     peers.write_json(tmp_path / "done.json", {"params": params, "row": {"mIoU": 0.5}})
