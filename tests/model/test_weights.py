@@ -1,5 +1,6 @@
 import copy
 import io
+import re
 import sys
 from email.message import Message
 from pathlib import Path
@@ -10,8 +11,9 @@ import torch
 from torchvision.models import get_model, get_model_weights, resnet18
 
 from panvision.model.backbones import BACKBONES, make_backbone
+from panvision.model.multitask import MultiTaskModel
 from panvision.model.settings import ModelSettings
-from panvision.model.weights import WeightsError, check_weights, initialise_backbone
+from panvision.model.weights import WeightsError, check_weights, initialise_backbone, initialise_model
 from tests.model.hostile import KINDS, write_hostile
 
 PARTIAL = Path(__file__).parents[3] / "shared" / "weights" / "resnet18_imagenet_partial.pth"
@@ -246,6 +248,53 @@ def test_torchvisions_weights_by_version(cache, name, weights, member):
     assert all(torch.equal(value, state[key]) for key, value in own.published.state_dict().items())
 
 
+@pytest.fixture
+def detector(cache):
+    """torchvision's FCOS of random weights, and the file in which its COCO weights are looked for."""
+    torch.manual_seed(1)
+    network = get_model("fcos_resnet50_fpn", weights=None, weights_backbone=None).eval()
+    return network, cache / get_model_weights("fcos_resnet50_fpn")["DEFAULT"].url.rsplit("/", 1)[-1]
+
+
+def coco_model(**settings):
+    chosen = ModelSettings(backbone="resnet50", weights="coco", **settings)
+    return MultiTaskModel(chosen, image_size=64, det_classes=["pan"], cls_classes=["raw", "done"]).eval()
+
+
+@pytest.mark.parametrize("old_names", [False, True])
+def test_coco_weights_give_the_feature_maps_of_the_detector(detector, old_names):
+    network, file = detector
+    state = network.state_dict()
+    if old_names:
+        state = {re.sub(r"(_blocks\.\d)\.0", r"\1", name): value for name, value in state.items()}
+    torch.save(state, file)
+    model = coco_model()
+    lines = initialise_model(model).splitlines()
+    assert lines[0].endswith("tensors from torchvision FCOS_ResNet50_FPN_Weights.COCO_V1")
+    assert lines[1:] == ["  FPN: 12 tensors, those of P3 to P5"]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        found, expected = model.fpn(model.backbone(images)), network.backbone(images)
+    for level in (3, 4, 5):
+        torch.testing.assert_close(found[level], expected[str(level - 3)])
+
+
+def test_coco_weights_for_another_fpn_fill_the_backbone(detector):
+    network, file = detector
+    torch.save(network.state_dict(), file)
+    model = coco_model(fpn_channels=64)
+    before = copy.deepcopy(model.fpn.state_dict())
+    said = initialise_model(model)
+    assert "FPN: random values; these weights need model.fpn_channels 256, not 64" in said
+    assert all(torch.equal(value, before[name]) for name, value in model.fpn.state_dict().items())
+    assert torch.equal(model.backbone.conv1.weight, network.backbone.body.conv1.weight)
+
+
+def test_coco_weights_that_are_not_there_name_the_file(detector):
+    with pytest.raises(WeightsError, match=r"fcos_resnet50_fpn_coco-.*\.pth is not in .* and cannot be downloaded"):
+        check_weights(ModelSettings(backbone="resnet50", weights="coco"))
+
+
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
@@ -255,7 +304,12 @@ def test_torchvisions_weights_by_version(cache, name, weights, member):
             "resnet50",
             "package",
             "package: there is none for resnet50; "
-            "set it to imagenet, imagenet_v1, imagenet_v2, none or a state dict's path",
+            "set it to imagenet, imagenet_v1, imagenet_v2, coco, none or a state dict's path",
+        ),
+        (
+            "resnet18",
+            "coco",
+            "coco: not published for resnet18; set it to imagenet, imagenet_v1, none or a state dict's path",
         ),
         (
             "efficientnet_lite1",

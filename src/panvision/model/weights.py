@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +23,17 @@ from panvision.model.warm_start import differing_keys, warm_start
 
 # Values of `model.weights` that name torchvision's weights, and the version of each; None is its best.
 TORCHVISION = {"imagenet": None, "imagenet_v1": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}
+# Weights of a detector: of the backbone and of the FPN.
+COCO = "coco"
 DOWNLOAD_TIMEOUT_S = 10.0
 # Wrappers that a state dict may come in, and prefixes that its names may have.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "backbone.", "encoder.", "network.")
 COUNTER = "num_batches_tracked"  # of BatchNorm; changes nothing, and old files lack it
+# Names below `backbone.` in a detector of torchvision; its FPN begins at C3, and older files lack the `0.`.
+_BODY = "body."
+_FPN = re.compile(r"fpn\.(inner|layer)_blocks\.(\d)\.(?:0\.)?(weight|bias)")
+_FPN_PARTS = {"inner": "lateral", "layer": "output"}
 
 
 class WeightsError(ValueError):
@@ -76,21 +83,25 @@ def check_weights(settings: ModelSettings) -> None:
 def initialise_model(model: MultiTaskModel) -> str:
     """Fill a model with the weights that its settings' `weights` names, and return lines for the log.
 
-    A whole checkpoint of panvision fills backbone, FPN and heads; anything else fills the backbone.
+    A whole checkpoint of panvision fills backbone, FPN and heads, `coco` backbone and FPN; anything else fills the
+    backbone.
 
     Raises:
         WeightsError: the weights are not available, or do not fit.
     """
     earlier = _earlier_model(model.settings)
     if earlier is None:
-        return str(initialise_backbone(model.backbone, model.settings))
+        lines = [str(initialise_backbone(model.backbone, model.settings))]
+        if model.settings.weights == COCO:
+            lines.append(_initialise_pyramid(model))
+        return "\n  ".join(lines)
     first, *more = warm_start(model, earlier)
     return "\n  ".join([f"weights: {first} from {model.settings.weights}", *more])
 
 
 def _earlier_model(settings: ModelSettings) -> MultiTaskModel | None:
     """Return the model in the checkpoint that `model.weights` names; None if it names something else."""
-    if settings.weights in (*TORCHVISION, "package", "none"):
+    if settings.weights in (*TORCHVISION, COCO, "package", "none"):
         return None
     path = Path(settings.weights)
     document = _read_file(path, settings.backbone)
@@ -119,11 +130,34 @@ def initialise_backbone(backbone: Backbone, settings: ModelSettings) -> WeightsR
         return WeightsReport("none, random values")
     if settings.weights in TORCHVISION:
         source, state = _from_torchvision(settings.backbone, settings.weights)
+    elif settings.weights == COCO:
+        source, state = _from_detector(settings.backbone)
+        state = {name.removeprefix(_BODY): value for name, value in state.items() if name.startswith(_BODY)}
     elif settings.weights == "package":
         source, state = _from_package(settings.backbone)
     else:
         source, state = settings.weights, _from_file(Path(settings.weights), settings.backbone)
     return _fill(backbone, state, source)
+
+
+def _initialise_pyramid(model: MultiTaskModel) -> str:
+    """Fill the FPN with a detector's weights, and return a line for the log."""
+    if not hasattr(model, "fpn"):
+        return "FPN: none"
+    _, state = _from_detector(model.settings.backbone)
+    own, found = model.fpn.state_dict(), {}
+    for name, value in state.items():
+        if match := _FPN.fullmatch(name):
+            part, number, kind = match.groups()
+            found[f"{_FPN_PARTS[part]}.{int(number) + 1}.{kind}"] = value
+    fitting = {name: value for name, value in found.items() if own[name].shape == value.shape}
+    if len(fitting) < len(found):
+        channels = len(found["output.1.bias"])
+        return (
+            f"FPN: random values; these weights need model.fpn_channels {channels}, not {model.settings.fpn_channels}"
+        )
+    model.fpn.load_state_dict(fitting, strict=False)
+    return f"FPN: {len(fitting)} tensors, those of P3 to P5"
 
 
 def _choices(backbone: str) -> str:
@@ -132,6 +166,8 @@ def _choices(backbone: str) -> str:
     names = ["none"]
     if spec.package:
         names.insert(0, "package")
+    if spec.detector:
+        names.insert(0, COCO)
     if spec.torchvision:
         from torchvision.models import get_model_weights
 
@@ -141,14 +177,25 @@ def _choices(backbone: str) -> str:
 
 
 def _from_torchvision(backbone: str, weights: str) -> tuple[str, dict[str, Tensor]]:
-    """Read ImageNet weights of torchvision from its cache, or download them there."""
-    name = BACKBONES[backbone].torchvision
+    """Read ImageNet weights of torchvision."""
+    return _published(BACKBONES[backbone].torchvision, TORCHVISION[weights] or "DEFAULT", backbone, weights)
+
+
+def _from_detector(backbone: str) -> tuple[str, dict[str, Tensor]]:
+    """Read the COCO weights below `backbone.` of torchvision's detector, by the names there."""
+    source, state = _published(BACKBONES[backbone].detector, "DEFAULT", backbone, COCO)
+    below = "backbone."
+    return source, {name.removeprefix(below): value for name, value in state.items() if name.startswith(below)}
+
+
+def _published(name: str | None, version: str, backbone: str, weights: str) -> tuple[str, dict[str, Tensor]]:
+    """Read weights that torchvision publishes from its cache, or download them there."""
     published = {}
     if name:
         from torchvision.models import get_model_weights  # takes a second
 
         published = get_model_weights(name).__members__
-    entry = published.get(TORCHVISION[weights] or "DEFAULT")
+    entry = published.get(version)
     if entry is None:
         raise WeightsError(f"model.weights: {weights}: not published for {backbone}; set it to {_choices(backbone)}")
     file_name = Path(entry.url).name

@@ -19,18 +19,24 @@ class BackboneSpec:
     Attributes:
         make: function that makes the backbone with random weights.
         torchvision: name under which torchvision publishes ImageNet weights for it, if it does.
+        detector: torchvision's detector on it whose weights, trained on COCO, have an FPN as well, if there is one.
         package: distribution on the package index that contains ImageNet weights for it, if there is one.
     """
 
     make: "Callable[[], Backbone]"
     torchvision: str | None = None
+    detector: str | None = None
     package: str | None = None
 
 
-def _resnet(*blocks: int, bottleneck: bool = False, torchvision: str | None = None) -> BackboneSpec:
+def _resnet(
+    *blocks: int, bottleneck: bool = False, torchvision: str | None = None, detector: str | None = None
+) -> BackboneSpec:
     """Describe a ResNet by the number of blocks in each of its four stages."""
     return BackboneSpec(
-        lambda: import_module("panvision.model.backbones.resnet").ResNet(blocks, bottleneck=bottleneck), torchvision
+        lambda: import_module("panvision.model.backbones.resnet").ResNet(blocks, bottleneck=bottleneck),
+        torchvision,
+        detector,
     )
 
 
@@ -54,7 +60,7 @@ BACKBONES: dict[str, BackboneSpec] = {
     "resnet10": _resnet(1, 1, 1, 1),
     "resnet18": _resnet(2, 2, 2, 2, torchvision="resnet18"),
     "resnet34": _resnet(3, 4, 6, 3, torchvision="resnet34"),
-    "resnet50": _resnet(3, 4, 6, 3, bottleneck=True, torchvision="resnet50"),
+    "resnet50": _resnet(3, 4, 6, 3, bottleneck=True, torchvision="resnet50", detector="fcos_resnet50_fpn"),
     "resnet101": _resnet(3, 4, 23, 3, bottleneck=True, torchvision="resnet101"),
     "efficientnet_lite0": _lite("lite0"),
     "efficientnet_lite1": _lite("lite1"),
