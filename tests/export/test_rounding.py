@@ -59,13 +59,13 @@ def test_inputs_that_are_always_zero_round_to_the_nearest():
     assert torch.equal(rounded, (weights / steps_of(weights)[..., None]).round())
 
 
-def convolution(weights, *, strides, pads, group):
+def convolution(weights, *, strides=(1, 1), pads=(0, 0, 0, 0), group=1, side=12):
     """A float graph of one convolution of the image, and the same in INT8 with kernels rounded to the nearest."""
     node, tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
     attributes = {"kernel_shape": weights.shape[2:], "strides": strides, "pads": pads, "group": group}
     step = np.abs(weights).max(axis=(1, 2, 3)) / LARGEST * 16
     near = np.round(weights / step[:, None, None, None]).astype(np.int8)
-    image = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ("N", 12, 12, 3))
+    image = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, ("N", side, side, 3))
     output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
 
     def model(nodes, constants):
@@ -78,6 +78,22 @@ def convolution(weights, *, strides, pads, group):
     return model([], [tensor(weights, "w")]), model([scale], [tensor(near, "w_int8"), tensor(step, "step")])
 
 
+def pictures(random, count, side):
+    """Grey blocks of 3 × 3 pixels with some colour."""
+    base = random.integers(0, 256, (count, side // 3 + 1, side // 3 + 1, 1)).repeat(3, axis=1).repeat(3, axis=2)
+    return np.clip(base[:, :side, :side] + random.integers(-9, 9, (count, side, side, 3)), 0, 255).astype(np.uint8)
+
+
+def model_error(model, floats, images) -> float:
+    import onnxruntime
+
+    found, expected = (
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"images": images})[0]
+        for each in (model, floats)
+    )
+    return float(np.square(found - expected).mean())
+
+
 @pytest.mark.parametrize(
     ("shape", "strides", "pads", "group"),
     [
@@ -87,20 +103,19 @@ def convolution(weights, *, strides, pads, group):
     ],
 )
 def test_round_kernels_halves_the_error_of_a_convolution(shape, strides, pads, group):
-    import onnxruntime
-
     random = np.random.default_rng(1)
     floats, rounded = convolution(random.normal(size=shape).astype(np.float32), strides=strides, pads=pads, group=group)
-    base = random.integers(0, 256, (16, 4, 4, 1)).repeat(3, axis=1).repeat(3, axis=2)
-    images = np.clip(base + random.integers(-9, 9, (16, 12, 12, 3)), 0, 255).astype(np.uint8)
-
-    def error() -> float:
-        found, expected = (
-            onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"images": images})[0]
-            for each in (rounded, floats)
-        )
-        return float(np.square(found - expected).mean())
-
-    before, threads = error(), torch.get_num_threads()
+    images = pictures(random, 16, 12)
+    before, threads = model_error(rounded, floats, images), torch.get_num_threads()
     round_kernels(rounded, floats, images, batch=2, largest=LARGEST)
-    assert error() < 0.5 * before and torch.get_num_threads() == threads
+    assert model_error(rounded, floats, images) < 0.5 * before and torch.get_num_threads() == threads
+
+
+def test_round_kernels_takes_positions_from_the_whole_image():
+    random = np.random.default_rng(1)
+    floats, rounded = convolution(random.normal(size=(5, 3, 1, 1)).astype(np.float32), side=64)
+    images = pictures(random, 128, 64)
+    images[:, :, 0] = 0
+    before = model_error(rounded, floats, images)
+    round_kernels(rounded, floats, images, batch=16, largest=LARGEST)
+    assert model_error(rounded, floats, images) < 0.5 * before

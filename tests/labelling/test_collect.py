@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from panvision.labelling.collect import CHANGED, INDEX, UNCERTAIN, UNLIKE, CollectOptions, Collector
+from panvision.decoding.answers import NO_PAN, UNLIKE
+from panvision.labelling.collect import CHANGED, INDEX, UNCERTAIN, CollectOptions, Collector
 from tests.labelling.test_voting import boxes, label
 
 SURE = {"classification": label(raw=0.9, golden=0.1)}
@@ -23,12 +24,14 @@ def frames(folder):
 
 def test_frames_are_kept_for_a_reason(tmp_path):
     collector = Collector(tmp_path / "kept", LEAST, FAST)
-    unlike = {"classification": {**label(raw=0.9, golden=0.1), "answered": False}}
+    unlike = {"classification": {**label(raw=0.9, golden=0.1), "answered": False, "reason": UNLIKE}}
+    empty = {"classification": {**unlike["classification"], "reason": NO_PAN}}
     given = [
         (SURE, False, None),
         (SURE, True, CHANGED),
         (UNSURE, False, UNCERTAIN),
         (unlike, False, UNLIKE),
+        (empty, False, NO_PAN),
         ({"detection": boxes(("pan", 0.52, (0, 0, 9, 9)))}, False, UNCERTAIN),
         ({"detection": boxes(("pan", 0.92, (0, 0, 9, 9)))}, False, None),
         ({"detection": boxes(("stirrer", 0.52, (0, 0, 9, 9)))}, False, None),
@@ -37,8 +40,8 @@ def test_frames_are_kept_for_a_reason(tmp_path):
     for number, (result, changed, reason) in enumerate(given):
         assert collector.consider(scene(number), result, number, changed=changed) == reason
     lines = [json.loads(line) for line in (tmp_path / "kept" / INDEX).read_text(encoding="utf-8").splitlines()]
-    assert [line["reason"] for line in lines] == [CHANGED, UNCERTAIN, UNLIKE, UNCERTAIN]
-    assert [line["file"] for line in lines] == frames(tmp_path / "kept") and len(collector) == collector.count == 4
+    assert [line["reason"] for line in lines] == [CHANGED, UNCERTAIN, UNLIKE, NO_PAN, UNCERTAIN]
+    assert [line["file"] for line in lines] == frames(tmp_path / "kept") and len(collector) == collector.count == 5
 
 
 def test_the_rate_is_limited(tmp_path):

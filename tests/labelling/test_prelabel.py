@@ -13,9 +13,10 @@ from panvision.decoding.decoder import Thresholds
 from panvision.inference.inputs import find_images
 from panvision.inference.predictor import Predictor
 from panvision.labelling.answers import Panel
+from panvision.labelling.labels import Classes
 from panvision.labelling.output import Output
 from panvision.labelling.prelabel import prelabel, read_photos, safe_names
-from panvision.labelling.writers import WriterError, choose_writers
+from panvision.labelling.writers import WRITERS, WriterError, choose_writers
 from panvision.prepare.formats.parsing import read_xml
 from panvision.prepare.formats.readers import read_set
 from tests.tiny import INFO, LIMITED, STATE_NAMES, ColourBackend, picture
@@ -55,6 +56,8 @@ def test_a_turned_photo_has_labels_on_the_upright_image(tmp_path, photos):
     [
         (["lid", "stirrer"], True),
         ({0: "lid", 1: "stirrer", 2: "pan"}, True),
+        ({str(number): name for number, name in enumerate(["lid", "stirrer", *"abcdefghi"])}, True),
+        ({0: "lid", 2: "stirrer"}, False),
         (["stirrer", "lid"], False),
         (["lid"], False),
         (7, False),
@@ -71,6 +74,16 @@ def test_yolo_numbers_of_earlier_labels_keep_their_classes(tmp_path, photos, nam
     with pytest.raises(WriterError, match=r"data\.yaml: .*; choose another folder with --into"):
         proposed(photos, tmp_path / "out", ["yolo"])
     assert [path.name for path in folder.rglob("*")] == ["data.yaml"]
+
+
+def test_yolo_names_of_earlier_labels_are_not_replaced_by_fewer(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    out = tmp_path / "out"
+    with Output(out) as output:
+        for file, content in WRITERS["yolo"].whole("detection", [], Classes((*INFO.det_class_names, "spoon"))):
+            output.write(f"detection/{file}", content)
+    with pytest.raises(WriterError, match=r"lid, stirrer, spoon, those of the model are lid, stirrer; .*--into"):
+        proposed(photos, out, ["yolo"])
 
 
 @pytest.mark.parametrize("name", ["yolo", "coco", "folders", "masks"])

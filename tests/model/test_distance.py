@@ -89,3 +89,11 @@ def test_foreign_constants_are_refused(model, tmp_path, change) -> None:
     torch.save(document, path)
     with pytest.raises(CheckpointError, match=r"model\.pth: its weights do not fit"):
         load_checkpoint(path)
+
+
+def test_constants_of_an_earlier_version_have_a_remedy(model, tmp_path) -> None:
+    channels = model.backbone.channels[2]
+    model.distance = FeatureDistance(torch.zeros(channels), torch.randn(channels, 3), torch.randn(2, 3))
+    save_checkpoint(tmp_path / "model.pth", model)
+    with pytest.raises(CheckpointError, match="of an earlier version, without halves; export the trained model again"):
+        load_checkpoint(tmp_path / "model.pth")

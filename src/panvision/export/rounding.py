@@ -137,7 +137,9 @@ def _inputs(
             dilation=settings.get("dilations", 1),
             stride=settings.get("strides", 1),
         )
-        columns = columns[..., :: -(-columns.shape[2] // positions)].unflatten(1, (settings.get("group", 1), -1))
+        # Every n-th position may be in the same few columns of the map, such as the left edge.
+        drawn = torch.randperm(columns.shape[2], generator=torch.Generator().manual_seed(0))[:positions]
+        columns = columns[..., drawn].unflatten(1, (settings.get("group", 1), -1))
         weights = columns.shape[2]
         parts = next(number for number in range(-(-weights // _MOST), weights + 1) if weights % number == 0)
         yield columns.reshape(len(columns), -1, weights // parts, columns.shape[3]).permute(1, 2, 0, 3).flatten(2)

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from panvision.core.files import replacing
-from panvision.decoding.answers import UNLIKE
 from panvision.labelling.diversity import NEAR
 from panvision.labelling.features import Vectors, describe_image
 from panvision.labelling.uncertainty import NEAR_THRESHOLD
@@ -119,7 +118,7 @@ class Collector:
         if changed:
             return CHANGED
         if label is not None and not label["answered"]:
-            return UNLIKE
+            return str(label["reason"])
         chances = sorted(label["probabilities"].values()) if label is not None else []
         unsure = len(chances) > 1 and chances[-1] - chances[-2] < self._options.margin
         boxes = result.get("detection", {"class_names": (), "scores": ()})

@@ -56,7 +56,7 @@ class Summary:
         ious: overlap of each mask, specks included, with its polygons.
         specks: number of small areas and holes of masks that are left out.
         classes: number of images by class.
-        without_class: images that are unlike those that the model knows.
+        without_class: images that the model does not answer.
     """
 
     images: int = 0

@@ -61,10 +61,12 @@ class FeatureDistance(nn.Module):
             classes: number of class labels.
 
         Raises:
-            ValueError: the constants are of another model, or not finite.
+            ValueError: the constants are of another model or of an earlier version, or not finite.
         """
         if not isinstance(parts, Mapping) or set(parts) != set(_PARTS):
             raise ValueError(f"the constants of the distance must be {', '.join(_PARTS)}")
+        if len(parts["mean"]) == channels:
+            raise ValueError("the distance is of an earlier version, without halves; export the trained model again")
         if len(parts["mean"]) != HALVES * channels or len(parts["centres"]) != classes:
             raise ValueError("the constants of the distance are of another model")
         return cls(*(parts[name] for name in _PARTS))

@@ -18,13 +18,17 @@ _DIGITS = 8
 
 def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[File]:
     names = classes.of(task)
-    settings = {"train": "images", "val": "images", "nc": len(names), "names": list(names)}
     return [
-        ("data.yaml", yaml.safe_dump(settings, allow_unicode=True, sort_keys=False).encode()),
+        ("data.yaml", _settings(names)),
         ("classes.txt", "".join(f"{name}\n" for name in names).encode()),
         # Numbers need the names, which only this function has.
         *((beside("labels", labels, ".txt"), _lines(task, labels, names)) for labels in images),
     ]
+
+
+def _settings(names: Sequence[str]) -> bytes:
+    settings = {"train": "images", "val": "images", "nc": len(names), "names": list(names)}
+    return yaml.safe_dump(settings, allow_unicode=True, sort_keys=False).encode()
 
 
 def _lines(task: Dataset, labels: Labels, names: Sequence[str]) -> bytes:
@@ -42,18 +46,24 @@ def _shapes(one: Marked, size: tuple[int, int]) -> list[str]:
 
 
 def _check(folder: Path, task: Dataset, classes: Classes) -> None:
-    """Refuse a folder whose classes have other numbers."""
-    path, names = folder / "data.yaml", list(classes.of(task))
+    """Refuse a folder whose classes have other numbers, or whose names would be replaced by fewer."""
+    path, names = folder / "data.yaml", classes.of(task)
     if not path.is_file():
         return
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
-        found = [found[number] for number in sorted(found)] if isinstance(found, dict) else list(found)
-    except (yaml.YAMLError, UnicodeError, KeyError, TypeError) as error:
-        raise WriterError(f"{path}: no list `names` of classes; choose another folder with --into") from error
-    if found[: len(names)] != names:
+        # As in `prepare`, every scalar stays text, so that a class may be called `no`.
+        given = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)["names"]  # noqa: S506
+        pairs = given.items() if isinstance(given, dict) else enumerate(given) if isinstance(given, list) else ()
+        found = {int(number): name for number, name in pairs}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        found = {}
+    if not found:
+        raise WriterError(f"{path}: no list `names` of classes; choose another folder with --into")
+    # A file that a person changed is kept, and may have more names.
+    ours = path.read_bytes() == _settings([found[number] for number in sorted(found)])
+    if any(found.get(number) != name for number, name in enumerate(names)) or (ours and len(found) > len(names)):
         raise WriterError(
-            f"{path}: labels there number the classes {', '.join(map(str, found))}, those of the model are "
+            f"{path}: labels there number the classes {', '.join(map(str, found.values()))}, those of the model are "
             f"{', '.join(names)}; choose another folder with --into"
         )
 
