@@ -270,7 +270,8 @@ def train_network(task: Task, params: dict[str, Any], packed: Packed, folder: Pa
         thresholds = Thresholds(THRESHOLDS.score, config.detection.nms_threshold, config.detection.max_detections)
         predictor = Predictor(NetworkBackend(task, net, sets, thresholds))
         metrics = evaluate(predictor, held_out(config, packed), choices={}).metrics[task]
-    row = {name: metrics[key] for name, (own, key) in METRICS.items() if own == task and name in COMPARED}
+    values = {name: metrics[key] for name, (own, key) in METRICS.items() if own == task and name in COMPARED}
+    row = {name: value for name, value in values.items() if value is not None}
     row |= {"minutes": (time.monotonic() - began) / 60, "MB": megabytes(net)}
     write_json(folder / "done.json", {"params": params, "row": row})
     return row
@@ -296,12 +297,16 @@ def show(panvision: Rows, peers: Rows) -> None:
     for title, rows in (("panvision", panvision), ("torchvision's three", peers)):
         cells = [title, str(len(rows))]
         for name in COLUMNS:
-            mean = f"{statistics.fmean(row[name] for row in rows.values()):.3f}" if rows else ""
+            values = [row[name] for row in rows.values() if name in row]
+            mean = f"{statistics.fmean(values):.3f}" if values else ""
             deviation = spread(rows, name)
             cells.append(mean if name not in COMPARED or math.isnan(deviation) else f"{mean} ± {deviation:.3f}")
         print(f"| {' | '.join(cells)} |")
     shared = sorted(panvision.keys() & peers.keys())
-    pairs = [interval([panvision[key][name] - peers[key][name] for key in shared]) for name in COMPARED]
+    pairs = []
+    for name in COMPARED:
+        both = [(panvision[key], peers[key]) for key in shared if name in panvision[key].keys() & peers[key]]
+        pairs.append(interval([one[name] - other[name] for one, other in both]))
     print(f"| difference | {len(shared)} | {' | '.join(pairs)} | | |")
 
 

@@ -104,6 +104,9 @@ def test_table_has_both_rows_and_their_difference(capsys):
     assert last.startswith("| difference | 3 | +0.095 to +0.145 * |")
     peers.show({}, others)
     assert "| panvision | 0 |" in capsys.readouterr().out
+    del others[1, 1]["mAP"]
+    peers.show(panvision, others)
+    assert "| difference | 3 |" in capsys.readouterr().out
 
 
 def test_the_row_of_panvision_needs_the_same_settings_and_images(packed, params, tmp_path, monkeypatch):

@@ -48,6 +48,8 @@ def round_kernels(
         if kernel is not None and kernel.op_type == "DequantizeLinear":
             sharing.setdefault(kernel.input[0], []).append(layers[node.name])
             steps[kernel.input[0]] = kernel.input[1]
+    if not sharing:
+        return
     constants = {tensor.name: tensor for tensor in floats.graph.initializer}
     with _one_thread():
         moments = _moments(floats, sharing, images, batch)
