@@ -115,18 +115,22 @@ def _moments(
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in outputs)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     found: dict[str, torch.Tensor] = {}
+    random = torch.Generator().manual_seed(0)
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
         values = dict(zip(wanted, session.run(wanted, {session.get_inputs()[0].name: part}), strict=True))
         for name, nodes in sharing.items():
-            for inputs in _inputs(nodes, values, -(-_POSITIONS // len(images))):
+            for inputs in _inputs(nodes, values, -(-_POSITIONS // len(images)), random):
                 moments = (inputs @ inputs.mT).double()
                 found[name] = found[name] + moments if name in found else moments
     return found
 
 
 def _inputs(
-    nodes: Iterable[onnx.NodeProto], values: dict[str, npt.NDArray[np.float32]], positions: int
+    nodes: Iterable[onnx.NodeProto],
+    values: dict[str, npt.NDArray[np.float32]],
+    positions: int,
+    random: torch.Generator,
 ) -> Iterator[torch.Tensor]:
     """Yield what each convolution multiplies with its kernel, (G, K, L) with at most `positions` of each image."""
     for node in nodes:
@@ -140,7 +144,7 @@ def _inputs(
             stride=settings.get("strides", 1),
         )
         # Every n-th position may be in the same few columns of the map, such as the left edge.
-        drawn = torch.randperm(columns.shape[2], generator=torch.Generator().manual_seed(0))[:positions]
+        drawn = torch.randperm(columns.shape[2], generator=random)[:positions]
         columns = columns[..., drawn].unflatten(1, (settings.get("group", 1), -1))
         weights = columns.shape[2]
         parts = next(number for number in range(-(-weights // _MOST), weights + 1) if weights % number == 0)
