@@ -105,17 +105,18 @@ def test_quantised_nodes() -> None:
     node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
     nodes = [
         node("Conv", ["x", "w"], ["stem"], "large"),
-        node("Conv", ["stem", "w"], ["a"], "first"),
+        node("Conv", ["stem", "w"], ["a"], "from large"),
         node("Add", ["a", "c"], ["b"], "norm"),
         node("Add", ["b", "a"], ["d"], "residual"),
-        node("Conv", ["d", "w"], ["e"], "one"),
-        node("Conv", ["d", "w"], ["f"], "other"),
+        node("Conv", ["d", "w"], ["k"], "inner"),
+        node("Conv", ["k", "w"], ["e"], "one"),
+        node("Conv", ["k", "w"], ["f"], "other"),
         node("Exp", ["e"], ["g"], "exp"),
         node("Concat", ["g", "f"], ["y"], "joined", axis=1),
     ]
     constants = [onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, (1,), [0.0]) for name in ("w", "c")]
     x, y = (info(name, onnx.TensorProto.FLOAT, shape) for name, shape in (("x", ("N", 64, 64, 3)), ("y", None)))
-    sides = {"stem": 32, "a": 16, "d": 16}
+    sides = {"stem": 32, "a": 16, "d": 16, "k": 16}
     shapes = [info(name, onnx.TensorProto.FLOAT, ("N", 8, side, side)) for name, side in sides.items()]
     graph = onnx.helper.make_graph(nodes, "g", [x], [y], constants, value_info=shapes)
-    assert quantised_nodes(graph) == ["first", "residual"]
+    assert quantised_nodes(graph) == ["residual", "inner"]

@@ -8,8 +8,9 @@ al. 2020, Integer Quantization for Deep Learning Inference).
 Weights are rounded per output channel (`rounding`), and to seven bits: the sum of two products of eight-bit numbers
 overflows in x86 processors without VNNI, and a file should answer alike everywhere.
 
-The layers on more than a quarter of the input's side also stay in float. There are few of them, with few channels, so
-INT8 saves no time in them, and their rounding reaches everything after them (docs/results.md, "INT8").
+The layers from or to maps of more than a quarter of the input's side also stay in float. There are few of them, with
+few channels, so INT8 saves no time in them; converting such a map costs time, and its rounding reaches everything after
+it (docs/results.md, "INT8").
 """
 
 import tempfile
@@ -35,7 +36,7 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _QUANTISED = ("Conv", "Add", "Relu", "Clip", "MaxPool", "Resize")
 # Of the seven-bit weights.
 _LARGEST_WEIGHT = 64
-# Layers of a larger side, as a fraction of the input's, stay in float.
+# Layers from or to a larger side, as a fraction of the input's, stay in float.
 _LARGEST_SIDE = 1 / 4
 
 
@@ -132,7 +133,7 @@ def quantised_nodes(graph: onnx.GraphProto) -> list[str]:
         for node in graph.node
         if node.op_type in _QUANTISED
         and node.name not in last
-        and large.isdisjoint(node.output)
+        and large.isdisjoint([*node.input, *node.output])
         # A sum with a constant belongs to a normalisation.
         and not (node.op_type == "Add" and constants.intersection(node.input))
     ]
