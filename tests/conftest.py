@@ -26,17 +26,26 @@ STARTERS = frozenset(
     {"subprocess", "Popen", "multiprocessing", "fork", "playwright", "sync_playwright", "dvc", "forks"}
 )
 # Folders and files below tests/ whose tests all start processes, or take many seconds together.
-PROCESS = ("pipeline", "page/test_browser.py", "report/test_browser.py")
+PROCESS = (
+    "pipeline",
+    "page/test_browser.py",
+    "report/test_browser.py",
+    # Their processes are forks of one that the first test starts.
+    "training/test_interrupted.py",
+    "training/test_ranks.py",
+)
 SLOW = (
     "fuzz",
     "toy",
     "export",
+    "cli/test_export.py",
     "cli/test_train.py",
     "docs/test_commands.py",
     "model/backbones",
     "model/test_weights.py",
     "scenes/test_demo.py",
     "training/test_by_heart.py",
+    "validate/copies/test_search.py",
 )
 STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn")
 EXAMPLES = 8

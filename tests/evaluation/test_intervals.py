@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.coverage import box_population, measure, state_population
-from panvision.evaluation.intervals import Spread, difference_interval, jackknife, student, value_interval
+from panvision.evaluation.intervals import (
+    Spread,
+    difference_interval,
+    half_biases,
+    jackknife,
+    student,
+    value_interval,
+)
 from panvision.evaluation.metrics import scores, tally
 from tests.evaluation.made import box_results, state_results
 
@@ -40,7 +47,8 @@ def test_jackknife_of_a_mean_is_the_standard_error(values):
 @given(st.lists(st.floats(0, 1), min_size=10, max_size=30))
 def test_a_mean_of_an_even_number_has_no_bias(values):
     even = values[: len(values) // 2 * 2]
-    assert spread_of(even).bias == pytest.approx(0.0, abs=1e-12)
+    groups = [str(row) for row in range(len(even))]
+    assert half_biases(mean_of(even), groups)["mean"] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_average_precision_of_few_images_is_corrected_downwards():
@@ -49,9 +57,9 @@ def test_average_precision_of_few_images_is_corrected_downwards():
     truth = population.truth()[0]["map50_95"]
     for _ in range(40):
         results, _ = population.results(random.integers(0, len(population.groups), 25), [False] * 25)
-        spread = jackknife(tally(results), [image["group"] for image in results.images])["map50_95"]
-        biases.append(spread.bias)
-        errors.append(spread.value - truth)
+        groups = [image["group"] for image in results.images]
+        biases.append(half_biases(tally(results), groups)["map50_95"])
+        errors.append(jackknife(tally(results), groups)["map50_95"].value - truth)
     assert np.mean(biases) > 0.01
     assert abs(np.mean(errors) - np.mean(biases)) < abs(np.mean(errors))
 
@@ -60,7 +68,7 @@ def test_metric_that_a_half_leaves_undefined_is_not_corrected():
     def metrics(weights):
         return {"rare": np.where(weights[:, :2].any(axis=1), weights.mean(axis=1), np.nan)}
 
-    assert jackknife(metrics, [str(row) for row in range(12)])["rare"].bias == 0.0
+    assert half_biases(metrics, [str(row) for row in range(12)])["rare"] == 0.0
 
 
 @given(st.floats(0.01, 0.99), st.floats(-0.5, 0.5))
@@ -196,6 +204,7 @@ def test_metric_that_hangs_on_one_group_has_no_variance():
 
 def test_jackknife_without_images():
     assert value_interval(jackknife(mean_of([]), [])["mean"]) == "undefined"
+    assert half_biases(mean_of([]), []) == {"mean": 0.0}
 
 
 def test_value_outside_its_range_is_refused():

@@ -60,6 +60,7 @@ def test_a_turned_photo_has_labels_on_the_upright_image(tmp_path, photos):
         ({0: "lid", 2: "stirrer"}, False),
         (["stirrer", "lid"], False),
         (["lid"], False),
+        ({"first": "lid", "second": "stirrer"}, False),
         (7, False),
     ],
 )

@@ -14,8 +14,9 @@ from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from panvision.scoring.scorer import FloatArray, Tally, Weights
+from panvision.scoring.scorer import FloatArray, Tally
 
 Interval = dict[str, float]
 # Why there is no interval: the metric is undefined; fewer than FEWEST_GROUPS groups contribute to it; it is undefined
@@ -43,7 +44,7 @@ class Spread(NamedTuple):
         groups: number of groups that contribute: alone they define the metric, or the metric changes without them.
         differing: number of groups that alone have another value than 0; of a difference, those in which models differ.
         variance: of the value; NaN if the metric is undefined without one of the groups.
-        bias: of an average precision, from random halves of the groups; 0 if one of them leaves it undefined.
+        bias: of the value, as `half_biases` returns it; 0 if it is not corrected.
     """
 
     value: float
@@ -63,14 +64,13 @@ class Spread(NamedTuple):
 
 
 def jackknife(metrics: Tally, groups: Sequence[str]) -> dict[str, Spread]:
-    """Score all images, all but those of one group for each group, and random halves of the groups.
+    """Score all images, then all but those of one group, for each group.
 
     Args:
         metrics: a task's metrics from weights.
         groups: the group of each of N images; their order does not matter.
     """
-    names, number = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
-    sets = -(-len(names) // -(-len(names) // MOST_SETS)) if len(names) else 0
+    number, sets = _sets(groups)
     whole = metrics(np.ones((1, len(number)), np.int32))
     alone: dict[str, list[FloatArray]] = {name: [] for name in whole}
     without: dict[str, list[FloatArray]] = {name: [] for name in whole}
@@ -79,36 +79,43 @@ def jackknife(metrics: Tally, groups: Sequence[str]) -> dict[str, Spread]:
         for found, weights in ((alone, own), (without, ~own)):
             for name, values in metrics(weights.astype(np.int32)).items():
                 found[name].append(values)
-    halves = metrics(_halves(sets)[:, number % sets]) if sets else whole
     return {
-        name: _spread(float(value[0]), _joined(alone[name]), _joined(without[name]), halves[name])
+        name: _spread(float(value[0]), *(np.concatenate([np.zeros(0), *each[name]]) for each in (alone, without)))
         for name, value in whole.items()
     }
 
 
-def _joined(parts: Sequence[FloatArray]) -> FloatArray:
-    return np.concatenate([np.zeros(0), *parts])
+def half_biases(metrics: Tally, groups: Sequence[str]) -> dict[str, float]:
+    """Estimate the bias of each metric from random halves of the groups; 0 where a half leaves it undefined.
 
-
-def _halves(sets: int) -> Weights:
-    """Draw pairs of complementary halves of the sets, (2 · HALVES, sets)."""
+    Args:
+        metrics, groups: as of `jackknife`.
+    """
+    number, sets = _sets(groups)
     random = np.random.default_rng(0)
     first = np.zeros((HALVES, sets), np.int32)
     for row in first:
         row[random.permutation(sets)[: sets // 2]] = 1
-    return np.concatenate([first, 1 - first])
+    members = np.concatenate([np.ones((1, sets), np.int32), first, 1 - first])[:, number % max(sets, 1)]
+    # In proportion to 1 / √n, as the simulated bias of the average precision.
+    found = {name: float(values[1:].mean() - values[0]) / (2**0.5 - 1) for name, values in metrics(members).items()}
+    return {name: 0.0 if isnan(bias) else bias for name, bias in found.items()}
 
 
-def _spread(value: float, alone: FloatArray, without: FloatArray, halves: FloatArray) -> Spread:
+def _sets(groups: Sequence[str]) -> tuple[npt.NDArray[np.intp], int]:
+    """Number the groups of N images, (N,), and return how many sets they are joined into, by the number modulo that."""
+    names, number = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
+    return number, -(-len(names) // -(-len(names) // MOST_SETS)) if len(names) else 0
+
+
+def _spread(value: float, alone: FloatArray, without: FloatArray) -> Spread:
     change = without - value
     change[np.abs(change) <= ROUNDING] = 0.0
     groups = int((~np.isnan(alone) | (np.abs(change) > 0.0)).sum())
     # A sum over nothing is 0; a mean would be NaN with a warning.
     count = max(len(change), 1)
     variance = (count - 1) / count * float(np.sum((change - change.sum() / count) ** 2))
-    # In proportion to 1 / √n, as the simulated bias of the average precision.
-    bias = (float(halves.mean()) - value) / (2**0.5 - 1)
-    return Spread(value, groups, int((np.abs(alone) > ROUNDING).sum()), variance, 0.0 if isnan(bias) else bias)
+    return Spread(value, groups, int((np.abs(alone) > ROUNDING).sum()), variance)
 
 
 def value_interval(spread: Spread, limits: Range = UNIT, level: float = 0.95) -> Interval | Reason:

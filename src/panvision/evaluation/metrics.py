@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from panvision.evaluation.intervals import UNIT, Interval, Range, Reason, jackknife, value_interval
+from panvision.evaluation.intervals import UNIT, Interval, Range, Reason, half_biases, jackknife, value_interval
 from panvision.evaluation.results import Results
 from panvision.evaluation.table import EVALUATIONS
 from panvision.scoring.scorer import Tally
@@ -44,13 +44,15 @@ def scores(results: Results) -> dict[str, Any]:
         task.
     """
     evaluation, limits = EVALUATIONS[results.task], ranges(results)
-    spreads = jackknife(tally(results), [image["group"] for image in results.images])
+    metrics, groups = tally(results), [image["group"] for image in results.images]
+    spreads = jackknife(metrics, groups)
+    biases = half_biases(metrics, groups) if evaluation.interpolated else {}
     values = {name: None if np.isnan(spread.value) else round(spread.value, DIGITS) for name, spread in spreads.items()}
     intervals: dict[str, Interval | None] = {}
     reasons: dict[str, Reason] = {}
     for name, spread in spreads.items():
-        corrected = name.partition(".")[0] in evaluation.interpolated
-        found = value_interval(spread if corrected else spread._replace(bias=0.0), limits.get(name, UNIT))
+        bias = biases[name] if name.partition(".")[0] in evaluation.interpolated else 0.0
+        found = value_interval(spread._replace(bias=bias), limits.get(name, UNIT))
         if name in evaluation.biased and spread.obstacle is None:
             found = "biased"
         if isinstance(found, str):

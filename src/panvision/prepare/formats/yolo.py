@@ -173,6 +173,17 @@ def _find_names(scan: Scan) -> _Names:
     )
 
 
+def class_names(path: Path, root: Path) -> dict[int, str]:
+    """Return the classes in a file by number; empty if it has none that can be read.
+
+    Args:
+        path: a data.yaml or a list of names.
+        root: the dataset's folder.
+    """
+    names = _read_names(path, root)
+    return names.names if names else {}
+
+
 def _read_names(path: Path, root: Path) -> _Names | None:
     """Read the classes that a file names; None if it does not name any."""
     file = relative(path, root)
