@@ -35,16 +35,21 @@ PROCESS = (
     "training/test_ranks.py",
 )
 SLOW = (
+    "benchmarks",
     "fuzz",
     "toy",
     "export",
+    "cli/test_evaluate.py",
     "cli/test_export.py",
+    "cli/test_promote.py",
     "cli/test_train.py",
     "docs/test_commands.py",
+    "evaluation/test_intervals.py",
     "model/backbones",
     "model/test_weights.py",
     "scenes/test_demo.py",
     "training/test_by_heart.py",
+    "training/test_phases.py",
     "validate/copies/test_search.py",
 )
 STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn")

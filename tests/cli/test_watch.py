@@ -242,6 +242,7 @@ class Camera(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow  # it waits until the camera is tried again
 def test_a_lost_network_camera_is_reopened(model, capfd):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

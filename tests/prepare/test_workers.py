@@ -17,6 +17,7 @@ def given(tmp_path):
     return read_set("classification", root).samples, root, set_settings(tmp_path)
 
 
+@pytest.mark.process
 def test_processes_give_what_one_process_gives_in_order(given, monkeypatch):
     samples, root, settings = given
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(3))

@@ -302,6 +302,7 @@ def stored_stream(packed, rows=None):
     return TrainingStream(packed, rows, ALL, batch_size=3, seed=1)
 
 
+@pytest.mark.process
 def test_a_spawned_worker_gives_the_same_batches(stored):
     """A spawned worker opens the files itself, as on macOS and Windows."""
     source = stored_stream(stored)
