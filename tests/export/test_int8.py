@@ -109,14 +109,20 @@ def test_quantised_nodes() -> None:
         node("Add", ["a", "c"], ["b"], "norm"),
         node("Add", ["b", "a"], ["d"], "residual"),
         node("Conv", ["d", "w"], ["k"], "inner"),
-        node("Conv", ["k", "w"], ["e"], "one"),
+        node("Conv", ["k", "depthwise"], ["l"], "depthwise", group=8),
+        node("Conv", ["l", "grouped"], ["m"], "in groups", group=2),
+        node("Conv", ["m", "w"], ["e"], "one"),
         node("Conv", ["k", "w"], ["f"], "other"),
         node("Exp", ["e"], ["g"], "exp"),
         node("Concat", ["g", "f"], ["y"], "joined", axis=1),
     ]
-    constants = [onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, (1,), [0.0]) for name in ("w", "c")]
+    widths = {"w": 8, "c": 8, "depthwise": 1, "grouped": 4}
+    constants = [
+        onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, (8, width, 1, 1), np.zeros(8 * width))
+        for name, width in widths.items()
+    ]
     x, y = (info(name, onnx.TensorProto.FLOAT, shape) for name, shape in (("x", ("N", 64, 64, 3)), ("y", None)))
-    sides = {"stem": 32, "a": 16, "d": 16, "k": 16}
+    sides = {"stem": 32, "a": 16, "d": 16, "k": 16, "l": 16, "m": 16}
     shapes = [info(name, onnx.TensorProto.FLOAT, ("N", 8, side, side)) for name, side in sides.items()]
     graph = onnx.helper.make_graph(nodes, "g", [x], [y], constants, value_info=shapes)
-    assert quantised_nodes(graph) == ["residual", "inner"]
+    assert quantised_nodes(graph) == ["residual", "inner", "depthwise"]

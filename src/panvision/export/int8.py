@@ -2,9 +2,10 @@
 
 Convolutions become INT8, and so do the operations between them that only pass values on: residual sums, ReLU, ReLU6,
 max pooling, nearest upsampling. These stay in float: the cast and the normalisation of the input, GroupNorm, LayerNorm,
-GELU and matrix products, transposed convolutions, for which ONNX Runtime has no INT8 code, and the last layer before
-each output with all that follows it, because no later layer could even out its rounding (leaving such layers out: Wu et
-al. 2020, Integer Quantization for Deep Learning Inference).
+GELU and matrix products, transposed convolutions, for which ONNX Runtime has no INT8 code, convolutions in narrow
+groups, for which it has only slow code, and the last layer before each output with all that follows it, because no
+later layer could even out its rounding (leaving such layers out: Wu et al. 2020, Integer Quantization for Deep Learning
+Inference).
 Weights are rounded per output channel (`rounding`), and to seven bits: the sum of two products of eight-bit numbers
 overflows in x86 processors without VNNI, and a file should answer alike everywhere.
 
@@ -14,7 +15,7 @@ it (docs/results.md, "INT8").
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _QUANTISED = ("Conv", "Add", "Relu", "Clip", "MaxPool", "Resize")
 # Of the seven-bit weights.
 _LARGEST_WEIGHT = 64
+# Channels; depthwise convolutions have groups of one channel and fast code.
+_NARROWEST_GROUP = 64
 # Layers from or to a larger side, as a fraction of the input's, stay in float.
 _LARGEST_SIDE = 1 / 4
 
@@ -126,7 +129,7 @@ def quantised_nodes(graph: onnx.GraphProto) -> list[str]:
     Raises:
         ValueError: there is none.
     """
-    last, constants = _last_layers(graph), {tensor.name for tensor in graph.initializer}
+    last, constants = _last_layers(graph), {tensor.name: tensor.dims for tensor in graph.initializer}
     large = _large_tensors(graph)
     names = [
         node.name
@@ -135,7 +138,8 @@ def quantised_nodes(graph: onnx.GraphProto) -> list[str]:
         and node.name not in last
         and large.isdisjoint([*node.input, *node.output])
         # A sum with a constant belongs to a normalisation.
-        and not (node.op_type == "Add" and constants.intersection(node.input))
+        and not (node.op_type == "Add" and constants.keys() & {*node.input})
+        and not (node.op_type == "Conv" and _has_narrow_groups(node, constants[node.input[1]]))
     ]
     if not names:
         raise ValueError("no layer of it is known to the quantiser")
@@ -147,6 +151,12 @@ def _large_tensors(graph: onnx.GraphProto) -> set[str]:
     side = graph.input[0].type.tensor_type.shape.dim[1].dim_value
     shapes = {value.name: [each.dim_value for each in value.type.tensor_type.shape.dim] for value in graph.value_info}
     return {name for name, shape in shapes.items() if len(shape) == 4 and shape[2] > _LARGEST_SIDE * side}
+
+
+def _has_narrow_groups(conv: onnx.NodeProto, shape: Sequence[int]) -> bool:
+    """Return whether a convolution with weights of a shape has several groups that are neither wide nor depthwise."""
+    groups = next((each.i for each in conv.attribute if each.name == "group"), 1)
+    return groups > 1 and 1 < shape[1] < _NARROWEST_GROUP
 
 
 def _last_layers(graph: onnx.GraphProto) -> set[str]:
