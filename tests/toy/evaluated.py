@@ -11,7 +11,7 @@ from panvision.evaluation.evaluate import HeldOut
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.export.card import model_card
 from panvision.export.parity import compare
-from panvision.export.scores import limited_scores
+from panvision.export.scores import measure
 from panvision.export.settings import ExportSettings
 from panvision.inference.predictor import Predictor
 from tests.report.run import METRICS, Run
@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
     images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
     parity = compare(Predictor(ToyBackend()), Predictor(ToyBackend(0.1)), images, checkpoint="a.pth")
     held_out = HeldOut(run.prepared, run.splits, run.data, EvaluationSettings())
-    scores = limited_scores(Predictor(ToyBackend(0.2)), held_out)
+    scores = measure(Predictor(ToyBackend(0.2)), held_out).scores
     export = {"scores": {"onnx": scores, "int8": None}, "int8": None, "size_mb": {"onnx": 1.0}}
     found = {
         "tasks": list(TASKS),

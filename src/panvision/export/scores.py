@@ -1,8 +1,9 @@
 """Metrics of a model file on the test split, by the evaluation of the checkpoint, and what INT8 loses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from panvision.core.tasks import TASKS
 from panvision.evaluation.evaluate import HeldOut, evaluate
@@ -14,15 +15,28 @@ LIMITED = [(task, metric) for task, spec in TASKS.items() for metric in spec.met
 Scores = dict[str, float | None]
 
 
-def limited_scores(predictor: Predictor, held_out: HeldOut) -> Scores:
-    """Return the metrics of LIMITED, fractions; None where undefined and of tasks that the model does not have.
+class Measured(NamedTuple):
+    """Results of a model file on the test split.
+
+    Attributes:
+        scores: the metrics of LIMITED, fractions; None where undefined and of tasks that the model does not have.
+        states: for each image of classification, the `predicted` class index and the `probabilities` of all classes.
+    """
+
+    scores: Scores
+    states: Sequence[Mapping[str, Any]] = ()
+
+
+def measure(predictor: Predictor, held_out: HeldOut) -> Measured:
+    """Score a model file.
 
     Raises:
         EvaluationError, PackedError, ImageError: as `evaluate`.
     """
     # These metrics need nothing that is chosen on the validation split.
     found = evaluate(predictor, held_out, choices={})
-    return {metric.key: found.metrics[task][metric.key] for task, metric in LIMITED}
+    scores = {metric.key: found.metrics[task][metric.key] for task, metric in LIMITED}
+    return Measured(scores, found.results["classification"].images)
 
 
 @dataclass(frozen=True)
@@ -30,7 +44,8 @@ class Verdict:
     """Loss of INT8 against the float file, on the same images.
 
     Attributes:
-        drop: metric → loss, a fraction, negative if INT8 is better; None where undefined.
+        drop: metric → loss, a fraction, negative if INT8 is better; None where undefined. That of accuracy is
+            `expected_loss`.
         accepted: True if no metric loses more than the limit or is undefined in INT8 alone; None if none is defined.
     """
 
@@ -42,23 +57,42 @@ class Verdict:
         return {"accepted": self.accepted, "drop": self.drop}
 
 
-def judge_int8(exported: Mapping[str, float | None], int8: Mapping[str, float | None], max_drop: float) -> Verdict:
-    """Compare two files metric by metric.
+def judge_int8(exported: Measured, int8: Measured, max_drop: float) -> Verdict:
+    """Compare the float file and the INT8 file, metric by metric.
 
     Args:
-        exported: metrics of the float file.
-        int8: metrics of the INT8 file.
+        exported: results of the float file.
+        int8: results of the INT8 file.
         max_drop: largest loss of a metric.
     """
     smaller = {metric.key for _, metric in LIMITED if metric.smaller}
     drop: Scores = {}
-    for name, before in exported.items():
-        after = int8[name]
+    for name, before in exported.scores.items():
+        after = int8.scores[name]
         if before is None or after is None:
             drop[name] = None
         else:
             # Rounded: 0.95 - 0.94 is a little more than 0.01 in floats.
             drop[name] = round(after - before if name in smaller else before - after, 9)
+    if drop.get("accuracy") is not None:
+        drop["accuracy"] = round(expected_loss(exported.states, int8.states), 9)
     defined = [value for value in drop.values() if value is not None]
-    lost = any(before is not None and int8[name] is None for name, before in exported.items())
+    lost = any(before is not None and int8.scores[name] is None for name, before in exported.scores.items())
     return Verdict(drop, (not lost and max(defined) <= max_drop) if defined or lost else None)
+
+
+def expected_loss(exported: Sequence[Mapping[str, Any]], int8: Sequence[Mapping[str, Any]]) -> float:
+    """Return the accuracy that INT8 is expected to lose if the probabilities of the float file are true.
+
+    A changed class label costs the difference between the probabilities of both labels. Compared with the true labels,
+    a tie that falls the other way would cost 1 / N instead, which is more than a point of fewer than 100 images.
+
+    Args:
+        exported: `Measured.states` of the float file, N images.
+        int8: those of the INT8 file.
+    """
+    pairs = [
+        (each["probabilities"], each["predicted"], other["predicted"])
+        for each, other in zip(exported, int8, strict=True)
+    ]
+    return fmean(probabilities[before] - probabilities[after] for probabilities, before, after in pairs)

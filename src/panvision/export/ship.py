@@ -18,7 +18,7 @@ from panvision.export.images import calibration_images, parity_images
 from panvision.export.int8 import replace_metadata, write_int8
 from panvision.export.onnx_file import write_onnx
 from panvision.export.parity import compare
-from panvision.export.scores import judge_int8, limited_scores
+from panvision.export.scores import judge_int8, measure
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
@@ -177,7 +177,8 @@ def _measure(
     exported: Predictor, settings: ExportSettings, held_out: HeldOut, scratch: Shipped, good: Answerable | None
 ) -> dict[str, Any]:
     """Write the INT8 file and return the metrics of both files, and the verdict on INT8."""
-    scores = limited_scores(exported, held_out)
+    measured = measure(exported, held_out)
+    scores = measured.scores
     answers = {"onnx": _answers(exported, good), "int8": None}
     if not settings.int8:
         return {"scores": {"onnx": scores, "int8": None}, "int8": None, "answers": answers}
@@ -196,12 +197,12 @@ def _measure(
             limits = calibrate(int8, good, settings.rejected or 0.0)
             replace_metadata(scratch.int8, replace(int8.info, limits=limits))
             int8 = Predictor(OnnxBackend(scratch.int8, "cpu"))
-        rounded, answers["int8"] = limited_scores(int8, held_out), _answers(int8, good)
+        rounded, answers["int8"] = measure(int8, held_out), _answers(int8, good)
     except PredictorError as error:
         raise ExportError(f"the INT8 model cannot be run: {error}; {INT8_REMEDY}") from error
     return {
-        "scores": {"onnx": scores, "int8": rounded},
-        "int8": judge_int8(scores, rounded, settings.max_drop).to_json(),
+        "scores": {"onnx": scores, "int8": rounded.scores},
+        "int8": judge_int8(measured, rounded, settings.max_drop).to_json(),
         "answers": answers,
     }
 
