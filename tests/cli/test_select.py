@@ -69,6 +69,13 @@ def test_the_selection_has_proposed_labels(run, photos, tmp_path):
     assert (tmp_path / "out/detection.zip").is_file()
 
 
+def test_one_task_has_its_own_doubts_and_labels(run, photos, tmp_path):
+    assert run(photos, "--task", "detection", "-n", "3")[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["detection"]
+    rows = ranking(tmp_path)
+    assert all(row["detection"] and not row["classification"] and not row["segmentation"] for row in rows)
+
+
 def test_the_contact_sheet_needs_no_other_file(run, photos, tmp_path):
     (photos / "scene 0.0.png").rename(photos / "<b>&.png")
     run(photos, "-n", "20")

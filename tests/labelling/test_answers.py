@@ -57,6 +57,11 @@ def test_models_that_do_not_fit(other, message):
         panel(ColourBackend(), other)
 
 
+def test_a_model_without_the_wanted_task_does_not_fit():
+    with pytest.raises(PredictorError, match="the model has detection, but not classification"):
+        Panel([Predictor(PartBackend("detection"))], tasks=["classification"])
+
+
 def test_a_model_without_masks_has_no_probability():
     (answers,) = panel(PartBackend("classification")).answer([picture()])
     assert mask_probability(answers) is None and answers[0].boxes is None

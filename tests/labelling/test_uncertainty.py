@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from panvision.core.tasks import TASKS
 from panvision.labelling.answers import Answer
 from panvision.labelling.uncertainty import PARTS, box_doubt, disagreement, doubts, label_doubt, mask_doubt, total
 from tests.labelling.test_voting import boxes, label
@@ -68,9 +69,20 @@ def test_specks_are_no_disagreement():
 
 
 def test_parts_that_the_model_lacks_are_absent():
-    assert list(doubts([Answer(None, None, label(raw=0.6, golden=0.4))], {})) == ["classification"]
-    found = doubts([Answer(logits(edge(1.0)), boxes(), label(raw=0.6, golden=0.4))] * 2, LEAST)
+    assert list(doubts([Answer(None, None, label(raw=0.6, golden=0.4))], {}, TASKS)) == ["classification"]
+    answers = [Answer(logits(edge(1.0)), boxes(), label(raw=0.6, golden=0.4))] * 2
+    found = doubts(answers, LEAST, TASKS)
     assert tuple(found) == PARTS
+
+
+def test_the_doubts_of_one_task_are_those_of_a_model_with_no_other():
+    pair = [
+        Answer(logits(edge(sharpness)), boxes(), label(raw=chance, golden=1 - chance))
+        for sharpness, chance in ((0.1, 0.6), (-1.0, 0.5))
+    ]
+    alone = [Answer(None, None, answer.label) for answer in pair]
+    assert doubts(pair, LEAST, ["classification"]) == doubts(alone, LEAST, TASKS)
+    assert doubts(pair, LEAST, ["classification"])["disagreement"] != doubts(pair, LEAST, TASKS)["disagreement"]
 
 
 @given(st.lists(st.floats(0, 1), max_size=4))

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,13 +145,13 @@ def run(args: Args) -> int:
     return Exit.WARNINGS if failures or output.kept else Exit.DONE
 
 
-def load_panel(args: Args, *, flip: bool = False) -> "Panel":
-    """Load the model and those that vote, with the thresholds of the options."""
+def load_panel(args: Args, *, flip: bool = False, tasks: Sequence[str] | None = None) -> "Panel":
+    """Load the model and those that vote, with the options' thresholds; `tasks`: whose labels are wanted."""
     from panvision.labelling.answers import Panel
 
     thresholds = read_thresholds(args.thresholds) if args.thresholds else None
     models = [Args(**vars(args), checkpoint=model, nms_threshold=None) for model in (args.model, *args.vote)]
-    return Panel([load_predictor(model).with_thresholds(thresholds) for model in models], flip=flip)
+    return Panel([load_predictor(model).with_thresholds(thresholds) for model in models], flip=flip, tasks=tasks)
 
 
 def read_thresholds(path: str | Path) -> Mapping[str, float]:

@@ -18,6 +18,7 @@ from panvision.cli.options import FILE, FOLDER, Number, argument, batch_size, fl
 from panvision.cli.prelabel import MODEL_HELP, as_json, left, load_panel, report_left, voters, writing
 from panvision.cli.problem_text import WIDTH, printable
 from panvision.cli.status import StatusLine
+from panvision.core.tasks import TASKS
 
 if TYPE_CHECKING:
     from panvision.core.tasks import Dataset
@@ -44,6 +45,7 @@ _SHOWN = 5
         "50 of a folder": "panvision select models/panvision.onnx photos --number 50",
         "of a clip, every fifth frame, unlike the labelled images": "panvision select models/panvision.onnx clip.mp4 "
         "--every 5 --labelled photos",
+        "to draw boxes in": "panvision select models/panvision.onnx photos --task detection --labelled photos",
         "where folds disagree, for YOLO": "panvision select fold0.onnx photos --vote fold1.onnx --vote fold2.onnx "
         "--to yolo",
     },
@@ -53,6 +55,13 @@ _SHOWN = 5
             argument("model", MODEL_HELP, type=FILE, metavar="MODEL"),
             argument("images", "Folder, ZIP or quoted pattern of images; or a video.", type=FOLDER, metavar="IMAGES"),
             click.Option(["-n", "--number"], type=Number(1), default=50, help="Images to select."),
+            option(
+                "--task",
+                f"Select images to label for one task: {', '.join(TASKS)}. Only its own doubts count.",
+                type=click.Choice([*TASKS]),
+                metavar="TASK",
+                show_default="all of the model",
+            ),
             flag("--recursive", "Read the images in sub-folders, too."),
             option("--every", "Look at every Nth frame of a video.", type=Number(1), default=1),
             option("--labelled", "Folder of images that have labels, with its sub-folders.", type=FOLDER),
@@ -80,7 +89,7 @@ def run(args: Args) -> int:
     from panvision.labelling.select import rank, scan
     from panvision.labelling.writers import choose_writers
 
-    panel = load_panel(args, flip=args.flip)
+    panel = load_panel(args, flip=args.flip, tasks=[args.task] if args.task else None)
     writers = choose_writers(args.to, panel.tasks)
     failures: list[Failure] = []
     frames = open_frames(args, panel, failures)
@@ -167,7 +176,7 @@ def _write(
 
     def look(photo: "Photo", answers: Any, vote: Any) -> None:
         row = by_name[photo.file]
-        row.doubts, row.source = doubts(answers, panel.thresholds), photo.source
+        row.doubts, row.source = doubts(answers, panel.thresholds, panel.tasks), photo.source
         thumbnails[photo.file] = thumbnail(draw_result(photo.pixels, vote.result(panel.info.det_class_names)))
 
     summary = prelabel(

@@ -1,6 +1,6 @@
 """The answers of one model or several to an image, undecided: what voting and the search for uncertainty start from."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar, cast
@@ -50,6 +50,15 @@ class Answer:
     label: ClassResult | None
     mirrored: bool = False
 
+    def only(self, tasks: Collection[str]) -> "Answer":
+        """Return the parts of some tasks."""
+        return Answer(
+            self.mask_logits if "segmentation" in tasks else None,
+            self.boxes if "detection" in tasks else None,
+            self.label if "classification" in tasks else None,
+            self.mirrored,
+        )
+
 
 class Panel:
     """One model, or several of the same classes, such as the folds of a cross-validation.
@@ -57,16 +66,23 @@ class Panel:
     Args:
         predictors: at least one.
         flip: each model also answers to the mirrored image.
+        tasks: of the models, those whose labels are wanted; by default all.
 
     Raises:
-        PredictorError: the models differ in their tasks or classes.
+        PredictorError: the models differ in their tasks or classes, or lack one of `tasks`.
 
     Attributes:
+        tasks: the tasks whose labels are wanted.
         thresholds: class name → least score of its boxes, that of the first model.
     """
 
-    def __init__(self, predictors: Sequence[Predictor], *, flip: bool = False) -> None:
+    def __init__(
+        self, predictors: Sequence[Predictor], *, flip: bool = False, tasks: Sequence[str] | None = None
+    ) -> None:
         self.info = predictors[0].info
+        self.tasks = self.info.tasks if tasks is None else tuple(tasks)
+        if missing := [task for task in self.tasks if task not in self.info.tasks]:
+            raise PredictorError(f"the model has {', '.join(self.info.tasks)}, but not {', '.join(missing)}")
         self.max_pixels = predictors[0].max_pixels
         self.max_detections = predictors[0].max_detections
         self.flip = flip
@@ -75,11 +91,6 @@ class Panel:
         self.thresholds = box_thresholds(self.info)
         low = min(self.thresholds.values(), default=1.0) / 2
         self._predictors = [predictor.with_thresholds(low, max_detections=TOP_CANDIDATES) for predictor in predictors]
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Tasks of the models."""
-        return self.info.tasks
 
     def answer(self, images: Sequence[RgbArray]) -> list[tuple[Answer, ...]]:
         """Return every model's answer to each image (H, W, 3) uint8; those to mirrored images are mirrored back."""

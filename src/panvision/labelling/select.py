@@ -103,7 +103,7 @@ def scan(
     vectors: list[Vectors] = []
     for batch in in_batches(photos, batch_size):
         answered = panel.answer([photo.pixels for photo in batch])
-        found = [doubts(answers, panel.thresholds) for answers in answered]
+        found = [doubts(answers, panel.thresholds, panel.tasks) for answers in answered]
         names += [photo.file for photo in batch]
         values.append(np.array([_values(each) for each in found], np.float16))
         pairs = zip(batch, answered, strict=True)

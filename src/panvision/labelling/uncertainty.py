@@ -1,6 +1,6 @@
 """Doubts about an image, per head, from 0 to 1, with their reasons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,13 +31,15 @@ class Doubt(NamedTuple):
     reason: str
 
 
-def doubts(answers: Sequence[Answer], thresholds: Mapping[str, float]) -> dict[str, Doubt]:
+def doubts(answers: Sequence[Answer], thresholds: Mapping[str, float], tasks: Collection[str]) -> dict[str, Doubt]:
     """Return the doubts about one image by part of `PARTS`; parts that the models cannot have are absent.
 
     Args:
         answers: of all models, and to the mirrored image.
         thresholds: class name → least score of its boxes.
+        tasks: whose labels are wanted.
     """
+    answers = [answer.only(tasks) for answer in answers]
     found: dict[str, Doubt] = {}
     probability = mask_probability(answers)
     if probability is not None:
