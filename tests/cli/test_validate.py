@@ -445,6 +445,18 @@ def test_earlier_data_that_cannot_be_used_are_one_line(root, tmp_path, capsys, m
     assert "empty/segmentation: nothing usable found" in capsys.readouterr().err
 
 
+def test_earlier_data_of_another_version_are_one_line(root, tmp_path, capsys, monkeypatch):
+    def packed_at(project, rev, folder):
+        (folder / "prepared/segmentation").mkdir(parents=True)
+        (folder / "splits.csv").write_text("task,file,group,split\nsegmentation,a.png,1,train\n")
+        return folder / "prepared", folder / "splits.csv"
+
+    monkeypatch.setattr("panvision.experiments.revisions.packed_at", packed_at)
+    assert validate(root, "--against", "v1", "-q") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "v1: packed by another version; name a folder or ZIP" in said
+
+
 def test_data_that_cannot_be_split_are_not_compared(root, capsys):
     shutil.rmtree(root / "detection")
     (root / "detection").mkdir()

@@ -128,6 +128,8 @@ def dvc(monkeypatch):
 
     def answer(text, code=0):
         def called(command, **options):
+            if command[0] == "git":
+                return subprocess.CompletedProcess(command, 1, stdout="", stderr="no such revision")
             calls.append((command, options["cwd"]))
             return subprocess.CompletedProcess(command, code, stdout=text, stderr="ERROR: no\nway")
 

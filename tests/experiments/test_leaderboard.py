@@ -55,6 +55,8 @@ def test_command_asks_dvc_and_prints_json(tmp_path, monkeypatch, capsys):
     calls = []
 
     def dvc(command, **given):
+        if command[0] == "git":
+            return types.SimpleNamespace(returncode=1, stderr="no such revision")
         calls.append(command[-2:])
         return types.SimpleNamespace(returncode=0, stdout=SHOWN, stderr="")
 

@@ -62,6 +62,8 @@ def repo(tmp_path) -> Scratch:
 
 def test_packed_data_of_a_revision_are_copied(repo, tmp_path):
     (repo.folder / "build/splits.csv").write_text("of the workspace")
+    # An experiment that was interrupted leaves its baseline behind, which DVC takes for HEAD.
+    repo.run("git", "update-ref", "refs/exps/exec/EXEC_BASELINE", "HEAD~1")
     prepared, splits = packed_at(repo.folder, "HEAD", tmp_path / "copy")
     assert (prepared / "detection/index.csv").read_text() == "prepared/detection/index.csv of the commit"
     assert splits.read_text() == "splits.csv of the commit"

@@ -33,9 +33,10 @@ def run(args: Args) -> int:
     """Compare, write and print."""
     from panvision.core.files import write_json
     from panvision.experiments.baselines import RESULT, compare, described, show_experiments
+    from panvision.experiments.git import commit_of
 
     folder = project_of(args)
-    found = compare(show_experiments(folder, "--rev", args.rev), args.shared)
+    found = compare(show_experiments(folder, "--rev", commit_of(folder, args.rev)), args.shared)
     write_json(folder / RESULT, found)
     print(json.dumps(found, indent=2, ensure_ascii=False) if args.json else described(found))
     return Exit.DONE

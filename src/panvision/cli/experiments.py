@@ -27,9 +27,11 @@ from panvision.cli.options import Number, flag, json_flag, option, project, proj
 def run(args: Args) -> int:
     """Print the table."""
     from panvision.experiments.baselines import show_experiments
+    from panvision.experiments.git import commit_of
     from panvision.experiments.leaderboard import leaderboard, shown, to_json
 
-    which = ["--all-commits"] if args.all_commits else ["--num", str(args.commits)]
-    places = leaderboard(show_experiments(project_of(args), *which))
+    folder = project_of(args)
+    last = ["--rev", commit_of(folder, "HEAD"), "--num", str(args.commits)]
+    places = leaderboard(show_experiments(folder, *(["--all-commits"] if args.all_commits else last)))
     print(json.dumps({"runs": to_json(places)}, indent=2, ensure_ascii=False) if args.json else shown(places))
     return Exit.DONE

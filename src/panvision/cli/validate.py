@@ -196,7 +196,8 @@ def run(args: Args) -> int:
             with _naming(Path(args.build or tempfile.gettempdir())):
                 found = examine(config, pins, folder, status)
                 if args.against and found.verdict is not None:
-                    found = _compared(found, folder, _earlier(args.against, config, Path(earlier), status))
+                    version = _earlier(args.against, config, Path(earlier), status)
+                    found = _compared(found, folder, version, args.against)
             found = replace(found, dismissed=dismissed)
             _write(args, config, found, folder, Path(earlier), status)
     except (ParamsError, IngestError, PackedError, RevisionError, ReviewedError) as error:
@@ -314,10 +315,16 @@ def _earlier(against: str, config: "Config", folder: Path, status: StatusLine) -
     return version
 
 
-def _compared(found: Examination, build: Path, earlier: "Version") -> Examination:
+def _compared(found: Examination, build: Path, earlier: "Version", against: str) -> Examination:
+    from panvision.dataset.packed import PackedError
     from panvision.validate.changes import Version, find_changes
 
-    return replace(found, changes=find_changes(earlier, Version(build / "prepared", build / "splits.csv")))
+    try:
+        changes = find_changes(earlier, Version(build / "prepared", build / "splits.csv"))
+    except PackedError as error:
+        # The present data were packed just now.
+        raise PackedError(f"{against}: packed by another version; name a folder or ZIP with its data") from error
+    return replace(found, changes=changes)
 
 
 def _below(found: "Problem", task: "Dataset") -> "Problem":

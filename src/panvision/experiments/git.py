@@ -29,3 +29,14 @@ def git(folder: Path, *arguments: str, failure: type[Exception], remedy: str, gi
         reason = " ".join(done.stderr.split())
         raise failure(f"`git {' '.join(arguments)}` failed: {reason} (in {folder}); {remedy}")
     return done.stdout.strip()
+
+
+def commit_of(folder: Path, rev: str) -> str:
+    """Return the commit of a git revision; another name, such as a DVC experiment's, is returned as it is.
+
+    DVC itself takes HEAD for the commit of an interrupted experiment until the next one has finished.
+    """
+    try:
+        return git(folder, "rev-parse", "--verify", f"{rev}^{{commit}}", failure=LookupError, remedy="")
+    except LookupError:
+        return rev

@@ -13,6 +13,7 @@ from panvision.evaluation.results import (
     read_predictions,
     read_results,
 )
+from panvision.experiments.git import commit_of
 from panvision.report.inputs import leaves
 
 WORKSPACE = "workspace"  # DVC's name of it
@@ -58,7 +59,7 @@ def _texts(project: Path, rev: str, files: Iterable[str]) -> dict[str, str]:
     from dvc.exceptions import DvcException
 
     try:
-        system = DVCFileSystem(str(project), rev=rev)
+        system = DVCFileSystem(str(project), rev=commit_of(project, rev))
         known = {path.rsplit("/", 1)[-1] for path in system.ls(FOLDER, detail=False)} if system.isdir(FOLDER) else set()
     except DvcException as error:
         raise RevisionError(
@@ -98,7 +99,7 @@ def packed_at(project: Path, rev: str, folder: Path) -> tuple[Path, Path]:
     from dvc_data.index import DataIndexDirError
 
     try:
-        files = DVCFileSystem(str(project), rev=rev)
+        files = DVCFileSystem(str(project), rev=commit_of(project, rev))
         # Raises for an unknown revision; `exists` would not.
         files.isdir("build")
     except DvcException as error:
@@ -133,7 +134,7 @@ def params_of(project: Path, rev: str) -> dict[str, Any] | None:
         if rev == WORKSPACE:
             text = (project / LOCK).read_text(encoding="utf-8")
         else:
-            text = DVCFileSystem(str(project), rev=rev).read_text(LOCK, encoding="utf-8")
+            text = DVCFileSystem(str(project), rev=commit_of(project, rev)).read_text(LOCK, encoding="utf-8")
         stages = yaml.safe_load(text)["stages"]
         return {key: value for name in stages if name not in AFTERWARDS for key, value in _locked(stages[name])}
     except (OSError, UnicodeDecodeError, DvcException, yaml.YAMLError, AttributeError, KeyError, TypeError):
