@@ -154,7 +154,8 @@ def test_models_vote(run, model):
 def test_a_format_that_holds_nothing_of_the_model(run, monkeypatch):
     monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend("detection")))
     code, _, err = run("--to", "masks")
-    assert code == 1 and err == ["panvision prelabel: masks: holds labels of segmentation, but the model has detection"]
+    message = "masks: holds labels of segmentation, not detection; choose coco, yolo, cvat, labelme, voc"
+    assert code == 1 and err == [f"panvision prelabel: {message}"]
 
 
 def test_thresholds_of_another_class_are_one_line(run, tmp_path):

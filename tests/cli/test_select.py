@@ -6,11 +6,12 @@ import pytest
 from PIL import Image
 
 from panvision.cli.main import main
+from panvision.inference.predictor import Predictor
 from panvision.labelling.select import COLUMNS
 from panvision.monitor.video import VideoFile
 from panvision.prepare.formats.readers import read_set
 from tests.cli.shown import json_keys
-from tests.tiny import picture, write_onnx
+from tests.tiny import PartBackend, picture, write_onnx
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_each_scene_is_selected_once(run, photos, tmp_path):
     assert sorted(int(row["similar"]) for row in rows) == [0, 0, 1, 1, 2, 2]
     assert all(row["source"] == str(photos / row["image"]) and row["reason"] for row in rows)
     assert out[0] == f"6 of 12 images selected, written to {tmp_path}/out:"
-    assert out[-1] == "the other 6 are near-duplicates of these"
+    assert out[-1] == "the other 6 have labels or are near-duplicates of these"
 
 
 def test_the_selection_has_proposed_labels(run, photos, tmp_path):
@@ -92,14 +93,19 @@ def test_selections_are_the_same_every_time(run, photos, tmp_path):
     assert first == ((tmp_path / "out/selection.csv").read_bytes(), (tmp_path / "out/selection.html").read_bytes())
 
 
-def test_labelled_images_come_last(run, photos, tmp_path):
+def test_labelled_images_are_not_selected(run, photos, tmp_path):
     labelled = tmp_path / "labelled/detection/images"
     labelled.mkdir(parents=True)
     for number in (0, 1):
         Image.fromarray(scene(number)).save(labelled / f"{number}.png")
     run(photos, "-n", "20", "--labelled", tmp_path / "labelled")
-    last = [row["image"][:7] for row in ranking(tmp_path)][-2:]
-    assert sorted(last) == ["scene 0", "scene 1"]
+    assert {row["image"][:7] for row in ranking(tmp_path)} == {f"scene {number}" for number in (2, 3, 4, 5)}
+
+
+def test_a_model_of_states_alone_writes_folders(run, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend("classification")))
+    assert run(photos, "-n", "2")[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["classification"]
 
 
 def test_frames_of_a_video_are_selected(run, tmp_path):

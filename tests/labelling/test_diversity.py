@@ -34,6 +34,11 @@ def test_images_like_labelled_ones_rank_lower():
     assert [pick.row for pick in found] == [1, 2, 0] and found[-1].distance < 0.2
 
 
+def test_labelled_images_are_not_chosen_again():
+    places = vectors((0, 0), (2, 0), (0.05, 0))
+    assert [pick.row for pick in choose(np.ones(3), places, 3, places[:1])] == [1, 2]
+
+
 def test_no_images_give_no_choice():
     assert choose(np.zeros(0), vectors(), 5) == []
 

@@ -61,7 +61,7 @@ def writing(*, required: bool) -> list[click.Parameter]:
             metavar="FORMAT",
             multiple=True,
             required=required,
-            **({} if required else {"default": ["coco"], "show_default": "coco"}),
+            **({} if required else {"show_default": "coco; folders for classification alone"}),
         ),
         option(
             "--tolerance",

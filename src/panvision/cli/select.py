@@ -90,7 +90,7 @@ def run(args: Args) -> int:
     from panvision.labelling.writers import choose_writers
 
     panel = load_panel(args, flip=args.flip, tasks=[args.task] if args.task else None)
-    writers = choose_writers(args.to, panel.tasks)
+    writers = choose_writers(args.to or ["folders" if panel.tasks == ("classification",) else "coco"], panel.tasks)
     failures: list[Failure] = []
     frames = open_frames(args, panel, failures)
     # Labelled images that cannot be read are left out without a message.
@@ -217,5 +217,5 @@ def _print(
         if len(rows) > _SHOWN:
             print(f"    … and {len(rows) - _SHOWN} more")
         if len(rows) < min(args.number, seen):
-            print(f"the other {seen - len(rows)} are near-duplicates of these")
+            print(f"the other {seen - len(rows)} have labels or are near-duplicates of these")
     report_left("select", failures, output)

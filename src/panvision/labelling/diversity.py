@@ -12,6 +12,8 @@ Floats = npt.NDArray[np.floating[Any]]
 # Images whose descriptors are at most this far apart count as one. Real photos that were saved again at two thirds of
 # their size have at most 0.07, consecutive frames of a fixed camera from 0.04 on, photos of other scenes 0.9 or more.
 NEAR = 0.3
+# One image seen twice has at most this distance, by rounding.
+_SAME = 0.02
 # An image that the model is sure of is still worth this much.
 _LEAST = 0.02
 # Vectors that are compared at a time, as float32.
@@ -38,8 +40,8 @@ def choose(doubt: Floats, vectors: Vectors, count: int, labelled: Vectors | None
     """Choose images one by one: each time the one with the largest product of doubt and distance.
 
     The distance is that to the nearest chosen or labelled image (farthest-point sampling; Gonzalez 1985; as "core-set"
-    for active learning, Sener and Savarese 2018). So images like labelled ones come late. Near-duplicates of a chosen
-    image are never chosen.
+    for active learning, Sener and Savarese 2018). So images like labelled ones come late. Labelled images
+    themselves and near-duplicates of a chosen image are never chosen.
 
     Args:
         doubt: (N,) 0 to 1.
@@ -54,7 +56,7 @@ def choose(doubt: Floats, vectors: Vectors, count: int, labelled: Vectors | None
     nearest = np.full(len(vectors), np.inf, np.float32)
     for known in labelled if labelled is not None else ():
         nearest = np.minimum(nearest, _distances(vectors, known))
-    alive = np.ones(len(vectors), bool)
+    alive = nearest > _SAME
     picks: list[Pick] = []
     while alive.any() and len(picks) < count:
         share = np.minimum(nearest / usual, 1.0)

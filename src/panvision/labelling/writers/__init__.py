@@ -36,7 +36,8 @@ def choose_writers(formats: Sequence[str], tasks: Iterable[str]) -> dict[Dataset
         writer = WRITERS[name]
         if not set(writer.tasks) & set(available):
             needed = " or ".join(writer.tasks)
-            raise WriterError(f"{name}: holds labels of {needed}, but the model has {', '.join(available) or 'none'}")
+            fitting = ", ".join(each for each, other in WRITERS.items() if set(other.tasks) & set(available))
+            raise WriterError(f"{name}: holds labels of {needed}, not {', '.join(available)}; choose {fitting}")
         chosen |= {task: writer for task in available if task in writer.tasks}
         if writer.has_shapes and "classification" in available:
             chosen.setdefault("classification", folders.WRITER)
