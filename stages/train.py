@@ -35,7 +35,9 @@ def main() -> None:
         params["loss"].check_order(params["order"])
         devices = params["train"].devices
         if devices > 1 and not is_rank():
-            params["train"].check_devices(devices)
+            # Phase 2 takes the network from its checkpoint, so its processes check that themselves.
+            head_norm = params["model"].head_norm if phase == "phase1" else "group"
+            params["train"].check_devices(devices, head_norm)
             sys.exit(launch([sys.executable, *sys.argv], devices))
     except ParamsError as error:
         sys.exit(str(error))

@@ -3,15 +3,15 @@ import math
 import pytest
 import torch
 
-from panvision.model.heads.base import group_norm
+from panvision.model.heads.base import make_norm
 from panvision.model.heads.classification import ClassificationHead
 from panvision.model.heads.detection import MAX_LOG_DISTANCE, PRIOR_PROBABILITY, DetectionHead
 from panvision.model.heads.segmentation import SegmentationHead
 
 
-def detection(strides=(8, 16), classes=3, convs=1):
+def detection(strides=(8, 16), classes=3, convs=1, norm="group"):
     torch.manual_seed(0)
-    return DetectionHead(16, 8, classes, strides=strides, num_convs=convs)
+    return DetectionHead(16, 8, classes, strides=strides, num_convs=convs, norm=norm)
 
 
 def level_features(sides=(8, 4), scale=1.0):
@@ -21,8 +21,9 @@ def level_features(sides=(8, 4), scale=1.0):
 
 @pytest.mark.parametrize(("channels", "groups"), [(32, 32), (128, 32), (48, 16), (10, 2), (7, 1)])
 def test_group_norm_fits_any_width(channels, groups):
-    assert group_norm(channels).num_groups == groups
-    assert group_norm(channels)(torch.randn(1, channels, 2, 2)).shape == (1, channels, 2, 2)
+    norm = make_norm("group", channels)
+    assert norm.num_groups == groups
+    assert norm(torch.randn(1, channels, 2, 2)).shape == (1, channels, 2, 2)
 
 
 @pytest.mark.parametrize("channels", [8, 20, 64])
@@ -31,12 +32,15 @@ def test_mask_head_brings_back_the_full_size(channels):
 
 
 @pytest.mark.parametrize("channels", [8, 20])
-def test_pixels_as_channels_give_the_same_mask(channels):
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_pixels_as_channels_give_the_same_mask(channels, norm):
     torch.manual_seed(0)
-    head = SegmentationHead(32, channels)
+    head = SegmentationHead(32, channels, norm=norm)
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     p2 = torch.randn(2, 32, 4, 6)
+    head(3 * p2 + 1)  # BatchNorm's statistics
+    head.eval()
     fast = head.pointwise()
     assert not any(isinstance(layer, torch.nn.ConvTranspose2d) for layer in fast)
     torch.testing.assert_close(fast(p2), head(p2))
@@ -52,8 +56,9 @@ def test_a_mask_heads_signal_keeps_its_size():
 
 
 @pytest.mark.parametrize("convs", [0, 1, 3])
-def test_detection_shapes(convs):
-    output = detection(convs=convs)(*level_features())
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_detection_shapes(convs, norm):
+    output = detection(convs=convs, norm=norm)(*level_features())
     for tensors, width in ((output.class_logits, 3), (output.ltrb, 4), (output.centerness, 1)):
         assert [tuple(tensor.shape) for tensor in tensors] == [(2, width, 8, 8), (2, width, 4, 4)]
 
@@ -92,6 +97,20 @@ def test_levels_share_their_weights():
     one = level_features()[0]
     first, second = head(one, one).class_logits
     assert torch.equal(first, second)
+
+
+def test_batch_norm_measures_each_level_by_itself():
+    head = detection(norm="batch")
+    fine, coarse = level_features()
+    head(fine, 1000 * coarse)
+    first, second = (
+        [layer.running_var for layer in tower.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+        for tower in (head.class_tower, head.box_tower)
+    )
+    assert all((each[1] > 10 * each[0]).all() for each in (first, second))
+    single = head.eval()(fine[:1], coarse[:1])
+    both = head(fine, coarse)
+    torch.testing.assert_close([each[0] for each in single.ltrb], [each[0] for each in both.ltrb])
 
 
 def test_a_missing_level_is_refused():

@@ -32,7 +32,8 @@ def test_batch_norm_of_one_device_or_frozen_may_be_compiled(compiled, devices, b
     TrainSettings(batch_size=2, compile=compiled, batch_norm=batch_norm).check_devices(devices)
 
 
-def test_shared_batch_norm_is_not_compiled():
-    train = TrainSettings(batch_size=2, compile=True, batch_norm="train")
+@pytest.mark.parametrize(("batch_norm", "head_norm"), [("train", "group"), ("frozen", "batch")])
+def test_shared_batch_norm_is_not_compiled(batch_norm, head_norm):
+    train = TrainSettings(batch_size=2, compile=True, batch_norm=batch_norm)
     with pytest.raises(ParamsError, match=r"train.compile: 2 devices .* set train.compile to false"):
-        train.check_devices(2)
+        train.check_devices(2, head_norm)

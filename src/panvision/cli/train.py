@@ -84,7 +84,7 @@ def _check(config: "Config", device_name: str | None) -> None:
     from panvision.model.weights import check_weights
     from panvision.training.devices import pick_device
 
-    config.train.for_weights(config.model.weights).check_devices(config.train.devices)
+    config.train.for_weights(config.model.weights).check_devices(config.train.devices, config.model.head_norm)
     config.train.check_weights(config.model.weights)
     config.loss.check_order(config.classification.order)
     pick_device(device_name)

@@ -14,6 +14,9 @@ else:
     BackboneName = Literal[tuple(BACKBONES)]
 
 
+HeadNorm = Literal["group", "batch"]
+
+
 class ModelSettings(Settings):
     """Architecture and initial weights.
 
@@ -26,6 +29,9 @@ class ModelSettings(Settings):
             start from it, too.
         fpn_channels: channels of P2 to P5.
         head_convs: 3×3 convolutions in each of the two detection towers.
+        head_norm: normalisation in the mask head and the detection towers. `batch` is folded into the convolutions when
+            the model is exported, so inference is faster, and is trained in both phases; its statistics need batches of
+            several images. `group` does not depend on the batch.
         det_channels: channels of the detection towers.
         seg_channels: channels between the mask head's two transposed convolutions.
         cls_levels: backbone levels whose global means the state head reads: any of 2 to 5 (C2 to C5).
@@ -38,6 +44,7 @@ class ModelSettings(Settings):
     weights: Annotated[str, Field(min_length=1)] = "imagenet"
     fpn_channels: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 256
     head_convs: Annotated[int, Field(ge=0, le=8)] = 4
+    head_norm: HeadNorm = "group"
     det_channels: Annotated[int, Field(ge=8, le=1024)] = 128
     seg_channels: Annotated[int, Field(ge=8, le=1024)] = 128
     cls_levels: Annotated[tuple[int, ...], Field(min_length=1)] = (5,)

@@ -159,7 +159,7 @@ def _train(
 ) -> Path | None:
     """Train a phase, or what an interrupted run left of it, and write its outputs; return where it is kept."""
     ranks, best = phase.ranks, BestModel(phase.name, config.shipped)
-    phase.train.check_devices(ranks.size)
+    phase.train.check_devices(ranks.size, model.settings.head_norm)
     _check_classes(phase, model)
     with contextlib.ExitStack() as stack:
         tf32 = phase.train.amp != "off"

@@ -185,17 +185,17 @@ class TrainSettings(Settings):
                 "none; set train.batch_norm to train, or model.weights to pretrained ones"
             )
 
-    def check_devices(self, devices: int) -> None:
-        """Check that a number of devices can share a batch.
+    def check_devices(self, devices: int, head_norm: str = "group") -> None:
+        """Check that a number of devices can share a batch; `head_norm` is `model.head_norm`.
 
         Raises:
             ParamsError: they cannot share it evenly, or their BatchNorm cannot be compiled.
         """
-        if self.compile and devices > 1 and self.batch_norm == "train":
+        if self.compile and devices > 1 and (self.batch_norm == "train" or head_norm == "batch"):
             raise ParamsError(
                 f"train.compile: {devices} devices (train.devices, or torchrun's processes) share BatchNorm's "
                 "statistics within the model, which is not compiled; set train.compile to false, or train.batch_norm "
-                "to frozen"
+                "to frozen and model.head_norm to group"
             )
         share, left = divmod(self.batch_size, devices)
         if left:

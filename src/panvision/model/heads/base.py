@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from panvision.model.settings import ModelSettings
+from panvision.model.settings import HeadNorm, ModelSettings
 
 
 class HeadInputs(NamedTuple):
@@ -43,6 +43,12 @@ class HeadSpec:
     for_runtimes: Callable[[Any], nn.Module] | None = None
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm (Wu & He 2018) with at most 32 groups; small batches do not disturb it."""
-    return nn.GroupNorm(math.gcd(32, channels), channels)
+def make_norm(kind: HeadNorm, channels: int) -> nn.Module:
+    """Return the normalisation of a head's feature map, (N, C, h, w) → (N, C, h, w).
+
+    Args:
+        kind: `group` is GroupNorm (Wu & He 2018) with at most 32 groups, which small batches do not disturb; `batch` is
+            BatchNorm (Ioffe & Szegedy 2015), which a runtime folds into the convolution before it.
+        channels: C.
+    """
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(math.gcd(32, channels), channels)

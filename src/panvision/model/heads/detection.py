@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from panvision.model.heads.base import HeadInputs, HeadSpec, group_norm
+from panvision.model.heads.base import HeadInputs, HeadSpec, make_norm
+from panvision.model.settings import HeadNorm
 
 # FCOS starts every class at this probability, because the many background locations would swamp the first steps
 # (Lin et al. 2017, section 4.1).
@@ -38,12 +39,20 @@ class DetectionHead(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, num_classes: int, *, strides: Sequence[int], num_convs: int
+        self,
+        in_channels: int,
+        channels: int,
+        num_classes: int,
+        *,
+        strides: Sequence[int],
+        num_convs: int,
+        norm: HeadNorm = "group",
     ) -> None:
         super().__init__()
         self.levels = tuple(f"P{stride.bit_length() - 1}" for stride in strides)  # stride 8 → P3
-        self.class_tower = _tower(in_channels, channels, num_convs)
-        self.box_tower = _tower(in_channels, channels, num_convs)
+        self.class_tower, self.box_tower = (
+            Tower(in_channels, channels, num_convs, num_levels=len(strides), norm=norm) for _ in range(2)
+        )
         channels = channels if num_convs else in_channels
         self.class_logits = nn.Conv2d(channels, num_classes, kernel_size=3, padding=1)
         self.ltrb = nn.Conv2d(channels, 4, kernel_size=3, padding=1)
@@ -60,24 +69,39 @@ class DetectionHead(nn.Module):
     def forward(self, *levels: Tensor) -> DetectionOutput:
         """Return the raw outputs of each level, from (N, F, h, w) per level."""
         output = DetectionOutput([], [], [])
-        for scale, features in zip(self.scales, levels, strict=True):
-            boxes = self.box_tower(features)
-            output.class_logits.append(self.class_logits(self.class_tower(features)))
+        for level, (scale, features) in enumerate(zip(self.scales, levels, strict=True)):
+            boxes = self.box_tower(features, level)
+            output.class_logits.append(self.class_logits(self.class_tower(features, level)))
             output.ltrb.append(torch.exp((scale * self.ltrb(boxes)).clamp(max=MAX_LOG_DISTANCE)))
             output.centerness.append(self.centerness(boxes))
         return output
 
 
-def _tower(in_channels: int, channels: int, num_convs: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for place in range(num_convs):
-        width = channels if place else in_channels
-        layers += [
-            nn.Conv2d(width, channels, kernel_size=3, padding=1, bias=False),
-            group_norm(channels),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+class Tower(nn.ModuleList):
+    """3×3 convolutions, each with a normalisation and a ReLU, shared by all levels.
+
+    BatchNorm is not shared, because the statistics of the levels differ (as in the head of EfficientDet, Tan et al.
+    2020).
+    """
+
+    def __init__(self, in_channels: int, channels: int, num_convs: int, *, num_levels: int, norm: HeadNorm) -> None:
+        layers: list[nn.Module] = []
+        for place in range(num_convs):
+            width = channels if place else in_channels
+            layers += [
+                nn.Conv2d(width, channels, kernel_size=3, padding=1, bias=False),
+                nn.ModuleList(make_norm(norm, channels) for _ in range(num_levels))
+                if norm == "batch"
+                else make_norm(norm, channels),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(layers)
+
+    def forward(self, features: Tensor, level: int) -> Tensor:
+        """Return (N, channels, h, w) from the features (N, in_channels, h, w) of a level; 0 is the finest."""
+        for layer in self:
+            features = (layer[level] if isinstance(layer, nn.ModuleList) else layer)(features)
+        return features
 
 
 def join_levels(levels: list[Tensor]) -> Tensor:
@@ -93,6 +117,7 @@ def _build(inputs: HeadInputs) -> DetectionHead:
         inputs.num_classes,
         strides=settings.strides,
         num_convs=settings.head_convs,
+        norm=settings.head_norm,
     )
 
 

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from panvision.model.heads.base import HeadInputs, HeadSpec, group_norm
+from panvision.model.heads.base import HeadInputs, HeadSpec, make_norm
+from panvision.model.settings import HeadNorm
 
 
 class SegmentationHead(nn.Module):
@@ -18,10 +19,10 @@ class SegmentationHead(nn.Module):
 
     levels = ("P2",)
 
-    def __init__(self, in_channels: int, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int, *, norm: HeadNorm = "group") -> None:
         super().__init__()
         half = max(channels // 2, 8)
-        self.norm = group_norm(in_channels)
+        self.norm = make_norm(norm, in_channels)
         self.first = nn.ConvTranspose2d(in_channels, channels, kernel_size=2, stride=2)
         self.second = nn.ConvTranspose2d(channels, half, kernel_size=2, stride=2)
         self.classifier = nn.Conv2d(half, 1, kernel_size=1)
@@ -75,7 +76,8 @@ def _pointwise(weight: Tensor, bias: Tensor | None, groups: int = 1) -> nn.Conv2
 
 
 def _build(inputs: HeadInputs) -> SegmentationHead:
-    return SegmentationHead(inputs.settings.fpn_channels, inputs.settings.seg_channels)
+    settings = inputs.settings
+    return SegmentationHead(settings.fpn_channels, settings.seg_channels, norm=settings.head_norm)
 
 
 def _flatten(logits: Tensor) -> tuple[Tensor, ...]:
