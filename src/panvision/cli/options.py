@@ -204,6 +204,17 @@ def check_html(args: Args) -> None:
         raise click.UsageError("--html needs jinja2; `pip install jinja2`.")
 
 
+def needs(args: Args, what: str, *names: str, there: bool) -> None:
+    """Check that options without a default are given only with `what`, without which they have no effect.
+
+    Raises:
+        click.UsageError: one is given, and `there` is False.
+    """
+    for name in names:
+        if not there and getattr(args, name) not in (None, False):
+            raise click.UsageError(f"--{name} works only with {what}.")
+
+
 def quiet(what: str) -> click.Option:
     """Make `--quiet`; `what` is left out."""
     return flag("-q --quiet", f"Print no {what}.")
