@@ -281,13 +281,14 @@ def test_a_box_just_below_the_threshold_is_collected_not_reported(model, clip, t
         (["--collect", "kept"], "--collect works with a model that has boxes or states; this one has masks alone."),
         (["--collect_mb", "200"], "--collect_mb works only with --collect."),
         (["--collect_per_minute", "6"], "--collect_per_minute works only with --collect."),
+        (["--realtime"], "--realtime works only with a video file."),
     ],
 )
-def test_collecting_that_has_no_effect_is_refused(clip, tmp_path, monkeypatch, capsys, options, message):
+def test_an_option_without_effect_is_refused(tmp_path, monkeypatch, capsys, options, message):
     monkeypatch.chdir(tmp_path)
     names = {"det_class_names": [], "cls_class_names": []}
     masks = write_onnx(tmp_path / "m.onnx", metadata=changed_metadata(tasks=["segmentation"], **names))
-    code, out, err = watched(capsys, clip, "--checkpoint", masks, *options)
+    code, out, err = watched(capsys, tmp_path, "--checkpoint", masks, *options)
     assert code == 2 and not out and err == [f"panvision watch: {message} See `panvision watch --help`."]
     assert not (tmp_path / "kept").exists()
 

@@ -145,6 +145,10 @@ def test_several_cross_validations_need_names(command, monkeypatch):
 def test_no_fold_or_empty_folds_are_an_error(command, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("[]"))
     assert "split.folds" in command(names=[])[2]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    code, _, error = command(names=[])
+    assert code == 2 and error.count("\n") == 1 and "Nothing to read; run `dvc exp show --json | " in error
+    assert "or name each fold with --fold." in error
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
     assert "not the output of `dvc exp show --json`" in command(names=[])[2]
     write_fold(tmp_path / "empty", part(all_results(), 0, 0))
@@ -252,6 +256,19 @@ def test_page_has_at_most_the_given_images(command, drawn, raw, tmp_path):
     command(raw, "--html", tmp_path / "review.html", "--html_images", "2", names=[drawn])
     page = (tmp_path / "review.html").read_text()
     assert page.count("<figure") == 6 and "2 more images are in the list alone" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--html_images", "3"], "--html_images works only with --html."),
+        (["--set", "split.seed=7"], "--set works only with DATA_ROOT."),
+        (["--config", "edge"], "--config works only with DATA_ROOT."),
+    ],
+)
+def test_options_without_effect_are_refused(command, options, message):
+    code, text, error = command(*options)
+    assert code == 2 and not text and error == f"panvision review: {message} See `panvision review --help`.\n"
 
 
 def test_page_needs_images_and_predictions(command, folds, raw, tmp_path):

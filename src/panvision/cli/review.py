@@ -16,6 +16,7 @@ from panvision.cli.options import (
     check_html,
     data_root,
     html,
+    needs,
     option,
     project,
     project_of,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from panvision.dataset.packed import PackedSet
     from panvision.experiments.review import Fold, Listed
 
+PAGE_IMAGES = 40
 USAGE = "dvc exp show --json | panvision review photos --html review.html"
 
 
@@ -61,7 +63,7 @@ USAGE = "dvc exp show --json | panvision review photos --html review.html"
             option("--csv", "Write all ranked labels there.", type=FILE),
             html(),
             option("--limit", "Suspicious labels printed of each task.", type=Number(0), default=10),
-            option("--html_images", "Images of each task on the page.", type=Number(0), default=40),
+            option("--html_images", "Images of each task on the page.", type=Number(0), show_default=str(PAGE_IMAGES)),
             reviewed(),
         ],
     },
@@ -74,6 +76,8 @@ def run(args: Args) -> int:
     with_data = args.data_root is not None or args.data_root_option is not None
     if args.html and not with_data:
         raise click.UsageError("--html draws images; name their folder as DATA_ROOT.")
+    needs(args, "--html", "html_images", there=args.html is not None)
+    needs(args, "DATA_ROOT", "config", "set", there=with_data)
     check_html(args)
     folds, missing = _folds(args, folder)
     found = review.review(
@@ -99,7 +103,7 @@ def _folds(args: Args, folder: Path) -> "tuple[list[Fold], list[int]]":
 
     if args.fold:
         return [fold_of(folder, name) for name in args.fold], []
-    one = only_one(cross_validations(read_shown("-", USAGE)))
+    one = only_one(cross_validations(read_shown("-", f"run `{USAGE}`, or name each fold with --fold")))
     return [(folder, rev) for rev in one.revs.values()], one.missing
 
 
@@ -120,5 +124,6 @@ def _with_images(args: Args, folds: "list[Fold]", found: "dict[Task, Listed]") -
             packed[dataset] = open_packed(Path(name) / dataset, dataset)
         if args.html:
             status.show("drawing the page …")
-            write_text(args.html, build_page(found, folds, packed, config.data, limit=args.html_images))
+            limit = PAGE_IMAGES if args.html_images is None else args.html_images
+            write_text(args.html, build_page(found, folds, packed, config.data, limit=limit))
         return untested(found, packed)

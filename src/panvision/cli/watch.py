@@ -138,6 +138,7 @@ def run(args: Args) -> int:
     stop = threading.Event()
     clock = SystemClock(stop)
     source = find_source(args.source, clock, stop, realtime=args.realtime)
+    needs(args, "a video file", "realtime", there=source.recorded)
     predictor = load_predictor(args)
     keeper = None if args.collect is None else _Keeper(args, predictor.info)
     options = _options(args, predictor.info)
