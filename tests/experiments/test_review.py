@@ -1,19 +1,25 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from panvision.cli.main import main
 from panvision.core.tasks import TASKS
+from panvision.dataset.packed import open_packed
 from panvision.evaluation.results import Predictions, Results, encode_mask
 from panvision.evaluation.table import EVALUATIONS
 from panvision.experiments import review as module
 from panvision.experiments.folds import FoldsError
 from panvision.experiments.review import ReviewError, review, write_list
 from panvision.experiments.revisions import FOLDER, WORKSPACE
+from panvision.photos.settings import DataSettings
+from panvision.photos.truth import read_truth
+from panvision.prepare.pack import prepare
 from tests.evaluation.made import all_results
 from tests.experiments.shown import printed
 from tests.experiments.test_folds import commits, fold
@@ -250,6 +256,49 @@ def test_page_shows_labels_beside_predictions(command, drawn, raw, tmp_path):
     assert page.count('alt="label of') == page.count('alt="prediction of') == 12
     assert page.count('alt="difference of') == 4 and 'src="http' not in page
     assert "The dataset has no such image now." in page and "missing pan" in page
+
+
+def results_of(raw, folder):
+    """Write a fold that tested every image, as `panvision evaluate` does."""
+    for task in TASKS:
+        prepare(task, DataSettings(root=str(raw)), folder / task)
+        packed = open_packed(folder / task, task)
+        images = []
+        for row, file in enumerate(packed.files):
+            truth = read_truth(packed, row, raw / task)
+            part = {**truth, "boxes": [], "labels": [], "scores": [], "distance": None}
+            part["probabilities"] = dict.fromkeys(packed.classes, 0.1)
+            record = EVALUATIONS[task].record(part, truth, packed.classes)
+            images.append({"file": file, "sha256": "", "group": "", "width": SIDE, "height": SIDE, **record})
+        results = Results(task, "test", True, packed.classes, images, thresholds=[0.4] * len(packed.classes))
+        results.write(folder / FOLDER / f"{task}.json")
+    return folder
+
+
+def test_labels_newer_than_the_folds_are_counted(command, raw, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(raw, data)
+    run = results_of(data, tmp_path / "run")
+    code, text, error = command(data, names=[run])
+    assert code == 0 and "labelled otherwise" not in text, error
+    mask = sorted((data / "segmentation/masks").iterdir())[0]
+    pixels = np.array(Image.open(mask))
+    Image.fromarray(np.where(np.arange(len(pixels))[:, None] < len(pixels) // 2, 0, pixels)).save(mask)
+    coco = data / "detection/_annotations.coco.json"
+    values = json.loads(coco.read_text())
+    values["annotations"][0]["bbox"][2] /= 2
+    coco.write_text(json.dumps(values))
+    first, other = sorted((data / "classification/images").iterdir())[:2]
+    for path in sorted(first.iterdir())[:2]:
+        path.rename(other / f"moved {path.name}")
+    code, text, _ = command(data, names=[run])
+    advice = "or gone; the list is of the old labels, so run the folds again"
+    assert code == 3 and text.splitlines()[-4:] == [
+        f"segmentation: 1 images are labelled otherwise now, {advice}",
+        f"detection: 1 images are labelled otherwise now, {advice}",
+        f"classification: 2 images are labelled otherwise now, {advice}",
+        "classification: 2 images were tested by no fold; run every fold",
+    ]
 
 
 def test_page_has_at_most_the_given_images(command, drawn, raw, tmp_path):
