@@ -35,6 +35,7 @@ def system_error(number: int, *names: str) -> OSError:
         (system_error(errno.EACCES, "a"), "a: permission denied; change its permissions, or name another"),
         (system_error(errno.EISDIR, "a"), "a: is a directory; name a file"),
         (system_error(errno.ENOTDIR, "a/b"), "a/b: not a directory; name a folder"),
+        (system_error(errno.EEXIST, "a"), "a: file exists; name a folder, or a name that is not taken"),
         (system_error(errno.EROFS, "a"), "a: read-only file system; name a writable folder"),
         (system_error(errno.ENOSPC, "a"), f"a: {FULL}"),
         (system_error(errno.ENOSPC), FULL),

@@ -159,8 +159,39 @@ def test_a_format_that_holds_nothing_of_the_model(run, monkeypatch):
 
 
 def test_thresholds_of_another_class_are_one_line(run, tmp_path):
-    code, _, err = run("--to", "coco", "--thresholds", str(thresholds(tmp_path, spoon=0.5)))
-    assert code == 1 and len(err) == 1 and "'spoon' is not a box class of the model; expected lid" in err[0]
+    path = thresholds(tmp_path, spoon=0.5)
+    code, _, err = run("--to", "coco", "--thresholds", str(path))
+    message = f"{path}: 'spoon' is not a box class of the model; expected lid, stirrer"
+    assert code == 2 and err == [f"panvision prelabel: {message}"]
+
+
+def test_other_outputs_are_not_labelled_again(run, model, photos, capsys):
+    assert main(["prelabel", model, str(photos), "--to", "masks", "--into", str(photos / "earlier")]) == 3
+    capsys.readouterr()
+    code, out, err = run("--to", "yolo")
+    assert code == 3 and out[0].startswith("3 images") and len(err) == 1
+    assert "left out: earlier: has copies of images, because prelabel.jsonl is in it" in err[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "Missing option '--to'. Choose from: coco, yolo, cvat, labelme, voc, masks, folders."),
+        (["--to", "coco", "--tolerance", "nan"], "Invalid value for '--tolerance': Not a finite number."),
+        (["--to", "coco", "--tolerance", "inf"], "Invalid value for '--tolerance': Not a finite number."),
+    ],
+)
+def test_wrong_usage_is_one_line(run, tmp_path, options, message):
+    code, out, err = run(*options)
+    assert code == 2 and not out and err == [f"panvision prelabel: {message} See `panvision prelabel --help`."]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_as_output_folder_is_one_line(run, tmp_path):
+    (tmp_path / "out").write_bytes(b"")
+    code, _, err = run("--to", "coco")
+    message = "file exists; name a folder, or a name that is not taken"
+    assert code == 1 and err == [f"panvision prelabel: {tmp_path}/out: {message}"]
 
 
 @pytest.mark.parametrize("content", ["[", "[]", "{}", '{"lid": 2}', '{"threshold": "high"}'])

@@ -122,6 +122,27 @@ def test_frames_of_a_video_are_selected(run, tmp_path):
     assert sizes == {(128, 96)}
 
 
+def test_options_without_effect_are_refused(run, photos, tmp_path):
+    (tmp_path / "clip.avi").write_bytes(b"")
+    code, _, err = run(photos, "--every", "2")
+    assert code == 2 and err == ["panvision select: --every works only with a video. See `panvision select --help`."]
+    code, _, err = run(tmp_path / "clip.avi", "--recursive")
+    assert code == 2 and len(err) == 1 and "--recursive works only with a folder." in err[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_earlier_selection_is_not_selected_from_but_counts_as_labelled(run, photos, model, tmp_path, capsys):
+    assert main(["select", model, str(photos), "-n", "3", "--into", str(photos / "earlier")]) == 0
+    capsys.readouterr()
+    code, out, err = run(photos, "-n", "20", "--recursive")
+    assert code == 3 and out[0].startswith("6 of 12 images") and len(err) == 1 and "left out: earlier: has" in err[0]
+    (tmp_path / "data").mkdir()
+    (photos / "earlier").rename(tmp_path / "data/earlier")
+    labelled = sorted(path.name[:7] for path in (tmp_path / "data/earlier/detection/images").iterdir())
+    run(photos, "-n", "20", "--labelled", tmp_path / "data")
+    assert sorted(row["image"][:7] for row in ranking(tmp_path)[-3:]) == labelled
+
+
 def test_json_has_the_documented_keys(run, photos):
     code, out, _ = run(photos, "--json")
     (line,) = out
@@ -149,8 +170,9 @@ def test_masks_are_not_images(run, tmp_path):
     assert run(tmp_path / "set", "--recursive")[1][0].startswith("1 of 1 images selected")
 
 
-@pytest.mark.parametrize("images", ["nowhere", "0"])
+@pytest.mark.parametrize("images", ["nowhere", "gone.mp4", "0"])
 def test_what_cannot_be_read_leaves_no_folder(run, tmp_path, monkeypatch, images):
     monkeypatch.chdir(tmp_path)
     code, _, err = run(images)
     assert code == 1 and len(err) == 1 and not (tmp_path / "out").exists()
+    assert images == "0" or err[0].endswith(f"{images}: no such folder, file or pattern of images")

@@ -457,6 +457,18 @@ def test_earlier_data_of_another_version_are_one_line(root, tmp_path, capsys, mo
     assert said.count("\n") == 1 and "v1: packed by another version; name a folder or ZIP" in said
 
 
+def test_an_empty_earlier_folder_is_refused(root, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert validate(root, "--against", tmp_path / "empty", "-q") == 2
+    message = "has no images; name the folder that holds segmentation, detection, classification"
+    assert capsys.readouterr().err == f"panvision validate: {tmp_path}/empty: {message}\n"
+
+
+def test_dismissed_findings_need_a_page(root, tmp_path, capsys):
+    assert validate(root, "--reviewed", tmp_path / "reviewed.csv") == 2
+    assert "--reviewed works only with --html." in capsys.readouterr().err
+
+
 def test_data_that_cannot_be_split_are_not_compared(root, capsys):
     shutil.rmtree(root / "detection")
     (root / "detection").mkdir()

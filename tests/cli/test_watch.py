@@ -266,6 +266,33 @@ def test_frames_are_collected_within_the_rate(model, clip, tmp_path, capsys):
     assert err[-1].startswith(f"panvision watch: 2 frames kept in {tmp_path}/kept, which has 2 (0.0 MB)")
 
 
+def test_a_box_just_below_the_threshold_is_collected_not_reported(model, clip, tmp_path, capsys):
+    options = ("--score_threshold", "0.99", "--every_frame", "--json", "--max_frames", "3", "--checkpoint", model)
+    _, plain, _ = watched(capsys, clip, *options)
+    _, out, _ = watched(capsys, clip, *options, "--collect", tmp_path / "kept")
+    assert out == plain and json.loads(out[0])["boxes"] == []
+    (line,) = (tmp_path / "kept/collected.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["reason"] == "uncertain" and json.loads(line)["time"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--collect", "kept"], "--collect works with a model that has boxes or states; this one has masks alone."),
+        (["--collect_mb", "200"], "--collect_mb works only with --collect."),
+        (["--collect_per_minute", "6"], "--collect_per_minute works only with --collect."),
+        (["--realtime"], "--realtime works only with a video file."),
+    ],
+)
+def test_an_option_without_effect_is_refused(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    names = {"det_class_names": [], "cls_class_names": []}
+    masks = write_onnx(tmp_path / "m.onnx", metadata=changed_metadata(tasks=["segmentation"], **names))
+    code, out, err = watched(capsys, tmp_path, "--checkpoint", masks, *options)
+    assert code == 2 and not out and err == [f"panvision watch: {message} See `panvision watch --help`."]
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_folder_that_is_lost_does_not_end_the_watch(model, clip, tmp_path, capsys, monkeypatch):
     def refuse(*_):
         raise OSError(28, "No space left on device")

@@ -25,6 +25,8 @@ PASSED = {
     "evaluate": {0, Exit.GATE},
     **{name: {0, Exit.WARNINGS} for name in ("validate", "predict", "prelabel", "select")},
 }
+# Files that must be there when the commands of a page have run.
+WRITTEN = {"docs/labelling.md": ("collected/collected.jsonl",)}
 # Several pages have it; the fixture runs it once, for its files.
 EXPORT = "panvision export checkpoints/best_model.pth --calibrate photos --out exported"
 PAGES = {
@@ -83,6 +85,7 @@ def test_unmarked_commands_of_a_page_run(files, monkeypatch, name):
             assert program in ("cp", "python"), f"{name}: {line}: mark it with what it needs, or run it here"
             command = [sys.executable if program == "python" else program, *arguments]
             subprocess.run(command, check=True, capture_output=True)
+    assert all((files / path).is_file() for path in WRITTEN.get(name, ()))
 
 
 def test_marked_commands_are_left_out():

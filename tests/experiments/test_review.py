@@ -1,19 +1,25 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from panvision.cli.main import main
 from panvision.core.tasks import TASKS
+from panvision.dataset.packed import open_packed
 from panvision.evaluation.results import Predictions, Results, encode_mask
 from panvision.evaluation.table import EVALUATIONS
 from panvision.experiments import review as module
 from panvision.experiments.folds import FoldsError
 from panvision.experiments.review import ReviewError, review, write_list
 from panvision.experiments.revisions import FOLDER, WORKSPACE
+from panvision.photos.settings import DataSettings
+from panvision.photos.truth import read_truth
+from panvision.prepare.pack import prepare
 from tests.evaluation.made import all_results
 from tests.experiments.shown import printed
 from tests.experiments.test_folds import commits, fold
@@ -145,6 +151,10 @@ def test_several_cross_validations_need_names(command, monkeypatch):
 def test_no_fold_or_empty_folds_are_an_error(command, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("[]"))
     assert "split.folds" in command(names=[])[2]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    code, _, error = command(names=[])
+    assert code == 2 and error.count("\n") == 1 and "Nothing to read; run `dvc exp show --json | " in error
+    assert "or name each fold with --fold." in error
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
     assert "not the output of `dvc exp show --json`" in command(names=[])[2]
     write_fold(tmp_path / "empty", part(all_results(), 0, 0))
@@ -248,10 +258,66 @@ def test_page_shows_labels_beside_predictions(command, drawn, raw, tmp_path):
     assert "The dataset has no such image now." in page and "missing pan" in page
 
 
+def results_of(raw, folder):
+    """Write a fold that tested every image, as `panvision evaluate` does."""
+    for task in TASKS:
+        prepare(task, DataSettings(root=str(raw)), folder / task)
+        packed = open_packed(folder / task, task)
+        images = []
+        for row, file in enumerate(packed.files):
+            truth = read_truth(packed, row, raw / task)
+            part = {**truth, "boxes": [], "labels": [], "scores": [], "distance": None}
+            part["probabilities"] = dict.fromkeys(packed.classes, 0.1)
+            record = EVALUATIONS[task].record(part, truth, packed.classes)
+            images.append({"file": file, "sha256": "", "group": "", "width": SIDE, "height": SIDE, **record})
+        results = Results(task, "test", True, packed.classes, images, thresholds=[0.4] * len(packed.classes))
+        results.write(folder / FOLDER / f"{task}.json")
+    return folder
+
+
+def test_labels_newer_than_the_folds_are_counted(command, raw, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(raw, data)
+    run = results_of(data, tmp_path / "run")
+    code, text, error = command(data, names=[run])
+    assert code == 0 and "labelled otherwise" not in text, error
+    mask = sorted((data / "segmentation/masks").iterdir())[0]
+    pixels = np.array(Image.open(mask))
+    Image.fromarray(np.where(np.arange(len(pixels))[:, None] < len(pixels) // 2, 0, pixels)).save(mask)
+    coco = data / "detection/_annotations.coco.json"
+    values = json.loads(coco.read_text())
+    values["annotations"][0]["bbox"][2] /= 2
+    coco.write_text(json.dumps(values))
+    first, other = sorted((data / "classification/images").iterdir())[:2]
+    for path in sorted(first.iterdir())[:2]:
+        path.rename(other / f"moved {path.name}")
+    code, text, _ = command(data, names=[run])
+    advice = "or gone; the list is of the old labels, so run the folds again"
+    assert code == 3 and text.splitlines()[-4:] == [
+        f"segmentation: 1 images are labelled otherwise now, {advice}",
+        f"detection: 1 images are labelled otherwise now, {advice}",
+        f"classification: 2 images are labelled otherwise now, {advice}",
+        "classification: 2 images were tested by no fold; run every fold",
+    ]
+
+
 def test_page_has_at_most_the_given_images(command, drawn, raw, tmp_path):
     command(raw, "--html", tmp_path / "review.html", "--html_images", "2", names=[drawn])
     page = (tmp_path / "review.html").read_text()
     assert page.count("<figure") == 6 and "2 more images are in the list alone" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--html_images", "3"], "--html_images works only with --html."),
+        (["--set", "split.seed=7"], "--set works only with DATA_ROOT."),
+        (["--config", "edge"], "--config works only with DATA_ROOT."),
+    ],
+)
+def test_options_without_effect_are_refused(command, options, message):
+    code, text, error = command(*options)
+    assert code == 2 and not text and error == f"panvision review: {message} See `panvision review --help`.\n"
 
 
 def test_page_needs_images_and_predictions(command, folds, raw, tmp_path):

@@ -121,7 +121,9 @@ def test_find_images_damaged_zip(archive):
 
 
 @pytest.mark.parametrize("source", ["clip.mp4", "rtsp://camera/stream", "https://host/a.jpg", "0", os.devnull])
-def test_find_images_live_sources_lead_to_watch(source):
+def test_find_images_live_sources_lead_to_watch(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(b"?")
     with pytest.raises(PredictorError, match=f"{source}: .*`panvision watch {source}`"):
         find_images(source)
 
@@ -130,3 +132,18 @@ def test_find_images_nothing_that_can_be_read(tmp_path):
     (tmp_path / "a.heic").write_bytes(b"?")
     with pytest.raises(PredictorError, match=r"has no images .*\n.*: left out: a\.heic: is HEIC, which is not read"):
         find_images(tmp_path)
+
+
+def test_find_images_leaves_out_marked_folders(folder):
+    (folder / "day/marked.jsonl").write_bytes(b"")
+    found = find_images(folder, recursive=True, marker="marked.jsonl")
+    assert names(found)[0] == ["a.JPG", "b.png"]
+    (reason,) = (skipped.reason for skipped in found.skipped if skipped.name == "day")
+    assert reason == "has copies of images, because marked.jsonl is in it; name it alone to read them"
+    assert names(find_images(folder / "day", recursive=True, marker="marked.jsonl"))[0] == ["c.png"]
+    assert "day/c.png" in names(find_images(folder, recursive=True))[0]
+
+
+def test_find_images_missing_clip_does_not_exist(tmp_path):
+    with pytest.raises(PredictorError, match=r"gone.mp4: no such folder, file or pattern of images"):
+        find_images(tmp_path / "gone.mp4")

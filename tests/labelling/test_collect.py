@@ -22,6 +22,14 @@ def frames(folder):
     return sorted(path.name for path in folder.glob("*.jpg"))
 
 
+def listed(folder):
+    return [json.loads(line) for line in (folder / INDEX).read_text(encoding="utf-8").splitlines()]
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in (*folder.glob("frame_*.jpg"), folder / INDEX))
+
+
 def test_frames_are_kept_for_a_reason(tmp_path):
     collector = Collector(tmp_path / "kept", LEAST, FAST)
     unlike = {"classification": {**label(raw=0.9, golden=0.1), "answered": False, "reason": UNLIKE}}
@@ -33,15 +41,18 @@ def test_frames_are_kept_for_a_reason(tmp_path):
         (unlike, False, UNLIKE),
         (empty, False, NO_PAN),
         ({"detection": boxes(("pan", 0.52, (0, 0, 9, 9)))}, False, UNCERTAIN),
+        ({"detection": boxes(("pan", 0.48, (0, 0, 9, 9)))}, False, UNCERTAIN),
+        ({"detection": boxes(("pan", 0.40, (0, 0, 9, 9)))}, False, None),
         ({"detection": boxes(("pan", 0.92, (0, 0, 9, 9)))}, False, None),
         ({"detection": boxes(("stirrer", 0.52, (0, 0, 9, 9)))}, False, None),
         ({"segmentation": {}}, False, None),
     ]
     for number, (result, changed, reason) in enumerate(given):
         assert collector.consider(scene(number), result, number, changed=changed) == reason
-    lines = [json.loads(line) for line in (tmp_path / "kept" / INDEX).read_text(encoding="utf-8").splitlines()]
-    assert [line["reason"] for line in lines] == [CHANGED, UNCERTAIN, UNLIKE, NO_PAN, UNCERTAIN]
-    assert [line["file"] for line in lines] == frames(tmp_path / "kept") and len(collector) == collector.count == 5
+    lines = listed(tmp_path / "kept")
+    assert [line["reason"] for line in lines] == [CHANGED, UNCERTAIN, UNLIKE, NO_PAN, UNCERTAIN, UNCERTAIN]
+    assert [line["state"] for line in lines] == ["raw"] * 4 + [None] * 2
+    assert [line["file"] for line in lines] == frames(tmp_path / "kept") and len(collector) == collector.count == 6
 
 
 def test_the_rate_is_limited(tmp_path):
@@ -68,7 +79,7 @@ def test_the_disk_budget_is_kept_and_rare_reasons_stay(tmp_path):
     collector.consider(scene(0), SURE, 0.0, changed=True)
     for number in range(1, 30):
         assert collector.consider(scene(number), UNSURE, float(number), changed=False)
-        assert sum(path.stat().st_size for path in tmp_path.glob("frame_*.jpg")) == collector.used <= 20_000
+        assert size_of(tmp_path) == collector.used <= 20_000
     assert 3 < len(collector) < 29 and "frame_0000000000000.jpg" in frames(tmp_path)
     assert "frame_0000000029000.jpg" in frames(tmp_path)
     assert (tmp_path / "mine.jpg").read_bytes() == b"a person's"
@@ -80,8 +91,78 @@ def test_frames_of_earlier_runs_count(tmp_path):
         collector = Collector(tmp_path, LEAST, options)
         for number in range(10):
             collector.consider(scene(10 * run + number), UNSURE, float(number), changed=False)
-    assert collector.used == sum(path.stat().st_size for path in tmp_path.glob("*.jpg")) <= 20_000
+    assert collector.used == size_of(tmp_path) <= 20_000
     assert collector.count == 10 < len(frames(tmp_path)) == len(collector) < 30
+
+
+def test_the_index_counts_and_stays_small(tmp_path):
+    options = CollectOptions(budget_mb=0.02, per_minute=60_000)
+    collector = Collector(tmp_path, LEAST, options)
+    for number in range(150):
+        assert collector.consider(scene(number), UNSURE, float(number), changed=False)
+        assert size_of(tmp_path) == collector.used <= 20_000
+    assert (tmp_path / INDEX).stat().st_size < 10_000
+    assert [line["file"] for line in listed(tmp_path)][-len(collector) :] == frames(tmp_path)
+    assert Collector(tmp_path, LEAST, options).used == collector.used
+
+
+def test_a_frame_after_a_torn_line_counts(tmp_path):
+    collector = Collector(tmp_path, LEAST, FAST)
+    for number in range(2):
+        collector.consider(scene(number), UNSURE, float(number), changed=False)
+    content = (tmp_path / INDEX).read_bytes()
+    (tmp_path / INDEX).write_bytes(content[:-20])
+    for path in tmp_path.glob("frame_*1000.jpg"):
+        path.unlink()  # it is written after its line
+    for number in range(2, 4):
+        Collector(tmp_path, LEAST, FAST).consider(scene(number), UNSURE, float(number), changed=False)
+    again = Collector(tmp_path, LEAST, FAST)
+    assert [line["file"] for line in listed(tmp_path)] == frames(tmp_path)
+    assert len(again) == 3 and again.used == size_of(tmp_path)
+
+
+def test_a_killed_write_leaves_no_image_that_does_not_count(tmp_path, monkeypatch):
+    def kill(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("os.fsync", "panvision.labelling.collect.replacing"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(name, kill)
+            Collector(tmp_path, LEAST, FAST).consider(scene(0), UNSURE, 0.0, changed=False)
+        assert not frames(tmp_path)
+    (tmp_path / ".frame_0000000000000.jpg.abcdefgh.partial").write_bytes(b"half")
+    Collector(tmp_path, LEAST, FAST)
+    assert [path.name for path in tmp_path.iterdir()] == [INDEX]
+
+
+@pytest.mark.parametrize("result", [SURE, UNSURE])
+def test_restarts_on_a_still_scene_keep_one_frame(tmp_path, result):
+    for run in range(20):
+        collector = Collector(tmp_path, LEAST, FAST)
+        for frame in range(3):
+            collector.consider(scene(0), result, run + frame / 10, changed=frame == 1 and result is SURE)
+    assert len(frames(tmp_path)) == 1
+    collector.consider(scene(0), {"classification": label(raw=0.1, golden=0.9)}, 30.0, changed=True)
+    assert listed(tmp_path)[-1]["state"] == "golden" and len(frames(tmp_path)) == 2
+
+
+def test_the_rate_holds_over_restarts(tmp_path):
+    for second in range(20):
+        Collector(tmp_path, LEAST, CollectOptions(per_minute=6)).consider(
+            scene(second), UNSURE, 1000.0 + second, changed=False
+        )
+    assert [line["time"] for line in listed(tmp_path)] == [1000.0, 1010.0]
+
+
+def test_a_recording_that_starts_again_has_its_own_clock(tmp_path):
+    def keep(number, time):
+        collector = Collector(tmp_path, LEAST, CollectOptions(per_minute=6))
+        return collector.consider(scene(number), UNSURE, time, changed=False)
+
+    assert keep(0, 50.0) and keep(1, 1000.0)
+    (tmp_path / "frame_0000000050000.jpg").unlink()
+    # Its line in the index is of the removed frame, too.
+    assert keep(2, 50.0) and keep(3, 55.0) is None
 
 
 def test_a_damaged_index_is_read_as_far_as_it_can_be(tmp_path):

@@ -75,6 +75,16 @@ def test_a_stirrer_that_is_removed_and_returned():
     assert names(events) == ["stirrer returned"]
 
 
+def test_boxes_below_the_thresholds_are_only_raw():
+    low = said("raw", boxes=BOTH)
+    low["detection"]["scores"] = [0.8, 0.4]
+    watcher = Monitor(FakePredictor(), CALM, {"pan": 0.5, "stirrer": 0.5})
+    events, reading = take(watcher, low, 3)
+    assert reading.raw == low and reading.result["detection"]["class_names"] == ["pan"]
+    assert names(events) == ["state changed", "stirrer missing"]
+    assert names(take(Monitor(FakePredictor(), CALM), low, 3)[0]) == ["state changed"]
+
+
 def test_the_state_is_kept_without_a_pan_then_restarts():
     watcher = monitor()
     take(watcher, said("burnt", boxes=BOTH), 2)

@@ -24,6 +24,7 @@ REMEDIES = {
     errno.EROFS: "name a writable folder",
     errno.EISDIR: "name a file",
     errno.ENOTDIR: "name a folder",
+    errno.EEXIST: "name a folder, or a name that is not taken",
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
     errno.ENOMEM: _MEMORY,

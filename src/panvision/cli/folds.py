@@ -41,7 +41,7 @@ def run(args: Args) -> int:
     from panvision.experiments.folds import cross_validations, pool, text, to_json
     from panvision.experiments.revisions import results_of
 
-    found = cross_validations(read_shown(args.path, USAGE))
+    found = cross_validations(read_shown(args.path, f"run `{USAGE}`"))
     pools = [pool(one, partial(results_of, project_of(args))) for one in found]
     if args.json:
         each = [to_json(one, found, pooled) for one, pooled in zip(found, pools, strict=True)]
@@ -52,22 +52,25 @@ def run(args: Args) -> int:
     return Exit.WARNINGS if incomplete else Exit.DONE
 
 
-def read_shown(path: str, usage: str) -> str:
+def read_shown(path: str, remedy: str) -> str:
     """Return what `dvc exp show --json` printed, from a file, or from standard input where the path is `-`.
 
     Args:
         path: of the file.
-        usage: the command line to recommend.
+        remedy: what to do where nothing can be read.
 
     Raises:
-        click.UsageError: standard input is a terminal.
+        click.UsageError: standard input is a terminal, or is empty.
         RunsError: it is not text.
     """
     from panvision.experiments.runs import RunsError
 
-    if path == "-" and sys.stdin.isatty():
-        raise click.UsageError(f"Nothing to read; run `{usage}`.")
     try:
-        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        if path != "-":
+            return Path(path).read_text(encoding="utf-8")
+        shown = "" if sys.stdin.isatty() else sys.stdin.read()
     except UnicodeDecodeError as error:
-        raise RunsError(f"not the output of `dvc exp show --json` ({error}); run `{usage}`") from error
+        raise RunsError(f"not the output of `dvc exp show --json` ({error}); {remedy}") from error
+    if not shown.strip():
+        raise click.UsageError(f"Nothing to read; {remedy}.")
+    return shown

@@ -71,7 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.USAGE
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "panvision"
-        print(f"{command}: {error.format_message()} See `{command} --help`.", file=sys.stderr)
+        # Click lists choices in lines.
+        message = " ".join(error.format_message().split())
+        end = "" if message.endswith((".", "?")) else "."
+        print(f"{command}: {message}{end} See `{command} --help`.", file=sys.stderr)
         return Exit.USAGE
     finally:
         _settle_output()

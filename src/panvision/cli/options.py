@@ -36,21 +36,23 @@ class Number(click.IntRange):
         return "N"
 
 
-class _Fraction(click.FloatRange):
-    """A number from 0 to 1."""
+class Decimal(click.FloatRange):
+    """A finite number in a range."""
 
     name = "number"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return how help writes it."""
         return "X"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; NaN is in no range, but passes comparisons."""
         number = super().convert(value, param, ctx)
-        return self.fail("Not a number.", param, ctx) if math.isnan(number) else number
+        return number if math.isfinite(number) else self.fail("Not a finite number.", param, ctx)
 
 
 FILE, FOLDER = _Path("file", "file"), _Path("dir", "dir")
-FRACTION = _Fraction(0.0, 1.0)
+FRACTION = Decimal(0.0, 1.0)
 
 
 def option(name: str, help: str, **settings: Any) -> click.Option:
@@ -202,6 +204,17 @@ def check_html(args: Args) -> None:
     """
     if args.html and importlib.util.find_spec("jinja2") is None:
         raise click.UsageError("--html needs jinja2; `pip install jinja2`.")
+
+
+def needs(args: Args, what: str, *names: str, there: bool) -> None:
+    """Check that options without a default are given only with `what`, without which they have no effect.
+
+    Raises:
+        click.UsageError: one is given, and `there` is False.
+    """
+    for name in names:
+        if not there and getattr(args, name) not in (None, False, ()):
+            raise click.UsageError(f"--{name} works only with {what}.")
 
 
 def quiet(what: str) -> click.Option:

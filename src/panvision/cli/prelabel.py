@@ -11,7 +11,19 @@ import click
 from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, FOLDER, FRACTION, argument, batch_size, device, flag, json_flag, option, quiet
+from panvision.cli.options import (
+    FILE,
+    FOLDER,
+    FRACTION,
+    Decimal,
+    argument,
+    batch_size,
+    device,
+    flag,
+    json_flag,
+    option,
+    quiet,
+)
 from panvision.cli.options import config as config_option
 from panvision.cli.predict import load_predictor
 from panvision.cli.problem_text import FEW, printable
@@ -66,9 +78,8 @@ def writing(*, required: bool) -> list[click.Parameter]:
         option(
             "--tolerance",
             "Pixels by which a polygon may miss the edge of a mask.",
-            type=click.FloatRange(0.0),
+            type=Decimal(0.0),
             default=1.0,
-            metavar="X",
         ),
         option(
             "--least_area",
@@ -114,13 +125,13 @@ def run(args: Args) -> int:
     """Write the labels; returns 3 when images were left out, or a person's files were."""
     # Imported here, so that `--help` answers at once.
     from panvision.inference.inputs import find_images
-    from panvision.labelling.output import Output
+    from panvision.labelling.output import LEDGER, Output
     from panvision.labelling.prelabel import PrelabelOptions, check_photos, prelabel, read_photos, safe_names
     from panvision.labelling.writers import choose_writers
 
     panel = load_panel(args)
     writers = choose_writers(args.to, panel.tasks)
-    inputs = find_images(args.images, recursive=args.recursive, without=args.into)
+    inputs = find_images(args.images, recursive=args.recursive, without=args.into, marker=LEDGER)
     failures = list(inputs.skipped)
     names = safe_names([each.name for each in inputs.images])
     photos = read_photos(inputs.images, names, panel.max_pixels, failures.append)
@@ -147,11 +158,17 @@ def run(args: Args) -> int:
 
 def load_panel(args: Args, *, flip: bool = False, tasks: Sequence[str] | None = None) -> "Panel":
     """Load the model and those that vote, with the options' thresholds; `tasks`: whose labels are wanted."""
+    from panvision.inference.backend import PredictorError
     from panvision.labelling.answers import Panel
 
     thresholds = read_thresholds(args.thresholds) if args.thresholds else None
     models = [Args(**vars(args), checkpoint=model, nms_threshold=None) for model in (args.model, *args.vote)]
-    return Panel([load_predictor(model).with_thresholds(thresholds) for model in models], flip=flip, tasks=tasks)
+    predictors = [load_predictor(model) for model in models]
+    try:
+        predictors = [each.with_thresholds(thresholds) for each in predictors]
+    except PredictorError as error:
+        raise UsageError(f"{args.thresholds}: {str(error).removeprefix('score_threshold: ')}") from error
+    return Panel(predictors, flip=flip, tasks=tasks)
 
 
 def read_thresholds(path: str | Path) -> Mapping[str, float]:

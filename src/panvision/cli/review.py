@@ -16,6 +16,7 @@ from panvision.cli.options import (
     check_html,
     data_root,
     html,
+    needs,
     option,
     project,
     project_of,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from panvision.dataset.packed import PackedSet
     from panvision.experiments.review import Fold, Listed
 
+PAGE_IMAGES = 40
 USAGE = "dvc exp show --json | panvision review photos --html review.html"
 
 
@@ -43,7 +45,7 @@ USAGE = "dvc exp show --json | panvision review photos --html review.html"
         "folds by name, or folders with reports/results, as a table": "panvision review --fold run0 --fold run1 "
         "--csv review.csv",
     },
-    exits={Exit.WARNINGS: "done, but folds are missing, or images that no fold tested"},
+    exits={Exit.WARNINGS: "done, but folds are missing, or do not fit the images and labels of DATA_ROOT"},
     sections={
         "arguments": data_root(),
         "folds": [
@@ -61,7 +63,7 @@ USAGE = "dvc exp show --json | panvision review photos --html review.html"
             option("--csv", "Write all ranked labels there.", type=FILE),
             html(),
             option("--limit", "Suspicious labels printed of each task.", type=Number(0), default=10),
-            option("--html_images", "Images of each task on the page.", type=Number(0), default=40),
+            option("--html_images", "Images of each task on the page.", type=Number(0), show_default=str(PAGE_IMAGES)),
             reviewed(),
         ],
     },
@@ -74,6 +76,8 @@ def run(args: Args) -> int:
     with_data = args.data_root is not None or args.data_root_option is not None
     if args.html and not with_data:
         raise click.UsageError("--html draws images; name their folder as DATA_ROOT.")
+    needs(args, "--html", "html_images", there=args.html is not None)
+    needs(args, "DATA_ROOT", "config", "set", there=with_data)
     check_html(args)
     folds, missing = _folds(args, folder)
     found = review.review(
@@ -83,11 +87,10 @@ def run(args: Args) -> int:
     )
     if args.csv:
         review.write_list(args.csv, found)
-    left = _with_images(args, folds, found) if with_data else {}
+    remarks = _with_images(args, folds, found) if with_data else []
     print("\n".join(printable(line) for line in review.text(found, args.limit).splitlines()))
     notes = [f"not finished: fold {', '.join(map(str, missing))}; see `dvc queue status`"] if missing else []
-    notes += [f"{task}: {count} images were tested by no fold; run every fold" for task, count in left.items()]
-    for note in notes:
+    for note in (notes := [*notes, *remarks]):
         print(note)
     return Exit.WARNINGS if notes else Exit.DONE
 
@@ -99,16 +102,16 @@ def _folds(args: Args, folder: Path) -> "tuple[list[Fold], list[int]]":
 
     if args.fold:
         return [fold_of(folder, name) for name in args.fold], []
-    one = only_one(cross_validations(read_shown("-", USAGE)))
+    one = only_one(cross_validations(read_shown("-", f"run `{USAGE}`, or name each fold with --fold")))
     return [(folder, rev) for rev in one.revs.values()], one.missing
 
 
-def _with_images(args: Args, folds: "list[Fold]", found: "dict[Task, Listed]") -> "dict[Task, int]":
-    """Pack the datasets, write the page if asked for, and count the images that no fold tested."""
+def _with_images(args: Args, folds: "list[Fold]", found: "dict[Task, Listed]") -> list[str]:
+    """Pack the datasets, write the page if asked for, and return in what the folds' data differ from these."""
     from panvision.core.files import write_text
     from panvision.core.tasks import datasets_of
     from panvision.dataset.packed import open_packed
-    from panvision.experiments.review import build_page, untested
+    from panvision.experiments.review import build_page, outdated, untested
     from panvision.prepare.pack import prepare
 
     config = read_configuration(args)
@@ -120,5 +123,11 @@ def _with_images(args: Args, folds: "list[Fold]", found: "dict[Task, Listed]") -
             packed[dataset] = open_packed(Path(name) / dataset, dataset)
         if args.html:
             status.show("drawing the page …")
-            write_text(args.html, build_page(found, folds, packed, config.data, limit=args.html_images))
-        return untested(found, packed)
+            limit = PAGE_IMAGES if args.html_images is None else args.html_images
+            write_text(args.html, build_page(found, folds, packed, config.data, limit=limit))
+        old, new = outdated(found, packed, config.data), untested(found, packed)
+    remark = "labelled otherwise now, or gone; the list is of the old labels, so run the folds again"
+    return [
+        *(f"{task}: {count} images are {remark}" for task, count in old.items()),
+        *(f"{task}: {count} images were tested by no fold; run every fold" for task, count in new.items()),
+    ]

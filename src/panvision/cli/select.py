@@ -14,7 +14,7 @@ import click
 
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, FOLDER, Number, argument, batch_size, flag, json_flag, option, quiet
+from panvision.cli.options import FILE, FOLDER, Number, argument, batch_size, flag, json_flag, needs, option, quiet
 from panvision.cli.prelabel import MODEL_HELP, as_json, left, load_panel, report_left, voters, writing
 from panvision.cli.problem_text import WIDTH, printable
 from panvision.cli.status import StatusLine
@@ -63,7 +63,7 @@ _SHOWN = 5
                 show_default="all of the model",
             ),
             flag("--recursive", "Read the images in sub-folders, too."),
-            option("--every", "Look at every Nth frame of a video.", type=Number(1), default=1),
+            option("--every", "Look at every Nth frame of a video.", type=Number(1), show_default="1"),
             option("--labelled", "Folder of images that have labels, with its sub-folders.", type=FOLDER),
             flag("--flip", "Compare with the answer to the mirrored image; twice as slow."),
             batch_size(8),
@@ -89,13 +89,16 @@ def run(args: Args) -> int:
     from panvision.labelling.select import rank, scan
     from panvision.labelling.writers import choose_writers
 
+    video = _is_video(Path(args.images))
+    needs(args, "a video", "every", there=video)
+    needs(args, "a folder", "recursive", there=not video)
     panel = load_panel(args, flip=args.flip, tasks=[args.task] if args.task else None)
     writers = choose_writers(args.to or ["folders" if panel.tasks == ("classification",) else "coco"], panel.tasks)
     failures: list[Failure] = []
     frames = open_frames(args, panel, failures)
     # Labelled images that cannot be read are left out without a message.
-    known = Args(images=args.labelled, recursive=True, every=1, into=args.into)
-    labelled_frames = open_frames(known, panel, []) if args.labelled else None
+    known = Args(images=args.labelled, recursive=True, every=None, into=args.into)
+    labelled_frames = open_frames(known, panel, [], new=False) if args.labelled else None
     with StatusLine(quiet=args.quiet) as status:
         size = args.batch_size
         labelled = scan(labelled_frames(None), panel, batch_size=size) if labelled_frames else None
@@ -109,21 +112,23 @@ def run(args: Args) -> int:
     return Exit.WARNINGS if failures or output.kept else Exit.DONE
 
 
-def open_frames(args: Args, panel: "Panel", failures: "list[Failure]") -> "Frames":
+def open_frames(args: Args, panel: "Panel", failures: "list[Failure]", *, new: bool = True) -> "Frames":
     """Return the function that reads the images, again or for the first time.
 
     Args:
         args: `images`, `recursive`, `into`, and `every` for a video.
         panel: limits the size of an image.
         failures: receives the files that are left out.
+        new: leave out folders of proposed labels, whose images are copies.
     """
-    from panvision.inference.inputs import VIDEO_SUFFIXES, find_images
+    from panvision.inference.inputs import find_images
+    from panvision.labelling.output import LEDGER
     from panvision.labelling.prelabel import read_photos, safe_names
 
     path = Path(args.images)
-    if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-        return partial(_video_frames, path, args.every)
-    inputs = find_images(args.images, recursive=args.recursive, without=args.into)
+    if _is_video(path):
+        return partial(_video_frames, path, args.every or 1)
+    inputs = find_images(args.images, recursive=args.recursive, without=args.into, marker=LEDGER if new else None)
     inputs.images = [each for each in inputs.images if not _MASKS & set(Path(each.name).parts)]
     failures += inputs.skipped
     names = safe_names([each.name for each in inputs.images])
@@ -133,6 +138,12 @@ def open_frames(args: Args, panel: "Panel", failures: "list[Failure]") -> "Frame
         return read_photos(sources, names, panel.max_pixels, failures.append)
 
     return frames
+
+
+def _is_video(path: Path) -> bool:
+    from panvision.inference.inputs import VIDEO_SUFFIXES
+
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
 
 
 def _video_frames(path: Path, every: int, wanted: Container[str] | None) -> "Iterator[Photo]":

@@ -26,6 +26,7 @@ from panvision.cli.options import (
     flag,
     html,
     json_flag,
+    needs,
     option,
     quiet,
     reviewed,
@@ -174,6 +175,7 @@ def run(args: Args) -> int:
     from panvision.experiments.revisions import RevisionError
     from panvision.validate.splits.pins import read_pins
 
+    needs(args, "--html", "reviewed", there=args.html is not None)
     check_html(args)
     try:
         # Read before the long part, so that a wrong table is reported at once.
@@ -296,6 +298,7 @@ def _earlier(against: str, config: "Config", folder: Path, status: StatusLine) -
         RevisionError: the revision cannot be used.
     """
     from panvision.core.tasks import DATASETS
+    from panvision.dataset.problems import IngestError
     from panvision.experiments.revisions import packed_at
     from panvision.prepare.pack import prepare
     from panvision.validate.changes import Version
@@ -307,9 +310,12 @@ def _earlier(against: str, config: "Config", folder: Path, status: StatusLine) -
     version = Version(folder / "prepared", folder / "splits.csv", supposed=True)
     data = config.data.model_copy(update={"root": against})
     with _unpacked(config.model_copy(update={"data": data}), status) as known:
+        images = 0
         for task in DATASETS:
             status.show(f"reading {against}: {task} …")
-            prepare(task, known.data, version.prepared / task)
+            images += prepare(task, known.data, version.prepared / task).images
+        if not images:
+            raise IngestError(f"{against}: has no images; name the folder that holds {', '.join(DATASETS)}")
         verdict = judge(version.prepared, known.split, {}, tasks=known.tasks, order=known.classification.order)
     write_verdict(verdict, version.splits, folder / "problems.csv", folder / "data.json")
     return version

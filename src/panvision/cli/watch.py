@@ -12,13 +12,14 @@ import click
 
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, FOLDER, FRACTION, Number, argument, flag, json_flag, model, option, quiet
+from panvision.cli.options import FILE, FOLDER, FRACTION, Number, argument, flag, json_flag, model, needs, option, quiet
 from panvision.cli.predict import load_predictor
 from panvision.cli.status import StatusLine
 from panvision.core.signals import StopSignals
 
 if TYPE_CHECKING:
     from panvision.inference.backend import ModelInfo
+    from panvision.inference.predictor import Predictor
     from panvision.monitor.events import Event
     from panvision.monitor.feeds import Feed
     from panvision.monitor.monitor import Monitor, Reading
@@ -115,8 +116,8 @@ def _fraction(name: str, help: str, default: float) -> click.Option:
                 metavar="DIR",
                 type=FOLDER,
             ),
-            option("--collect_mb", "Most megabytes of kept frames.", type=Number(1), default=500),
-            option("--collect_per_minute", "Most frames kept in a minute.", type=Number(1), default=6),
+            option("--collect_mb", "Most megabytes of kept frames.", type=Number(1), show_default="500"),
+            option("--collect_per_minute", "Most frames kept in a minute.", type=Number(1), show_default="6"),
             option("--video", "Write a video with mask, boxes and state drawn (.mp4, .avi, .mkv, .webm).", type=FILE),
         ],
     },
@@ -133,13 +134,17 @@ def run(args: Args) -> int:
 
     if args.order is not None and args.unordered:
         raise click.UsageError("--order and --unordered exclude each other.")
+    needs(args, "--collect", "collect_mb", "collect_per_minute", there=args.collect is not None)
     stop = threading.Event()
     clock = SystemClock(stop)
     source = find_source(args.source, clock, stop, realtime=args.realtime)
+    needs(args, "a video file", "realtime", there=source.recorded)
     predictor = load_predictor(args)
-    monitor = Monitor(predictor, _options(args, predictor.info))
+    keeper = None if args.collect is None else _Keeper(args, predictor.info)
+    options = _options(args, predictor.info)
+    monitor = Monitor(predictor, options) if keeper is None else keeper.monitor(predictor, options)
     with StopSignals(lambda _: stop.set()):
-        missing = _watch(args, source, monitor, clock, stop, info=predictor.info)
+        missing = _watch(args, source, monitor, clock, stop, keeper=keeper)
     return Exit.WARNINGS if missing else Exit.DONE
 
 
@@ -162,7 +167,7 @@ def _watch(
     clock: "SystemClock",
     stop: threading.Event,
     *,
-    info: "ModelInfo",
+    keeper: "_Keeper | None",
 ) -> int:
     """Watch an opened source and print what happens; returns the number of missing frames."""
     from panvision.monitor.errors import SourceError
@@ -171,7 +176,7 @@ def _watch(
     if args.video is not None and Path(args.video).resolve() == Path(args.source).resolve():
         raise SourceError(f"{args.video}: is the watched video; give another name for the drawn one")
     feed = open_feed(source, clock, stop)
-    show = _Screen(feed, args, wall=source.live and not source.recorded)
+    show = _Screen(feed, args, keeper, wall=source.live and not source.recorded)
     with contextlib.ExitStack() as stack:
         stack.enter_context(feed)
         if args.video is not None:
@@ -179,8 +184,6 @@ def _watch(
 
             fps = feed.fps or video_module().LIVE_FPS
             show.video = stack.enter_context(video_module().VideoFile(args.video, fps))
-        if args.collect is not None:
-            show.keeper = _Keeper(args, info)
         watched = watch(feed, monitor, stop, on_reading=show.reading, on_event=show.event, max_frames=args.max_frames)
     if watched.frames == 0 and source.recorded and not stop.is_set():
         raise SourceError(f"{args.source}: no frame in it could be read; name a video file, or a folder of images")
@@ -197,12 +200,12 @@ def _watch(
 class _Screen:
     """Events and readings on stdout, progress on stderr, and the drawn video."""
 
-    def __init__(self, feed: "Feed", args: Args, *, wall: bool) -> None:
+    def __init__(self, feed: "Feed", args: Args, keeper: "_Keeper | None", *, wall: bool) -> None:
         self._feed, self._json, self._every, self._wall = feed, args.json, args.every_frame, wall
         self._quiet = args.quiet
         self._status = StatusLine(quiet=args.quiet)
         self.video: Any = None
-        self.keeper: _Keeper | None = None
+        self._keeper = keeper
         self._frames = 0
         self._start = self._shown = time.monotonic()
 
@@ -220,8 +223,8 @@ class _Screen:
             print(
                 _frame_line(reading) if self._json else f"{self._clock(reading.time)}  {_in_words(reading)}", flush=True
             )
-        if self.keeper is not None:
-            self.keeper.reading(shot, reading)
+        if self._keeper is not None:
+            self._keeper.reading(shot, reading)
         if self.video is not None:
             self.video.write(draw_result(shot.image, reading.result), reading.time)
         now = time.monotonic()
@@ -235,8 +238,8 @@ class _Screen:
         self._frames = frames
         if not self._quiet:
             print(f"panvision watch: {self._so_far(dropped)}", file=sys.stderr)
-            if self.keeper is not None:
-                print(f"panvision watch: {self.keeper.summary()}", file=sys.stderr)
+            if self._keeper is not None:
+                print(f"panvision watch: {self._keeper.summary()}", file=sys.stderr)
 
     def _so_far(self, dropped: int) -> str:
         rate = self._frames / max(time.monotonic() - self._start, 1e-9)
@@ -253,9 +256,21 @@ class _Keeper:
         from panvision.labelling.answers import box_thresholds
         from panvision.labelling.collect import CollectOptions, Collector
 
-        options = CollectOptions(budget_mb=args.collect_mb, per_minute=args.collect_per_minute)
-        self._collector = Collector(args.collect, box_thresholds(info), options)
+        if not info.det_class_names and not info.cls_class_names:
+            raise click.UsageError("--collect works with a model that has boxes or states; this one has masks alone.")
+        limits = {"budget_mb": args.collect_mb, "per_minute": args.collect_per_minute}
+        options = CollectOptions(**{name: limit for name, limit in limits.items() if limit is not None})
+        self._thresholds = box_thresholds(info)
+        self._collector = Collector(args.collect, self._thresholds, options)
         self._folder, self._failed = args.collect, False
+
+    def monitor(self, predictor: "Predictor", options: "MonitorOptions") -> "Monitor":
+        """Return a monitor that reports the same boxes as without a keeper, which sees those just below, too."""
+        from panvision.labelling.collect import NEAR_BOX
+        from panvision.monitor.monitor import Monitor
+
+        lower = {name: max(0.0, threshold - NEAR_BOX) for name, threshold in self._thresholds.items()}
+        return Monitor(predictor.with_thresholds(lower), options, self._thresholds)
 
     def reading(self, shot: "Shot", reading: "Reading") -> None:
         from panvision.monitor.events import STATE_CHANGED

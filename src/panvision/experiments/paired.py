@@ -53,7 +53,7 @@ class Comparison:
         images: number of images that both have: the same file with the same content.
         groups: number of their groups.
         only_one, only_other: images that the other one lacks, or has with another content.
-        relabelled: common images whose true labels differ.
+        relabelled: common images whose true labels differ, as far as `true_label` has them.
         differences: by metric; empty where there is nothing to compare.
         remark: why there are none, or "".
         trained: True if both models have the task.
@@ -90,7 +90,7 @@ def compare_results(one: Results, other: Results) -> Comparison:
         groups=len(set(groups)),
         only_one=len(one.images) - len(first.images),
         only_other=len(other.images) - len(second.images),
-        relabelled=sum(_truth(a) != _truth(b) for a, b in zip(first.images, second.images, strict=True)),
+        relabelled=sum(true_label(a) != true_label(b) for a, b in zip(first.images, second.images, strict=True)),
         differences=[],
         trained=one.trained and other.trained,
     )
@@ -161,8 +161,8 @@ def _obstacle(one: Results, other: Results) -> str:
     return ""
 
 
-def _truth(image: Mapping[str, Any]) -> Any:
-    """Return the true label of an image; of a mask the number of its pixels."""
+def true_label(image: Mapping[str, Any]) -> Any:
+    """Return the true label in a record of an image; of a mask the number of its pixels, since no more is stored."""
     if "pixels" in image:
         tp, _, fn, _ = image["pixels"]
         return tp + fn

@@ -3,6 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from panvision.core.files import write_rows
 from panvision.core.tasks import TASKS, Dataset, Task
@@ -10,10 +13,12 @@ from panvision.dataset import reviewed
 from panvision.dataset.packed import PackedSet
 from panvision.evaluation.results import Predictions, Results
 from panvision.experiments.folds import CrossValidation, distinction, joined
+from panvision.experiments.paired import true_label
 from panvision.experiments.revisions import FOLDER, WORKSPACE, predictions_of, results_of
 from panvision.experiments.suspects import RANKINGS, Suspect, rank
 from panvision.experiments.tables import LINE, cut
 from panvision.photos.settings import DataSettings
+from panvision.photos.truth import read_truth
 from panvision.report.data_page import read_problem_table
 from panvision.report.gallery import GallerySource, Shot
 from panvision.report.rendering import render
@@ -243,3 +248,40 @@ def untested(found: Mapping[Task, Listed], packed: Mapping[Dataset, PackedSet]) 
         for task, listed in found.items()
     }
     return {task: count for task, count in counts.items() if count}
+
+
+def outdated(found: Mapping[Task, Listed], packed: Mapping[Dataset, PackedSet], data: DataSettings) -> dict[Task, int]:
+    """Count the tested images of each task that have another label now, or are gone; tasks without one are left out.
+
+    Of masks only the number of pixels is compared.
+
+    Raises:
+        PackedError, ImageError: a raw mask cannot be read.
+    """
+    counts = {}
+    for task, listed in found.items():
+        own, folder = packed[listed.dataset], Path(data.root) / listed.dataset
+        rows, images = {file: row for row, file in enumerate(own.files)}, listed.results.images
+        before = {each["file"]: _named(own.task, true_label(each), listed.results.classes) for each in images}
+        counts[task] = sum(
+            file not in rows or _named(own.task, _label(own, rows[file], folder), own.classes) != label
+            for file, label in before.items()
+        )
+    return {task: count for task, count in counts.items() if count}
+
+
+def _label(packed: PackedSet, row: int, folder: Path) -> Any:
+    """Return the label that an image has now, in the form of `true_label`."""
+    truth = read_truth(packed, row, folder)
+    if "mask" in truth:
+        return int(np.count_nonzero(truth["mask"]))
+    if "boxes" in truth:
+        return {name: truth[name].tolist() for name in ("boxes", "labels")}
+    return truth["class_idx"]
+
+
+def _named(dataset: Dataset, label: Any, classes: Sequence[str]) -> Any:
+    """Return a label with the names of its classes, because the same index may be another class now."""
+    if dataset == "detection":
+        return label["boxes"], [classes[each] for each in label["labels"]]
+    return classes[label] if dataset == "classification" else label

@@ -102,7 +102,9 @@ class Inputs:
     skipped: list[Failure] = field(default_factory=list)
 
 
-def find_images(source: str | Path, *, recursive: bool = False, without: str | Path | None = None) -> Inputs:
+def find_images(
+    source: str | Path, *, recursive: bool = False, without: str | Path | None = None, marker: str | None = None
+) -> Inputs:
     """Find the images of a folder, a file, a ZIP or a pattern such as `photos/*/*.jpg`.
 
     Hidden files and those that tools put beside images are left out without a word, all other files with one.
@@ -111,6 +113,7 @@ def find_images(source: str | Path, *, recursive: bool = False, without: str | P
         source: the user's text.
         recursive: include the images in sub-folders; links to folders are not followed.
         without: a folder that is not searched, as that of the outputs.
+        marker: sub-folders with a file of this name hold copies of images and are left out.
 
     Raises:
         PredictorError: there is no such file or folder, or no image in it, or it is a clip, camera or stream.
@@ -119,7 +122,7 @@ def find_images(source: str | Path, *, recursive: bool = False, without: str | P
     if _is_live(text):
         raise PredictorError(f"{text}: is a clip, camera or stream; `panvision watch {text}` reads its frames")
     if path.is_dir():
-        found = _sorted(_in_folder(path, recursive=recursive, without=without))
+        found = _sorted(_in_folder(path, recursive=recursive, without=without, marker=marker))
         kind = "has no images"
     elif path.suffix.lower() == ".zip" and path.is_file():
         found, kind = _sorted(_in_archive(path)), "has no images"
@@ -137,7 +140,7 @@ def find_images(source: str | Path, *, recursive: bool = False, without: str | P
 
 def _is_live(text: str) -> bool:
     path = Path(text)
-    if "://" in text or (path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()):
+    if "://" in text or (path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()):
         return True
     return path.is_char_device() or (text.isdecimal() and not path.exists())
 
@@ -153,7 +156,9 @@ def _sorted(found: Iterable[ImageSource | Failure]) -> Inputs:
     return inputs
 
 
-def _in_folder(folder: Path, *, recursive: bool, without: str | Path | None) -> Iterator[ImageSource | Failure]:
+def _in_folder(
+    folder: Path, *, recursive: bool, without: str | Path | None, marker: str | None
+) -> Iterator[ImageSource | Failure]:
     excluded = None if without is None else Path(without).resolve()
     errors: list[OSError] = []
     for parent, folders, files in os.walk(folder, onerror=errors.append):
@@ -163,6 +168,10 @@ def _in_folder(folder: Path, *, recursive: bool, without: str | Path | None) -> 
         for name in here:
             if not recursive or (Path(parent) / name).is_symlink():
                 reason = "is a link to a folder" if recursive else "is a folder; --recursive reads it"
+                yield Failure((below / name).as_posix(), reason)
+            elif marker is not None and (Path(parent) / name / marker).is_file():
+                folders.remove(name)
+                reason = f"has copies of images, because {marker} is in it; name it alone to read them"
                 yield Failure((below / name).as_posix(), reason)
         for name in files:
             yield from _judged((below / name).as_posix(), str(Path(parent) / name))

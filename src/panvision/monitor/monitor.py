@@ -1,6 +1,6 @@
 """Frames in, smoothed results and events out, without cameras and clocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from panvision.inference.images import to_rgb
 from panvision.inference.results import Result
-from panvision.monitor.boxes import BoxSmoother
+from panvision.monitor.boxes import BoxSmoother, reported
 from panvision.monitor.errors import MonitorError
 from panvision.monitor.events import (
     PAN_REMOVED,
@@ -50,7 +50,7 @@ class Reading:
     Attributes:
         time: seconds, on the clock of the frames.
         result: smoothed mask, boxes and state, in the form of `Predictor.predict`.
-        raw: the model's result of this frame alone.
+        raw: the model's result of this frame alone, with boxes below the monitor's thresholds, if it has any.
         state: the present state; None before the first one, for a model without states, and in a scene that the model
             does not answer.
         events: the new events, in their order.
@@ -72,13 +72,19 @@ class Monitor:
     Args:
         predictor: the model; anything with `predict`, `det_class_names` and `cls_class_names`.
         options: smoothing and thresholds of events.
+        thresholds: class name → least score of the boxes that count; None: all that the model reports.
 
     Raises:
         MonitorError: options that name classes the model does not have.
     """
 
-    def __init__(self, predictor: FramePredictor, options: MonitorOptions | None = None) -> None:
-        self.predictor = predictor
+    def __init__(
+        self,
+        predictor: FramePredictor,
+        options: MonitorOptions | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
+        self.predictor, self._thresholds = predictor, thresholds
         self.options = options = options or MonitorOptions()
         boxes, states = predictor.det_class_names, predictor.cls_class_names
         check_names(options, boxes, states)
@@ -130,6 +136,9 @@ class Monitor:
         if self._time is not None and not time > self._time:
             raise MonitorError(f"the times of frames must rise, found {time!r} after {self._time!r}")
         self._time = time
+        given, raw = raw, raw.copy()
+        if self._thresholds is not None and "detection" in raw:
+            raw["detection"] = reported(raw["detection"], self._thresholds)
         events: list[Event] = []
         if self._lost:
             self._lost = False
@@ -148,7 +157,7 @@ class Monitor:
         if "classification" in raw:
             self._take_state(raw, result, time, events, pan_seen=pan_seen)
         state = self._states.state if self._scene.known else None
-        return Reading(time, result, raw, state, tuple(events), self._scene.drift)
+        return Reading(time, result, given, state, tuple(events), self._scene.drift)
 
     def idle(self, time: float) -> tuple[Event, ...]:
         """Report that no frame came until `time`; returns `source lost` once after `lost_after` seconds."""
