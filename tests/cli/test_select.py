@@ -138,9 +138,11 @@ def test_an_earlier_selection_is_not_selected_from_but_counts_as_labelled(run, p
     assert code == 3 and out[0].startswith("6 of 12 images") and len(err) == 1 and "left out: earlier: has" in err[0]
     (tmp_path / "data").mkdir()
     (photos / "earlier").rename(tmp_path / "data/earlier")
-    labelled = sorted(path.name[:7] for path in (tmp_path / "data/earlier/detection/images").iterdir())
-    run(photos, "-n", "20", "--labelled", tmp_path / "data")
-    assert sorted(row["image"][:7] for row in ranking(tmp_path)[-3:]) == labelled
+    labelled = {path.name[:7] for path in (tmp_path / "data/earlier/detection/images").iterdir()}
+    run(photos, "-n", "20", "--labelled", tmp_path / "data", "--into", tmp_path / "others")
+    with (tmp_path / "others/selection.csv").open(encoding="utf-8", newline="") as file:
+        selected = {row["image"][:7] for row in csv.DictReader(file)}
+    assert len(labelled) == len(selected) == 3 and not labelled & selected
 
 
 def test_json_has_the_documented_keys(run, photos):
