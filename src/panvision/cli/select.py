@@ -91,8 +91,9 @@ def run(args: Args) -> int:
 
     panel = load_panel(args, flip=args.flip, tasks=[args.task] if args.task else None)
     writers = choose_writers(args.to, panel.tasks)
+    output = Output(args.into)
     failures: list[Failure] = []
-    frames = open_frames(args, panel, failures)
+    frames = open_frames(args, panel, failures, output)
     # Labelled images that cannot be read are left out without a message.
     known = Args(images=args.labelled, recursive=True, every=1, into=args.into)
     labelled_frames = open_frames(known, panel, []) if args.labelled else None
@@ -101,21 +102,21 @@ def run(args: Args) -> int:
         labelled = scan(labelled_frames(None), panel, batch_size=size) if labelled_frames else None
         found = scan(frames(None), panel, batch_size=size, on_progress=lambda done: status.show(f"{done} images seen"))
         rows = rank(found, args.number, labelled)
-        with Output(args.into) as output:
-            summary = _write(args, panel, frames, rows, output, writers, seen=len(found.names))
-            for task in writers if args.zip else ():
-                output.zip(task)
+        summary = _write(args, panel, frames, rows, output, writers, seen=len(found.names))
+        for task in writers if args.zip else ():
+            output.zip(task)
     _print(args, rows, summary, failures, output, seen=len(found.names))
     return Exit.WARNINGS if failures or output.kept else Exit.DONE
 
 
-def open_frames(args: Args, panel: "Panel", failures: "list[Failure]") -> "Frames":
+def open_frames(args: Args, panel: "Panel", failures: "list[Failure]", output: "Output | None" = None) -> "Frames":
     """Return the function that reads the images, again or for the first time.
 
     Args:
         args: `images`, `recursive`, `into`, and `every` for a video.
         panel: limits the size of an image.
         failures: receives the files that are left out.
+        output: images in it keep their names.
     """
     from panvision.inference.inputs import VIDEO_SUFFIXES, find_images
     from panvision.labelling.prelabel import read_photos, safe_names
@@ -126,7 +127,7 @@ def open_frames(args: Args, panel: "Panel", failures: "list[Failure]") -> "Frame
     inputs = find_images(args.images, recursive=args.recursive, without=args.into)
     inputs.images = [each for each in inputs.images if not _MASKS & set(Path(each.name).parts)]
     failures += inputs.skipped
-    names = safe_names([each.name for each in inputs.images])
+    names = safe_names([each.name for each in inputs.images], output)
 
     def frames(wanted: Container[str] | None) -> "Iterator[Photo]":
         sources = (each for each in inputs.images if wanted is None or names[each.name] in wanted)
@@ -165,13 +166,13 @@ def _write(
 ) -> "Summary":
     """Write the proposed labels, the table and the contact sheet of the selection."""
     from panvision.labelling.contact import contact_sheet, thumbnail
-    from panvision.labelling.prelabel import PrelabelOptions, check_photos, prelabel
+    from panvision.labelling.prelabel import PrelabelOptions, check_output, prelabel
     from panvision.labelling.select import COLUMNS
     from panvision.labelling.uncertainty import doubts
     from panvision.photos.drawing import draw_result
 
     by_name = {row.name: row for row in rows}
-    check_photos(frames([name for name in by_name if output.images(name)]), output)
+    check_output(output, writers, panel.info, by_name, frames([name for name in by_name if output.images(name)]))
     thumbnails: dict[str, bytes] = {}
 
     def look(photo: "Photo", answers: Any, vote: Any) -> None:
