@@ -81,6 +81,21 @@ def test_yolo_numbers_of_earlier_labels_keep_their_classes(tmp_path, photos, nam
     assert [path.name for path in folder.rglob("*")] == ["data.yaml"]
 
 
+def test_yolo_numbers_of_a_list_keep_their_classes(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    (tmp_path / "out/detection").mkdir(parents=True)
+    (tmp_path / "out/detection/classes.txt").write_text("stirrer\nlid\n", encoding="utf-8")
+    with pytest.raises(WriterError, match=r"classes\.txt: .*; choose another folder with --into"):
+        proposed(photos, tmp_path / "out", ["yolo"])
+
+
+def test_yolo_labels_of_ours_are_replaced_by_fewer(tmp_path, photos):
+    Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
+    for logit, count in ((5.0, 1), (-12.0, 0)):
+        proposed(photos, tmp_path / "out", ["yolo"], ColourBackend(box_logit=logit))
+        assert len(listed("detection", tmp_path / "out")["a.png"].boxes.xywh) == count
+
+
 def test_yolo_names_of_earlier_labels_are_not_replaced_by_fewer(tmp_path, photos):
     Image.fromarray(picture()).save(photos / "a.png")
     out = tmp_path / "out"
@@ -110,7 +125,7 @@ def test_a_photo_that_would_share_a_label_file_is_refused(tmp_path, photos):
     Image.fromarray(picture()).save(photos / "a.png")
     proposed(photos, tmp_path / "out", ["yolo"])
     (photos / "a.png").unlink()
-    Image.fromarray(picture()).save(photos / "a.bmp")
+    (photos / "a.bmp").write_bytes((tmp_path / "out/detection/images/a.png").read_bytes())
     with pytest.raises(WriterError, match=r"a\.bmp: .*a\.png is another image of this name"):
         proposed(photos, tmp_path / "out", ["yolo"], names={"a.bmp": "a.bmp"})
 
@@ -225,28 +240,52 @@ def test_a_second_format_is_refused_or_a_dataset(tmp_path, photos, first, second
         assert {path: content for path, content in files(out).items() if path in before} == before
 
 
-@pytest.mark.parametrize("mask", ["masks/a_mask.png", "masks/a.png.png", "masks/a.bmp", "SegmentationClass/a.png"])
+@pytest.mark.parametrize(
+    "mask",
+    ["masks/a_mask.png", "masks/a.png.png", "masks/a.bmp", "SegmentationClass/a.png", "images/a_mask.png"],
+)
 def test_a_second_mask_of_an_image_is_refused(tmp_path, photos, mask):
     Image.fromarray(picture()).save(photos / "a.png")
     path = tmp_path / "out/segmentation" / mask
     path.parent.mkdir(parents=True)
     Image.new("L", (96, 48)).save(path)
-    (tmp_path / "out/segmentation/images").mkdir()
+    (tmp_path / "out/segmentation/images").mkdir(exist_ok=True)
     Image.fromarray(picture()).save(tmp_path / "out/segmentation/images/a.png")
     with pytest.raises(WriterError, match=rf"{path.parent.name}.*--into"):
         proposed(photos, tmp_path / "out", ["masks"])
     assert not (tmp_path / "out" / LEDGER).exists()
 
 
-@pytest.mark.parametrize("image", ["train/images/b.png", "b.png", "JPEGImages/b.png"])
-def test_another_layout_is_refused(tmp_path, photos, image):
+@pytest.mark.parametrize("file", ["train/images/b.png", "train/notes.txt", "b.png", "JPEGImages/b.png"])
+def test_another_layout_is_refused(tmp_path, photos, file):
     Image.fromarray(picture()).save(photos / "a.png")
-    path = tmp_path / "out/detection" / image
+    path = tmp_path / "out/detection" / file
     path.parent.mkdir(parents=True)
-    Image.fromarray(picture()).save(path)
+    Image.fromarray(picture()).save(path, format="PNG")
     with pytest.raises(WriterError, match=r"detection.*--into"):
         proposed(photos, tmp_path / "out", ["yolo"])
     assert not (tmp_path / "out" / LEDGER).exists()
+
+
+def test_images_with_classes_in_a_table_are_refused(tmp_path, photos):
+    folder = tmp_path / "out/classification"
+    (folder / "images").mkdir(parents=True)
+    for path in (folder / "images/a.png", photos / "b.png"):
+        Image.fromarray(picture()).save(path)
+    (folder / "_classes.csv").write_text("filename,fresh\na.png,1\n", encoding="utf-8")
+    with pytest.raises(
+        WriterError, match=r"images.a\.png: is of another form than the new labels, LabelMe JSON; .*--into"
+    ):
+        proposed(photos, tmp_path / "out", ["labelme"])
+
+
+def test_a_broken_file_without_an_image_is_no_form(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", ["coco"])
+    (tmp_path / "out/detection/notes.xml").write_text("broken", encoding="utf-8")
+    Image.fromarray(picture()).save(photos / "b.png")
+    proposed(photos, tmp_path / "out", ["coco"])
+    assert set(listed("detection", tmp_path / "out")) == {"a.png", "b.png"}
 
 
 @pytest.mark.parametrize(("name", "file"), [("coco", "_annotations.coco.json"), ("cvat", "annotations.xml")])

@@ -24,13 +24,10 @@ def label_forms(task: Dataset, root: Path, images: str) -> dict[str, str]:
         root: its folder, which may be missing.
         images: the folder in it that is to hold its images.
     """
-    parts, _ = find_parts(root)
-    part = parts[0]
-    if part.split:
-        return {"split folders": relative(part.folder, root)}
+    (part, *_), _ = find_parts(root)
     scan = scan_part(part, root, {suffix for one in FORMATS for suffix in one.suffixes})
-    if scan.images and part.images != root / images:
-        return {"images in another folder": relative(scan.images[0], root)}
+    if part.split or (scan.images and part.images != root / images):
+        return {"another layout": relative(part.images, root)}
     if task == "segmentation":
         if part.masks is not None:
             return {MASKS if part.masks == root / MASKS else "other masks": relative(part.masks, root)}

@@ -5,7 +5,6 @@ import json
 import zipfile
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from panvision.core.files import replacing
 from panvision.core.tasks import DATASETS
@@ -50,7 +49,7 @@ class Output:
         for line in lines.splitlines():
             try:
                 entry = json.loads(line)
-                kind: Literal["next", "sha256"] = "next" if "next" in entry else "sha256"
+                kind = "next" if "next" in entry else "sha256"
                 self._note(entry["file"], kind, entry[kind])
             except (ValueError, KeyError, TypeError):
                 continue  # the run was killed during the write
@@ -93,8 +92,7 @@ class Output:
             The path of the image afterwards, in the folder that a person chose; None if a person removed it.
         """
         pure = PurePosixPath(path)
-        start, end = f"{pure.parent.parent}/", f"/{pure.name}"
-        twins = [each for each in self.images(pure.name) if each.startswith(start) and each.endswith(end)]
+        twins = self.named(pure.name, f"{pure.parent.parent}/")
         if theirs := [each for each in twins if self.is_a_persons(each)]:
             there = [each for each in theirs if (self.folder / each).exists()]
             chosen = path if path in there else next(iter(there), None)
@@ -119,19 +117,18 @@ class Output:
         paths = self._images.get(fold_name(PurePosixPath(name).stem), ())
         return sorted(path for path in paths if self._written(path) or (self.folder / path).exists())
 
-    def has(self, name: str, part: str = "") -> bool:
-        """True if there is an image of this name, in any dataset or one, or a person removed it."""
-        return any(path.startswith(part) and path.endswith(f"/{name}") for path in self.images(name))
+    def named(self, name: str, start: str = "") -> list[str]:
+        """Return those of `images` that are called `name` themselves, with a start of their path."""
+        return [path for path in self.images(name) if path.startswith(start) and path.endswith(f"/{name}")]
 
     def other_image(self, name: str, content: bytes) -> str | None:
         """Return the path of another image than `content` that shares the label file of one called `name`."""
         digest = hashlib.sha256(content).hexdigest()
-        paths = self.images(name)
-        for path in paths:
+        for path in self.images(name):
+            twins = self.named(name, path[: path.index("/")])
             # A person may have edited the image since, and moved it.
-            twins = (twin for twin in paths if twin.split("/")[0] == path.split("/")[0] and twin.endswith(f"/{name}"))
             known = frozenset[str | None]().union(*map(self._written, twins)) or {self._digest(path)}
-            if not path.endswith(f"/{name}") or digest not in known:
+            if path not in twins or digest not in known:
                 return path
         return None
 
@@ -166,15 +163,15 @@ class Output:
         """Return the hashes of what was written at a path and not removed here."""
         return self._ours.get(path, _ABSENT) - _ABSENT
 
-    def _record(self, path: str, kind: Literal["next", "sha256"], digest: str | None) -> None:
-        """Add a line."""
+    def _record(self, path: str, kind: str, digest: str | None) -> None:
+        """Add a line, before a write (`next`) or after it (`sha256`)."""
         self._note(path, kind, digest)
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LEDGER).open("ab") as lines:
             lines.write((b"\n" if self._torn else b"") + json.dumps({"file": path, kind: digest}).encode() + b"\n")
         self._torn = False
 
-    def _note(self, path: str, kind: Literal["next", "sha256"], digest: str | None) -> None:
+    def _note(self, path: str, kind: str, digest: str | None) -> None:
         before = self._ours.get(path, _ABSENT) if kind == "next" else frozenset()
         self._ours[path] = before | {digest}
         self._index(path)

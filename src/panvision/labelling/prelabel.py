@@ -101,7 +101,7 @@ def safe_names(names: Sequence[str], output: Output | None = None) -> dict[str, 
     known: dict[str, str] = {}
     for name in names:
         forms = (flat[name], flat[name] + PurePosixPath(name).suffix)
-        if form := next((form for form in forms if output and output.has(form) and form not in known), None):
+        if form := next((form for form in forms if output and output.named(form) and form not in known), None):
             known[form] = name
     kept = {name: form for form, name in known.items()}
     rest = [name for name in names if name not in kept]
@@ -168,7 +168,7 @@ def _check_dataset(output: Output, task: Dataset, writer: Writer, classes: Class
         if wrong or len(name.encode()) > _LONGEST_CLASS:
             raise WriterError(f"the class {name!r} cannot be the name of a folder; use --to labelme, which has flags")
     listing = f"{task}/{writer.listing}"
-    new = [name for name in names if not output.has(name, task)]
+    new = [name for name in names if not output.named(name, task)]
     if writer.listing and not writer.sorts(task) and new and output.is_a_persons(listing):
         raise WriterError(
             f"{output.folder / listing}: a person changed it, so that {new[0]} cannot be added (new images: "
