@@ -95,7 +95,7 @@ def safe_names(names: Sequence[str], output: Output | None = None) -> dict[str, 
 
     Args:
         names: paths of the images.
-        output: an image in it keeps its name, whatever other images there are.
+        output: an image in it keeps its name, and others get another stem than all images in it.
     """
     flat = {name: "".join("_" if each in UNSAFE or not each.isprintable() else each for each in name) for name in names}
     known: dict[str, str] = {}
@@ -105,6 +105,7 @@ def safe_names(names: Sequence[str], output: Output | None = None) -> dict[str, 
             known[form] = name
     kept = {name: form for form, name in known.items()}
     rest = [name for name in names if name not in kept]
+    # Of names that differ in their suffix only, `output_names` uses the whole.
     others = [f"{stem}.image" for stem in sorted(output.stems)] if output else []
     stems = output_names([*others, *(flat[name] for name in rest)])[len(others) :]
     return kept | {name: stem + PurePosixPath(name).suffix for name, stem in zip(rest, stems, strict=True)}
