@@ -146,6 +146,13 @@ def test_a_broken_image_is_left_out(run, photos):
     assert code == 3 and out[0].startswith("3 images") and "left out: broken.jpg: " in err[0]
 
 
+def test_without_readable_images_nothing_is_written(run, photos, tmp_path):
+    for path in photos.rglob("*.*"):
+        path.write_bytes(b"\xff\xd8\xff")
+    code, out, _ = run("--to", "coco", "--zip")
+    assert code == 3 and out[0].startswith("0 images") and not (tmp_path / "out").exists()
+
+
 def test_models_vote(run, model):
     code, out, _ = run("--to", "coco", "--vote", model, "--vote", model)
     assert code == 0 and out[1] == "boxes: 3 lid"

@@ -70,6 +70,12 @@ def test_the_selection_has_proposed_labels(run, photos, tmp_path):
     assert (tmp_path / "out/detection.zip").is_file()
 
 
+def test_images_of_an_earlier_selection_are_counted(run, photos):
+    assert not [line for line in run(photos, "-n", "5")[1] if "earlier runs" in line]
+    message = "3 more images of earlier runs are there; name an empty folder with --into to leave them out"
+    assert message in run(photos, "-n", "2")[1]
+
+
 def test_one_task_has_its_own_doubts_and_labels(run, photos, tmp_path):
     assert run(photos, "--task", "detection", "-n", "3")[0] == 0
     assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["detection"]

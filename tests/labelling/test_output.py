@@ -11,9 +11,9 @@ def folder(tmp_path):
 
 
 def write(folder, path, content, put="write"):
-    with Output(folder) as output:
-        done = getattr(output, put)(path, content)
-        return done, output.kept
+    output = Output(folder)
+    done = getattr(output, put)(path, content)
+    return done, output.kept
 
 
 def test_an_earlier_label_of_ours_is_replaced(folder):
@@ -51,43 +51,95 @@ def test_a_file_that_a_person_removed_does_not_come_back(folder):
     assert not (folder / "a.txt").exists()
 
 
-def test_a_killed_run_leaves_files_that_can_be_written_again(folder):
+def test_an_equal_file_that_was_there_before_is_a_persons(folder):
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(b"equal")
+    assert write(folder, "a.txt", b"equal") == (True, [])
+    assert write(folder, "a.txt", b"ours") == (False, ["a.txt"])
+    assert (folder / "a.txt").read_bytes() == b"equal"
+
+
+@pytest.mark.parametrize("torn", [0, 1, 9])
+@pytest.mark.parametrize("earlier", [None, b"one"])
+@pytest.mark.parametrize("written", [False, True])
+def test_a_killed_run_leaves_files_that_can_be_written_again(folder, torn, earlier, written):
+    for content in (earlier, b"two"):
+        if content is not None:
+            write(folder, "a.txt", content)
+    lines = (folder / LEDGER).read_bytes().splitlines(keepends=True)
+    (folder / LEDGER).write_bytes(b"".join(lines[:-1]) + lines[-1][:torn])
+    if not written:
+        (folder / "a.txt").unlink()
+        if earlier is not None:
+            (folder / "a.txt").write_bytes(earlier)
+    for content in (b"two", b"three"):
+        assert write(folder, "a.txt", content) == (True, [])
+    (folder / "a.txt").write_bytes(b"two")
+    assert write(folder, "a.txt", b"four") == (False, ["a.txt"])
+
+
+def test_a_correction_after_a_killed_run_is_kept(folder):
     write(folder, "a.txt", b"one")
-    lines = (folder / LEDGER).read_bytes()
-    (folder / LEDGER).write_bytes(lines[: len(lines) // 2])
-    assert write(folder, "a.txt", b"one") == (True, [])
-    assert write(folder, "a.txt", b"two") == (True, [])
+    lines = (folder / LEDGER).read_bytes().splitlines(keepends=True)
+    (folder / LEDGER).write_bytes(lines[0])
+    (folder / "a.txt").write_bytes(b"corrected")
+    assert write(folder, "a.txt", b"two") == (False, ["a.txt"])
 
 
 def test_an_image_moves_with_its_class(folder):
     for state in ("raw", "golden", "raw"):
-        assert write(folder, f"images/{state}/a.jpg", b"pixels", "place") == (f"images/{state}/a.jpg", [])
+        assert write(folder, f"classification/images/{state}/a.jpg", b"pixels", "place") == (
+            f"classification/images/{state}/a.jpg",
+            [],
+        )
         assert [path.parent.name for path in folder.rglob("a.jpg")] == [state]
 
 
 @pytest.mark.parametrize("state", ["raw", "golden"])
 def test_an_image_that_a_person_moved_stays(folder, state):
-    write(folder, "images/raw/a.jpg", b"pixels", "place")
-    (folder / "images/burnt").mkdir()
-    (folder / "images/raw/a.jpg").rename(folder / "images/burnt/a.jpg")
-    done, kept = write(folder, f"images/{state}/a.jpg", b"pixels", "place")
-    assert (done, kept) == ("images/burnt/a.jpg", ["images/burnt/a.jpg"])
+    write(folder, "classification/images/raw/a.jpg", b"pixels", "place")
+    (folder / "classification/images/burnt").mkdir()
+    (folder / "classification/images/raw/a.jpg").rename(folder / "classification/images/burnt/a.jpg")
+    done, kept = write(folder, f"classification/images/{state}/a.jpg", b"pixels", "place")
+    assert (done, kept) == ("classification/images/burnt/a.jpg", ["classification/images/burnt/a.jpg"])
     assert [path.parent.name for path in folder.rglob("a.jpg")] == ["burnt"]
 
 
 def test_an_image_that_a_person_removed_does_not_come_back_elsewhere(folder):
-    write(folder, "images/raw/a.jpg", b"pixels", "place")
-    (folder / "images/raw/a.jpg").unlink()
-    assert write(folder, "images/golden/a.jpg", b"pixels", "place")[0] is None
+    write(folder, "classification/images/raw/a.jpg", b"pixels", "place")
+    (folder / "classification/images/raw/a.jpg").unlink()
+    assert write(folder, "classification/images/golden/a.jpg", b"pixels", "place")[0] is None
     assert not list(folder.rglob("a.jpg"))
+
+
+def test_an_image_in_the_folder_that_a_person_chose_has_that_class(folder):
+    write(folder, "classification/images/raw/a.jpg", b"pixels", "place")
+    (folder / "classification/images/burnt").mkdir()
+    (folder / "classification/images/raw/a.jpg").rename(folder / "classification/images/burnt/a.jpg")
+    path = "classification/images/burnt/a.jpg"
+    assert write(folder, path, b"pixels", "place") == (path, [])
+
+
+def test_an_image_that_a_person_sorted_stays(folder):
+    path = "classification/images/burnt/a.jpg"
+    (folder / path).parent.mkdir(parents=True)
+    (folder / path).write_bytes(b"pixels")
+    assert write(folder, path, b"pixels", "place") == (path, [])
+    assert write(folder, "classification/images/raw/a.jpg", b"pixels", "place") == (path, [path])
+    assert [path.parent.name for path in folder.rglob("a.jpg")] == ["burnt"]
+
+
+def test_nothing_is_created_before_the_first_file(folder):
+    Output(folder).zip("classification")
+    assert not folder.exists()
 
 
 def test_a_zip_holds_the_files_as_they_are_now(folder):
     write(folder, "detection/labels/ä b.txt", b"one")
-    with Output(folder) as output:
-        output.zip("detection")
-        (folder / "detection/labels/ä b.txt").write_bytes(b"corrected")
-        output.zip("detection")
+    output = Output(folder)
+    output.zip("detection")
+    (folder / "detection/labels/ä b.txt").write_bytes(b"corrected")
+    output.zip("detection")
     with zipfile.ZipFile(folder / "detection.zip") as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {"labels/ä b.txt": b"corrected"}
 
@@ -95,7 +147,7 @@ def test_a_zip_holds_the_files_as_they_are_now(folder):
 def test_a_zip_of_a_person_is_kept(folder):
     write(folder, "detection/a.txt", b"one")
     (folder / "detection.zip").write_bytes(b"a person's")
-    with Output(folder) as output:
-        output.zip("detection")
-        assert output.kept == ["detection.zip"]
+    output = Output(folder)
+    output.zip("detection")
+    assert output.kept == ["detection.zip"]
     assert (folder / "detection.zip").read_bytes() == b"a person's"

@@ -9,27 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from panvision.core.tasks import DATASETS
 from panvision.decoding.decoder import Thresholds
 from panvision.inference.inputs import find_images
 from panvision.inference.predictor import Predictor
 from panvision.labelling.answers import Panel
 from panvision.labelling.labels import Classes
-from panvision.labelling.output import Output
-from panvision.labelling.prelabel import prelabel, read_photos, safe_names
+from panvision.labelling.output import LEDGER, Output
+from panvision.labelling.prelabel import PrelabelOptions, check_output, prelabel, read_photos, safe_names
 from panvision.labelling.writers import WRITERS, WriterError, choose_writers
+from panvision.photos.pixels import read_picture
+from panvision.prepare.formats.outlines import draw_mask
 from panvision.prepare.formats.parsing import read_xml
 from panvision.prepare.formats.readers import read_set
 from tests.tiny import INFO, LIMITED, STATE_NAMES, ColourBackend, picture
 
 
-def proposed(folder, into, formats, backend=None, **options):
+def proposed(folder, into, formats, backend=None, names=None, **options):
+    """Return the summary and the files that were kept."""
     panel = Panel([Predictor(backend or ColourBackend())])
     images = find_images(folder).images
-    failures = []
-    photos = read_photos(images, safe_names([each.name for each in images]), panel.max_pixels, failures.append)
-    with Output(into) as output:
-        summary = prelabel(panel, photos, choose_writers(formats, panel.tasks), output, **options)
-    return summary, failures
+    output, writers = Output(into), choose_writers(formats, panel.tasks)
+    names = names or safe_names([each.name for each in images], output)
+    photos = list(read_photos(images, names, panel.max_pixels, [].append))
+    check_output(output, writers, panel.info, names.values(), photos)
+    return prelabel(panel, photos, writers, output, **options), output.kept
 
 
 @pytest.fixture
@@ -77,14 +81,30 @@ def test_yolo_numbers_of_earlier_labels_keep_their_classes(tmp_path, photos, nam
     assert [path.name for path in folder.rglob("*")] == ["data.yaml"]
 
 
+def test_yolo_numbers_of_a_list_keep_their_classes(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    (tmp_path / "out/detection").mkdir(parents=True)
+    (tmp_path / "out/detection/classes.txt").write_text("stirrer\nlid\n", encoding="utf-8")
+    with pytest.raises(WriterError, match=r"classes\.txt: .*; choose another folder with --into"):
+        proposed(photos, tmp_path / "out", ["yolo"])
+
+
+def test_yolo_labels_of_ours_are_replaced_by_fewer(tmp_path, photos):
+    Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
+    for logit, count in ((5.0, 1), (-12.0, 0)):
+        proposed(photos, tmp_path / "out", ["yolo"], ColourBackend(box_logit=logit))
+        assert len(listed("detection", tmp_path / "out")["a.png"].boxes.xywh) == count
+
+
 def test_yolo_names_of_earlier_labels_are_not_replaced_by_fewer(tmp_path, photos):
     Image.fromarray(picture()).save(photos / "a.png")
     out = tmp_path / "out"
-    with Output(out) as output:
-        for file, content in WRITERS["yolo"].whole("detection", [], Classes((*INFO.det_class_names, "spoon"))):
-            output.write(f"detection/{file}", content)
-    with pytest.raises(WriterError, match=r"lid, stirrer, spoon, those of the model are lid, stirrer; .*--into"):
-        proposed(photos, out, ["yolo"])
+    output = Output(out)
+    for file, content in WRITERS["yolo"].whole("detection", [], Classes((*INFO.det_class_names, "spoon"))):
+        output.write(f"detection/{file}", content)
+    proposed(photos, out, ["yolo"])
+    assert read_set("detection", out / "detection").classes == ["lid", "stirrer", "spoon"]
+    assert (out / "detection/classes.txt").read_text(encoding="utf-8").split() == ["lid", "stirrer", "spoon"]
 
 
 @pytest.mark.parametrize("name", ["yolo", "coco", "folders", "masks"])
@@ -105,9 +125,9 @@ def test_a_photo_that_would_share_a_label_file_is_refused(tmp_path, photos):
     Image.fromarray(picture()).save(photos / "a.png")
     proposed(photos, tmp_path / "out", ["yolo"])
     (photos / "a.png").unlink()
-    Image.fromarray(picture()).save(photos / "a.bmp")
+    (photos / "a.bmp").write_bytes((tmp_path / "out/detection/images/a.png").read_bytes())
     with pytest.raises(WriterError, match=r"a\.bmp: .*a\.png is another image of this name"):
-        proposed(photos, tmp_path / "out", ["yolo"])
+        proposed(photos, tmp_path / "out", ["yolo"], names={"a.bmp": "a.bmp"})
 
 
 def listed(task, folder):
@@ -138,6 +158,21 @@ def test_an_image_that_a_person_moved_has_their_class(tmp_path, photos):
     root, _ = read_xml(tmp_path / "out/classification/annotations.xml", tmp_path)
     found = {image.get("name"): image.find("tag").get("label") for image in root.iterfind("image")}
     assert found == {"burnt/a.png": "burnt", "frozen/b.png": "frozen"}
+
+
+def test_an_image_that_a_person_and_then_a_model_moved_has_that_class(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", ["cvat"])
+    folder = tmp_path / "out/classification/images"
+    (folder / "fresh").mkdir()
+    (folder / "frozen/a.png").rename(folder / "fresh/a.png")
+    proposed(
+        photos, tmp_path / "out", ["cvat"], ColourBackend(replace(INFO, cls_class_names=("browned", "frozen", "fresh")))
+    )
+    root, _ = read_xml(tmp_path / "out/classification/annotations.xml", tmp_path)
+    assert {image.get("name"): image.find("tag").get("label") for image in root.iterfind("image")} == {
+        "fresh/a.png": "fresh"
+    }
 
 
 @pytest.mark.parametrize("name", ["coco", "cvat", "yolo", "voc", "labelme"])
@@ -174,6 +209,144 @@ def test_earlier_boxes_keep_their_class_name(tmp_path, photos, name):
         "a.png": ["spoon"],
         "b.png": ["pan"],
     }
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("of_a_person", [False, True])
+@pytest.mark.parametrize("second", WRITERS)
+@pytest.mark.parametrize("first", WRITERS)
+def test_a_second_format_is_refused_or_a_dataset(tmp_path, photos, first, second, of_a_person):
+    out = tmp_path / "out"
+    Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
+    proposed(photos, out, [first])
+    if of_a_person:
+        (out / LEDGER).unlink()
+    before = files(out)
+    Image.fromarray(picture()).save(photos / "b.png")
+    try:
+        proposed(photos, out, [second])
+    except WriterError as error:
+        assert str(error).endswith("another folder with --into") and (first != second or of_a_person)
+        assert files(out) == before
+        return
+    for task in (task for task in DATASETS if (out / task).exists()):
+        assert set(listed(task, out)) == {
+            path.name for path in (out / task).rglob("?.png") if path.parts[-2] != "masks"
+        }
+    if of_a_person:
+        assert {path: content for path, content in files(out).items() if path in before} == before
+
+
+@pytest.mark.parametrize(
+    "mask",
+    ["masks/a_mask.png", "masks/a.png.png", "masks/a.bmp", "SegmentationClass/a.png", "images/a_mask.png"],
+)
+def test_a_second_mask_of_an_image_is_refused(tmp_path, photos, mask):
+    Image.fromarray(picture()).save(photos / "a.png")
+    path = tmp_path / "out/segmentation" / mask
+    path.parent.mkdir(parents=True)
+    Image.new("L", (96, 48)).save(path)
+    (tmp_path / "out/segmentation/images").mkdir(exist_ok=True)
+    Image.fromarray(picture()).save(tmp_path / "out/segmentation/images/a.png")
+    with pytest.raises(WriterError, match=rf"{path.parent.name}.*--into"):
+        proposed(photos, tmp_path / "out", ["masks"])
+    assert not (tmp_path / "out" / LEDGER).exists()
+
+
+@pytest.mark.parametrize("file", ["train/images/b.png", "train/notes.txt", "b.png", "JPEGImages/b.png"])
+def test_another_layout_is_refused(tmp_path, photos, file):
+    Image.fromarray(picture()).save(photos / "a.png")
+    path = tmp_path / "out/detection" / file
+    path.parent.mkdir(parents=True)
+    Image.fromarray(picture()).save(path, format="PNG")
+    with pytest.raises(WriterError, match=r"detection.*--into"):
+        proposed(photos, tmp_path / "out", ["yolo"])
+    assert not (tmp_path / "out" / LEDGER).exists()
+
+
+def test_images_with_classes_in_a_table_are_refused(tmp_path, photos):
+    folder = tmp_path / "out/classification"
+    (folder / "images").mkdir(parents=True)
+    for path in (folder / "images/a.png", photos / "b.png"):
+        Image.fromarray(picture()).save(path)
+    (folder / "_classes.csv").write_text("filename,fresh\na.png,1\n", encoding="utf-8")
+    with pytest.raises(
+        WriterError, match=r"images.a\.png: is of another form than the new labels, LabelMe JSON; .*--into"
+    ):
+        proposed(photos, tmp_path / "out", ["labelme"])
+
+
+def test_a_broken_file_without_an_image_is_no_form(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", ["coco"])
+    (tmp_path / "out/detection/notes.xml").write_text("broken", encoding="utf-8")
+    Image.fromarray(picture()).save(photos / "b.png")
+    proposed(photos, tmp_path / "out", ["coco"])
+    assert set(listed("detection", tmp_path / "out")) == {"a.png", "b.png"}
+
+
+@pytest.mark.parametrize(("name", "file"), [("coco", "_annotations.coco.json"), ("cvat", "annotations.xml")])
+def test_images_that_a_persons_file_cannot_list_are_refused(tmp_path, photos, name, file):
+    Image.fromarray(picture()).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", [name])
+    with (tmp_path / "out/detection" / file).open("a", encoding="utf-8") as stream:
+        stream.write("\n")
+    assert proposed(photos, tmp_path / "out", [name])[1] == [f"detection/{file}"]
+    before = files(tmp_path / "out")
+    Image.fromarray(picture()).save(photos / "b.png")
+    with pytest.raises(WriterError, match=rf"detection.{file}: a person changed it, so that b\.png cannot .*--into"):
+        proposed(photos, tmp_path / "out", [name])
+    assert files(tmp_path / "out") == before
+
+
+def test_names_of_earlier_images_do_not_depend_on_others(tmp_path, photos):
+    for step, suffixes in enumerate((["jpg"], ["jpg", "png"], ["png"], ["bmp", "jpg"])):
+        for path in photos.iterdir():
+            path.unlink()
+        for suffix in suffixes:
+            Image.fromarray(picture(colour=(0, 0, 90 if suffix == "jpg" else 60))).save(photos / f"a.{suffix}")
+        proposed(photos, tmp_path / "out", ["masks"])
+        names = {path.name for path in (tmp_path / "out/segmentation/images").iterdir()}
+        assert names == set(["a.jpg", "a.png.png", "a.png.png", "a.bmp.bmp"][: step + 1])
+
+
+def test_a_class_that_a_person_added_to_yolo_is_kept(tmp_path, photos):
+    Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", ["yolo"])
+    path = tmp_path / "out/detection/data.yaml"
+    settings = {"train": "images", "val": "images", "nc": 3, "names": [*INFO.det_class_names, "spoon"]}
+    changed = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
+    path.write_text(changed, encoding="utf-8")
+    Image.fromarray(picture()).save(photos / "b.png")
+    assert proposed(photos, tmp_path / "out", ["yolo"])[1] == ["detection/data.yaml"]
+    assert path.read_text(encoding="utf-8") == changed
+    assert set(listed("detection", tmp_path / "out")) == {"a.png", "b.png"}
+
+
+def test_coco_areas_are_those_of_the_polygons(tmp_path, photos):
+    pixels = picture()
+    pixels[10:20, 60:70] = 0
+    Image.fromarray(pixels).save(photos / "a.png")
+    proposed(photos, tmp_path / "out", ["coco"], options=PrelabelOptions(tolerance=0.0))
+    document = json.loads((tmp_path / "out/segmentation/_annotations.coco.json").read_text(encoding="utf-8"))
+    (found,) = document["annotations"]
+    reading = read_set("segmentation", tmp_path / "out/segmentation")
+    mask, _ = draw_mask(reading.samples[0].outlines, read_picture(photos / "a.png"), "a.png")
+    assert found["area"] == np.count_nonzero(mask) < found["bbox"][2] * found["bbox"][3]
+
+
+def test_a_long_name_is_refused_or_written(tmp_path, photos):
+    Image.fromarray(picture()).save(photos / f"{'漢' * 75}.png")
+    proposed(photos, tmp_path / "out", ["labelme"])
+    assert len(listed("detection", tmp_path / "out")) == 1
+    Image.fromarray(picture()).save(photos / f"{'漢' * 79}.png")
+    before = files(tmp_path / "out")
+    with pytest.raises(WriterError, match=r"漢.*: its name has 241 bytes; shorten it to 230"):
+        proposed(photos, tmp_path / "out", ["labelme"])
+    assert files(tmp_path / "out") == before
 
 
 def test_images_keep_their_bytes(tmp_path, photos):
@@ -221,8 +394,10 @@ def test_boxes_below_their_threshold_take_no_place(tmp_path, photos):
 def test_a_class_that_is_no_folder_name(tmp_path, photos):
     Image.fromarray(picture()).save(photos / "a.jpg")
     info = replace(INFO, cls_class_names=tuple(f"a/{name}" for name in STATE_NAMES))
-    with pytest.raises(WriterError, match="cannot be the name of a folder; use --to labelme"):
-        proposed(photos, tmp_path / "out", ["coco"], ColourBackend(info))
+    for name in ("coco", "yolo", "voc", "cvat", "folders"):
+        with pytest.raises(WriterError, match="cannot be the name of a folder; use --to labelme"):
+            proposed(photos, tmp_path / "out", [name], ColourBackend(info))
+        assert not (tmp_path / "out").exists()
     assert proposed(photos, tmp_path / "out", ["labelme"], ColourBackend(info))[0].images == 1
 
 

@@ -126,18 +126,20 @@ def run(args: Args) -> int:
     # Imported here, so that `--help` answers at once.
     from panvision.inference.inputs import find_images
     from panvision.labelling.output import LEDGER, Output
-    from panvision.labelling.prelabel import PrelabelOptions, check_photos, prelabel, read_photos, safe_names
+    from panvision.labelling.prelabel import PrelabelOptions, check_output, prelabel, read_photos, safe_names
     from panvision.labelling.writers import choose_writers
 
     panel = load_panel(args)
     writers = choose_writers(args.to, panel.tasks)
     inputs = find_images(args.images, recursive=args.recursive, without=args.into, marker=LEDGER)
     failures = list(inputs.skipped)
-    names = safe_names([each.name for each in inputs.images])
+    output = Output(args.into)
+    names = safe_names([each.name for each in inputs.images], output)
     photos = read_photos(inputs.images, names, panel.max_pixels, failures.append)
-    with StatusLine(quiet=args.quiet) as status, Output(args.into) as output:
+    with StatusLine(quiet=args.quiet) as status:
         again = [each for each in inputs.images if output.images(names[each.name])]
-        check_photos(read_photos(again, names, panel.max_pixels, lambda _: None), output)
+        known = read_photos(again, names, panel.max_pixels, lambda _: None)
+        check_output(output, writers, panel.info, names.values(), known)
         summary = prelabel(
             panel,
             photos,

@@ -94,32 +94,32 @@ def run(args: Args) -> int:
     needs(args, "a folder", "recursive", there=not video)
     panel = load_panel(args, flip=args.flip, tasks=[args.task] if args.task else None)
     writers = choose_writers(args.to or ["folders" if panel.tasks == ("classification",) else "coco"], panel.tasks)
+    output = Output(args.into)
     failures: list[Failure] = []
-    frames = open_frames(args, panel, failures)
+    frames = open_frames(args, panel, failures, output)
     # Labelled images that cannot be read are left out without a message.
     known = Args(images=args.labelled, recursive=True, every=None, into=args.into)
-    labelled_frames = open_frames(known, panel, [], new=False) if args.labelled else None
+    labelled_frames = open_frames(known, panel, []) if args.labelled else None
     with StatusLine(quiet=args.quiet) as status:
         size = args.batch_size
         labelled = scan(labelled_frames(None), panel, batch_size=size) if labelled_frames else None
         found = scan(frames(None), panel, batch_size=size, on_progress=lambda done: status.show(f"{done} images seen"))
         rows = rank(found, args.number, labelled)
-        with Output(args.into) as output:
-            summary = _write(args, panel, frames, rows, output, writers, seen=len(found.names))
-            for task in writers if args.zip else ():
-                output.zip(task)
+        summary = _write(args, panel, frames, rows, output, writers, seen=len(found.names))
+        for task in writers if args.zip else ():
+            output.zip(task)
     _print(args, rows, summary, failures, output, seen=len(found.names))
     return Exit.WARNINGS if failures or output.kept else Exit.DONE
 
 
-def open_frames(args: Args, panel: "Panel", failures: "list[Failure]", *, new: bool = True) -> "Frames":
+def open_frames(args: Args, panel: "Panel", failures: "list[Failure]", output: "Output | None" = None) -> "Frames":
     """Return the function that reads the images, again or for the first time.
 
     Args:
         args: `images`, `recursive`, `into`, and `every` for a video.
         panel: limits the size of an image.
         failures: receives the files that are left out.
-        new: leave out folders of proposed labels, whose images are copies.
+        output: images in it keep their names, and folders of proposed labels are left out, whose images are copies.
     """
     from panvision.inference.inputs import find_images
     from panvision.labelling.output import LEDGER
@@ -128,10 +128,10 @@ def open_frames(args: Args, panel: "Panel", failures: "list[Failure]", *, new: b
     path = Path(args.images)
     if _is_video(path):
         return partial(_video_frames, path, args.every or 1)
-    inputs = find_images(args.images, recursive=args.recursive, without=args.into, marker=LEDGER if new else None)
+    inputs = find_images(args.images, recursive=args.recursive, without=args.into, marker=LEDGER if output else None)
     inputs.images = [each for each in inputs.images if not _MASKS & set(Path(each.name).parts)]
     failures += inputs.skipped
-    names = safe_names([each.name for each in inputs.images])
+    names = safe_names([each.name for each in inputs.images], output)
 
     def frames(wanted: Container[str] | None) -> "Iterator[Photo]":
         sources = (each for each in inputs.images if wanted is None or names[each.name] in wanted)
@@ -176,13 +176,13 @@ def _write(
 ) -> "Summary":
     """Write the proposed labels, the table and the contact sheet of the selection."""
     from panvision.labelling.contact import contact_sheet, thumbnail
-    from panvision.labelling.prelabel import PrelabelOptions, check_photos, prelabel
+    from panvision.labelling.prelabel import PrelabelOptions, check_output, prelabel
     from panvision.labelling.select import COLUMNS
     from panvision.labelling.uncertainty import doubts
     from panvision.photos.drawing import draw_result
 
     by_name = {row.name: row for row in rows}
-    check_photos(frames([name for name in by_name if output.images(name)]), output)
+    check_output(output, writers, panel.info, by_name, frames([name for name in by_name if output.images(name)]))
     thumbnails: dict[str, bytes] = {}
 
     def look(photo: "Photo", answers: Any, vote: Any) -> None:
@@ -211,6 +211,7 @@ def _print(
     args: Args, rows: "list[Row]", summary: "Summary", failures: "list[Failure]", output: "Output", *, seen: int
 ) -> None:
     """Print the first rows of the ranking, or all of it as JSON."""
+    from panvision.dataset.paths import fold_name
     from panvision.labelling.select import COLUMNS
 
     if args.json:
@@ -229,4 +230,6 @@ def _print(
             print(f"    … and {len(rows) - _SHOWN} more")
         if len(rows) < min(args.number, seen):
             print(f"the other {seen - len(rows)} have labels or are near-duplicates of these")
+        if before := len(output.stems - {fold_name(Path(row.name).stem) for row in rows}):
+            print(f"{before} more images of earlier runs are there; name an empty folder with --into to leave them out")
     report_left("select", failures, output)

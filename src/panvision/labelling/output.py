@@ -1,31 +1,39 @@
 """A folder of pre-labels in which nothing that a person wrote is changed."""
 
+import errno
 import hashlib
 import json
+import os
 import zipfile
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Self
 
 from panvision.core.files import replacing
+from panvision.core.tasks import DATASETS
+from panvision.dataset.paths import fold_name
+from panvision.labelling.forms import MASKS
+from panvision.photos.pixels import IMAGE_SUFFIXES
 
-# A line per written file: its path and the SHA-256 of its content; None once it was removed here.
+# Two lines per written file: its path and as `next`, before the write, or as `sha256`, after it, the SHA-256 of its
+# content; None if it is removed here.
 LEDGER = "prelabel.jsonl"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-# Folder of labels that are images.
-_MASKS = "masks"
 _TEXTS = frozenset({".json", ".xml", ".txt", ".yaml"})
+_ABSENT: frozenset[str | None] = frozenset({None})
 
 
 class Output:
-    """A folder that remembers what was written into it. Use it as a context.
+    """A folder that remembers what was written into it; it is created by the first file.
 
     A file belongs to a person if its content is not the last one that was written under its name, also in earlier
-    runs. A file that was written and is gone was moved or removed by a person, and does not come back.
+    runs. So does one that nothing was written over, even if it has the content that would be written. A file that was
+    written and is gone was moved or removed by a person, and does not come back.
 
     Args:
-        folder: created if missing.
+        folder: may be missing.
+
+    Raises:
+        FileExistsError: it is a file.
 
     Attributes:
         kept: paths that belong to a person, where this run had something else to write.
@@ -33,30 +41,31 @@ class Output:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
         self.kept: list[str] = []
-        self._hashes: dict[str, str] = {}
-        # Paths by the stem of the file's name.
-        self._places: dict[str, set[str]] = defaultdict(set)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        # The hashes that each file of ours can have, None if it can be absent: two from before a write until after it.
+        self._ours: dict[str, frozenset[str | None]] = {}
+        # Paths of images, of a person also, by the folded stem of their name.
+        self._images: dict[str, set[str]] = defaultdict(set)
+        for part in DATASETS:
+            for path in (self.folder / part).rglob("*"):
+                self._index(path.relative_to(self.folder).as_posix())
         path = self.folder / LEDGER
         lines = path.read_bytes() if path.is_file() else b""
         for line in lines.splitlines():
             try:
                 entry = json.loads(line)
-                self._note(entry["file"], entry["sha256"])
+                kind = "next" if "next" in entry else "sha256"
+                self._note(entry["file"], kind, entry[kind])
             except (ValueError, KeyError, TypeError):
                 continue  # the run was killed during the write
-        self._lines = path.open("ab")
-        if lines and not lines.endswith(b"\n"):
-            self._lines.write(b"\n")
+        self._torn = bool(lines) and not lines.endswith(b"\n")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lines.close()
+    @property
+    def stems(self) -> frozenset[str]:
+        """The stems of all images in the folder, in the form of `fold_name`."""
+        return frozenset(self._images)
 
     def write(self, path: str, content: bytes) -> bool:
         """Write a file, unless it belongs to a person.
@@ -68,14 +77,17 @@ class Output:
         Returns:
             True if the file has this content afterwards.
         """
-        target, digest = self.folder / path, hashlib.sha256(content).hexdigest()
-        if self._digest(path) != digest:
-            if self._is_a_persons(path):
+        found, digest = self._digest(path), hashlib.sha256(content).hexdigest()
+        if found not in self._ours.get(path, _ABSENT):
+            if found != digest:
                 self.kept.append(path)
-                return False
-            with replacing(target) as scratch:
+            return found == digest
+        if found != digest:
+            with replacing(self.folder / path) as scratch:
                 scratch.write_bytes(content)
-        self._record(path, digest)
+                self._record(path, "next", digest)
+        if self._ours.get(path) != {digest}:
+            self._record(path, "sha256", digest)
         return True
 
     def place(self, path: str, content: bytes) -> str | None:
@@ -84,81 +96,102 @@ class Output:
         An earlier copy of ours in another class is removed.
 
         Returns:
-            The path of the image afterwards, in the folder that a person chose; None if a person changed or removed it.
+            The path of the image afterwards, in the folder that a person chose; None if a person removed it.
         """
         pure = PurePosixPath(path)
-        classes = pure.parent.parent
-        folders = sorted(each.name for each in (self.folder / classes).glob("*") if each.is_dir())
-        there = {
-            f"{classes}/{name}/{pure.name}" for name in folders if (self.folder / classes / name / pure.name).exists()
-        }
-        known = (PurePosixPath(each) for each in self._places[pure.stem])
-        ours = {str(each) for each in known if each.parent.parent == classes and each.name == pure.name}
-        others = sorted((there | ours) - {path})
-        if moved := [other for other in others if self._is_a_persons(other)]:
-            chosen = next((other for other in moved if other in there), None)
-            self.kept.append(chosen or path)
+        twins = self.named(pure.name, f"{pure.parent.parent}/")
+        if theirs := [each for each in twins if self.is_a_persons(each)]:
+            there = [each for each in theirs if (self.folder / each).exists()]
+            chosen = path if path in there else next(iter(there), None)
+            if chosen != path or self._digest(path) != hashlib.sha256(content).hexdigest():
+                self.kept.append(chosen or path)
             return chosen
-        for other in others:
-            (self.folder / other).unlink(missing_ok=True)
-            self._record(other, None)
-        return path if self.write(path, content) else None
+        self.write(path, content)
+        for other in twins:
+            if other != path:
+                self._record(other, "next", None)
+                (self.folder / other).unlink(missing_ok=True)
+                self._record(other, "sha256", None)
+        return path
 
     def ours(self, path: str) -> bytes | None:
         """Return a file's content as an earlier run wrote it; None if it is absent or a person's."""
-        known = self._hashes.get(path)
-        return (self.folder / path).read_bytes() if known is not None and known == self._digest(path) else None
+        target = self.folder / path
+        return target.read_bytes() if target.exists() and not self.is_a_persons(path) else None
 
     def images(self, name: str) -> list[str]:
-        """Return the paths of written images that would share the label file of an image called `name`."""
-        paths = (PurePosixPath(path) for path in self._places.get(PurePosixPath(name).stem, ()))
-        images = (each for each in paths if len(each.parts) > 2 and each.suffix.lower() not in _TEXTS)
-        return sorted(str(each) for each in images if each.parent.name != _MASKS)
+        """Return the paths of images, there or removed by a person, that share the label file of one called `name`."""
+        paths = self._images.get(fold_name(PurePosixPath(name).stem), ())
+        return sorted(path for path in paths if self._written(path) or (self.folder / path).exists())
 
-    def differs(self, path: str, content: bytes) -> bool:
-        """True if something else was written at a path, also in earlier runs."""
-        return self._hashes.get(path, digest := hashlib.sha256(content).hexdigest()) != digest
+    def named(self, name: str, start: str = "") -> list[str]:
+        """Return those of `images` that are called `name` themselves, with a start of their path."""
+        return [path for path in self.images(name) if path.startswith(start) and path.endswith(f"/{name}")]
+
+    def other_image(self, name: str, content: bytes) -> str | None:
+        """Return the path of another image than `content` that shares the label file of one called `name`."""
+        digest = hashlib.sha256(content).hexdigest()
+        for path in self.images(name):
+            twins = self.named(name, path[: path.index("/")])
+            # A person may have edited the image since, and moved it.
+            known = frozenset[str | None]().union(*map(self._written, twins)) or {self._digest(path)}
+            if path not in twins or digest not in known:
+                return path
+        return None
 
     def zip(self, part: str) -> None:
-        """Write all files of a folder in it as `<part>.zip`; equal files give equal bytes."""
+        """Write all files of a folder in it as `<part>.zip`, if it has any; equal files give equal bytes."""
         path, root = f"{part}.zip", self.folder / part
-        if (self.folder / path).exists() and self._is_a_persons(path):
+        files = sorted(file for file in root.rglob("*") if file.is_file() and not file.name.startswith("."))
+        if not files:
+            return
+        if (self.folder / path).exists() and self.is_a_persons(path):
             self.kept.append(path)
             return
-        with replacing(self.folder / path) as scratch, zipfile.ZipFile(scratch, "w") as archive:
-            for file in sorted(file for file in root.rglob("*") if file.is_file() and not file.name.startswith(".")):
-                entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), _EPOCH)
-                entry.external_attr = 0o644 << 16
-                # Images are compressed already.
-                entry.compress_type = zipfile.ZIP_DEFLATED if file.suffix in _TEXTS else zipfile.ZIP_STORED
-                archive.writestr(entry, file.read_bytes())
-        self._record(path, self._digest(path))
+        with replacing(self.folder / path) as scratch:
+            with zipfile.ZipFile(scratch, "w") as archive:
+                for file in files:
+                    entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), _EPOCH)
+                    entry.external_attr = 0o644 << 16
+                    # Images are compressed already.
+                    entry.compress_type = zipfile.ZIP_DEFLATED if file.suffix in _TEXTS else zipfile.ZIP_STORED
+                    archive.writestr(entry, file.read_bytes())
+            self._record(path, "next", digest := _digest(scratch))
+        self._record(path, "sha256", digest)
+
+    def is_a_persons(self, path: str) -> bool:
+        """True if the file's content is not ours, or if it was ours and is gone."""
+        return self._digest(path) not in self._ours.get(path, _ABSENT)
 
     def _digest(self, path: str) -> str | None:
-        """Return the hash of a file; None if it is absent, "" for what is not a file."""
-        target = self.folder / path
-        if not target.is_file():
-            return "" if target.exists() else None
-        with target.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _digest(self.folder / path)
 
-    def _is_a_persons(self, path: str) -> bool:
-        """True if the file's content is not ours, or if it was ours and is gone."""
-        found, ours = self._digest(path), self._hashes.get(path)
-        return ours is not None if found is None else found != ours
+    def _written(self, path: str) -> frozenset[str | None]:
+        """Return the hashes of what was written at a path and not removed here."""
+        return self._ours.get(path, _ABSENT) - _ABSENT
 
-    def _record(self, path: str, digest: str | None) -> None:
-        """Add a line. After the file: a run that is killed in between leaves a file of the same content."""
-        if digest is None or digest != self._hashes.get(path):
-            self._lines.write((json.dumps({"file": path, "sha256": digest}) + "\n").encode())
-            self._lines.flush()
-        self._note(path, digest)
+    def _record(self, path: str, kind: str, digest: str | None) -> None:
+        """Add a line, before a write (`next`) or after it (`sha256`)."""
+        self._note(path, kind, digest)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LEDGER).open("ab") as lines:
+            lines.write((b"\n" if self._torn else b"") + json.dumps({"file": path, kind: digest}).encode() + b"\n")
+        self._torn = False
 
-    def _note(self, path: str, digest: str | None) -> None:
-        places = self._places[PurePosixPath(path).stem]
-        if digest is None:
-            self._hashes.pop(path, None)
-            places.discard(path)
-        else:
-            self._hashes[path] = digest
-            places.add(path)
+    def _note(self, path: str, kind: str, digest: str | None) -> None:
+        before = self._ours.get(path, _ABSENT) if kind == "next" else frozenset()
+        self._ours[path] = before | {digest}
+        self._index(path)
+
+    def _index(self, path: str) -> None:
+        pure = PurePosixPath(path)
+        if len(pure.parts) > 2 and pure.parts[1] != MASKS and pure.suffix.lower() in IMAGE_SUFFIXES:
+            self._images[fold_name(pure.stem)].add(path)
+
+
+def _digest(path: Path) -> str | None:
+    """Return the hash of a file; None if it is absent, "" for what is not a file."""
+    if not path.is_file():
+        return "" if path.exists() else None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -47,10 +47,10 @@ def outline_mask(mask: npt.NDArray[np.uint8], tolerance: float, least_area: floa
     """
     inside = mask > 0
     traced = trace_rings(inside)
-    rings = [_simplify(ring, tolerance) for ring in traced if abs(_area(ring)) >= least_area * mask.size]
-    outer = [ring for ring, _ in rings if _area(ring) > 0]
+    rings = [_simplify(ring, tolerance) for ring in traced if abs(ring_area(ring)) >= least_area * mask.size]
+    outer = [ring for ring, _ in rings if ring_area(ring) > 0]
     merged = list(outer)
-    for hole in (ring for ring, _ in rings if _area(ring) < 0):
+    for hole in (ring for ring, _ in rings if ring_area(ring) < 0):
         owner = _owner(hole, outer)
         if owner is not None:
             merged[owner] = _bridge(merged[owner], hole)
@@ -149,7 +149,7 @@ def _simplify(ring: Floats, tolerance: float) -> tuple[Floats, float]:
             error = max(error, float(distances[worst]))
     kept = ring[keep[:-1]]
     # A spot of a few pixels would vanish, or turn inside out.
-    return (kept, error) if len(kept) > 2 and _area(kept) * _area(ring) > 0 else (ring, 0.0)
+    return (kept, error) if len(kept) > 2 and ring_area(kept) * ring_area(ring) > 0 else (ring, 0.0)
 
 
 def _distances(points: Floats, start: Floats, end: Floats) -> Floats:
@@ -160,7 +160,7 @@ def _distances(points: Floats, start: Floats, end: Floats) -> Floats:
     return np.asarray(np.linalg.norm(points - start - share[:, None] * along, axis=1))
 
 
-def _area(ring: Floats) -> float:
+def ring_area(ring: Floats) -> float:
     """Return the area of a ring (P, 2); negative against the clock as seen."""
     x, y = ring.T
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
@@ -176,7 +176,7 @@ def _owner(hole: Floats, outer: list[Floats]) -> int | None:
         one, other = ring[crossed], ends[crossed]
         places = one[:, 0] + (y - one[:, 1]) / (other[:, 1] - one[:, 1]) * (other[:, 0] - one[:, 0])
         if np.count_nonzero(places < x) % 2:
-            around.append((_area(ring), number))
+            around.append((ring_area(ring), number))
     return min(around)[1] if around else None
 
 

@@ -1,23 +1,28 @@
 """Images through a model, or several that vote, to proposed labels in a dataset's layout."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from panvision.core.tasks import Dataset
+from panvision.inference.backend import ModelInfo
 from panvision.inference.directory import output_names
 from panvision.inference.inputs import Failure, ImageSource
 from panvision.labelling.answers import Answer, Panel, in_batches
+from panvision.labelling.forms import CLASS_FOLDERS, label_forms
 from panvision.labelling.labels import PAN, Classes, Labels, Marked
 from panvision.labelling.output import Output
 from panvision.labelling.polygons import Outlines, outline_mask
 from panvision.labelling.voting import Vote, vote
 from panvision.labelling.writers import Writer, WriterError
-from panvision.labelling.writers.writer import UNSAFE, File
+from panvision.labelling.writers.writer import UNSAFE
 from panvision.photos.pixels import ImageError, RgbArray, read_picture
+
+# Bytes of the name of an image, and of a class: file systems allow 255, also for names of scratch files.
+_LONGEST, _LONGEST_CLASS = 230, 200
 
 
 class Photo(NamedTuple):
@@ -83,13 +88,27 @@ class Summary:
             self.without_class += not labels.label
 
 
-def safe_names(names: Sequence[str]) -> dict[str, str]:
+def safe_names(names: Sequence[str], output: Output | None = None) -> dict[str, str]:
     """Return a file name for each image by its path: without folders, of another stem than all others.
 
     Characters that some system's file names cannot have become `_`.
+
+    Args:
+        names: paths of the images.
+        output: an image in it keeps its name, and others get another stem than all images in it.
     """
-    flat = ["".join("_" if each in UNSAFE or not each.isprintable() else each for each in name) for name in names]
-    return {name: f"{stem}{PurePosixPath(name).suffix}" for name, stem in zip(names, output_names(flat), strict=True)}
+    flat = {name: "".join("_" if each in UNSAFE or not each.isprintable() else each for each in name) for name in names}
+    known: dict[str, str] = {}
+    for name in names:
+        forms = (flat[name], flat[name] + PurePosixPath(name).suffix)
+        if form := next((form for form in forms if output and output.named(form) and form not in known), None):
+            known[form] = name
+    kept = {name: form for form, name in known.items()}
+    rest = [name for name in names if name not in kept]
+    # Of names that differ in their suffix only, `output_names` uses the whole.
+    others = [f"{stem}.image" for stem in sorted(output.stems)] if output else []
+    stems = output_names([*others, *(flat[name] for name in rest)])[len(others) :]
+    return kept | {name: stem + PurePosixPath(name).suffix for name, stem in zip(rest, stems, strict=True)}
 
 
 def read_photos(
@@ -106,19 +125,61 @@ def read_photos(
         yield Photo(names[source.name], content, pixels, source.path)
 
 
-def check_photos(photos: Iterable[Photo], output: Output) -> None:
-    """Refuse an image under whose name another one was written: a person may have corrected the labels of that one.
+def check_output(
+    output: Output, writers: Mapping[Dataset, Writer], info: ModelInfo, names: Collection[str], again: Iterable[Photo]
+) -> None:
+    """Refuse labels that a folder cannot take, before anything is written.
+
+    Args:
+        output: the folder.
+        writers: of each dataset.
+        info: has the classes of the labels.
+        names: of all photos.
+        again: the photos for whose names the folder has images (`Output.images`).
 
     Raises:
-        WriterError: names both files.
+        WriterError: a format cannot hold the labels, there is another image of the same name, or the folder has labels
+            of other classes, in another form, or in one file of a person. Names the file or class, and the remedy.
     """
-    for photo in photos:
-        for path in output.images(photo.file):
-            if output.differs(path, photo.content):
-                raise WriterError(
-                    f"{photo.source or photo.file}: {output.folder / path} is another image of this name; choose "
-                    "another folder with --into"
-                )
+    for name in names:
+        if len(name.encode()) > _LONGEST:
+            raise WriterError(f"{name[:40]}…: its name has {len(name.encode())} bytes; shorten it to {_LONGEST}")
+    for task, writer in writers.items():
+        _check_dataset(output, task, writer, classes_of(info), names)
+    for photo in again:
+        # A person may have corrected the labels of that image.
+        if path := output.other_image(photo.file, photo.content):
+            raise WriterError(
+                f"{photo.source or photo.file}: {output.folder / path} is another image of this name; choose another "
+                "folder with --into"
+            )
+
+
+def _check_dataset(output: Output, task: Dataset, writer: Writer, classes: Classes, names: Collection[str]) -> None:
+    folder, form = output.folder / task, CLASS_FOLDERS if writer.sorts(task) else writer.form
+    for found, file in label_forms(task, folder, writer.folder).items():
+        if found != form:
+            raise WriterError(
+                f"{folder / file}: is of another form than the new labels, {form}; choose its form with --to, or "
+                "another folder with --into"
+            )
+    writer.check(folder, task, classes, names)
+    for name in classes.of(task) if writer.sorts(task) else ():
+        wrong = name != name.strip() or name.startswith(".") or UNSAFE & set(name)
+        if wrong or len(name.encode()) > _LONGEST_CLASS:
+            raise WriterError(f"the class {name!r} cannot be the name of a folder; use --to labelme, which has flags")
+    listing = f"{task}/{writer.listing}"
+    new = [name for name in names if not output.named(name, task)]
+    if writer.listing and not writer.sorts(task) and new and output.is_a_persons(listing):
+        raise WriterError(
+            f"{output.folder / listing}: a person changed it, so that {new[0]} cannot be added (new images: "
+            f"{len(new)}); choose another folder with --into"
+        )
+
+
+def classes_of(info: ModelInfo) -> Classes:
+    """Return the class names of a model."""
+    return Classes(info.det_class_names, info.cls_class_names)
 
 
 def prelabel(
@@ -131,7 +192,7 @@ def prelabel(
     on_progress: Callable[[int], None] | None = None,
     on_vote: Callable[[Photo, Sequence[Answer], Vote], None] | None = None,
 ) -> Summary:
-    """Write the proposed labels of images; only a batch of images is in memory.
+    """Write the proposed labels of images, after `check_output`; only a batch of images is in memory.
 
     Args:
         panel: the models.
@@ -143,18 +204,12 @@ def prelabel(
         on_vote: called with each image, the answers to it and their vote.
 
     Raises:
-        WriterError: a format cannot hold the labels, another image of the same name was written before, or the folder
-            has labels of other classes.
         PredictorError: a model's outputs are not finite.
     """
     options = options or PrelabelOptions()
     summary = Summary()
     held: dict[Dataset, list[Labels]] = {task: [] for task in writers}
-    classes = Classes(panel.info.det_class_names, panel.info.cls_class_names)
-    for task, writer in writers.items():
-        writer.check(output.folder / task, task, classes)
     for batch in in_batches(photos, options.batch_size):
-        check_photos(batch, output)
         for photo, answers in zip(batch, panel.answer([photo.pixels for photo in batch]), strict=True):
             size = (photo.pixels.shape[1], photo.pixels.shape[0])
             found = vote(answers, size, panel.thresholds, panel.info.costs, panel.max_detections)
@@ -169,7 +224,7 @@ def prelabel(
         if on_progress is not None:
             on_progress(summary.images)
     for task, writer in writers.items():
-        _write_whole(output, task, writer, writer.whole(task, held[task], classes))
+        _write_whole(output, task, writer, held[task], classes_of(panel.info))
     return summary
 
 
@@ -180,12 +235,15 @@ def _outline(found: Vote, writers: Mapping[Dataset, Writer], options: PrelabelOp
     return outline_mask(found.mask, options.tolerance, options.least_area)
 
 
-def _write_whole(output: Output, task: Dataset, writer: Writer, files: Iterable[File]) -> None:
-    """Write files of all images; they keep the images of earlier runs."""
+def _write_whole(output: Output, task: Dataset, writer: Writer, images: Sequence[Labels], classes: Classes) -> None:
+    """Write files of all images, if there are any; they keep the images of earlier runs."""
     exists = partial(_has_image, output, task)
-    for path, content in files:
+    for path, content in writer.whole(task, images, classes):
         before = output.ours(f"{task}/{path}")
-        output.write(f"{task}/{path}", content if before is None else writer.merge(content, before, exists))
+        if before is not None:
+            output.write(f"{task}/{path}", writer.merge(path, content, before, exists))
+        elif images:
+            output.write(f"{task}/{path}", content)
 
 
 def _has_image(output: Output, task: Dataset, name: str) -> bool:
@@ -195,8 +253,7 @@ def _has_image(output: Output, task: Dataset, name: str) -> bool:
 def _write_image(output: Output, task: Dataset, writer: Writer, labels: Labels, content: bytes) -> list[Labels]:
     """Write an image and its labels; return these with the class that a person chose, nothing if they do not fit."""
     path = f"{task}/{writer.image(task, labels)}"
-    # In `images/<class>/` the path itself is a label.
-    if task == "classification" and path.count("/") == 3:
+    if writer.sorts(task):
         place = output.place(path, content)
         if place is not None and place != path:
             return [replace(labels, label=PurePosixPath(place).parent.name, confidence=1.0, mask=None)]

@@ -146,4 +146,4 @@ def test_an_earlier_cvat_file_with_entities_is_not_merged():
     ((_, new),) = writer.whole("detection", [], Classes(detection=("pan",)))
     earlier = b'<!DOCTYPE a [<!ENTITY b "c">]><annotations><image name="&b;"/></annotations>'
     with pytest.raises(ValueError, match="it declares entities"):
-        writer.merge(new, earlier, lambda _: True)
+        writer.merge("annotations.xml", new, earlier, lambda _: True)

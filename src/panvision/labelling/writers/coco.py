@@ -4,9 +4,13 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from panvision.core.tasks import Dataset
 from panvision.labelling.labels import Classes, Labels, Marked
+from panvision.labelling.polygons import ring_area
 from panvision.labelling.writers.writer import File, Writer, json_bytes, pixels, sure
+from panvision.prepare.formats.coco import ANNOTATIONS, COCO
 
 
 def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[File]:
@@ -24,7 +28,7 @@ def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[Fi
             for identity, (image, one) in enumerate(marked, start=1)
         ],
     }
-    return [("_annotations.coco.json", json_bytes(document))]
+    return [(ANNOTATIONS, json_bytes(document))]
 
 
 def _shape(one: Marked) -> dict[str, Any]:
@@ -33,14 +37,15 @@ def _shape(one: Marked) -> dict[str, Any]:
     polygons = [list(map(pixels, polygon)) for polygon in one.polygons]
     return {
         "bbox": box,
-        "area": pixels(box[2] * box[3]),
+        # COCO's is that of the segmentation; a hole is a part of its polygon.
+        "area": pixels(sum(abs(ring_area(np.reshape(each, (-1, 2)))) for each in polygons) or box[2] * box[3]),
         "segmentation": polygons,
         "iscrowd": 0,
         "score": sure(one.confidence),
     }
 
 
-def _merge(new: bytes, old: bytes, exists: Callable[[str], bool]) -> bytes:
+def _merge(_path: str, new: bytes, old: bytes, exists: Callable[[str], bool]) -> bytes:
     document, before = json.loads(new), json.loads(old)
     images, annotations = document["images"], document["annotations"]
     numbers = {category["name"]: category["id"] for category in document["categories"]}
@@ -58,4 +63,4 @@ def _merge(new: bytes, old: bytes, exists: Callable[[str], bool]) -> bytes:
     return json_bytes(document)
 
 
-WRITER = Writer(("segmentation", "detection"), whole=_whole, merge=_merge)
+WRITER = Writer(("segmentation", "detection"), COCO.name, listing=ANNOTATIONS, whole=_whole, merge=_merge)

@@ -9,12 +9,13 @@ from xml.etree.ElementTree import Element
 
 from panvision.core.tasks import Dataset
 from panvision.labelling.labels import Classes, Labels, Marked
-from panvision.labelling.writers.folders import image_in_folder
-from panvision.labelling.writers.writer import File, Writer, element, image_in_images, pixels, sure, xml_bytes
+from panvision.labelling.writers.writer import File, Writer, element, pixels, sure, xml_bytes
+from panvision.prepare.formats.cvat import CVAT
 from panvision.prepare.formats.parsing import parse_xml
 
 _KINDS = {"segmentation": "polygon", "detection": "rectangle", "classification": "tag"}
 _LABELS = "meta/task/labels"
+_FILE = "annotations.xml"
 
 
 def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[File]:
@@ -31,7 +32,7 @@ def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[Fi
         for key, text in (("name", "confidence"), ("mutable", "False"), ("input_type", "text"), ("values", "")):
             element(attribute, key, text)
     for number, labels in enumerate(images):
-        name = _image(task, labels).removeprefix("images/")
+        name = WRITER.image(task, labels).removeprefix("images/")
         size = {"width": labels.size[0], "height": labels.size[1]}
         image = element(document, "image", id=number, name=name, **size)
         if task == "classification":
@@ -40,10 +41,10 @@ def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[Fi
         else:
             for one in labels.marked(task):
                 _add(image, one)
-    return [("annotations.xml", xml_bytes(document))]
+    return [(_FILE, xml_bytes(document))]
 
 
-def _merge(new: bytes, old: bytes, exists: Callable[[str], bool]) -> bytes:
+def _merge(_path: str, new: bytes, old: bytes, exists: Callable[[str], bool]) -> bytes:
     document, before = parse_xml(new), parse_xml(old)
     listed = {image.get("name") for image in document.iterfind("image")}
     images = [image for image in before.iterfind("image") if image.get("name") not in listed]
@@ -70,8 +71,4 @@ def _add(image: Element, one: Marked) -> None:
         element(shape, "attribute", sure(one.confidence), name="confidence")
 
 
-def _image(task: Dataset, labels: Labels) -> str:
-    return image_in_folder(task, labels) if task == "classification" else image_in_images(task, labels)
-
-
-WRITER = Writer(("segmentation", "detection", "classification"), image=_image, whole=_whole, merge=_merge)
+WRITER = Writer(("segmentation", "detection", "classification"), CVAT.name, listing=_FILE, whole=_whole, merge=_merge)

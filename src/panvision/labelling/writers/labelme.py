@@ -8,6 +8,7 @@ from typing import Any
 from panvision.core.tasks import Dataset
 from panvision.labelling.labels import Labels, Marked
 from panvision.labelling.writers.writer import File, Writer, beside, json_bytes, pixels, sure
+from panvision.prepare.formats.labelme import LABELME
 
 
 def _each(task: Dataset, labels: Labels) -> list[File]:
@@ -42,4 +43,4 @@ def _shapes(one: Marked, number: int) -> list[dict[str, Any]]:
     ]
 
 
-WRITER = Writer(("segmentation", "detection", "classification"), each=_each)
+WRITER = Writer(("segmentation", "detection", "classification"), LABELME.name, has_folders=False, each=_each)

@@ -1,12 +1,15 @@
 """A mask per image as PNG: 0 or 255, with the image's own pixels; the format has no confidence."""
 
 import io
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from panvision.core.tasks import Dataset
-from panvision.labelling.labels import Labels
-from panvision.labelling.writers.writer import File, Writer, beside
+from panvision.labelling.forms import MASKS
+from panvision.labelling.labels import Classes, Labels
+from panvision.labelling.writers.writer import File, Writer, WriterError, beside
 
 
 def _each(_task: Dataset, labels: Labels) -> list[File]:
@@ -17,4 +20,16 @@ def _each(_task: Dataset, labels: Labels) -> list[File]:
     return [(beside("masks", labels, ".png"), content.getvalue())]
 
 
-WRITER = Writer(("segmentation",), each=_each)
+def _check(folder: Path, _task: Dataset, _classes: Classes, names: Collection[str]) -> None:
+    """Refuse images that have a mask under another name that is read: `a_mask.png`, `a.jpg.png` or `a.bmp`."""
+    images = {path.stem for path in (folder / "images").glob("*")}
+    masks = (folder / MASKS).glob("*")
+    others = {path.stem: path for path in masks if path.suffix != ".png" or path.stem not in images}
+    for name in names:
+        stem = PurePosixPath(name).stem
+        for other in {stem, f"{stem}_mask", name} & others.keys():
+            if others[other].name != f"{stem}.png":
+                raise WriterError(f"{others[other]}: is a mask of {name}; choose another folder with --into")
+
+
+WRITER = Writer(("segmentation",), MASKS, each=_each, check=_check)

@@ -5,11 +5,12 @@ from xml.etree.ElementTree import Element
 from panvision.core.tasks import Dataset
 from panvision.labelling.labels import Labels, Marked
 from panvision.labelling.writers.writer import File, Writer, beside, element, pixels, sure, xml_bytes
+from panvision.prepare.formats.voc import VOC
 
 
 def _each(task: Dataset, labels: Labels) -> list[File]:
     document = Element("annotation")
-    element(document, "folder", "JPEGImages")
+    element(document, "folder", WRITER.folder)
     element(document, "filename", labels.file)
     size = element(document, "size")
     for tag, value in zip(("width", "height", "depth"), (*labels.size, 3), strict=True):
@@ -38,8 +39,4 @@ def _object(document: Element, one: Marked, polygon: tuple[float, ...]) -> None:
     element(attribute, "value", sure(one.confidence))
 
 
-def _image(_task: Dataset, labels: Labels) -> str:
-    return f"JPEGImages/{labels.file}"
-
-
-WRITER = Writer(("segmentation", "detection"), image=_image, each=_each)
+WRITER = Writer(("segmentation", "detection"), VOC.name, folder="JPEGImages", each=_each)

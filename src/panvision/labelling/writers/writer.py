@@ -1,7 +1,7 @@
 """The interface of a format's writer, and what several writers share."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,18 +23,13 @@ class WriterError(ValueError):
     """Labels that a format cannot hold; the message says which, and what to do."""
 
 
-def image_in_images(_task: Dataset, labels: Labels) -> str:
-    """Return the path of an image in `images/`."""
-    return f"images/{labels.file}"
-
-
-def newest(new: bytes, _old: bytes, _exists: Callable[[str], bool]) -> bytes:
+def newest(_path: str, new: bytes, _old: bytes, _exists: Callable[[str], bool]) -> bytes:
     """Return the new content: the file does not list images."""
     return new
 
 
 def fits_all(*_: object) -> None:
-    """Accept any folder: its labels name their classes."""
+    """Accept any folder of the same form: its labels name their classes."""
 
 
 def no_files(*_: object) -> list[File]:
@@ -48,26 +43,40 @@ class Writer:
 
     Attributes:
         tasks: the datasets whose labels the format holds.
-        image: returns the path of an image.
+        form: its name for the readers (`label_formats`).
+        folder: the folder of the images.
+        has_folders: classes of whole images are folders in it.
+        listing: the file of `whole` that lists all images, if any.
         each: returns the label files of one image.
         whole: returns the label files of all images together; their masks are gone by then.
-        check: raises `WriterError` if labels of these classes would change those of labels in the dataset's
-            folder.
+        check: raises `WriterError` if labels of these classes, or of images of these names, would spoil those in the
+            dataset's folder.
         merge: returns a file of `whole` with those images of an earlier one that it lacks and that still exist; called
-            with both contents and a function that is true for the name of an image in `images/`.
+            with its path, both contents and a function that is true for the name of an image in `images/`.
     """
 
     tasks: tuple[Dataset, ...]
-    image: Callable[[Dataset, Labels], str] = image_in_images
+    form: str
+    folder: str = "images"
+    has_folders: bool = True
+    listing: str = ""
     each: Callable[[Dataset, Labels], list[File]] = no_files
     whole: Callable[[Dataset, Sequence[Labels], Classes], list[File]] = no_files
-    check: Callable[[Path, Dataset, Classes], None] = fits_all
-    merge: Callable[[bytes, bytes, Callable[[str], bool]], bytes] = newest
+    check: Callable[[Path, Dataset, Classes, Collection[str]], None] = fits_all
+    merge: Callable[[str, bytes, bytes, Callable[[str], bool]], bytes] = newest
 
     @property
     def has_shapes(self) -> bool:
         """True if the format holds boxes, and masks as polygons."""
         return "detection" in self.tasks
+
+    def sorts(self, task: Dataset) -> bool:
+        """True if the folder of an image is its class."""
+        return task == "classification" and self.has_folders
+
+    def image(self, task: Dataset, labels: Labels) -> str:
+        """Return the path of an image."""
+        return f"{self.folder}/{labels.label}/{labels.file}" if self.sorts(task) else f"{self.folder}/{labels.file}"
 
 
 def beside(folder: str, labels: Labels, suffix: str) -> str:

@@ -3,7 +3,7 @@
 `classes.txt` repeats the names of `data.yaml` for Label Studio's converter. The format has no confidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import yaml
@@ -11,17 +11,18 @@ import yaml
 from panvision.core.tasks import Dataset
 from panvision.labelling.labels import Classes, Labels, Marked
 from panvision.labelling.writers.writer import File, Writer, WriterError, beside
-from panvision.prepare.formats.yolo import class_names
+from panvision.prepare.formats.yolo import YOLO, class_names
 
 # Fractions of a side: 1e-8 of 100,000 pixels is a thousandth of one.
 _DIGITS = 8
+_SETTINGS, _LIST = "data.yaml", "classes.txt"
 
 
 def _whole(task: Dataset, images: Sequence[Labels], classes: Classes) -> list[File]:
     names = classes.of(task)
     return [
-        ("data.yaml", _settings(names)),
-        ("classes.txt", "".join(f"{name}\n" for name in names).encode()),
+        (_SETTINGS, _settings(names)),
+        (_LIST, "".join(f"{name}\n" for name in names).encode()),
         # Numbers need the names, which only this function has.
         *((beside("labels", labels, ".txt"), _lines(task, labels, names)) for labels in images),
     ]
@@ -46,21 +47,24 @@ def _shapes(one: Marked, size: tuple[int, int]) -> list[str]:
     ]
 
 
-def _check(folder: Path, task: Dataset, classes: Classes) -> None:
-    """Refuse a folder whose classes have other numbers, or whose names would be replaced by fewer."""
-    path, names = folder / "data.yaml", classes.of(task)
-    if not path.is_file():
+def _check(folder: Path, task: Dataset, classes: Classes, _names: Collection[str]) -> None:
+    """Refuse a folder whose classes have other numbers."""
+    path = next((folder / file for file in (_SETTINGS, _LIST) if (folder / file).is_file()), None)
+    if path is None:
         return
-    found = class_names(path, folder)
+    found, names = class_names(path, folder), classes.of(task)
     if not found:
         raise WriterError(f"{path}: no list `names` of classes; choose another folder with --into")
-    # A file that a person changed is kept, and may have more names.
-    ours = path.read_bytes() == _settings([found[number] for number in sorted(found)])
-    if any(found.get(number) != name for number, name in enumerate(names)) or (ours and len(found) > len(names)):
+    if any(found.get(number) != name for number, name in enumerate(names)):
         raise WriterError(
             f"{path}: labels there number the classes {', '.join(map(str, found.values()))}, those of the model are "
             f"{', '.join(names)}; choose another folder with --into"
         )
 
 
-WRITER = Writer(("segmentation", "detection"), whole=_whole, check=_check)
+def _merge(path: str, new: bytes, old: bytes, _exists: Callable[[str], bool]) -> bytes:
+    """Keep the names of an earlier model that had more classes, the first of which are the same (`_check`)."""
+    return max(new, old, key=len) if path in (_SETTINGS, _LIST) else new
+
+
+WRITER = Writer(("segmentation", "detection"), YOLO.name, whole=_whole, check=_check, merge=_merge)
