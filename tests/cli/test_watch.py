@@ -266,7 +266,9 @@ def test_frames_are_collected_within_the_rate(model, clip, tmp_path, capsys):
     assert err[-1].startswith(f"panvision watch: 2 frames kept in {tmp_path}/kept, which has 2 (0.0 MB)")
 
 
-def test_a_box_just_below_the_threshold_is_collected_not_reported(model, clip, tmp_path, capsys):
+@pytest.mark.parametrize("changes", [{}, {"tasks": ["detection"], "cls_class_names": []}])
+def test_a_box_just_below_the_threshold_is_collected_not_reported(changes, clip, tmp_path, capsys):
+    model = write_onnx(tmp_path / "m.onnx", metadata=changed_metadata(**changes))
     options = ("--score_threshold", "0.99", "--every_frame", "--json", "--max_frames", "3", "--checkpoint", model)
     _, plain, _ = watched(capsys, clip, *options)
     _, out, _ = watched(capsys, clip, *options, "--collect", tmp_path / "kept")
