@@ -67,6 +67,26 @@ def test_a_change_is_not_lost_to_the_rate(tmp_path):
     assert [(t, reason) for t, reason in enumerate(reasons) if reason] == [(0, UNCERTAIN), (10, CHANGED)]
 
 
+def test_a_late_change_is_that_of_its_own_state(tmp_path):
+    collector = Collector(tmp_path, LEAST, CollectOptions(per_minute=6))
+    golden = {"classification": label(raw=0.1, golden=0.9)}
+    given = [(SURE, 0.0, True), (golden, 5.0, True), (SURE, 12.0, False), (golden, 30.0, False)]
+    found = [collector.consider(scene(0), result, time, changed=changed) for result, time, changed in given]
+    assert found == [CHANGED, None, CHANGED, None] and [line["state"] for line in listed(tmp_path)] == ["raw", "golden"]
+
+
+def test_many_lines_of_removed_frames_cost_no_frame(tmp_path):
+    collector = Collector(tmp_path, LEAST, FAST)
+    for number in range(4):
+        collector.consider(scene(number), UNSURE, float(number), changed=False)
+    index = tmp_path / INDEX
+    index.write_text(index.read_text().replace("frame", "gone") * 500 + index.read_text())
+    budget = 1.5 * sum(path.stat().st_size for path in tmp_path.glob("frame_*.jpg")) / 1e6
+    again = Collector(tmp_path, LEAST, CollectOptions(budget_mb=budget, per_minute=60_000))
+    assert again.consider(scene(9), UNSURE, 9.0, changed=False) and len(again) == 5
+    assert size_of(tmp_path) <= budget * 1e6
+
+
 def test_a_still_scene_is_kept_once(tmp_path):
     collector = Collector(tmp_path, LEAST, FAST)
     reasons = [collector.consider(scene(t // 5), UNSURE, float(t), changed=t == 3) for t in range(10)]

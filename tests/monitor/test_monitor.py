@@ -83,6 +83,8 @@ def test_boxes_below_the_thresholds_are_only_raw():
     assert reading.raw == low and reading.result["detection"]["class_names"] == ["pan"]
     assert names(events) == ["state changed", "stirrer missing"]
     assert names(take(Monitor(FakePredictor(), CALM), low, 3)[0]) == ["state changed"]
+    _, reading = take(Monitor(FakePredictor(), CALM, {"pan": 0.5, "stirrer": 0.3}, 1), low, 3)
+    assert reading.raw == low and reading.result["detection"]["class_names"] == ["pan"]
 
 
 def test_the_state_is_kept_without_a_pan_then_restarts():

@@ -45,7 +45,8 @@ _SHOWN = 5
         "50 of a folder": "panvision select models/panvision.onnx photos --number 50",
         "of a clip, every fifth frame, unlike the labelled images": "panvision select models/panvision.onnx clip.mp4 "
         "--every 5 --labelled photos",
-        "to draw boxes in": "panvision select models/panvision.onnx photos --task detection --labelled photos",
+        "to draw boxes in": "panvision select models/panvision.onnx photos --task detection "
+        "--labelled photos/detection",
         "where folds disagree, for YOLO": "panvision select fold0.onnx photos --vote fold1.onnx --vote fold2.onnx "
         "--to yolo",
     },

@@ -266,11 +266,13 @@ class _Keeper:
 
     def monitor(self, predictor: "Predictor", options: "MonitorOptions") -> "Monitor":
         """Return a monitor that reports the same boxes as without a keeper, which sees those just below, too."""
+        from panvision.decoding.detection import TOP_CANDIDATES
         from panvision.labelling.collect import NEAR_BOX
         from panvision.monitor.monitor import Monitor
 
         lower = {name: max(0.0, threshold - NEAR_BOX) for name, threshold in self._thresholds.items()}
-        return Monitor(predictor.with_thresholds(lower), options, self._thresholds)
+        seen = predictor.with_thresholds(lower, max_detections=TOP_CANDIDATES)
+        return Monitor(seen, options, self._thresholds, predictor.max_detections)
 
     def reading(self, shot: "Shot", reading: "Reading") -> None:
         from panvision.monitor.events import STATE_CHANGED

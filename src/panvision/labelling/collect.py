@@ -26,7 +26,7 @@ CHANGED, UNCERTAIN = "state changed", "uncertain"
 NEAR_BOX = NEAR_THRESHOLD / 2
 # Kept frames with which a new one is compared.
 _REMEMBERED = 256
-# Bytes of lines of removed frames that the index may have, beyond those of the other frames.
+# Most bytes of lines of removed frames in the index.
 _STALE = 4096
 _QUALITY = 92
 
@@ -115,15 +115,15 @@ class Collector:
         """
         # A smaller time is that of another clock, as of a recording that starts again.
         early = self._last is not None and 0.0 <= time - self._last < 60.0 / self._options.per_minute
-        reason = self._reason(result, changed=changed) or self._owed
-        if early or reason is None:
-            # A change comes in one frame; the next frame that may be kept shows it as well.
-            self._owed = CHANGED if changed else self._owed
-            return None
-        reason = self._owed or reason
-        self._owed = None
-        descriptor = describe_image(image)
         state = result["classification"]["class_name"] if "classification" in result else None
+        if changed:
+            # A change comes in one frame; the next frame that may be kept shows it as well.
+            self._owed = state
+        reason = CHANGED if self._owed is not None else self._reason(result)
+        if early or reason is None:
+            return None
+        state, self._owed = self._owed or state, None
+        descriptor = describe_image(image)
         if self._is_known(descriptor, reason, state):
             return None
         kept = self._write(image, reason, state, time)
@@ -143,10 +143,8 @@ class Collector:
             if reason != CHANGED or (kept.reason, kept.state) == (CHANGED, state)
         )
 
-    def _reason(self, result: Mapping[str, Any], *, changed: bool) -> str | None:
+    def _reason(self, result: Mapping[str, Any]) -> str | None:
         label = result.get("classification")
-        if changed:
-            return CHANGED
         if label is not None and not label["answered"]:
             return str(label["reason"])
         chances = sorted(label["probabilities"].values()) if label is not None else []
@@ -166,8 +164,11 @@ class Collector:
         budget, needed = round(self._options.budget_mb * 1e6), kept.bytes + len(kept.line)
         if needed > budget:
             return None
-        while self._kept and self.used + needed > budget:
-            self._make_room()
+        lines = sum(len(each.line) for each in self._kept)
+        images = self.used - self._index_bytes
+        while self._kept and images + self._index_size(lines) + needed > budget:
+            gone = self._make_room()
+            images, lines = images - gone.bytes, lines - len(gone.line)
         # Before the image, so that a kill between them leaves no image that does not count.
         self._list(kept)
         with replacing(self._folder / kept.file) as scratch:
@@ -175,7 +176,12 @@ class Collector:
         self._kept.append(kept)
         return kept
 
-    def _make_room(self) -> None:
+    def _index_size(self, lines: int) -> int:
+        """Return the bytes of the index before the next line, if those of the frames in the folder have `lines`."""
+        return lines if self._index_bytes > lines + _STALE else self._index_bytes
+
+    def _make_room(self) -> _Kept:
+        """Remove a frame."""
         sizes: Counter[str] = Counter()
         for kept in self._kept:
             sizes[kept.reason] += kept.bytes
@@ -183,6 +189,7 @@ class Collector:
         oldest = next(kept for kept in self._kept if kept.reason == largest)
         (self._folder / oldest.file).unlink(missing_ok=True)
         self._kept.remove(oldest)
+        return oldest
 
     def _free_name(self, time: float) -> str:
         stem, number = f"frame_{round(time * 1000):013d}", 0
@@ -192,8 +199,9 @@ class Collector:
 
     def _list(self, kept: _Kept) -> None:
         """Add a frame to the index; write it again without the removed ones if they are many, or if it is damaged."""
-        if self._damaged or self._index_bytes > 2 * len(kept.line) * len(self._kept) + _STALE:
-            lines = "".join(each.line for each in [*self._kept, kept])
+        lines = "".join(each.line for each in self._kept)
+        if self._damaged or self._index_size(len(lines)) < self._index_bytes:
+            lines += kept.line
             write_text(self._folder / INDEX, lines, durable=True)
             self._damaged, self._index_bytes = False, len(lines)
             return

@@ -18,10 +18,10 @@ APPEARS, DISAPPEARS, FORGOTTEN = 0.5, 0.3, 0.05
 MAX_TRACKS = 256
 
 
-def reported(boxes: BoxResult, thresholds: Mapping[str, float]) -> BoxResult:
-    """Return the boxes whose score reaches the threshold of their class."""
+def reported(boxes: BoxResult, thresholds: Mapping[str, float], most: int | None = None) -> BoxResult:
+    """Return the boxes whose score reaches the threshold of their class, the first `most` of them."""
     scores = zip(boxes["class_names"], boxes["scores"], strict=True)
-    rows = [row for row, (name, score) in enumerate(scores) if score >= thresholds[name]]
+    rows = [row for row, (name, score) in enumerate(scores) if score >= thresholds[name]][:most]
     return {
         "boxes": [boxes["boxes"][row] for row in rows],
         "labels": [boxes["labels"][row] for row in rows],

@@ -73,6 +73,7 @@ class Monitor:
         predictor: the model; anything with `predict`, `det_class_names` and `cls_class_names`.
         options: smoothing and thresholds of events.
         thresholds: class name → least score of the boxes that count; None: all that the model reports.
+        max_detections: most boxes of a frame that count; None: all of these.
 
     Raises:
         MonitorError: options that name classes the model does not have.
@@ -83,8 +84,9 @@ class Monitor:
         predictor: FramePredictor,
         options: MonitorOptions | None = None,
         thresholds: Mapping[str, float] | None = None,
+        max_detections: int | None = None,
     ) -> None:
-        self.predictor, self._thresholds = predictor, thresholds
+        self.predictor, self._thresholds, self._most = predictor, thresholds, max_detections
         self.options = options = options or MonitorOptions()
         boxes, states = predictor.det_class_names, predictor.cls_class_names
         check_names(options, boxes, states)
@@ -138,7 +140,7 @@ class Monitor:
         self._time = time
         given, raw = raw, raw.copy()
         if self._thresholds is not None and "detection" in raw:
-            raw["detection"] = reported(raw["detection"], self._thresholds)
+            raw["detection"] = reported(raw["detection"], self._thresholds, self._most)
         events: list[Event] = []
         if self._lost:
             self._lost = False
