@@ -28,7 +28,7 @@ from tests.tiny import INFO, LIMITED, STATE_NAMES, ColourBackend, picture
 def proposed(folder, into, formats, backend=None, names=None, **options):
     """Return the summary and the files that were kept."""
     panel = Panel([Predictor(backend or ColourBackend())])
-    images = find_images(folder).images
+    images = find_images(folder, recursive=True).images
     output, writers = Output(into), choose_writers(formats, panel.tasks)
     names = names or safe_names([each.name for each in images], output)
     photos = list(read_photos(images, names, panel.max_pixels, [].append))
@@ -311,6 +311,20 @@ def test_names_of_earlier_images_do_not_depend_on_others(tmp_path, photos):
         proposed(photos, tmp_path / "out", ["masks"])
         names = {path.name for path in (tmp_path / "out/segmentation/images").iterdir()}
         assert names == set(["a.jpg", "a.png.png", "a.png.png", "a.bmp.bmp"][: step + 1])
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_image_keeps_its_own_name_before_one_that_would_get_it(tmp_path, photos, together):
+    (photos / "x").mkdir()
+    Image.fromarray(picture(colour=(0, 0, 60))).save(photos / "x_a.png")
+    if not together:
+        proposed(photos, tmp_path / "out", ["masks"])
+    Image.fromarray(picture()).save(photos / "x/a.png")
+    for _ in range(2):
+        proposed(photos, tmp_path / "out", ["masks"])
+        written = list((tmp_path / "out/segmentation/images").iterdir())
+        assert {path.read_bytes() for path in written} == {path.read_bytes() for path in photos.rglob("*.png")}
+        assert len(written) == 2 and (together or tmp_path / "out/segmentation/images/x_a.png" in written)
 
 
 def test_a_class_that_a_person_added_to_yolo_is_kept(tmp_path, photos):
