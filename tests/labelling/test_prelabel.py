@@ -22,6 +22,7 @@ from panvision.photos.pixels import read_picture
 from panvision.prepare.formats.outlines import draw_mask
 from panvision.prepare.formats.parsing import read_xml
 from panvision.prepare.formats.readers import read_set
+from panvision.prepare.formats.yolo import class_names
 from tests.tiny import INFO, LIMITED, STATE_NAMES, ColourBackend, picture
 
 
@@ -335,9 +336,25 @@ def test_a_class_that_a_person_added_to_yolo_is_kept(tmp_path, photos):
     changed = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
     path.write_text(changed, encoding="utf-8")
     Image.fromarray(picture()).save(photos / "b.png")
-    assert proposed(photos, tmp_path / "out", ["yolo"])[1] == ["detection/data.yaml"]
+    assert not proposed(photos, tmp_path / "out", ["yolo"])[1]
     assert path.read_text(encoding="utf-8") == changed
     assert set(listed("detection", tmp_path / "out")) == {"a.png", "b.png"}
+
+
+@pytest.mark.parametrize(("theirs", "other"), [("classes.txt", "data.yaml"), ("data.yaml", "classes.txt")])
+@pytest.mark.parametrize("other_is_there", [False, True])
+def test_further_classes_of_a_person_are_in_both_yolo_files(tmp_path, photos, theirs, other, other_is_there):
+    Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
+    folder = tmp_path / "out/detection"
+    if other_is_there:
+        proposed(photos, tmp_path / "out", ["yolo"])
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [*INFO.det_class_names, "spoon"]
+    content = yaml.safe_dump({"names": names}) if theirs == "data.yaml" else "\n".join(names)
+    (folder / theirs).write_text(content, encoding="utf-8")
+    assert proposed(photos, tmp_path / "out", ["yolo"])[1] == [f"detection/{theirs}"]
+    assert (folder / theirs).read_text(encoding="utf-8") == content
+    assert class_names(folder / other, folder) == dict(enumerate(names))
 
 
 def test_coco_areas_are_those_of_the_polygons(tmp_path, photos):

@@ -227,7 +227,8 @@ def prelabel(
         if on_progress is not None:
             on_progress(summary.images)
     for task, writer in writers.items():
-        _write_whole(output, task, writer, held[task], classes_of(panel.info))
+        classes = writer.extend(output.folder / task, task, classes_of(panel.info))
+        _write_whole(output, task, writer, held[task], classes)
     return summary
 
 
