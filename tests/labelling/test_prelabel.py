@@ -176,6 +176,20 @@ def test_an_image_that_a_person_and_then_a_model_moved_has_that_class(tmp_path, 
     }
 
 
+@pytest.mark.parametrize("name", ["folders", "cvat"])
+def test_an_image_that_a_person_put_back_among_the_class_folders_has_no_class(tmp_path, photos, name):
+    for stem in ("a", "b"):
+        Image.fromarray(picture()).save(photos / f"{stem}.png")
+    proposed(photos, tmp_path / "out", [name])
+    folder = tmp_path / "out/classification/images"
+    (folder / "frozen/a.png").rename(folder / "a.png")
+    kept = proposed(photos, tmp_path / "out", [name])[1]
+    assert kept == ["classification/images/a.png"] and sorted(listed("classification", tmp_path / "out")) == ["b.png"]
+    if name == "cvat":
+        root, _ = read_xml(tmp_path / "out/classification/annotations.xml", tmp_path)
+        assert [image.get("name") for image in root.iterfind("image")] == ["frozen/b.png"]
+
+
 @pytest.mark.parametrize("name", ["coco", "cvat", "yolo", "voc", "labelme"])
 def test_further_images_join_those_of_an_earlier_run(tmp_path, photos, name):
     Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
