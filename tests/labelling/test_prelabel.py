@@ -22,13 +22,14 @@ from panvision.photos.pixels import read_picture
 from panvision.prepare.formats.outlines import draw_mask
 from panvision.prepare.formats.parsing import read_xml
 from panvision.prepare.formats.readers import read_set
+from panvision.prepare.formats.yolo import class_names
 from tests.tiny import INFO, LIMITED, STATE_NAMES, ColourBackend, picture
 
 
 def proposed(folder, into, formats, backend=None, names=None, **options):
     """Return the summary and the files that were kept."""
     panel = Panel([Predictor(backend or ColourBackend())])
-    images = find_images(folder).images
+    images = find_images(folder, recursive=True).images
     output, writers = Output(into), choose_writers(formats, panel.tasks)
     names = names or safe_names([each.name for each in images], output)
     photos = list(read_photos(images, names, panel.max_pixels, [].append))
@@ -175,6 +176,20 @@ def test_an_image_that_a_person_and_then_a_model_moved_has_that_class(tmp_path, 
     }
 
 
+@pytest.mark.parametrize("name", ["folders", "cvat"])
+def test_an_image_that_a_person_put_back_among_the_class_folders_has_no_class(tmp_path, photos, name):
+    for stem in ("a", "b"):
+        Image.fromarray(picture()).save(photos / f"{stem}.png")
+    proposed(photos, tmp_path / "out", [name])
+    folder = tmp_path / "out/classification/images"
+    (folder / "frozen/a.png").rename(folder / "a.png")
+    kept = proposed(photos, tmp_path / "out", [name])[1]
+    assert kept == ["classification/images/a.png"] and sorted(listed("classification", tmp_path / "out")) == ["b.png"]
+    if name == "cvat":
+        root, _ = read_xml(tmp_path / "out/classification/annotations.xml", tmp_path)
+        assert [image.get("name") for image in root.iterfind("image")] == ["frozen/b.png"]
+
+
 @pytest.mark.parametrize("name", ["coco", "cvat", "yolo", "voc", "labelme"])
 def test_further_images_join_those_of_an_earlier_run(tmp_path, photos, name):
     Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
@@ -313,6 +328,20 @@ def test_names_of_earlier_images_do_not_depend_on_others(tmp_path, photos):
         assert names == set(["a.jpg", "a.png.png", "a.png.png", "a.bmp.bmp"][: step + 1])
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_an_image_keeps_its_own_name_before_one_that_would_get_it(tmp_path, photos, together):
+    (photos / "x").mkdir()
+    Image.fromarray(picture(colour=(0, 0, 60))).save(photos / "x_a.png")
+    if not together:
+        proposed(photos, tmp_path / "out", ["masks"])
+    Image.fromarray(picture()).save(photos / "x/a.png")
+    for _ in range(2):
+        proposed(photos, tmp_path / "out", ["masks"])
+        written = list((tmp_path / "out/segmentation/images").iterdir())
+        assert {path.read_bytes() for path in written} == {path.read_bytes() for path in photos.rglob("*.png")}
+        assert len(written) == 2 and (together or tmp_path / "out/segmentation/images/x_a.png" in written)
+
+
 def test_a_class_that_a_person_added_to_yolo_is_kept(tmp_path, photos):
     Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
     proposed(photos, tmp_path / "out", ["yolo"])
@@ -321,9 +350,25 @@ def test_a_class_that_a_person_added_to_yolo_is_kept(tmp_path, photos):
     changed = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
     path.write_text(changed, encoding="utf-8")
     Image.fromarray(picture()).save(photos / "b.png")
-    assert proposed(photos, tmp_path / "out", ["yolo"])[1] == ["detection/data.yaml"]
+    assert not proposed(photos, tmp_path / "out", ["yolo"])[1]
     assert path.read_text(encoding="utf-8") == changed
     assert set(listed("detection", tmp_path / "out")) == {"a.png", "b.png"}
+
+
+@pytest.mark.parametrize(("theirs", "other"), [("classes.txt", "data.yaml"), ("data.yaml", "classes.txt")])
+@pytest.mark.parametrize("other_is_there", [False, True])
+def test_further_classes_of_a_person_are_in_both_yolo_files(tmp_path, photos, theirs, other, other_is_there):
+    Image.fromarray(picture(box=(8, 8, 40, 40))).save(photos / "a.png")
+    folder = tmp_path / "out/detection"
+    if other_is_there:
+        proposed(photos, tmp_path / "out", ["yolo"])
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [*INFO.det_class_names, "spoon"]
+    content = yaml.safe_dump({"names": names}) if theirs == "data.yaml" else "\n".join(names)
+    (folder / theirs).write_text(content, encoding="utf-8")
+    assert proposed(photos, tmp_path / "out", ["yolo"])[1] == [f"detection/{theirs}"]
+    assert (folder / theirs).read_text(encoding="utf-8") == content
+    assert class_names(folder / other, folder) == dict(enumerate(names))
 
 
 def test_coco_areas_are_those_of_the_polygons(tmp_path, photos):

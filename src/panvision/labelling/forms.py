@@ -40,5 +40,8 @@ def label_forms(task: Dataset, root: Path, images: str) -> dict[str, str]:
         parsed = {name: files for name, files in found.items() if not all(file.fault for file in files)}
         return {name: files[0].file for name, files in (parsed or found).items()}
     table = LABELME.name not in found and read_flat(part, root)
-    flat = "a table" if table else LABELME.name
-    return {flat if path.parent == part.images else CLASS_FOLDERS: relative(path, root) for path in scan.images}
+    own = {image: LABELME.name for document in found.get(LABELME.name, ()) for image in scan.own_images(document)}
+    flat = dict.fromkeys(scan.images, "a table") if table else own
+    forms = {path: flat.get(path, "") if path.parent == part.images else CLASS_FOLDERS for path in scan.images}
+    # An image among the class folders is not sorted yet.
+    return {form: relative(path, root) for path, form in forms.items() if form}

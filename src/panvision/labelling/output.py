@@ -96,7 +96,8 @@ class Output:
         An earlier copy of ours in another class is removed.
 
         Returns:
-            The path of the image afterwards, in the folder that a person chose; None if a person removed it.
+            The path of the image afterwards, in the folder that a person chose; None if a person removed it, or put it
+            into none.
         """
         pure = PurePosixPath(path)
         twins = self.named(pure.name, f"{pure.parent.parent}/")
@@ -105,7 +106,7 @@ class Output:
             chosen = path if path in there else next(iter(there), None)
             if chosen != path or self._digest(path) != hashlib.sha256(content).hexdigest():
                 self.kept.append(chosen or path)
-            return chosen
+            return chosen if chosen and PurePosixPath(chosen).parent != pure.parent.parent else None
         self.write(path, content)
         for other in twins:
             if other != path:

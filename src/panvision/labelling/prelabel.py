@@ -98,9 +98,12 @@ def safe_names(names: Sequence[str], output: Output | None = None) -> dict[str, 
         output: an image in it keeps its name, and others get another stem than all images in it.
     """
     flat = {name: "".join("_" if each in UNSAFE or not each.isprintable() else each for each in name) for name in names}
+    # An image that has its name already comes before one that only gets it.
+    names = sorted(names, key=lambda name: flat[name] != name)
     known: dict[str, str] = {}
     for name in names:
-        forms = (flat[name], flat[name] + PurePosixPath(name).suffix)
+        # As `output_names` makes them.
+        forms = (flat[name], *(f"{flat[name]}{end}{PurePosixPath(name).suffix}" for end in ("", "_")))
         if form := next((form for form in forms if output and output.named(form) and form not in known), None):
             known[form] = name
     kept = {name: form for form, name in known.items()}
@@ -224,7 +227,8 @@ def prelabel(
         if on_progress is not None:
             on_progress(summary.images)
     for task, writer in writers.items():
-        _write_whole(output, task, writer, held[task], classes_of(panel.info))
+        classes = writer.extend(output.folder / task, task, classes_of(panel.info))
+        _write_whole(output, task, writer, held[task], classes)
     return summary
 
 

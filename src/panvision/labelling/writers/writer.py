@@ -32,6 +32,11 @@ def fits_all(*_: object) -> None:
     """Accept any folder of the same form: its labels name their classes."""
 
 
+def no_more(_folder: Path, _task: Dataset, classes: Classes) -> Classes:
+    """Return the classes as they are: the format has no list of them, or `merge` keeps it."""
+    return classes
+
+
 def no_files(*_: object) -> list[File]:
     """Return nothing: the format has no such files."""
     return []
@@ -51,6 +56,8 @@ class Writer:
         whole: returns the label files of all images together; their masks are gone by then.
         check: raises `WriterError` if labels of these classes, or of images of these names, would spoil those in the
             dataset's folder.
+        extend: returns the classes with further ones that the dataset's folder numbers after them; called after
+            `check`.
         merge: returns a file of `whole` with those images of an earlier one that it lacks and that still exist; called
             with its path, both contents and a function that is true for the name of an image in `images/`.
     """
@@ -63,6 +70,7 @@ class Writer:
     each: Callable[[Dataset, Labels], list[File]] = no_files
     whole: Callable[[Dataset, Sequence[Labels], Classes], list[File]] = no_files
     check: Callable[[Path, Dataset, Classes, Collection[str]], None] = fits_all
+    extend: Callable[[Path, Dataset, Classes], Classes] = no_more
     merge: Callable[[str, bytes, bytes, Callable[[str], bool]], bytes] = newest
 
     @property

@@ -3,7 +3,9 @@
 `classes.txt` repeats the names of `data.yaml` for Label Studio's converter. The format has no confidence.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import yaml
@@ -62,9 +64,14 @@ def _check(folder: Path, task: Dataset, classes: Classes, _names: Collection[str
         )
 
 
-def _merge(path: str, new: bytes, old: bytes, _exists: Callable[[str], bool]) -> bytes:
-    """Keep the names of an earlier model that had more classes, the first of which are the same (`_check`)."""
-    return max(new, old, key=len) if path in (_SETTINGS, _LIST) else new
+def _extend(folder: Path, task: Dataset, classes: Classes) -> Classes:
+    """Add the names of a person, or of an earlier model, if the first are the same: labels there have their numbers."""
+    names = classes.of(task)
+    for file in (_SETTINGS, _LIST):
+        found = class_names(folder / file, folder) if (folder / file).is_file() else {}
+        more = tuple(found[number] for number in takewhile(found.__contains__, range(len(found))))
+        names = more if more[: len(names)] == names else names
+    return replace(classes, **{task: names})
 
 
-WRITER = Writer(("segmentation", "detection"), YOLO.name, whole=_whole, check=_check, merge=_merge)
+WRITER = Writer(("segmentation", "detection"), YOLO.name, whole=_whole, check=_check, extend=_extend)
