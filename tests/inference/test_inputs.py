@@ -142,7 +142,7 @@ def test_find_images_leaves_out_marked_folders(folder):
     assert reason == "has copies of images, because marked.jsonl is in it; name it alone to read them"
     assert names(find_images(folder / "day", recursive=True, marker="marked.jsonl"))[0] == ["c.png"]
     assert "day/c.png" in names(find_images(folder, recursive=True))[0]
-    with pytest.raises(PredictorError, match=r"would receive copies of its own images; choose .* with --into$"):
+    with pytest.raises(PredictorError, match=r"would receive copies of the images in it; choose .* with --into$"):
         find_images(folder, recursive=True, without=folder, marker="marked.jsonl")
     assert find_images(folder, without=folder, marker="marked.jsonl").images
 

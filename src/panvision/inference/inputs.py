@@ -123,7 +123,7 @@ def find_images(
         raise PredictorError(f"{text}: is a clip, camera or stream; `panvision watch {text}` reads its frames")
     if path.is_dir():
         if recursive and marker and without is not None and Path(without).resolve() == path.resolve():
-            raise PredictorError(f"{text}: would receive copies of its own images; choose another folder with --into")
+            raise PredictorError(f"{text}: would receive copies of the images in it; choose another folder with --into")
         found = _sorted(_in_folder(path, recursive=recursive, without=without, marker=marker))
         kind = "has no images"
     elif path.suffix.lower() == ".zip" and path.is_file():
