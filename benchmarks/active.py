@@ -112,13 +112,12 @@ def choose(strategy: str, pool: str, found: Scan, labelled: Sequence[str], count
     if strategy == "head":
         own = np.array([part == pool for part in PARTS])
         found = replace(found, values=np.where(own, found.values, np.nan).astype(np.float16))
-    if strategy == "uncertainty":
-        rest = subset(found, lambda name: name not in known)
-        return [rest.names[row] for row in np.argsort(-rest.doubt(), kind="stable")[:count]]
     while len(chosen) < count:
         rest = subset(found, lambda name: name not in known)
-        rows = rank(rest, count - len(chosen), subset(found, known.__contains__))
-        chosen += [row.name for row in rows]
+        rows = rank(rest, count - len(chosen), subset(found, known.__contains__)) if strategy != "uncertainty" else []
+        # By doubt alone also where all that is left has the pixels of labelled images, which `rank` leaves out.
+        doubtful = [rest.names[row] for row in np.argsort(-rest.doubt(), kind="stable")]
+        chosen += [row.name for row in rows] or doubtful[: count - len(chosen)]
         known.update(chosen)
     return chosen
 
