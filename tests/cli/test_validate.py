@@ -435,6 +435,7 @@ def test_new_pins_move_images_of_an_earlier_folder(root, tmp_path, capsys):
     assert "The earlier split is supposed" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.process
 def test_earlier_data_that_cannot_be_used_are_one_line(root, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert validate(root, "--against", "HEAD", "-q") == 2

@@ -104,6 +104,7 @@ def test_differing_keys_values_and_types():
     assert len(shown({"one": ["a long name"] * 9})[0]) == 18
 
 
+@pytest.mark.process
 def test_command_prints_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(revisions, "results_of", lambda folder, rev: all_results(error=0.1 if rev == "good" else 0.4))
     assert main(["compare", "--project", str(tmp_path), "poor", "good", "--json"]) == 0

@@ -139,6 +139,7 @@ def test_without_folds_the_remedy_is_given():
         cross_validations("[]")
 
 
+@pytest.mark.process
 def test_command_prints_json_of_a_file(tmp_path, capsys):
     shown = [commits(fold(0, miou=0.5), fold(2, miou=1.0), *(fold(number, cls=4.0) for number in range(3)))]
     (tmp_path / "shown.json").write_text(printed(*shown))
