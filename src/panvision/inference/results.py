@@ -1,5 +1,6 @@
 """Results of inference: plain Python values, except the mask."""
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict, cast
 
 from panvision.decoding.classification import ClassResult
@@ -37,4 +38,16 @@ def decode(outputs: RawOutputs, row: int, info: ModelInfo, *, width: int, height
     return cast("Result", result)
 
 
-__all__ = ["BoxResult", "ClassResult", "MaskResult", "Result", "decode"]
+def reported_boxes(boxes: BoxResult, thresholds: Mapping[str, float], most: int | None) -> BoxResult:
+    """Return the boxes whose score reaches the threshold of their class, the first `most` of them; None: all."""
+    scores = zip(boxes["class_names"], boxes["scores"], strict=True)
+    rows = [row for row, (name, score) in enumerate(scores) if score >= thresholds[name]][:most]
+    return {
+        "boxes": [boxes["boxes"][row] for row in rows],
+        "labels": [boxes["labels"][row] for row in rows],
+        "scores": [boxes["scores"][row] for row in rows],
+        "class_names": [boxes["class_names"][row] for row in rows],
+    }
+
+
+__all__ = ["BoxResult", "ClassResult", "MaskResult", "Result", "decode", "reported_boxes"]

@@ -11,6 +11,7 @@ from panvision.core.boxes import box_iou
 from panvision.decoding.classification import ClassResult, evidence
 from panvision.decoding.detection import BoxResult
 from panvision.decoding.segmentation import mask_from_logits
+from panvision.inference.results import reported_boxes
 from panvision.labelling.answers import Answer, Size, mask_probability
 
 # Boxes of two models with at least this IoU are of one object.
@@ -81,7 +82,7 @@ def vote(
         mask = mask_from_logits(np.log(clipped / (1 - clipped)) if alone is None else alone, *size)
         inside = probability[probability > 0.5]
         confidence = float(inside.mean()) if inside.size else 0.0
-    boxes = [_reported(answer.boxes, thresholds, max_detections) for answer in answers if answer.boxes is not None]
+    boxes = [reported_boxes(answer.boxes, thresholds, max_detections) for answer in answers if answer.boxes is not None]
     labels = [answer.label for answer in answers if answer.label is not None]
     return Vote(
         mask=mask,
@@ -89,18 +90,6 @@ def vote(
         boxes=tuple(vote_boxes(boxes, thresholds)[:max_detections]),
         label=mean_label(labels, costs) if labels else None,
     )
-
-
-def _reported(boxes: BoxResult, thresholds: Mapping[str, float], most: int | None) -> BoxResult:
-    """Return the boxes that `predict` reports."""
-    names = zip(boxes["class_names"], boxes["scores"], strict=True)
-    rows = [row for row, (name, score) in enumerate(names) if score >= thresholds[name]][:most]
-    return {
-        "boxes": [boxes["boxes"][row] for row in rows],
-        "labels": [boxes["labels"][row] for row in rows],
-        "scores": [boxes["scores"][row] for row in rows],
-        "class_names": [boxes["class_names"][row] for row in rows],
-    }
 
 
 def mean_label(labels: Sequence[ClassResult], costs: Sequence[Sequence[float]] = ()) -> ClassResult:

@@ -1,6 +1,5 @@
 """Boxes tracked from frame to frame and smoothed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,18 +15,6 @@ MIN_IOU = 0.2
 APPEARS, DISAPPEARS, FORGOTTEN = 0.5, 0.3, 0.05
 # More tracks come only from a stream of false boxes; the least seen are dropped.
 MAX_TRACKS = 256
-
-
-def reported(boxes: BoxResult, thresholds: Mapping[str, float], most: int | None = None) -> BoxResult:
-    """Return the boxes whose score reaches the threshold of their class, the first `most` of them."""
-    scores = zip(boxes["class_names"], boxes["scores"], strict=True)
-    rows = [row for row, (name, score) in enumerate(scores) if score >= thresholds[name]][:most]
-    return {
-        "boxes": [boxes["boxes"][row] for row in rows],
-        "labels": [boxes["labels"][row] for row in rows],
-        "scores": [boxes["scores"][row] for row in rows],
-        "class_names": [boxes["class_names"][row] for row in rows],
-    }
 
 
 @dataclass

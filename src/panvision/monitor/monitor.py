@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.inference.images import to_rgb
-from panvision.inference.results import Result
-from panvision.monitor.boxes import BoxSmoother, reported
+from panvision.inference.results import Result, reported_boxes
+from panvision.monitor.boxes import BoxSmoother
 from panvision.monitor.errors import MonitorError
 from panvision.monitor.events import (
     PAN_REMOVED,
@@ -140,7 +140,7 @@ class Monitor:
         self._time = time
         given, raw = raw, raw.copy()
         if self._thresholds is not None and "detection" in raw:
-            raw["detection"] = reported(raw["detection"], self._thresholds, self._most)
+            raw["detection"] = reported_boxes(raw["detection"], self._thresholds, self._most)
         events: list[Event] = []
         if self._lost:
             self._lost = False
