@@ -16,8 +16,8 @@ Validation and test split are the same for all. Every dataset of DATA is a separ
 `random` with the same seed and number of labels, with 95 % intervals over seeds (Student's t). The last lines say with
 what fraction of the labels a strategy reaches what `random` reaches with the most; the interval has the fractions where
 the difference from it is not significant. There is one split, so intervals do not cover other test images. Models are
-not exported: `select` has the thresholds of the validation split, but neither calibrated probabilities nor the limits
-of known images. Finished trainings are kept in `--out`; the same command resumes.
+not exported, but have the thresholds, the temperature and the limits of known images that export would give them.
+Finished trainings are kept in `--out`; the same command resumes.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import os
 import shutil
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -43,11 +44,13 @@ from panvision.core.params import load_params, override
 from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import ARRAYS, read_index, read_table
 from panvision.dataset.tables import write_table
+from panvision.export.answers import answerable_images, calibrate, compared, fit_distance
 from panvision.inference.predictor import Predictor
 from panvision.labelling.answers import Panel
 from panvision.labelling.prelabel import Photo
 from panvision.labelling.select import Scan, rank, scan
 from panvision.labelling.uncertainty import PARTS
+from panvision.model.checkpoint import load_checkpoint, save_checkpoint
 from panvision.photos.pixels import read_picture
 
 FRACTIONS = (0.1, 0.2, 0.35, 0.6)
@@ -156,8 +159,7 @@ class Simulation:
         if kept | made == kept:
             return dict(kept["row"])
         folder.mkdir(parents=True, exist_ok=True)
-        items = {item for pool, names in labelled.items() for name in names for item in self.pools[pool][name]}
-        restrict(self.out / "base", folder, items)
+        restrict(self.out / "base", folder, self.items(labelled))
         minutes = run_stages(params, folder, TRAINING)
         if minutes is None:
             raise SystemExit(f"{folder}: a stage failed, see log.txt")
@@ -172,7 +174,7 @@ class Simulation:
     def grow(self, strategy: str, labelled: Labelled, fraction: float, rng: Rng, folder: Path) -> Labelled:
         """Add images to each pool up to a fraction, by the model in a folder."""
         grown = {}
-        panel = None if strategy == "random" else load_panel(folder)
+        panel = None if strategy == "random" else self.load_panel(folder)
         for name, pool in self.pools.items():
             count = target(pool, fraction) - len(labelled[name])
             if panel is None:
@@ -183,18 +185,37 @@ class Simulation:
             grown[name] = labelled[name] + new
         return grown
 
+    def load_panel(self, folder: Path) -> Panel:
+        """Load the model that was trained in a folder as export ships it, in float32.
+
+        It has the box thresholds of the validation split, and the distance from the training images with its limit.
+        """
+        labelled = json.loads((folder / "done.json").read_text())["labelled"]
+        model, metadata = load_checkpoint(folder / "models/best_model.pth")
+        with tempfile.TemporaryDirectory() as name:
+            scratch, path = Path(name), Path(name) / "panvision.pth"
+            restrict(self.out / "base", scratch, self.items(labelled))
+            good = answerable_images(scratch / "build/prepared", scratch / "build/splits.csv")
+            if good is not None:
+                model.distance, limits = fit_distance(model, good.images, good.labels), compared(model, self.params)
+                save_checkpoint(path, model, meta={**metadata, "answers": limits._asdict()})
+                limits = calibrate(Predictor.load(path), good, self.params["export"]["rejected"])
+                metadata = {**metadata, "answers": limits._asdict()}
+            save_checkpoint(path, model, meta=metadata)
+            predictor = Predictor.load(path)
+        thresholds = json.loads((folder / "metrics/detection.json").read_text())["threshold"] or {}
+        found = {name: value for name, value in thresholds.items() if value is not None}
+        return Panel([predictor.with_thresholds(found or None)])
+
+    def items(self, labelled: Labelled) -> set[Item]:
+        """Return the images with labels in all datasets."""
+        return {item for pool, names in labelled.items() for name in names for item in self.pools[pool][name]}
+
 
 def read_photos(root: Path, pool: Pool) -> Iterator[Photo]:
     """Read the images of a pool one at a time."""
     for name, items in pool.items():
         yield Photo(name, b"", read_picture(root.joinpath(*items[0])).rgb)
-
-
-def load_panel(folder: Path) -> Panel:
-    """Load the model that was trained in a folder, with the box thresholds of its validation split."""
-    thresholds = json.loads((folder / "metrics/detection.json").read_text())["threshold"] or {}
-    found = {name: value for name, value in thresholds.items() if value is not None}
-    return Panel([Predictor.load(folder / "models/best_model.pth").with_thresholds(found or None)])
 
 
 def needed(curves: Sequence[Sequence[float]], goals: Sequence[float]) -> list[float | None]:

@@ -122,7 +122,7 @@ def simulation(base, monkeypatch):
     monkeypatch.setattr(active, "run_stages", run_stages)
     monkeypatch.setattr(active, "read_scores", scores)
     monkeypatch.setattr(active, "scan", scanned)
-    monkeypatch.setattr(active, "load_panel", lambda folder: folder)
+    monkeypatch.setattr(active.Simulation, "load_panel", lambda _, folder: folder)
     monkeypatch.setattr(active, "read_photos", lambda _, pool: pool)
     pools = active.read_pools(base / "build/splits.csv", joint=False)
     return active.Simulation({"data": {"root": "."}}, base.parent, pools), folders

@@ -4,7 +4,7 @@ A task is one head with its loss, its decoding and its metrics. A dataset is one
 tasks may learn from one dataset.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -68,7 +68,7 @@ TASKS: dict[Task, TaskSpec] = {
         loss="cls",
         outputs=("state_logits",),
         metrics=(Metric("accuracy", "accuracy", limits_int8=True), Metric("balanced_accuracy", "balanced accuracy")),
-        optional=("cls_distance",),
+        optional=("cls_distance", "cls_features"),
     ),
 }
 
@@ -88,7 +88,14 @@ def headline_metrics() -> list[tuple[Task, str, str]]:
     return [(task, metric.key, metric.name) for task, spec in TASKS.items() for metric in spec.metrics]
 
 
-def output_names(tasks: Iterable[Task], *, optional: bool) -> tuple[str, ...]:
-    """Return the names of the raw outputs of a model file with these tasks, in order; `optional`: with those, too."""
+def output_names(tasks: Iterable[Task], *, without: Container[str] = ()) -> tuple[str, ...]:
+    """Return the names of the raw outputs of a model file with these tasks, in order.
+
+    Args:
+        tasks: of the model.
+        without: optional outputs that the file does not have.
+    """
     specs = [TASKS[task] for task in tasks]
-    return tuple(name for spec in specs for name in (*spec.outputs, *(spec.optional if optional else ())))
+    return tuple(
+        name for spec in specs for name in (*spec.outputs, *(name for name in spec.optional if name not in without))
+    )

@@ -31,7 +31,8 @@ class ClassResult(TypedDict):
 def shapes(model: ModelShape) -> dict[str, tuple[int, ...]]:
     """Return the shape of each raw output of one image."""
     distance: dict[str, tuple[int, ...]] = {} if model.limits is None else {"cls_distance": ()}
-    return {"state_logits": (len(model.cls_class_names),), **distance}
+    features: dict[str, tuple[int, ...]] = {"cls_features": (model.features,)} if model.features else {}
+    return {"state_logits": (len(model.cls_class_names),), **distance, **features}
 
 
 def decode(outputs: RawOutputs, model: ModelShape, size: tuple[int, int]) -> ClassResult:

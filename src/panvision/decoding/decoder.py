@@ -61,6 +61,7 @@ class ModelShape:
         costs: (C, C), cost of each predicted class label (column) for each true one (row); empty: all mistakes cost
             the same.
         limits: which images get a class label; None: all of them, and the model has no output `cls_distance`.
+        features: values F of the output `cls_features`; 0: the model has no such output.
     """
 
     image_size: int
@@ -71,6 +72,7 @@ class ModelShape:
     temperature: float = 1.0
     costs: tuple[tuple[float, ...], ...] = ()
     limits: AnswerLimits | None = None
+    features: int = 0
 
 
 class Decoder(NamedTuple):

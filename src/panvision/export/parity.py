@@ -10,6 +10,7 @@ Each metric is the largest absolute difference over all images:
   an edge is outside the image and is clipped;
 - `state_probability`: softmax of the class logits, divided by the model's temperature;
 - `state_distance`: distance from the training images, as a fraction of the largest accepted one, if the model has it;
+- `state_features`: each feature that the distance is made of, in the same unit;
 - the raw outputs themselves for a task without a row in `COMPARED`.
 
 Metrics of tasks that the model does not have are None.
@@ -64,8 +65,9 @@ def _classes(expected: RawOutputs, found: RawOutputs, info: ModelInfo) -> Pairs:
     one, other = (softmax(each["state_logits"] / np.float64(info.temperature)) for each in (expected, found))
     pairs = {"state_probability": (one, other)}
     if info.limits is not None:
-        one, other = (each["cls_distance"].astype(np.float64) / info.limits.distance for each in (expected, found))
-        pairs["state_distance"] = (one, other)
+        for name in ("distance", "features") if info.features else ("distance",):
+            one, other = (each[f"cls_{name}"].astype(np.float64) / info.limits.distance for each in (expected, found))
+            pairs[f"state_{name}"] = (one, other)
     return pairs
 
 
@@ -89,7 +91,7 @@ COMPARED: dict[Task, Compared] = {
     "segmentation": Compared({"mask_probability": "max_probability_error"}, _masks),
     "detection": Compared({"box_score": "max_probability_error", "box_edge_px": "max_box_error"}, _boxes),
     "classification": Compared(
-        {"state_probability": "max_probability_error", "state_distance": "max_probability_error"}, _classes
+        dict.fromkeys(("state_probability", "state_distance", "state_features"), "max_probability_error"), _classes
     ),
 }
 

@@ -119,9 +119,10 @@ def ship(
     with ExitStack() as stack:
         scratch = Shipped(*(stack.enter_context(replacing(path)) for path in shipped))
         good = _fit_answers(model, settings, held_out)
-        if good is not None:
+        if good is not None and model.distance is not None:
             limits = _limits_of(scratch.checkpoint, model, meta, good, settings.rejected)
-            info, meta["answers"] = replace(info, limits=limits), limits._asdict()
+            meta["answers"] = limits._asdict()
+            info = replace(info, limits=limits, features=model.distance.directions)
         save_checkpoint(scratch.checkpoint, model, meta=meta)
         write_onnx(scratch.onnx, model, info, opset=settings.opset)
         exported = Predictor(OnnxBackend(scratch.onnx, "cpu"))
@@ -145,7 +146,7 @@ def _with_data(info: ModelInfo, held_out: HeldOut) -> ModelInfo:
     # The datasets may be others than those of the training: they shape thresholds, INT8 and the limits of answers.
     images = pack_images(prepared, splits, datasets_of(info.tasks), info.training_images)
     data = data_hash(prepared, splits)
-    return replace(info, data_sha256=data, state_order=order, training_images=images, limits=None)
+    return replace(info, data_sha256=data, state_order=order, training_images=images, limits=None, features=0)
 
 
 def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: HeldOut) -> Answerable | None:

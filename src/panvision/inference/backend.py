@@ -28,6 +28,7 @@ LARGEST_SIDE = 4096
 MOST_NAMES = MOST_CLASSES
 LONGEST_NAME = 200  # characters
 MOST_COUNTED = 100_000
+MOST_FEATURES = 4096
 LONGEST_SHOWN = 200  # characters of a value in a message
 # Control characters, line separators, characters that change the direction of writing, and surrogates.
 _NOT_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -61,7 +62,8 @@ class ModelInfo(ModelShape):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the raw outputs, in the order of the file."""
-        return output_names(self.tasks, optional=self.limits is not None)
+        there = {"cls_distance": self.limits is not None, "cls_features": self.features > 0}
+        return output_names(self.tasks, without=[name for name, has in there.items() if not has])
 
     @property
     def score_threshold(self) -> float | dict[str, float]:
@@ -94,6 +96,8 @@ class ModelInfo(ModelShape):
             values["confusion_costs"] = [list(row) for row in self.costs]
         if self.limits is not None:
             values["answers"] = self.limits._asdict()
+        if self.features:
+            values["features"] = self.features
         return json.dumps(values, sort_keys=True)
 
     @classmethod
@@ -126,6 +130,7 @@ class ModelInfo(ModelShape):
                     training_images=values.get("training_images", str, None),
                     costs=values.rows("confusion_costs", float),
                     limits=read_limits(values.get("answers", dict, None)),
+                    features=values.get("features", int, 0),
                 )
                 return cast("Self", checked(info))
         except (ValueError, RecursionError) as error:
@@ -235,6 +240,7 @@ def checked(info: ModelInfo) -> ModelInfo:
             for value in (info.params_sha256, info.data_sha256)
         ),
         "answers": info.limits is None or _are_limits(info.limits, info),
+        "features": 0 <= info.features <= (MOST_FEATURES if info.limits is not None else 0),
         "state_order": not info.state_order or sorted(info.state_order) == sorted(info.cls_class_names),
         "training_images": info.training_images is None or _are_images(info.training_images),
     }

@@ -99,6 +99,7 @@ def _describe(model: MultiTaskModel, metadata: Mapping[str, Any]) -> ModelInfo:
         training_images=metadata.get("training_images"),
         costs=cost_matrix(decision.costs.confusions, model.cls_classes),
         limits=None if model.distance is None else read_limits(metadata.get("answers") or {}),
+        features=0 if model.distance is None else model.distance.directions,
     )
 
 

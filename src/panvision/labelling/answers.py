@@ -42,12 +42,14 @@ class Answer:
         mask_logits: (S, S) float32.
         boxes: in the image's pixels, from half of the lowest threshold on, and not limited in number.
         label: the probability of each class.
+        features: (F,) float32, whitened: mean 0 and about standard deviation 1 in training; None without that output.
         mirrored: the network saw the image mirrored; everything here is mirrored back.
     """
 
     mask_logits: FloatArray | None
     boxes: BoxResult | None
     label: ClassResult | None
+    features: FloatArray | None = None
     mirrored: bool = False
 
     def only(self, tasks: Collection[str]) -> "Answer":
@@ -56,6 +58,7 @@ class Answer:
             self.mask_logits if "segmentation" in tasks else None,
             self.boxes if "detection" in tasks else None,
             self.label if "classification" in tasks else None,
+            self.features,
             self.mirrored,
         )
 
@@ -117,6 +120,7 @@ def _decoded(outputs: RawOutputs, info: ModelInfo, size: Size) -> Answer:
         mask_logits=outputs["mask_logits"] if "segmentation" in info.tasks else None,
         boxes=cast("BoxResult | None", part("detection")),
         label=cast("ClassResult | None", part("classification")),
+        features=outputs.get("cls_features"),
     )
 
 

@@ -1,7 +1,7 @@
-"""The vector by which images are compared: the descriptor of an image, and the model's answer.
+"""The vector by which images are compared: the descriptor of an image, and the model's features or answer.
 
-Model files have no output of the backbone's features. So the vector joins the descriptor of near-duplicates
-(`dataset.descriptors`), a small colour thumbnail, and the model's own answer.
+A model that does not answer every image has an output of its backbone's pooled features, each with a standard deviation
+of about 1 in training. For one without, the vector has a small colour thumbnail and the model's own answer instead.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from panvision.photos.pixels import RgbArray
 Vectors = npt.NDArray[np.float16]
 
 _THUMBNAIL, _POOLED = 4, 4
+_LARGEST = 1e4
 # The first values of a vector, which do not depend on a model.
 VISUAL = LENGTH + 3 * _THUMBNAIL**2
 
@@ -34,10 +35,14 @@ def feature_vector(image: RgbArray, answers: Sequence[Answer], classes: Sequence
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        answers: of the models to it.
+        answers: of the models to it; features are those of the first.
         classes: names of the boxes.
     """
     parts: list[npt.ArrayLike] = [describe_image(image)]
+    if answers[0].features is not None:
+        # Scaled, so that two images are about as far apart as their descriptors; cut off where float16 ends.
+        parts.append(np.clip(answers[0].features / np.sqrt(len(answers[0].features)), -_LARGEST, _LARGEST))
+        return np.concatenate([np.asarray(part, np.float16) for part in parts])
     probability = mask_probability(answers)
     if probability is not None:
         cells = np.array_split(np.arange(len(probability)), _POOLED)

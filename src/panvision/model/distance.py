@@ -41,11 +41,24 @@ class FeatureDistance(nn.Module):
         for name, part in zip(_PARTS, parts, strict=True):
             self.register_buffer(name, part, persistent=False)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Return distances (N,) from the feature maps C2 to C5, per whitened direction: about 1 in training."""
+    @property
+    def directions(self) -> int:
+        """The number k of whitened directions."""
+        return self.whitening.shape[1]
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Compare images with the training images.
+
+        Args:
+            features: maps C2 to C5.
+
+        Returns:
+            The distances (N,), per whitened direction: about 1 in training. And the whitened features (N, k), which
+            have mean 0 in training.
+        """
         whitened = (pooled(features) - self.mean) @ self.whitening  # (N, k)
         squares = (whitened[:, None] - self.centres[None]).square().mean(2)  # (N, C)
-        return squares.amin(1).sqrt()
+        return squares.amin(1).sqrt(), whitened
 
     def parts(self) -> dict[str, Tensor]:
         """Return the constants by name, as a checkpoint stores them."""

@@ -17,8 +17,9 @@ def flat_outputs(outputs: Outputs) -> dict[str, Tensor]:
         if task != DISTANCE
         for name, output in zip(TASKS[task].outputs, HEADS[task].flatten(own), strict=True)
     }
-    # Classification is the last task, so its optional output is the last one.
-    return flat | ({TASKS["classification"].optional[0]: outputs[DISTANCE].float()} if DISTANCE in outputs else {})
+    # Classification is the last task, so its optional outputs are the last ones.
+    optional = zip(TASKS["classification"].optional, outputs.get(DISTANCE, ()), strict=False)
+    return flat | {name: output.float() for name, output in optional}
 
 
 class FlatModel(nn.Module):
@@ -31,7 +32,7 @@ class FlatModel(nn.Module):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs of `forward`, in order."""
-        return output_names(self.model.tasks, optional=self.model.distance is not None)
+        return output_names(self.model.tasks, without=() if self.model.distance else TASKS["classification"].optional)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run all heads of the model.
@@ -42,7 +43,7 @@ class FlatModel(nn.Module):
         Returns:
             The outputs of `output_names`, all float32: mask_logits (N, S, S); class_logits (N, P, K), ltrb (N, P, 4) in
             strides and centerness (N, P) over the P locations of all levels, finest level first, row by row;
-            state_logits (N, C); cls_distance (N,), if the model has it.
+            state_logits (N, C); and if the model has the distance, cls_distance (N,) and cls_features (N, k).
         """
         # Cast before anything else: TensorRT accepts a uint8 input in no other way.
         return tuple(flat_outputs(self.model(images.float().permute(0, 3, 1, 2))).values())

@@ -16,7 +16,7 @@ from panvision.model.settings import ModelSettings
 
 # Between task and dataset in the name of a head's output on another task's images.
 CROSSED = " on "
-# Name of the distance among the outputs.
+# Name of what `FeatureDistance` returns among the outputs.
 DISTANCE = "distance"
 # Output of each head by task. A task that was not asked for, or that the model does not have, is absent.
 Outputs = dict[str, Any]
@@ -116,7 +116,7 @@ class MultiTaskModel(nn.Module):
 
         Returns:
             Outputs of the tasks asked for; those of `crossed` have names such as "detection on segmentation". A shipped
-            model adds `DISTANCE` (N,), if classification is asked for.
+            model adds `DISTANCE`, as `FeatureDistance` returns it, if classification is asked for.
 
         Raises:
             ValueError: the model has no head for a task, or `counts` do not add up to the batch.
