@@ -18,7 +18,7 @@ BOX_NAMES = ("lid", "stirrer")
 STATE_NAMES = ("browned", "fresh", "frozen")
 INFO = ModelInfo(SIZE, STRIDES, BOX_NAMES, STATE_NAMES, Thresholds(score=0.3, nms=0.5, max_detections=100))
 # With limits the model answers no picture of one colour.
-LIMITED = replace(INFO, limits=AnswerLimits(distance=2.0))
+LIMITED = replace(INFO, limits=AnswerLimits(distance=2.0), features=3)
 SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(TASKS, size)]
 PLACES = len(level_points(SIZE, STRIDES)[0])
 
@@ -26,7 +26,7 @@ PLACES = len(level_points(SIZE, STRIDES)[0])
 class ColourBackend:
     """Mask where the mean of the channels exceeds 128; one `stirrer` around pure red; state by strongest channel.
 
-    With limits, distances are those of `distances`.
+    With limits, distances are those of `distances`, and features are the mean colours.
     """
 
     def __init__(self, info: ModelInfo = INFO, box_logit: float = 5.0) -> None:
@@ -49,13 +49,17 @@ class ColourBackend:
                 place = int(np.argmin(np.abs(points - (box[:2] + box[2:]) / 2).sum(axis=1)))
                 class_logits[row, place, 1] = self.box_logit
                 ltrb[row, place] = np.concatenate([points[place] - box[:2], box[2:] - points[place]]) / strides[place]
-        return {
+        outputs = {
             "mask_logits": pixels.mean(axis=3) - 128.0,
             "class_logits": class_logits,
             "ltrb": ltrb,
             "centerness": centerness,
             "state_logits": pixels.mean(axis=(1, 2)) / 10.0,
-        } | ({} if self.info.limits is None else {"cls_distance": distances(pixels)})
+            "cls_distance": distances(pixels),
+            "cls_features": pixels.mean(axis=(1, 2)) / 100.0,
+        }
+        optional = TASKS["classification"].optional
+        return {name: outputs[name] for name in outputs if name not in optional or name in self.info.output_names}
 
 
 def distances(pixels: np.ndarray) -> np.ndarray:
@@ -85,9 +89,9 @@ def part_info(*tasks: str) -> ModelInfo:
 
 
 def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path:
-    """An ONNX file whose mask, state and distance are ColourBackend's and whose only box is a `lid` at the upper left.
+    """An ONNX file with the outputs of ColourBackend, but its only box is a `lid` at the upper left.
 
-    The distance is only used with the metadata of LIMITED.
+    Distance and features are only used with the metadata of LIMITED.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -122,6 +126,7 @@ def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path
         node("Sub", ["most", "least"], ["range"]),
         node("Add", ["range", "one"], ["more"]),
         node("Div", ["hundred", "more"], ["cls_distance"]),
+        node("Div", ["colour", "hundred"], ["cls_features"]),
         node("Mul", ["level", "none"], ["zeros"]),
         node("Reshape", ["zeros", "flat"], ["zeros3"]),
         node("Reshape", ["zeros", "flat2"], ["zeros2"]),
@@ -136,6 +141,7 @@ def write_onnx(path: Path, *, metadata: str | None = INFO.to_metadata()) -> Path
         "centerness": ("N", PLACES),
         "state_logits": ("N", len(STATE_NAMES)),
         "cls_distance": ("N",),
+        "cls_features": ("N", 3),
     }
     graph = helper.make_graph(
         nodes,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,6 +53,7 @@ def test_limits_that_are_none_are_not_compared() -> None:
     own = {name: outputs()[name] for name in ("state_logits", "cls_distance")}
     assert decide(own, limited).answered
     assert shapes(limited) == {"state_logits": (2,), "cls_distance": ()}
+    assert shapes(replace(limited, features=7)) == {"state_logits": (2,), "cls_distance": (), "cls_features": (7,)}
 
 
 def test_a_model_without_limits_answers_every_image() -> None:

@@ -52,8 +52,10 @@ def test_both_files_answer_good_images_and_no_others(shipped) -> None:
         assert count_rejected(predictor, good) == 0
         found = [result["classification"] for result in predictor.predict_batch(strange)]
         assert not any(one["answered"] for one in found) and all(one["distance"] > 1.0 for one in found)
-    one, other = (predictor.raw(good)["cls_distance"] for predictor in both)
-    np.testing.assert_allclose(one, other, rtol=1e-4)
+    one, other = (predictor.raw(good) for predictor in both)
+    np.testing.assert_allclose(one["cls_distance"], other["cls_distance"], rtol=1e-4)
+    np.testing.assert_allclose(one["cls_features"], other["cls_features"], atol=1e-3)
+    assert one["cls_features"].shape == (len(good), both[0].info.features)
 
 
 def answerable(images):

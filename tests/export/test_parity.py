@@ -178,6 +178,7 @@ def test_parity_json_rounds_up() -> None:
         "box_edge_px": 0.0205,
         "state_probability": 0.001,
         "state_distance": None,
+        "state_features": None,
         "same_results": 3,
         "passed": True,
     }

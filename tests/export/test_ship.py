@@ -33,6 +33,7 @@ pytestmark = pytest.mark.xdist_group("export")  # which share an export, seconds
 
 STAGE = Path(__file__).parents[2] / "stages/export.py"
 MODELS = ("models/panvision.onnx", "models/panvision.int8.onnx")
+FEATURE_METRICS = ("state_distance", "state_features")
 WRITTEN = (*MODELS, "models/panvision.pth", "models/config.json", "models/MODEL_CARD.md", "metrics/export.json")
 PARAMS = """\
 data: {root: build/raw}
@@ -95,10 +96,10 @@ def test_the_stage_ships_the_checkpoint(project, trained, pictures, capfd) -> No
     for figure in ("miou", "map50", "map50_95", "accuracy"):
         assert int8["drop"][figure] == round(scores["onnx"][figure] - scores["int8"][figure], 9)
     assert (parity.pop("images"), parity.pop("passed"), parity.pop("same_results")) == (16, True, 16)
-    assert set(parity) == {"mask_probability", "box_score", "box_edge_px", "state_probability", "state_distance"}
+    assert set(parity) == {"mask_probability", "box_score", "box_edge_px", "state_probability", *FEATURE_METRICS}
     assert all(0.0 <= figure <= 0.05 for figure in parity.values())
     shipped = Predictor.load("models/panvision.onnx")
-    changes = {"data_sha256": None, "state_order": (), "limits": None, "training_images": None}
+    changes = {"data_sha256": None, "state_order": (), "limits": None, "features": 0, "training_images": None}
     assert replace(shipped.info, **changes) == trained.predictor.info
     with Path("build/splits.csv").open(newline="") as table:
         learned = [row for row in csv.DictReader(table) if row["split"] != "test"]
@@ -167,11 +168,11 @@ def test_ship_a_model_of_fewer_tasks(project, pictures, tasks) -> None:
     save_figures(project / "metrics", tasks)
     runpy.run_path(str(STAGE), run_name="__main__")
     outputs = [output.name for output in onnx.load("models/panvision.onnx").graph.output]
-    assert outputs == list(output_names(tasks, optional="classification" in tasks))
+    assert outputs == list(output_names(tasks))
     reference, shipped = Predictor.load("models/best_model.pth"), Predictor.load("models/panvision.onnx")
     assert shipped.tasks == tasks and set(shipped.predict(pictures[0])) == set(tasks)
     for name, output in shipped.raw(pictures).items():
-        if name == "cls_distance":
+        if name in TASKS["classification"].optional:
             continue
         expected = reference.raw(pictures)[name]
         assert (output is None) == (expected is None) == (name not in outputs)
@@ -190,7 +191,7 @@ def test_ship_a_model_of_fewer_tasks(project, pictures, tasks) -> None:
     figures = {
         "segmentation": {"mask_probability"},
         "detection": {"box_score", "box_edge_px"},
-        "classification": {"state_probability", "state_distance"},
+        "classification": {"state_probability", *FEATURE_METRICS},
     }
     assert {name for name, value in parity.items() if value is None} == set().union(
         *(figures[task] for task in TASKS if task not in tasks)

@@ -178,12 +178,21 @@ def test_metadata_of_older_files_have_one_threshold() -> None:
 
 def test_limits_decide_which_images_are_answered(tmp_path) -> None:
     predictor = Predictor.load(write_onnx(tmp_path / "m.onnx", metadata=LIMITED.to_metadata()))
-    assert predictor.info == LIMITED and predictor.info.output_names[-1] == "cls_distance"
+    assert predictor.info == LIMITED and predictor.info.output_names[-2:] == ("cls_distance", "cls_features")
     known, black = predictor.predict_batch([picture(), np.zeros((30, 40, 3), np.uint8)])
     assert known["classification"]["answered"] and known["classification"]["reason"] is None
     assert known["classification"]["distance"] == pytest.approx(100 / 221 / 2)
     assert black["classification"]["reason"] == "unlike the training images"
     assert black["classification"]["class_name"] in STATE_NAMES
+
+
+def test_a_file_of_before_has_no_features(tmp_path) -> None:
+    before = replace(LIMITED, features=0)
+    predictor = Predictor.load(write_onnx(tmp_path / "m.onnx", metadata=before.to_metadata()))
+    assert predictor.info == before and predictor.info.output_names[-1] == "cls_distance"
+    assert predictor.predict(picture())["classification"]["answered"]
+    with pytest.raises(PredictorError, match="features cannot be right"):
+        ModelInfo.from_metadata(replace(INFO, features=3).to_metadata(), "m.onnx")
 
 
 def test_a_file_without_limits_answers_every_image(tmp_path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,7 +8,7 @@ from panvision.inference.predictor import Predictor
 from panvision.labelling.answers import Panel
 from panvision.labelling.diversity import NEAR, choose
 from panvision.labelling.features import VISUAL, describe_image, feature_vector
-from tests.tiny import BOX_NAMES, ColourBackend, picture
+from tests.tiny import BOX_NAMES, LIMITED, ColourBackend, picture
 
 
 def vectors(*places):
@@ -72,3 +74,14 @@ def test_vectors_of_a_model_have_one_length():
     found = [feature_vector(image, answers, BOX_NAMES) for image, answers in zip(images, answered, strict=True)]
     assert {each.shape for each in found} == {(VISUAL + 16 + len(BOX_NAMES) + 3,)} and found[0].dtype == np.float16
     assert not np.array_equal(found[0][VISUAL:], found[1][VISUAL:])
+
+
+def test_the_features_of_a_model_take_the_place_of_its_answer():
+    images = [picture(), picture(30, 90)]
+    answered = Panel([Predictor(ColourBackend(LIMITED))], flip=True).answer(images)
+    for image, answers in zip(images, answered, strict=True):
+        found = feature_vector(image, answers, BOX_NAMES)
+        assert found.shape == (VISUAL + 3,) and np.array_equal(found[:VISUAL], describe_image(image))
+        np.testing.assert_allclose(found[VISUAL:], answers[0].features / np.sqrt(3), rtol=1e-3)
+    huge = replace(answered[0][0], features=np.full(3, 1e38, np.float32))
+    assert np.isfinite(feature_vector(images[0], [huge], BOX_NAMES)).all()

@@ -32,17 +32,21 @@ def test_the_distance_is_that_of_the_nearest_class_mean() -> None:
     whitening = torch.tensor([[2.0], [0.0], [0.0], [0.0]])
     module = FeatureDistance(torch.ones(4), whitening, torch.tensor([[4.0], [-1.0]]))
     # (3 - 1) * 2 = 4 is the first mean; (0 - 1) * 2 = -2 is 1 from the second.
-    assert module(maps([2.0, 9.0], [4.0, 9.0])).tolist() == [0.0]
-    assert module(maps([0.0, 0.0], [0.0, 0.0])).tolist() == [1.0]
+    for maps_of_image, distance, feature in (
+        (maps([2.0, 9.0], [4.0, 9.0]), 0.0, 4.0),
+        (maps([0.0, 0.0], [0.0, 0.0]), 1.0, -2.0),
+    ):
+        found = module(maps_of_image)
+        assert found[0].tolist() == [distance] and found[1].tolist() == [[feature]]
 
 
 def test_an_image_upside_down_has_another_distance() -> None:
     whitening = torch.tensor([[0.0], [0.0], [1.0], [0.0]])
     module = FeatureDistance(torch.zeros(4), whitening, torch.tensor([[3.0]]))
-    assert module(maps([5.0, 1.0], [2.0, 7.0])).tolist() == [0.0]
-    assert module(maps([2.0, 7.0], [5.0, 1.0])).tolist() == [6.0]
+    assert module(maps([5.0, 1.0], [2.0, 7.0]))[0].tolist() == [0.0]
+    assert module(maps([2.0, 7.0], [5.0, 1.0]))[0].tolist() == [6.0]
     mirrored = [level.flip(-1) for level in maps([5.0, 1.0], [2.0, 7.0])]
-    assert module(mirrored).tolist() == [0.0]
+    assert module(mirrored)[0].tolist() == [0.0]
 
 
 def test_a_checkpoint_keeps_the_distance_apart_from_the_weights(model, tmp_path) -> None:
@@ -55,10 +59,11 @@ def test_a_checkpoint_keeps_the_distance_apart_from_the_weights(model, tmp_path)
     shipped, _ = load_checkpoint(tmp_path / "shipped.pth")
     images = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
     found = dict(zip(FlatModel(shipped).output_names, FlatModel(shipped)(images), strict=True))
-    assert found["cls_distance"].shape == (3,) and list(found)[-1] == "cls_distance"
-    torch.testing.assert_close(found["cls_distance"], FlatModel(model)(images)[-1])
+    assert list(found)[-2:] == ["cls_distance", "cls_features"]
+    assert found["cls_distance"].shape == (3,) and found["cls_features"].shape == (3, 3)
+    torch.testing.assert_close(list(found.values())[-2:], list(FlatModel(model)(images)[-2:]))
     assert load_checkpoint(plain)[0].distance is None
-    assert "cls_distance" not in FlatModel(load_checkpoint(plain)[0]).output_names
+    assert FlatModel(load_checkpoint(plain)[0]).output_names[-1] == "state_logits"
 
 
 def test_only_classification_asks_for_the_distance(model) -> None:

@@ -32,7 +32,7 @@ def copy_with_coverage(folder: Path) -> Path:
     shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     package = source / "panvision"
     shutil.copytree(Path(__file__).parent / "panvision", package, dirs_exist_ok=True)
-    _insert(package / "core/tasks.py", TASK, after='optional=("cls_distance",),\n    ),\n')
+    _insert(package / "core/tasks.py", TASK, after='optional=("cls_distance", "cls_features"),\n    ),\n')
     for module, row in ROWS.items():
         folder = package / module.removesuffix(".table").replace(".", "/")
         table = folder / ("table.py" if module.endswith(".table") else "__init__.py")
