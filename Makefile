@@ -14,6 +14,8 @@ STAMP := $(VENV)/.installed
 
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Container images often set it. Then each of the hundreds of processes of a test run compiles the sources anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

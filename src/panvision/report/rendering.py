@@ -1,10 +1,12 @@
 """Rendering of templates: everything is escaped, and an unknown name is an error."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+_FOLDER = Path(__file__).parent
 STYLE = "page.css"
 MACROS = "macros.jinja"
 
@@ -14,9 +16,16 @@ def render(template: str, context: Mapping[str, object]) -> str:
 
     It also has `style`, the style sheet, `parts`, the shared macros, and the filter `visible`.
     """
-    folder = Path(__file__).parent
+    style = (_FOLDER / STYLE).read_text(encoding="utf-8")
+    parts = _environment().get_template(MACROS).module
+    return _environment().get_template(template).render(context, style=style, parts=parts)
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates, each compiled once."""
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -24,9 +33,7 @@ def render(template: str, context: Mapping[str, object]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["visible"] = visible
-    style = (folder / STYLE).read_text(encoding="utf-8")
-    parts = environment.get_template(MACROS).module
-    return environment.get_template(template).render(context, style=style, parts=parts)
+    return environment
 
 
 def visible(text: str) -> str:
