@@ -5,6 +5,7 @@ Where only the tested code starts a process, the quick tier fails the test until
 """
 
 import functools
+import gc
 import inspect
 import re
 import sys
@@ -59,6 +60,12 @@ hypothesis.settings.register_profile("quick", max_examples=EXAMPLES, deadline=No
 _started: list[str] = []
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import what the quick tier leaves out by its path."""
+    path = collection_path.relative_to(TESTS).as_posix()
+    return True if _is_quick(config) and path.startswith((*PROCESS, *SLOW)) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests by path and by what their code names; cap their examples in the quick tier."""
     for item in items:
@@ -73,6 +80,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             own = test._hypothesis_internal_use_settings
             few = hypothesis.settings(own, max_examples=min(EXAMPLES, own.max_examples), deadline=None)
             getattr(test, "__func__", test)._hypothesis_internal_use_settings = few
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of all garbage collections what the imports and the collection made."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -42,6 +42,7 @@ class Alive:
             del pixels
 
 
+@pytest.mark.slow
 def test_memory_holds_a_batch_of_images_and_a_vector_of_each(panel):
     frames = Alive(FRAMES)
     found = scan(frames, panel, batch_size=8)

@@ -109,6 +109,7 @@ def test_truncated(saved, tmp_path, share):
         load_checkpoint(path)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("archive", [True, False])
 def test_damage_never_raises_anything_else(tmp_path, archive):

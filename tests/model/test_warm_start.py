@@ -45,7 +45,9 @@ def test_warm_start_copies_every_part_and_matches_rows_by_class(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("backbone", ["resnet10", "efficientnet_lite0", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet10", "efficientnet_lite0", pytest.param("mobilenet_v2", marks=pytest.mark.slow)]
+)
 def test_warm_start_with_the_same_classes_is_the_same_model(tmp_path, backbone):
     path = saved(tmp_path, small_model(backbone=backbone))
     own = model(path, OLD["det_classes"], OLD["cls_classes"], backbone=backbone, dropout=0.5)
