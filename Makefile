@@ -9,8 +9,8 @@ PIP_ARGS ?=
 # Test processes side by side; each computes with one thread, so that they do not fight over the cores.
 WORKERS ?= 2
 
-# The quick tests write thousands of small files, which some disks delete slowly: where memory has room, they lie there.
-IN_MEMORY = $(shell df -Pk /dev/shm 2> /dev/null | awk 'NR > 1 && $$4 > 2000000 {print "TMPDIR=/dev/shm"}')
+# Tests write thousands of small files, which some disks delete slowly. With these gigabytes of room, they lie in memory.
+in_memory = $(shell df -Pk /dev/shm 2> /dev/null | awk 'NR > 1 && $$4 > 1000000 * $(1) {print "TMPDIR=/dev/shm"}')
 
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
@@ -55,10 +55,10 @@ repro: in-git setup  ## run the pipeline (dvc repro), then print the metrics
 	@$(BIN)/panvision summary
 
 test: setup  ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	$(call in_memory,8) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 quick: setup  ## run the tests that start no process, no DVC and no browser
-	$(IN_MEMORY) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not process and not slow" \
+	$(call in_memory,1) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not process and not slow" \
 	    --hypothesis-profile=quick $(PYTEST_ARGS)
 
 lint: setup  ## style, formatting, imports between the rooms, types

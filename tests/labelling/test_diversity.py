@@ -76,12 +76,13 @@ def test_vectors_of_a_model_have_one_length():
     assert not np.array_equal(found[0][VISUAL:], found[1][VISUAL:])
 
 
-def test_the_features_of_a_model_take_the_place_of_its_answer():
+def test_the_features_of_a_model_belong_to_the_vector():
     images = [picture(), picture(30, 90)]
     answered = Panel([Predictor(ColourBackend(LIMITED))], flip=True).answer(images)
     for image, answers in zip(images, answered, strict=True):
         found = feature_vector(image, answers, BOX_NAMES)
-        assert found.shape == (VISUAL + 3,) and np.array_equal(found[:VISUAL], describe_image(image))
-        np.testing.assert_allclose(found[VISUAL:], answers[0].features / np.sqrt(3), rtol=1e-3)
+        assert found.shape == (VISUAL + 3 + 16 + len(BOX_NAMES) + 3,)
+        assert np.array_equal(found[:VISUAL], describe_image(image))
+        np.testing.assert_allclose(found[VISUAL : VISUAL + 3], answers[0].features / np.sqrt(3), rtol=1e-3)
     huge = replace(answered[0][0], features=np.full(3, 1e38, np.float32))
     assert np.isfinite(feature_vector(images[0], [huge], BOX_NAMES)).all()

@@ -1,7 +1,6 @@
-"""The vector by which images are compared: the descriptor of an image, and the model's features or answer.
+"""The vector by which images are compared: the descriptor of an image, and the model's features and answer.
 
-A model that does not answer every image has an output of its backbone's pooled features, each with a standard deviation
-of about 1 in training. For one without, the vector has a small colour thumbnail and the model's own answer instead.
+The features are the pooled and whitened ones of the backbone. Only a model that does not answer every image has them.
 """
 
 from collections.abc import Sequence
@@ -42,7 +41,6 @@ def feature_vector(image: RgbArray, answers: Sequence[Answer], classes: Sequence
     if answers[0].features is not None:
         # Scaled, so that two images are about as far apart as their descriptors; cut off where float16 ends.
         parts.append(np.clip(answers[0].features / np.sqrt(len(answers[0].features)), -_LARGEST, _LARGEST))
-        return np.concatenate([np.asarray(part, np.float16) for part in parts])
     probability = mask_probability(answers)
     if probability is not None:
         cells = np.array_split(np.arange(len(probability)), _POOLED)

@@ -22,7 +22,7 @@ _WORTH_SAYING = 0.05
 
 @dataclass(frozen=True)
 class Scan:
-    """Data that are kept of every image: about 400 bytes, and its name.
+    """Data that are kept of every image: about 800 bytes, and its name.
 
     Attributes:
         names: of the images, in their order.
