@@ -9,7 +9,7 @@ PIP_ARGS ?=
 # Test processes side by side; each computes with one thread, so that they do not fight over the cores.
 WORKERS ?= 2
 
-# Tests write thousands of small files, which some disks delete slowly. With these gigabytes of room, they lie in memory.
+# Tests write thousands of small files, which some disks delete slowly: write them to memory if it has $(1) GB free.
 in_memory = $(shell df -Pk /dev/shm 2> /dev/null | awk 'NR > 1 && $$4 > 1000000 * $(1) {print "TMPDIR=/dev/shm"}')
 
 BIN := $(abspath $(VENV))/bin
@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Container images often set it. Then each of the hundreds of processes of a test run compiles the sources anew.
+# Container images often set it, and then each of the hundreds of processes of a test run compiles the sources again.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help

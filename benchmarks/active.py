@@ -44,7 +44,7 @@ from panvision.core.params import load_params, override
 from panvision.core.tasks import DATASETS
 from panvision.dataset.packed import ARRAYS, read_index, read_table
 from panvision.dataset.tables import write_table
-from panvision.export.answers import answerable_images, calibrate, compared, fit_distance
+from panvision.export.answers import answerable_images, fit_distance, fit_limits
 from panvision.inference.predictor import Predictor
 from panvision.labelling.answers import Panel
 from panvision.labelling.prelabel import Photo
@@ -197,9 +197,8 @@ class Simulation:
             restrict(self.out / "base", scratch, self.items(labelled))
             good = answerable_images(scratch / "build/prepared", scratch / "build/splits.csv")
             if good is not None:
-                model.distance, limits = fit_distance(model, good.images, good.labels), compared(model, self.params)
-                save_checkpoint(path, model, meta={**metadata, "answers": limits._asdict()})
-                limits = calibrate(Predictor.load(path), good, self.params["export"]["rejected"])
+                model.distance = fit_distance(model, good.images, good.labels)
+                limits = fit_limits(path, model, metadata, good, self.params["export"]["rejected"])
                 metadata = {**metadata, "answers": limits._asdict()}
             save_checkpoint(path, model, meta=metadata)
             predictor = Predictor.load(path)

@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave out of all garbage collections what the imports and the collection made."""
+    """Freeze the objects that imports and collection made: garbage collection then skips them."""
     gc.collect()
     gc.freeze()
 

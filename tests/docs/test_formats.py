@@ -39,7 +39,7 @@ def named(text):
         ("### ONNX, `panvision.onnx` and `panvision.int8.onnx`", AnswerLimits._fields),
         (
             "### ONNX, `panvision.onnx` and `panvision.int8.onnx`",
-            output_names(TASKS),
+            output_names(TASKS, optional=True),
         ),
         ("### Checkpoint, `best_model.pth`", TRAINED_SECTIONS),
         ("## Packed sets, `build/prepared/<task>/`", INDEX_COLUMNS),

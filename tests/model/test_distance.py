@@ -32,12 +32,8 @@ def test_the_distance_is_that_of_the_nearest_class_mean() -> None:
     whitening = torch.tensor([[2.0], [0.0], [0.0], [0.0]])
     module = FeatureDistance(torch.ones(4), whitening, torch.tensor([[4.0], [-1.0]]))
     # (3 - 1) * 2 = 4 is the first mean; (0 - 1) * 2 = -2 is 1 from the second.
-    for maps_of_image, distance, feature in (
-        (maps([2.0, 9.0], [4.0, 9.0]), 0.0, 4.0),
-        (maps([0.0, 0.0], [0.0, 0.0]), 1.0, -2.0),
-    ):
-        found = module(maps_of_image)
-        assert found[0].tolist() == [distance] and found[1].tolist() == [[feature]]
+    assert [each.tolist() for each in module(maps([2.0, 9.0], [4.0, 9.0]))] == [[0.0], [[4.0]]]
+    assert [each.tolist() for each in module(maps([0.0, 0.0], [0.0, 0.0]))] == [[1.0], [[-2.0]]]
 
 
 def test_an_image_upside_down_has_another_distance() -> None:

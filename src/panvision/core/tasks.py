@@ -4,7 +4,7 @@ A task is one head with its loss, its decoding and its metrics. A dataset is one
 tasks may learn from one dataset.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -88,14 +88,7 @@ def headline_metrics() -> list[tuple[Task, str, str]]:
     return [(task, metric.key, metric.name) for task, spec in TASKS.items() for metric in spec.metrics]
 
 
-def output_names(tasks: Iterable[Task], *, without: Container[str] = ()) -> tuple[str, ...]:
-    """Return the names of the raw outputs of a model file with these tasks, in order.
-
-    Args:
-        tasks: of the model.
-        without: optional outputs that the file does not have.
-    """
+def output_names(tasks: Iterable[Task], *, optional: bool) -> tuple[str, ...]:
+    """Return the names of the raw outputs of a model file with these tasks, in order; `optional`: with those, too."""
     specs = [TASKS[task] for task in tasks]
-    return tuple(
-        name for spec in specs for name in (*spec.outputs, *(name for name in spec.optional if name not in without))
-    )
+    return tuple(name for spec in specs for name in (*spec.outputs, *(spec.optional if optional else ())))

@@ -16,6 +16,8 @@ from panvision.decoding.decoder import AnswerLimits
 from panvision.export.images import Images
 from panvision.export.outliers import upper_limit, usual, whiten
 from panvision.inference.predictor import Predictor
+from panvision.inference.torch_backend import TorchBackend
+from panvision.model.checkpoint import save_checkpoint
 from panvision.model.distance import FeatureDistance, pooled
 from panvision.model.multitask import MultiTaskModel
 
@@ -142,6 +144,22 @@ def calibrate(predictor: Predictor, good: Answerable, rejected: float) -> Answer
             )
     _report_unusual(unusual, good.files)
     return limits._replace(**new)
+
+
+def fit_limits(
+    scratch: Path, model: MultiTaskModel, meta: Mapping[str, Any], good: Answerable, rejected: float
+) -> AnswerLimits:
+    """Return the limits of a model, measured as it will be used: from a checkpoint that is written to `scratch`.
+
+    Args:
+        scratch: path of that checkpoint.
+        model: with its distance from the training images.
+        meta: of the checkpoint, with the `config` that the model was trained with.
+        good, rejected: as `calibrate` has them.
+    """
+    provisional = compared(model, meta.get("config") or {})
+    save_checkpoint(scratch, model, meta={**meta, "answers": provisional._asdict()})
+    return calibrate(Predictor(TorchBackend(scratch, "cpu")), good, rejected)
 
 
 def _scaled(name: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

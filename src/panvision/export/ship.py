@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 from panvision.core.files import remove_partials, replacing, write_json, write_text
 from panvision.core.order import find_order
 from panvision.core.tasks import datasets_of
-from panvision.decoding.decoder import AnswerLimits
 from panvision.evaluation.evaluate import HeldOut
-from panvision.export.answers import Answerable, answerable_images, calibrate, compared, count_rejected, fit_distance
+from panvision.export.answers import Answerable, answerable_images, calibrate, count_rejected, fit_distance, fit_limits
 from panvision.export.card import model_card, read_metrics
 from panvision.export.errors import INT8_REMEDY, ExportError
 from panvision.export.images import calibration_images, parity_images
@@ -120,7 +119,7 @@ def ship(
         scratch = Shipped(*(stack.enter_context(replacing(path)) for path in shipped))
         good = _fit_answers(model, settings, held_out)
         if good is not None and model.distance is not None:
-            limits = _limits_of(scratch.checkpoint, model, meta, good, settings.rejected)
+            limits = fit_limits(scratch.checkpoint, model, meta, good, settings.rejected or 0.0)
             meta["answers"] = limits._asdict()
             info = replace(info, limits=limits, features=model.distance.directions)
         save_checkpoint(scratch.checkpoint, model, meta=meta)
@@ -163,15 +162,6 @@ def _fit_answers(model: MultiTaskModel, settings: ExportSettings, held_out: Held
         return None
     model.distance = fit_distance(model, good.images, good.labels)
     return good
-
-
-def _limits_of(
-    scratch: Path, model: MultiTaskModel, meta: Mapping[str, Any], good: Answerable, rejected: float | None
-) -> AnswerLimits:
-    """Return the limits of a checkpoint, which is written to `scratch` so that it is measured as it will be used."""
-    provisional = compared(model, meta.get("config") or {})
-    save_checkpoint(scratch, model, meta={**meta, "answers": provisional._asdict()})
-    return calibrate(Predictor(TorchBackend(scratch, "cpu")), good, rejected or 0.0)
 
 
 def _measure(

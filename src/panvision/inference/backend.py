@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from panvision.core.tasks import MOST_CLASSES, TASKS, output_names
+from panvision.core.tasks import MOST_CLASSES, TASKS
 from panvision.decoding.decoder import AnswerLimits, ModelShape, RawOutputs, Thresholds
 from panvision.decoding.table import DECODERS
 from panvision.inference.origin import MOST_IMAGES, unpack_images
@@ -62,8 +62,7 @@ class ModelInfo(ModelShape):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the raw outputs, in the order of the file."""
-        there = {"cls_distance": self.limits is not None, "cls_features": self.features > 0}
-        return output_names(self.tasks, without=[name for name, has in there.items() if not has])
+        return tuple(output_shapes(self))
 
     @property
     def score_threshold(self) -> float | dict[str, float]:
@@ -290,8 +289,7 @@ def _shown(value: object) -> str:
 
 def output_shapes(info: ModelInfo) -> dict[str, tuple[int, ...]]:
     """Shape of each raw output of one image, by name, in the order of the file."""
-    shapes = {name: shape for task in info.tasks for name, shape in DECODERS[task].shapes(info).items()}
-    return {name: shapes[name] for name in info.output_names}
+    return {name: shape for task in info.tasks for name, shape in DECODERS[task].shapes(info).items()}
 
 
 class Backend(Protocol):

@@ -11,15 +11,14 @@ INPUT_NAME = "images"
 
 def flat_outputs(outputs: Outputs) -> dict[str, Tensor]:
     """Return the raw outputs of a model file by name, float32, from the outputs of the heads."""
-    flat = {
-        name: output.float()
-        for task, own in outputs.items()
-        if task != DISTANCE
-        for name, output in zip(TASKS[task].outputs, HEADS[task].flatten(own), strict=True)
-    }
-    # Classification is the last task, so its optional outputs are the last ones.
-    optional = zip(TASKS["classification"].optional, outputs.get(DISTANCE, ()), strict=False)
-    return flat | {name: output.float() for name, output in optional}
+    flat: dict[str, Tensor] = {}
+    for task, own in outputs.items():
+        if task == DISTANCE:
+            continue
+        flat |= zip(TASKS[task].outputs, HEADS[task].flatten(own), strict=True)
+        if TASKS[task].optional and DISTANCE in outputs:
+            flat |= zip(TASKS[task].optional, outputs[DISTANCE], strict=True)
+    return {name: output.float() for name, output in flat.items()}
 
 
 class FlatModel(nn.Module):
@@ -32,7 +31,7 @@ class FlatModel(nn.Module):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs of `forward`, in order."""
-        return output_names(self.model.tasks, without=() if self.model.distance else TASKS["classification"].optional)
+        return output_names(self.model.tasks, optional=self.model.distance is not None)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run all heads of the model.
