@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from panvision.core.tasks import TASKS
+from panvision.core.tasks import TASKS, output_names
 from panvision.decoding.points import level_points
-from panvision.model.flat import FlatModel
+from panvision.model.flat import FlatModel, flat_outputs
 from panvision.model.heads.detection import join_levels
 from tests.model.small import SIDE, SUBSETS, pictures, small_model
 
@@ -64,3 +64,11 @@ def test_a_model_of_fewer_tasks_gives_fewer_outputs_and_the_same(tasks):
     assert list(found) == [name for task, spec in TASKS.items() if task in tasks for name in spec.outputs]
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name])
+
+
+def test_optional_outputs_follow_their_task_before_the_next_one() -> None:
+    tasks = ("classification", "segmentation")
+    maps = {"classification": torch.zeros(1, 2), "segmentation": torch.zeros(1, 1, 8, 8)}
+    found = flat_outputs({**maps, "distance": (torch.ones(1), torch.ones(1, 3))})
+    assert tuple(found) == output_names(tasks, optional=True)
+    assert found["cls_features"].shape == (1, 3)
