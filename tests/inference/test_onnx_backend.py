@@ -186,10 +186,10 @@ def test_limits_decide_which_images_are_answered(tmp_path) -> None:
     assert black["classification"]["class_name"] in STATE_NAMES
 
 
-def test_a_file_of_before_has_no_features(tmp_path) -> None:
-    before = replace(LIMITED, features=0)
-    predictor = Predictor.load(write_onnx(tmp_path / "m.onnx", metadata=before.to_metadata()))
-    assert predictor.info == before and predictor.info.output_names[-1] == "cls_distance"
+def test_files_of_earlier_versions_have_no_features(tmp_path) -> None:
+    earlier = replace(LIMITED, features=0)
+    predictor = Predictor.load(write_onnx(tmp_path / "m.onnx", metadata=earlier.to_metadata()))
+    assert predictor.info == earlier and predictor.info.output_names[-1] == "cls_distance"
     assert predictor.predict(picture())["classification"]["answered"]
     with pytest.raises(PredictorError, match="features cannot be right"):
         ModelInfo.from_metadata(replace(INFO, features=3).to_metadata(), "m.onnx")
