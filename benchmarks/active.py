@@ -181,7 +181,9 @@ class Simulation:
                 new = rng.permutation([each for each in pool if each not in labelled[name]])[:count].tolist()
             else:
                 photos = read_photos(Path(self.params["data"]["root"]), pool)
-                new = choose(strategy, name, scan(photos, panel), labelled[name], count)
+                found = scan(photos, panel)
+                found = replace(found, vectors=found.vectors[:])
+                new = choose(strategy, name, found, labelled[name], count)
             grown[name] = labelled[name] + new
         return grown
 

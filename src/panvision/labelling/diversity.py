@@ -1,11 +1,12 @@
 """Images that are uncertain and unlike each other, chosen one at a time."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from panvision.labelling.features import VISUAL, Vectors
+from panvision.labelling.features import VISUAL, VectorFile, Vectors
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -36,7 +37,9 @@ class Pick(NamedTuple):
     similar: int
 
 
-def choose(doubt: Floats, vectors: Vectors, count: int, labelled: Vectors | None = None) -> list[Pick]:
+def choose(
+    doubt: Floats, vectors: Vectors | VectorFile, count: int, labelled: Vectors | VectorFile | None = None
+) -> list[Pick]:
     """Choose images one by one: each time the one with the largest product of doubt and distance.
 
     The distance is that to the nearest chosen or labelled image (farthest-point sampling; Gonzalez 1985; as "core-set"
@@ -53,36 +56,48 @@ def choose(doubt: Floats, vectors: Vectors, count: int, labelled: Vectors | None
         The best first; equal ones in the order of their rows.
     """
     usual = _usual_distance(vectors)
-    nearest = np.full(len(vectors), np.inf, np.float32)
-    for known in labelled if labelled is not None else ():
-        nearest = np.minimum(nearest, _distances(vectors, known))
+    nearest = _nearest(vectors, labelled[:] if labelled is not None else ())
     alive = nearest > _SAME
     picks: list[Pick] = []
     while alive.any() and len(picks) < count:
         share = np.minimum(nearest / usual, 1.0)
         values = np.where(alive, (_LEAST + (1 - _LEAST) * doubt) * share, -1.0)
         best = int(values.argmax())
-        alike = alive & (_distances(vectors[:, :VISUAL], vectors[best, :VISUAL]) <= NEAR)
+        chosen = vectors[best : best + 1]
+        alike = alive & (_nearest(vectors, chosen, VISUAL) <= NEAR)
         alike[best] = True
         alive &= ~alike
         picks.append(Pick(best, float(values[best]), float(share[best]), int(alike.sum()) - 1))
-        nearest = np.minimum(nearest, _distances(vectors, vectors[best]))
+        nearest = np.minimum(nearest, _nearest(vectors, chosen))
     return picks
 
 
-def _usual_distance(vectors: Vectors) -> float:
+def _usual_distance(vectors: Vectors | VectorFile) -> float:
     """Return the median distance of two images, estimated from that to the mean of all."""
     if not len(vectors):
         return 1.0
-    centre = vectors.mean(axis=0, dtype=np.float64)
-    return max(float(np.median(_distances(vectors, centre))) * np.sqrt(2.0), NEAR)
+    centre = sum(block.sum(axis=0, dtype=np.float64) for _, block in _blocks(vectors)) / len(vectors)
+    return max(float(np.median(_nearest(vectors, centre[None]))) * np.sqrt(2.0), NEAR)
 
 
-def _distances(vectors: Vectors, one: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Return the distances (N,) of vectors (N, D) from one (D,)."""
-    found = np.empty(len(vectors), np.float32)
-    centre = np.asarray(one, np.float32)
+def _nearest(
+    vectors: Vectors | VectorFile, others: Sequence[Floats] | Floats, width: int | None = None
+) -> npt.NDArray[np.float32]:
+    """Return the distances (N,) of vectors (N, D) from the nearest of others (M, D), by their first `width` values.
+
+    Without others they are infinite.
+    """
+    found = np.full(len(vectors), np.inf, np.float32)
+    for rows, block in _blocks(vectors):
+        values = block[:, :width].astype(np.float32)
+        for other in others:
+            distances = np.linalg.norm(values - other[:width].astype(np.float32), axis=1)
+            found[rows] = np.minimum(found[rows], distances)
+    return found
+
+
+def _blocks(vectors: Vectors | VectorFile) -> Iterator[tuple[slice, Vectors]]:
+    """Yield vectors a few thousand at a time, and their rows."""
     for start in range(0, len(vectors), _ROWS):
         rows = slice(start, start + _ROWS)
-        found[rows] = np.linalg.norm(vectors[rows].astype(np.float32) - centre, axis=1)
-    return found
+        yield rows, vectors[rows]

@@ -3,6 +3,8 @@
 The features are the pooled and whitened ones of the backbone. Only a model that does not answer every image has them.
 """
 
+import os
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +22,31 @@ _THUMBNAIL, _POOLED = 4, 4
 _LARGEST = 1e4
 # The first values of a vector, which do not depend on a model.
 VISUAL = LENGTH + 3 * _THUMBNAIL**2
+
+
+class VectorFile:
+    """Vectors (N, D) float16 in a temporary file, so that memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with this object
+        self._count, self._width = 0, 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, vectors: Vectors) -> None:
+        """Add vectors (M, D) at the end."""
+        self._width = vectors.shape[1]
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(vectors.tobytes())
+        self._count += len(vectors)
+
+    def __getitem__(self, rows: slice) -> Vectors:
+        """Read vectors that follow each other."""
+        start, stop, _ = rows.indices(self._count)
+        size = self._width * np.dtype(np.float16).itemsize
+        self._file.seek(start * size)
+        return np.frombuffer(self._file.read(max(stop - start, 0) * size), np.float16).reshape(-1, self._width)
 
 
 def describe_image(image: RgbArray) -> Vectors:

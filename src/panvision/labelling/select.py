@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from panvision.labelling.answers import Panel, in_batches
 from panvision.labelling.diversity import Pick, choose
-from panvision.labelling.features import Vectors, feature_vector
+from panvision.labelling.features import VectorFile, Vectors, feature_vector
 from panvision.labelling.prelabel import Photo
 from panvision.labelling.uncertainty import PARTS, Doubt, doubts, total
 
@@ -22,17 +22,17 @@ _WORTH_SAYING = 0.05
 
 @dataclass(frozen=True)
 class Scan:
-    """Data that are kept of every image: about 800 bytes, and its name.
+    """Data that are kept of every image: in memory 10 bytes and its name, in a file about 700 bytes.
 
     Attributes:
         names: of the images, in their order.
         values: (N, len(PARTS)) float16, the doubts; NaN for parts that the models do not have.
-        vectors: (N, D) float16 of `feature_vector`.
+        vectors: (N, D) of `feature_vector`.
     """
 
     names: list[str]
     values: npt.NDArray[np.float16]
-    vectors: Vectors
+    vectors: Vectors | VectorFile
 
     def usual(self) -> dict[str, float]:
         """Return the doubt of each part that three quarters of the images exceed: all masks have an edge."""
@@ -100,7 +100,7 @@ def scan(
     """
     names: list[str] = []
     values: list[npt.NDArray[np.float16]] = []
-    vectors: list[Vectors] = []
+    vectors = VectorFile()
     for batch in in_batches(photos, batch_size):
         answered = panel.answer([photo.pixels for photo in batch])
         found = [doubts(answers, panel.thresholds, panel.tasks) for answers in answered]
@@ -113,8 +113,8 @@ def scan(
         if on_progress is not None:
             on_progress(len(names))
     if not names:
-        return Scan([], np.empty((0, len(PARTS)), np.float16), np.empty((0, 0), np.float16))
-    return Scan(names, np.concatenate(values), np.concatenate(vectors))
+        return Scan([], np.empty((0, len(PARTS)), np.float16), vectors)
+    return Scan(names, np.concatenate(values), vectors)
 
 
 def _above(value: npt.ArrayLike, usual: float) -> npt.NDArray[np.float64]:
