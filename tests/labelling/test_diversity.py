@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from panvision.inference.predictor import Predictor
 from panvision.labelling.answers import Panel
 from panvision.labelling.diversity import NEAR, choose
-from panvision.labelling.features import VISUAL, describe_image, feature_vector
+from panvision.labelling.features import VISUAL, VectorFile, describe_image, feature_vector
 from tests.tiny import BOX_NAMES, LIMITED, ColourBackend, picture
+
+ENDS = st.none() | st.integers(-25, 25)
 
 
 def vectors(*places):
@@ -57,6 +59,15 @@ def test_choices_are_different_and_repeatable(count, images, seed):
     assert picks == choose(doubt, vectors(*places), count)
     if count >= images:
         assert sum(pick.similar + 1 for pick in picks) == images
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=4), st.builds(slice, ENDS, ENDS))
+def test_vectors_in_a_file_are_those_of_an_array(counts, rows):
+    whole, file = np.arange(3 * sum(counts), dtype=np.float16).reshape(-1, 3), VectorFile()
+    for part in np.split(whole, np.cumsum(counts)[:-1]) if counts else ():
+        file.append(part)
+    assert len(file) == len(whole) and np.array_equal(file[rows].ravel(), whole[rows].ravel())
 
 
 def test_the_same_look_is_near_and_others_are_not():

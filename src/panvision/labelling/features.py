@@ -43,10 +43,10 @@ class VectorFile:
 
     def __getitem__(self, rows: slice) -> Vectors:
         """Read vectors that follow each other."""
-        start, stop, _ = rows.indices(self._count)
+        chosen = range(self._count)[rows]
         size = self._width * np.dtype(np.float16).itemsize
-        self._file.seek(start * size)
-        return np.frombuffer(self._file.read(max(stop - start, 0) * size), np.float16).reshape(-1, self._width)
+        self._file.seek(chosen.start * size)
+        return np.frombuffer(self._file.read(len(chosen) * size), np.float16).reshape(len(chosen), self._width)
 
 
 def describe_image(image: RgbArray) -> Vectors:
