@@ -2,21 +2,28 @@
 
     python benchmarks/coverage.py
     python benchmarks/coverage.py --runs 200 --tasks classification
+    python benchmarks/coverage.py --exact
 
 Each run draws groups of images from a population of simulated results of two models, whose metrics are known, and lets
 `evaluate` and `compare` make their intervals of them. For the runs without a difference, the two models' results are
 exchanged in half of the groups, drawn at random.
+
+`--exact` sums the probabilities of all outcomes instead, for the accuracy of independent images, and compares the
+interval of a difference with published ones: Agresti and Min 2005, Bonett and Price 2012, and Tango 1998.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import binom, multinomial
 
+from panvision.evaluation.intervals import Spread, difference_interval, value_interval
 from panvision.evaluation.metrics import scores, tally
 from panvision.evaluation.results import Results
 from panvision.evaluation.table import EVALUATIONS
@@ -223,12 +230,105 @@ def cells(random: Random, tasks: Sequence[str]) -> Iterator[tuple[str, Populatio
             yield "1 image", make(random), metrics, (10, 25, 50)
 
 
+def exact_value(images: int, accuracies: Sequence[float]) -> list[float]:
+    """Return how often the interval of each accuracy contains it."""
+    ends = []
+    for right in range(images + 1):
+        share = right / images
+        found = value_interval(Spread(share, images, right, share * (1 - share) / (images - 1)))
+        ends.append((found["low"], found["high"]))
+    covers = [[low <= accuracy <= high for low, high in ends] for accuracy in accuracies]
+    chances = [binom.pmf(np.arange(images + 1), images, accuracy) for accuracy in accuracies]
+    return [float(np.dot(*pair)) for pair in zip(covers, chances, strict=True)]
+
+
+# Ends of the interval of a difference of accuracies, from the images on which only the second model is right, those on
+# which only the first one is, and all images.
+Paired = Callable[[int, int, int], tuple[float, float]]
+Z = NormalDist().inv_cdf(0.975)
+
+
+def ours(gained: int, lost: int, images: int) -> tuple[float, float]:
+    """Interval of `compare`."""
+    gap, differing = (gained - lost) / images, gained + lost
+    found = difference_interval(Spread(gap, images, differing, (differing / images - gap**2) / (images - 1)))
+    return found["low"], found["high"]
+
+
+def adjusted(pseudo: float) -> Paired:
+    """Wald's interval with `pseudo` more images in each cell that differs, and two more in all."""
+
+    def ends(gained: int, lost: int, images: int) -> tuple[float, float]:
+        one, other = (gained + pseudo) / (images + 2), (lost + pseudo) / (images + 2)
+        half = Z * ((one + other - (one - other) ** 2) / (images + 2)) ** 0.5
+        return one - other - half, one - other + half
+
+    return ends
+
+
+def tango(gained: int, lost: int, images: int) -> tuple[float, float]:
+    """Score interval: the differences that a test with the restricted variance does not reject."""
+
+    def score(gap: float) -> float:
+        linear = (2 * images - gained + lost) * gap - gained - lost
+        less = ((linear**2 + 8 * images * lost * gap * (1 - gap)) ** 0.5 - linear) / (4 * images)
+        return (gained - lost - images * gap) / max(images * (2 * less + gap * (1 - gap)), 1e-12) ** 0.5
+
+    found, edge = (gained - lost) / images, 1 - 1e-6
+    low = brentq(lambda gap: score(gap) - Z, -edge, min(found, edge)) if score(-edge) > Z else -1.0
+    high = brentq(lambda gap: score(gap) + Z, max(found, -edge), edge) if score(edge) < -Z else 1.0
+    return low, high
+
+
+PAIRED: dict[str, Paired] = {
+    "compare": ours,
+    "Agresti and Min": adjusted(0.5),
+    "Bonett and Price": adjusted(1.0),
+    "Tango": tango,
+}
+
+
+def exact_difference(images: int, gain: float, loss: float, ends: Paired) -> float:
+    """Return how often an interval contains gain - loss, the probabilities that only one of two models is right."""
+    most = min(images, 40)  # more are never this improbable
+    outcomes = [(gained, lost) for gained in range(most + 1) for lost in range(min(most, images - gained) + 1)]
+    counts = [(*outcome, images - sum(outcome)) for outcome in outcomes]
+    chances = multinomial.pmf(counts, images, [gain, loss, 1 - gain - loss])
+    covered = 0.0
+    for (gained, lost), chance in zip(outcomes, chances, strict=True):
+        if chance > 1e-7:
+            low, high = ends(gained, lost, images)
+            covered += float(chance) * (low <= gain - loss <= high)
+    return covered
+
+
+def show_exact() -> None:
+    """Print the exact coverages."""
+    accuracies = np.arange(0.80, 0.9701, 0.001)
+    print("images  accuracy 0.80   0.85   0.90   0.95 | 0.80 to 0.97: mean     least")
+    for images in (10, 12, 15, 20, 30, 44, 100, 150):
+        named, every = exact_value(images, (0.8, 0.85, 0.9, 0.95)), exact_value(images, accuracies)
+        shown = "".join(f"{each:>7.1%}" for each in named)
+        print(f"{images:>6}{'':>7}{shown} |{fmean(every):>19.1%}{min(every):>10.1%}")
+    print("\ndifference      images " + "".join(f"{name:>18}" for name in PAIRED))
+    # Disagreement as of the simulated models of `state_population`, one image in a group.
+    models = ((0.85, 0.92, 0.107, 0.037), (0.95, 0.98, 0.042, 0.012), (0.85, 0.85, 0.083, 0.083))
+    for first, second, gain, loss in models:
+        for images in (10, 12, 20, 44, 150):
+            row = "".join(f"{exact_difference(images, gain, loss, ends):>18.1%}" for ends in PAIRED.values())
+            print(f"{first:.2f} to {second:.2f}{images:>10} {row}", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--tasks", nargs="+", default=["classification", "detection", "segmentation"])
+    parser.add_argument("--exact", action="store_true", help="of the accuracy of independent images, without drawing")
     args = parser.parse_args()
+    if args.exact:
+        show_exact()
+        return
     start = time.perf_counter()
     print("groups of    metric              truth   given covers  width | difference covers  width | false verdicts")
     for label, population, metrics, sizes in cells(np.random.default_rng(0), args.tasks):

@@ -64,6 +64,13 @@ def test_average_precision_of_few_images_is_corrected_downwards():
     assert abs(np.mean(errors) - np.mean(biases)) < abs(np.mean(errors))
 
 
+def test_metric_that_halves_lower_is_not_corrected():
+    def metrics(weights):
+        return {"most": weights.mean(axis=1) / 2}
+
+    assert half_biases(metrics, [str(row) for row in range(12)])["most"] == 0.0
+
+
 def test_metric_that_a_half_leaves_undefined_is_not_corrected():
     def metrics(weights):
         return {"rare": np.where(weights[:, :2].any(axis=1), weights.mean(axis=1), np.nan)}
@@ -144,14 +151,25 @@ def test_value_interval_ends_are_roots_of_the_score():
         assert abs(end - 0.8) == pytest.approx(t * (0.002 * end * (1 - end) / (0.8 * 0.2)) ** 0.5, rel=1e-4)
 
 
-@pytest.mark.parametrize("groups", [10, 44, 500])
-def test_all_right_is_wilsons_interval(groups):
-    spread = spread_of(np.ones(groups))
-    t = stats.t.ppf(0.975, groups - 1)
-    wilson = stats.binomtest(groups, groups).proportion_ci(2 * stats.norm.cdf(t) - 1, "wilson")
-    assert value_interval(spread) == pytest.approx({"low": wilson.low, "high": 1.0}, abs=1e-4)
-    wrong = value_interval(spread_of(np.zeros(groups)))
-    assert wrong == pytest.approx({"low": 0.0, "high": 1 - wilson.low}, abs=1e-4)
+@given(st.integers(10, 500), st.floats(0, 1), st.integers(1, 5))
+def test_proportion_of_groups_has_wilsons_interval(groups, share, size):
+    right = round(share * groups)
+    labels = [str(row // size) for row in range(groups * size)]
+    found = value_interval(spread_of(np.repeat([1.0, 0.0], [right * size, (groups - right) * size]), labels))
+    wilson = stats.binomtest(right, groups).proportion_ci(0.95, "wilson")
+    assert found == pytest.approx({"low": wilson.low, "high": wilson.high}, abs=1e-9)
+
+
+def test_groups_of_different_accuracy_need_a_wider_interval():
+    independent, unequal = spread_of([1.0] * 10 + [0.0] * 10), spread_of([0.9] * 10 + [0.1] * 10)
+    as_wide = value_interval(unequal._replace(variance=independent.variance * 1.0001))
+    assert as_wide["low"] < value_interval(independent)["low"] - 0.01
+
+
+def test_equal_groups_count_as_one_observation_each():
+    found = value_interval(spread_of(np.full(20, 0.7)))
+    wilson = stats.binomtest(14, 20).proportion_ci(0.95, "wilson")
+    assert found == pytest.approx({"low": wilson.low, "high": wilson.high}, abs=1e-9)
 
 
 def test_few_differing_groups_widen_the_difference():

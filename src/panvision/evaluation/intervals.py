@@ -2,14 +2,15 @@
 
 Every metric has the same method. Its variance is that of the delete-a-group jackknife (Efron and Stein 1981). The
 interval of a value is Wilson's score interval (1927) with the sample size that this variance implies, as of a
-proportion with a design effect (Dean and Pagano 2015), and Student's t. The average precision of few images is too
-high, because precision is interpolated to the highest that follows; its interval is corrected by the bias that random
-halves of the groups show. The interval of a difference is the normal interval with one more group that differs, after
-the pseudo-observations of Agresti and Min 2005. `benchmarks/coverage.py` measures how often they contain the truth.
+proportion with a design effect (Dean and Pagano 2015), and Student's t; that of a proportion of the groups, such as
+the accuracy of independent images, is Wilson's own. The average precision of few images is too high, because precision
+is interpolated to the highest that follows; its interval is corrected by the bias that random halves of the groups
+show. The interval of a difference is the normal interval with one more group that differs, after the
+pseudo-observations of Agresti and Min 2005. `benchmarks/coverage.py` measures how often they contain the truth.
 """
 
 from collections.abc import Sequence
-from math import inf, isnan
+from math import inf, isclose, isnan
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -86,7 +87,10 @@ def jackknife(metrics: Tally, groups: Sequence[str]) -> dict[str, Spread]:
 
 
 def half_biases(metrics: Tally, groups: Sequence[str]) -> dict[str, float]:
-    """Estimate the bias of each metric from random halves of the groups; 0 where a half leaves it undefined.
+    """Estimate from random halves of the groups by how much each metric is too high.
+
+    It is 0 where a half leaves the metric undefined, and where it would be negative: interpolation only raises the
+    average precision, so that is noise.
 
     Args:
         metrics, groups: as of `jackknife`.
@@ -99,7 +103,7 @@ def half_biases(metrics: Tally, groups: Sequence[str]) -> dict[str, float]:
     members = np.concatenate([np.ones((1, sets), np.int32), first, 1 - first])[:, number % max(sets, 1)]
     # In proportion to 1 / √n, as the simulated bias of the average precision.
     found = {name: float(values[1:].mean() - values[0]) / (2**0.5 - 1) for name, values in metrics(members).items()}
-    return {name: 0.0 if isnan(bias) else bias for name, bias in found.items()}
+    return {name: 0.0 if isnan(bias) else max(bias, 0.0) for name, bias in found.items()}
 
 
 def _sets(groups: Sequence[str]) -> tuple[npt.NDArray[np.intp], int]:
@@ -124,7 +128,8 @@ def value_interval(spread: Spread, limits: Range = UNIT, level: float = 0.95) ->
     The variance of a bounded metric shrinks towards its bounds, in proportion to v (M - v) for the range 0 to M. So
     the interval contains every μ with |c - μ| ≤ t · √(variance · μ (M - μ) / (v (M - v))), where c is v less its bias.
     It stays within the range and contains v.
-    Where no group differs, each counts as one observation of a proportion.
+    Where the metric of each group is either the lowest or the highest value, all of equal weight, the variance follows
+    from μ: t is the normal quantile, and the variance μ (M - μ) / groups. So it is where no group differs.
 
     Args:
         spread: of the metric.
@@ -138,13 +143,14 @@ def value_interval(spread: Spread, limits: Range = UNIT, level: float = 0.95) ->
     if abs(own + limits[0] - spread.value) > ROUNDING:
         raise ValueError(f"{spread.value}: not within {limits}; give the metric's range in `Evaluation.ranges`")
     value = min(max(own - spread.bias, 0.0), top)
-    if spread.variance and 0.0 < own < top:
-        per_value = spread.variance / (own * (1.0 - own / top))
-    elif top < inf:
-        per_value = top / spread.groups
-    else:
+    equal = spread.variance == 0.0 or own in (0.0, top)
+    if equal and top == inf:
         return "no_spread"
-    squared = student(level, spread.groups - 1) ** 2
+    if equal or (top < inf and isclose(spread.variance * (spread.groups - 1), own * (top - own))):
+        quantile, per_value = NormalDist().inv_cdf(0.5 + level / 2.0), top / spread.groups
+    else:
+        quantile, per_value = student(level, spread.groups - 1), spread.variance / (own * (1.0 - own / top))
+    squared = quantile**2
     scale = 1.0 + squared * per_value / top
     centre = value + squared * per_value / 2.0
     half = (squared * (value * per_value * (1.0 - value / top) + squared * per_value**2 / 4.0)) ** 0.5
