@@ -19,10 +19,10 @@ from panvision.training.data.sets import Sets, open_sets
 from panvision.training.data.settings import AugmentSettings
 from panvision.training.data.stream import TrainingStream
 from panvision.training.losses import batch_terms, task_losses
+from panvision.training.losses.targets import make_points
 from panvision.training.losses.terms import LossContext
 from panvision.training.losses.weights import loss_weights
 from panvision.training.settings import LossSettings, TrainSettings
-from panvision.training.targets import make_points
 
 SECTIONS = {"model": ModelSettings, "augment": AugmentSettings, "loss": LossSettings, "train": TrainSettings}
 

@@ -64,9 +64,8 @@ from panvision.training.data.sets import Sets, open_sets
 from panvision.training.data.stream import training_batches
 from panvision.training.ddp import Ranks
 from panvision.training.devices import algorithms, keep_freed_memory
-from panvision.training.optimisation import MovingAverage, backbone_shares, make_optimizer, trained_weights
+from panvision.training.optimisation import MovingAverage, Schedule, backbone_shares, make_optimizer, trained_weights
 from panvision.training.phases import phase_seed
-from panvision.training.schedule import Schedule
 from panvision.training.state import Phase
 from panvision.training.validation import THRESHOLDS
 

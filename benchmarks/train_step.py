@@ -35,10 +35,10 @@ from panvision.photos.settings import DataSettings
 from panvision.training.data.batches import Batch
 from panvision.training.devices import algorithms, keep_freed_memory
 from panvision.training.losses import batch_terms, task_losses
+from panvision.training.losses.targets import make_points
 from panvision.training.losses.terms import LossContext
 from panvision.training.optimisation import Precision, make_optimizer, trained_weights
 from panvision.training.settings import LossSettings, TrainSettings
-from panvision.training.targets import make_points
 
 PRESETS = Path(__file__).parents[1] / "presets"
 BOX_CLASSES, STATES = ["pan", "stirrer", "inlet pipe"], ["raw", "translucent", "golden", "browned", "burnt"]

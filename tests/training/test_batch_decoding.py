@@ -11,7 +11,7 @@ from panvision.decoding.decoder import ModelShape, Thresholds
 from panvision.decoding.detection import TOP_CANDIDATES
 from panvision.decoding.table import DECODERS
 from panvision.training.batch_decoding import decode_batch
-from panvision.training.targets import make_points
+from panvision.training.losses.targets import make_points
 
 LOW = Thresholds(0.05, 0.5, 100)
 STATES = ("raw", "golden", "burnt")

@@ -16,7 +16,7 @@ from panvision.core.tasks import Task
 from panvision.decoding.decoder import ModelShape
 from panvision.decoding.detection import TOP_CANDIDATES
 from panvision.decoding.table import DECODERS
-from panvision.training.targets import Points
+from panvision.training.losses.targets import Points
 
 # Results of each image, from the raw outputs of N images by name, each (N, ...).
 BatchDecoder = Callable[[Mapping[str, Tensor], ModelShape, Points], list[Any]]

@@ -14,12 +14,11 @@ from panvision.training.data.stream import TrainingStream
 from panvision.training.ddp import Ranks
 from panvision.training.guards import FiniteGuard, Means, TrainingError
 from panvision.training.losses import averaged_terms
+from panvision.training.losses.targets import make_points
 from panvision.training.losses.terms import CountAverage, LossContext
 from panvision.training.losses.weights import TaskWeights
-from panvision.training.optimisation import MovingAverage, Precision, backbone_shares, make_optimizer
-from panvision.training.schedule import Schedule
+from panvision.training.optimisation import MovingAverage, Precision, Schedule, backbone_shares, make_optimizer
 from panvision.training.settings import LossSettings, TrainSettings
-from panvision.training.targets import make_points
 
 
 @dataclass(frozen=True)

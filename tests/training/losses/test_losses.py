@@ -20,9 +20,9 @@ from panvision.training.losses import (
     whole_counts,
 )
 from panvision.training.losses.detection import SMOOTH_L1_BETA, sigmoid_focal_loss
+from panvision.training.losses.targets import assign_targets, make_points
 from panvision.training.losses.terms import CountAverage, LossContext, Term
 from panvision.training.settings import LossSettings
-from panvision.training.targets import assign_targets, make_points
 from tests.training.data.packed_sets import STILL
 from tests.training.small import small_model, small_sets
 

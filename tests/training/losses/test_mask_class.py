@@ -11,9 +11,9 @@ from panvision.model.heads.detection import DetectionOutput
 from panvision.training.data.batches import NO_OBJECT
 from panvision.training.losses import LOSSES
 from panvision.training.losses.detection import mask_boxes
+from panvision.training.losses.targets import make_points
 from panvision.training.losses.terms import LossContext
 from panvision.training.settings import LossSettings
-from panvision.training.targets import make_points
 
 SIDE, STRIDES, CLASSES, PAN = 64, (8, 16, 32), 3, 1
 CONTEXT = LossContext(make_points(SIDE, STRIDES), LossSettings(), mask_class=PAN)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from panvision.core.levels import CENTER_RADIUS, STRIDES
-from panvision.training.targets import make_points
+from panvision.training.losses.targets import make_points
 from panvision.validate.checks.locations import boxes_off_grid, has_location
 from tests.training.data.packed_sets import SIDE, packed_sets
 
@@ -15,7 +15,7 @@ POINTS = {size: make_points(size, STRIDES) for size in (64, 128, 256)}
 
 
 def by_all_locations(boxes, size):
-    """FCOS's rules as `training.targets` has them, for every location of every level."""
+    """FCOS's rules as `training.losses.targets` has them, for every location of every level."""
     xy, strides, reach = (values.numpy() for values in POINTS[size])
     start, end = boxes[:, None, :2], boxes[:, None, 2:]
     ltrb = np.concatenate([xy - start, end - xy], axis=2)  # (M, P, 4)

@@ -7,9 +7,9 @@ from torch import Tensor
 from panvision.dataset.packed import CROWD, HALF_PAN
 from panvision.model.heads.detection import DetectionOutput, join_levels
 from panvision.training.data.batches import NO_OBJECT
+from panvision.training.losses.targets import Targets, assign_targets
 from panvision.training.losses.terms import Labels, LossContext, TaskLoss, Term, Terms
 from panvision.training.settings import LossSettings
-from panvision.training.targets import Targets, assign_targets
 
 # Smooth L1 turns from quadratic to linear at this distance, in strides.
 SMOOTH_L1_BETA = 1.0

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from panvision.training.data.batches import NO_OBJECT
+from panvision.training.losses.targets import Points
 from panvision.training.settings import LossSettings
-from panvision.training.targets import Points
 
 
 @dataclass(frozen=True)

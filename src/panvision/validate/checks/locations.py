@@ -13,7 +13,7 @@ from panvision.dataset.problems import Problem, problem
 def boxes_off_grid(packed: PackedSet) -> Iterator[Problem]:
     """Count, by class, the boxes for which FCOS has no positive location at the dataset's image size.
 
-    The usual levels (P3 to P5) and centre sampling are assumed. `training.targets` gives such a box the nearest
+    The usual levels (P3 to P5) and centre sampling are assumed. `training.losses.targets` gives such a box the nearest
     location.
 
     Returns:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from panvision.decoding.detection import decode_ltrb
 from panvision.training.data.batches import NO_OBJECT
-from panvision.training.targets import assign_targets, make_points
+from panvision.training.losses.targets import assign_targets, make_points
 
 SIZE, STRIDES = 128, (8, 16, 32)
 POINTS = make_points(SIZE, STRIDES)
