@@ -2,7 +2,7 @@ import pytest
 
 from panvision.evaluation.evaluate import HeldOut
 from panvision.evaluation.settings import EvaluationSettings
-from panvision.export.scores import LIMITED, Measured, judge_int8, measure
+from panvision.export.scores import LIMITED, Measured, judge, measure
 from panvision.inference.predictor import Predictor
 from panvision.photos.settings import DataSettings
 from tests.tiny import SIZE, ColourBackend, PartBackend
@@ -10,26 +10,26 @@ from tests.tiny import SIZE, ColourBackend, PartBackend
 FLOAT = {"miou": 0.95, "map50": 0.8, "map50_95": 0.6, "accuracy": None}
 
 
-def judge(exported, int8):
-    return judge_int8(Measured(exported), Measured(int8), 0.01)
+def judged(exported, int8):
+    return judge(Measured(exported), Measured(int8), 0.01)
 
 
 @pytest.mark.parametrize("metric", ["miou", "map50", "map50_95"])
 @pytest.mark.parametrize(("lost", "accepted"), [(0.0101, False), (0.01, True), (-0.2, True)])
 def test_int8_verdict_one_metric_is_enough(metric, lost, accepted) -> None:
-    verdict = judge(FLOAT, FLOAT | {metric: FLOAT[metric] - lost})
+    verdict = judged(FLOAT, FLOAT | {metric: FLOAT[metric] - lost})
     assert verdict.accepted is accepted
     assert verdict.drop == dict.fromkeys(FLOAT, 0.0) | {"accuracy": None, metric: lost}
 
 
 def test_int8_verdict_ignores_undefined_metrics() -> None:
     partly = FLOAT | {"miou": None}
-    assert judge(partly, partly | {"map50": 0.7}).to_json() == {
+    assert judged(partly, partly | {"map50": 0.7}).to_json() == {
         "accepted": False,
         "drop": {"miou": None, "map50": 0.1, "map50_95": 0.0, "accuracy": None},
     }
     nothing = dict.fromkeys(FLOAT)
-    assert judge(nothing, nothing).to_json() == {"accepted": None, "drop": nothing}
+    assert judged(nothing, nothing).to_json() == {"accepted": None, "drop": nothing}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_int8_verdict_counts_a_changed_label_by_its_probability(probabilities, r
     states = [{"predicted": 0, "probabilities": probabilities}] * 50
     exported = Measured(FLOAT | {"accuracy": 0.9}, states)
     changed = [{"predicted": 1, "probabilities": (0.4, 0.6)}, *states[1:]]
-    verdict = judge_int8(exported, Measured(FLOAT | {"accuracy": 0.88 if right else 0.92}, changed), 0.01)
+    verdict = judge(exported, Measured(FLOAT | {"accuracy": 0.88 if right else 0.92}, changed), 0.01)
     assert verdict.accepted is accepted
     assert verdict.drop["accuracy"] == pytest.approx((probabilities[0] - probabilities[1]) / 50)
 
@@ -63,5 +63,5 @@ def test_measure_raw_test_images(packed) -> None:
 
 
 def test_int8_verdict_rejects_a_metric_that_int8_alone_lacks() -> None:
-    assert judge(FLOAT, FLOAT | {"map50": None}).accepted is False
-    assert judge({"map50": 0.8}, {"map50": None}).accepted is False
+    assert judged(FLOAT, FLOAT | {"map50": None}).accepted is False
+    assert judged({"map50": 0.8}, {"map50": None}).accepted is False

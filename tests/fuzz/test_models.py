@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from panvision.inference.backend import PredictorError
-from panvision.inference.onnx_file import OnnxFileError, read_metadata
+from panvision.inference.onnx_file import OnnxFileError, read_onnx
 from panvision.inference.predictor import Predictor
 from tests.fuzz.fuzzing import damaged, fuzzed
 from tests.tiny import write_onnx
@@ -50,7 +50,7 @@ def test_onnx_files_with_other_bytes(content):
 def test_any_bytes_as_onnx(content):
     (FOLDER / "b.onnx").write_bytes(content or b"\0")
     try:
-        read_metadata(FOLDER / "b.onnx")
+        read_onnx(FOLDER / "b.onnx")
     except OnnxFileError as error:
         assert str(error).isprintable()
 

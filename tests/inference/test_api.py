@@ -42,7 +42,7 @@ def test_the_documented_snippet(tmp_path, folder) -> None:
 
 
 def test_infer_image_with_one_task(tmp_path, folder, monkeypatch) -> None:
-    monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend("segmentation")))
+    monkeypatch.setattr(Predictor, "load", lambda path, device, **_: Predictor(PartBackend("segmentation")))
     model, info = load_model(tmp_path / "m.onnx", Config())
     assert info == {
         "tasks": ["segmentation"],

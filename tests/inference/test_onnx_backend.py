@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime
@@ -75,25 +76,60 @@ def test_onnx_runtime_gives_what_the_graph_says(tmp_path) -> None:
     assert result["detection"]["boxes"] == [[0.0, 0.0, 16.0, 8.0]]
 
 
-def test_onnx_backend_falls_back_to_the_cpu(tmp_path) -> None:
-    assert Predictor.load(write_onnx(tmp_path / "m.onnx"), "cuda").predict(picture())
+def test_a_gpu_that_onnxruntime_cannot_use_is_refused(tmp_path, monkeypatch) -> None:
+    write_onnx(tmp_path / "m.onnx")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(PredictorError, match=r"cuda: .*pip install onnxruntime-gpu"):
+        Predictor.load(tmp_path / "m.onnx", "cuda")
+
+
+class Session:
+    """A session on the CPU that says which providers it has."""
+
+    providers: ClassVar[list[str]]
+    asked: ClassVar[list[object]]
+
+    def __init__(self, source, options, *, providers, enable_fallback):
+        self.asked.append((providers, enable_fallback))
+        self._own = SESSION(source, options, providers=["CPUExecutionProvider"])
+
+    def __getattr__(self, name):
+        return getattr(self._own, name)
+
+    def get_providers(self):
+        return self.providers
+
+
+SESSION = onnxruntime.InferenceSession
+BOTH = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """An onnxruntime that has CUDA, as far as it says."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: BOTH)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    Session.providers, Session.asked = BOTH, []
+    return Session
 
 
 @pytest.mark.parametrize(("device", "number"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1), ("cuda:12", 12)])
-def test_onnx_backend_uses_the_named_gpu_without_tf32(tmp_path, monkeypatch, device, number) -> None:
-    asked = []
-    session = onnxruntime.InferenceSession
-
-    def stub(source, options, *, providers, enable_fallback):
-        asked.append((providers, enable_fallback))
-        return session(source, options, providers=["CPUExecutionProvider"])
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", stub)
-    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+def test_onnx_backend_uses_the_named_gpu_without_tf32(tmp_path, gpu, device, number) -> None:
     Predictor.load(write_onnx(tmp_path / "m.onnx"), device)
     cuda = ("CUDAExecutionProvider", {"device_id": number, "use_tf32": 0})
-    assert asked == [([cuda, "CPUExecutionProvider"], True)]
+    assert gpu.asked == [([cuda, "CPUExecutionProvider"], False)]
+
+
+def test_a_session_that_lost_its_gpu_is_refused(tmp_path, gpu) -> None:
+    """ONNX Runtime goes on with the CPU if it cannot load the CUDA libraries."""
+    gpu.providers = BOTH[1:]
+    with pytest.raises(PredictorError, match=r"cuda:1: .*CUDA libraries"):
+        Predictor.load(write_onnx(tmp_path / "m.onnx"), "cuda:1")
+
+
+def test_onnx_runtime_has_no_bfloat16(tmp_path) -> None:
+    with pytest.raises(PredictorError, match=r"m\.onnx: .*no bfloat16 .*use the runtime openvino"):
+        Predictor.load(write_onnx(tmp_path / "m.onnx"), precision="bfloat16")
 
 
 @pytest.mark.parametrize("device", ["toaster", "cuda:x"])
@@ -132,10 +168,10 @@ def test_a_foreign_onnx_file_is_refused(tmp_path, metadata, message) -> None:
 
 def test_metadata_of_another_graph_are_found_out(tmp_path) -> None:
     write_onnx(tmp_path / "m.onnx", metadata=changed_metadata(cls_class_names=["one"]))
-    with pytest.raises(PredictorError, match=r"state_logits is tensor\(float\) .* export it again"):
+    with pytest.raises(PredictorError, match=r"state_logits is float32 .* export it again"):
         Predictor.load(tmp_path / "m.onnx")
     write_onnx(tmp_path / "m.onnx", metadata=changed_metadata(image_size=96))
-    with pytest.raises(PredictorError, match=r"images is tensor\(uint8\) .*64, 64, 3\], .*96, 96, 3\]; export it"):
+    with pytest.raises(PredictorError, match=r"images is uint8 .*64, 64, 3\], .*96, 96, 3\]; export it"):
         Predictor.load(tmp_path / "m.onnx")
 
 

@@ -15,7 +15,19 @@ import click
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
-from panvision.cli.options import FILE, FOLDER, argument, data_root, device, html, images, json_flag, option, settings
+from panvision.cli.options import (
+    FILE,
+    FOLDER,
+    argument,
+    data_root,
+    engine,
+    engine_of,
+    html,
+    images,
+    json_flag,
+    option,
+    settings,
+)
 from panvision.cli.packing import open_model, score
 from panvision.cli.status import narrated_on_stderr
 
@@ -89,7 +101,7 @@ class Gate:
         "settings": [
             images(),
             *settings("the newest JSON configuration beside the model file, if any"),
-            device(),
+            *engine(),
         ],
         "output": [
             option("--min", "Lowest accepted value of a metric; may be repeated.", multiple=True, metavar="KEY=VALUE"),
@@ -130,7 +142,7 @@ def _evaluate(args: Args, gates: Sequence[Gate], folder: Path) -> "Evaluated":
     from panvision.evaluation.evaluate import undefined
     from panvision.report.page import RunFiles, build_report
 
-    model = open_model(args, args.device)
+    model = open_model(args, engine_of(args))
     for gate in gates:
         gate.check(_flat(undefined(model.predictor)))  # a wrong key ends the command before images are read
     packed, evaluated = score(args, model, folder, images=args.images)

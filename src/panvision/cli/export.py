@@ -6,7 +6,7 @@ from pathlib import Path
 
 from panvision.cli.framework import Args, command
 from panvision.cli.lock import only_writer
-from panvision.cli.options import FILE, FOLDER, argument, json_flag, option, settings
+from panvision.cli.options import FILE, FOLDER, ON_CPU, argument, json_flag, option, settings
 from panvision.cli.packing import held_out, open_model, score
 from panvision.cli.status import narrated_on_stderr
 
@@ -46,7 +46,7 @@ def run(args: Args) -> int:
     folder = Path(args.out)
     known = Args(**vars(args), data_root=args.calibrate, data_root_option=None)
     with only_writer(folder, "--out"), narrated_on_stderr() if args.json else contextlib.nullcontext():
-        model = open_model(known, "cpu", configured=True)
+        model = open_model(known, ON_CPU, configured=True)
         packed, _ = score(known, model, folder)
         config = model.config.with_pins(model.pins)
         ship(

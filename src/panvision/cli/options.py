@@ -4,7 +4,7 @@ import importlib.util
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 from click.shell_completion import CompletionItem
@@ -13,6 +13,7 @@ from panvision.cli.framework import Args
 
 if TYPE_CHECKING:
     from panvision.dataset.reviewed import Key
+    from panvision.inference.backend import Precision, Runtime
 
 
 class _Path(click.Path):
@@ -121,13 +122,52 @@ def model() -> list[click.Parameter]:
         config("the newest JSON configuration beside the model file, if any"),
         option("--score_threshold", threshold, type=FRACTION, show_default=default),
         option("--nms_threshold", overlap, type=FRACTION, show_default=default),
-        device(),
+        *engine(),
     ]
+
+
+class Engine(TypedDict):
+    """Arguments of `load_model` that say what computes."""
+
+    device: str | None
+    runtime: "Runtime | None"
+    precision: "Precision | None"
+
+
+ON_CPU = Engine(device="cpu", runtime=None, precision=None)
+
+
+def engine() -> list[click.Parameter]:
+    """Make the options that say what runs the network, where, and in which precision."""
+    return [device(), *runtimes()]
 
 
 def device() -> click.Option:
     """Make the option for where the network computes."""
-    return option("--device", "cpu, cuda, cuda:1 …", metavar="NAME", show_default="the GPU if there is one")
+    return option("--device", "cpu, cuda, cuda:1 …", metavar="NAME", show_default="the GPU if PyTorch has one")
+
+
+def runtimes() -> list[click.Parameter]:
+    """Make the options that say what runs an ONNX file, and in which precision."""
+    return [
+        option(
+            "--runtime",
+            "Runs an ONNX file; openvino needs the extra openvino.",
+            type=click.Choice(["onnxruntime", "openvino"]),
+            show_default="onnxruntime",
+        ),
+        option(
+            "--precision",
+            "Numbers of the computation; bfloat16 needs openvino and a processor that has it.",
+            type=click.Choice(["float32", "bfloat16", "int8"]),
+            show_default="the file's own",
+        ),
+    ]
+
+
+def engine_of(args: Args) -> Engine:
+    """Return what the options of `engine` say."""
+    return Engine(device=args.device, runtime=args.runtime, precision=args.precision)
 
 
 def images() -> click.Option:

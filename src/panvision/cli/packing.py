@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from panvision.cli.configuration import given, load_configuration, pins_of, read_configuration
 from panvision.cli.framework import Args
+from panvision.cli.options import Engine
 
 if TYPE_CHECKING:
     from panvision.config import Config
@@ -162,7 +163,7 @@ def _check_labels(config: "Config") -> None:
         raise IngestError(describe(errors))
 
 
-def open_model(args: Args, device: str | None, *, configured: bool = False) -> Model:
+def open_model(args: Args, engine: Engine, *, configured: bool = False) -> Model:
     """Load the model file `args.model` for the dataset `args.data_root`.
 
     The configuration is that of the options, else the newest one beside the model file. Tasks, image size, thresholds
@@ -171,7 +172,7 @@ def open_model(args: Args, device: str | None, *, configured: bool = False) -> M
 
     Args:
         args: of the command.
-        device: see `load_model`.
+        engine: what runs it.
         configured: True if the score threshold `auto` of the configuration counts as well; else only that of `--set`.
 
     Raises:
@@ -186,7 +187,7 @@ def open_model(args: Args, device: str | None, *, configured: bool = False) -> M
     beside = args.config or Config.find_in_directory(Path(args.model).parent)
     known = Args(**{**vars(args), "config": beside})
     config = read_configuration(known)
-    predictor, _ = load_model(args.model, load_configuration(beside) if beside else None, device)
+    predictor, _ = load_model(args.model, load_configuration(beside) if beside else None, **engine)
     named = given(args, "detection")
     fit = config.detection.score_threshold == "auto" and (configured or "score_threshold" in named)
     _check_choice(args, fit=fit)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from panvision.cli.configuration import load_configuration
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FOLDER, Number, batch_size, flag, json_flag, model, option, quiet
+from panvision.cli.options import FOLDER, Number, batch_size, engine_of, flag, json_flag, model, option, quiet
 from panvision.cli.problem_text import printable
 from panvision.cli.status import StatusLine
 
@@ -133,7 +133,7 @@ def load_predictor(args: Args) -> "Predictor":
 
     path = args.config or Config.find_in_directory(Path(args.checkpoint).parent)
     config = load_configuration(path) if path else None
-    predictor, _ = load_model(args.checkpoint, config, args.device)
+    predictor, _ = load_model(args.checkpoint, config, **engine_of(args))
     return predictor.with_thresholds(args.score_threshold, args.nms_threshold)
 
 

@@ -18,7 +18,7 @@ from panvision.cli.options import (
     Decimal,
     argument,
     batch_size,
-    device,
+    engine,
     flag,
     json_flag,
     option,
@@ -58,7 +58,7 @@ def voters() -> list[click.Parameter]:
             "JSON file with a threshold for each class of boxes, such as metrics/detection.json.",
             type=FILE,
         ),
-        device(),
+        *engine(),
     ]
 
 

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 from panvision.cli.exits import Exit
 from panvision.cli.failures import UsageError, explanation
 from panvision.cli.framework import Args, command
-from panvision.cli.options import FILE, FOLDER, FRACTION, against, argument, device, images, json_flag, option, settings
+from panvision.cli.options import (
+    FILE,
+    FOLDER,
+    FRACTION,
+    against,
+    argument,
+    engine,
+    engine_of,
+    images,
+    json_flag,
+    option,
+    settings,
+)
 from panvision.cli.packing import Model, Packed, evaluate_packed, open_model, pack
 from panvision.cli.status import narrated_on_stderr
 
@@ -60,7 +72,7 @@ if TYPE_CHECKING:
         "settings": [
             images(),
             *settings("the newest JSON configuration beside the new model file, if any"),
-            device(),
+            *engine(),
         ],
         "output": [
             json_flag(
@@ -156,7 +168,7 @@ def _paths(args: Args) -> dict[str, str]:
 def _open(args: Args, path: str, config: str | None) -> Model:
     return open_model(
         Args(**{**vars(args), "model": path, "config": config, "data_root": args.data, "data_root_option": None}),
-        args.device,
+        engine_of(args),
     )
 
 

@@ -1,42 +1,95 @@
-"""Latency and memory of model files."""
+"""Latency and memory of models, each in its own process: idle threads of one would slow the next one down."""
 
-import json
+import multiprocessing
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from panvision.inference.backend import PredictorError
+from panvision.inference.backend import Precision, PredictorError, Runtime
 from panvision.inference.predictor import Predictor
 
 Images = npt.NDArray[np.uint8]
 Run = Callable[[], object]
 
+# Seconds after each call: PyTorch's OpenMP threads wait for more work by spinning.
+REST = 0.1
 
-def interleaved(runs: Mapping[str, Run], *, warmup: int, rounds: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Time several functions alternately, so that other load on the machine affects all of them alike.
+
+class Timed(NamedTuple):
+    """Measurements of one contestant.
+
+    Attributes:
+        seconds: wall time of each call, (rounds,).
+        peak_mb: peak resident memory of its process; None where the system does not report it.
+    """
+
+    seconds: npt.NDArray[np.float64]
+    peak_mb: float | None
+
+
+def alternately(makers: Mapping[str, Callable[[], Run]], *, warmup: int, rounds: int) -> dict[str, Timed]:
+    """Time contestants one after the other, round by round, each in its own process.
+
+    Other load on the machine affects all of them alike. Each timed call follows an uncounted one, because the caches
+    belong to another contestant before. Python and the runtime's libraries count as memory, as they do on a device.
 
     Args:
-        runs: the functions, by name.
+        makers: by name, a function that the process calls once; it returns what is timed. It must be picklable.
         warmup: rounds before those that count.
         rounds: rounds that count, at least 1.
 
-    Returns:
-        By name, seconds of wall time per call, (rounds,).
+    Raises:
+        PredictorError: a contestant raised it, or its process died.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    context = multiprocessing.get_context("spawn")
+    seconds: dict[str, list[float]] = {name: [] for name in makers}
+    lines: dict[str, Connection] = {}
+    for name, make in makers.items():
+        lines[name], other = context.Pipe()
+        context.Process(target=_serve, args=(other, make), daemon=True).start()
+        other.close()  # else the death of the process would not end `recv`
+        _receive(lines[name], name)  # it is ready
     for turn in range(warmup + rounds):
-        for name, run in runs.items():
+        for name, line in lines.items():
+            line.send(True)
+            found = _receive(line, name)
+            time.sleep(REST)
+            if turn >= warmup:
+                seconds[name].append(found)
+    for line in lines.values():
+        line.send(False)
+    return {name: Timed(np.array(seconds[name]), _receive(line, name)) for name, line in lines.items()}
+
+
+def _receive(line: Connection, name: str) -> Any:
+    try:
+        found = line.recv()
+    except EOFError as error:
+        raise PredictorError(f"{name}: its process ended early, for example because memory ran out") from error
+    if isinstance(found, PredictorError):
+        raise found
+    return found
+
+
+def _serve(line: Connection, make: Callable[[], Run]) -> None:
+    """Make a contestant, then run and time it for every request."""
+    try:
+        run = make()
+        line.send(None)
+        while line.recv():
+            run()
             start = time.perf_counter()
             run()
-            if turn >= warmup:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: np.array(values) for name, values in seconds.items()}
+            line.send(time.perf_counter() - start)
+        line.send(_own_peak())
+    except PredictorError as error:
+        line.send(error)
 
 
 def noise(count: int, side: int) -> Images:
@@ -44,38 +97,27 @@ def noise(count: int, side: int) -> Images:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def open_model(path: Path, threads: int) -> Predictor:
+def open_model(
+    path: Path, threads: int, *, runtime: Runtime | None = None, precision: Precision | None = None
+) -> Predictor:
     """Open a model file on the CPU with a number of threads (0: the runtime's own choice).
 
     Raises:
         PredictorError: as `Predictor.load`.
     """
-    if path.suffix.lower() == ".onnx" and path.is_file():
-        from panvision.inference.onnx_backend import OnnxBackend
-
-        return Predictor(OnnxBackend(path, "cpu", threads=threads))
-    predictor = Predictor.load(path, "cpu")
-    if threads:
+    predictor = Predictor.load(path, "cpu", runtime=runtime, precision=precision, threads=threads)
+    if threads and path.suffix.lower() != ".onnx":
         import torch
 
         torch.set_num_threads(threads)
     return predictor
 
 
-def peak_memory(path: Path, *, batch: int, threads: int) -> float | None:
-    """Return the peak resident memory in MB of a separate process that loads the model and runs it three times.
-
-    Python and the runtime's libraries count, as they do on a device. None where the system does not report it.
-
-    Raises:
-        PredictorError: that process failed, for example because memory ran out.
-    """
-    command = [sys.executable, "-m", __name__, str(path), str(batch), str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise PredictorError(f"{path}: a separate process cannot run it with a batch of {batch}: {reason}")
-    return json.loads(done.stdout)
+def make_run(path: Path, runtime: Runtime | None, precision: Precision | None, *, threads: int, batch: int) -> Run:
+    """Open a model file, and return what passes one batch through its network."""
+    predictor = open_model(path, threads, runtime=runtime, precision=precision)
+    images = noise(batch, predictor.image_size)
+    return lambda: predictor.raw(images)
 
 
 def _own_peak() -> float | None:
@@ -85,15 +127,3 @@ def _own_peak() -> float | None:
     except OSError:
         return None
     return int(found[1]) * 1024 / 1e6 if found else None
-
-
-def _measure_memory(path: str, batch: str, threads: str) -> None:
-    predictor = open_model(Path(path), int(threads))
-    images = noise(int(batch), predictor.image_size)
-    for _ in range(3):
-        predictor.raw(images)
-    print(json.dumps(_own_peak()))
-
-
-if __name__ == "__main__":
-    _measure_memory(*sys.argv[1:])

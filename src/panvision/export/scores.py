@@ -1,4 +1,4 @@
-"""Metrics of a model file on the test split, by the evaluation of the checkpoint, and what INT8 loses."""
+"""Metrics of a model file on the test split, by the evaluation of the checkpoint, and what INT8 or bfloat16 loses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,12 +41,13 @@ def measure(predictor: Predictor, held_out: HeldOut) -> Measured:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Loss of INT8 against the float file, on the same images.
+    """Loss of INT8 or bfloat16 against float32, on the same images.
 
     Attributes:
-        drop: metric → loss, a fraction, negative if INT8 is better; None where undefined. That of accuracy is
+        drop: metric → loss, a fraction, negative if it is better; None where undefined. That of accuracy is
             `expected_loss`.
-        accepted: True if no metric loses more than the limit or is undefined in INT8 alone; None if none is defined.
+        accepted: True if no metric loses more than the limit or is undefined in that precision alone; None if none is
+            defined.
     """
 
     drop: Scores
@@ -57,42 +58,42 @@ class Verdict:
         return {"accepted": self.accepted, "drop": self.drop}
 
 
-def judge_int8(exported: Measured, int8: Measured, max_drop: float) -> Verdict:
-    """Compare the float file and the INT8 file, metric by metric.
+def judge(exported: Measured, other: Measured, max_drop: float) -> Verdict:
+    """Compare a model in float32 with another precision or runtime, metric by metric.
 
     Args:
-        exported: results of the float file.
-        int8: results of the INT8 file.
+        exported: results in float32.
+        other: results of the other one.
         max_drop: largest loss of a metric.
     """
     smaller = {metric.key for _, metric in LIMITED if metric.smaller}
     drop: Scores = {}
     for name, before in exported.scores.items():
-        after = int8.scores[name]
+        after = other.scores[name]
         if before is None or after is None:
             drop[name] = None
         else:
             # Rounded: 0.95 - 0.94 is a little more than 0.01 in floats.
             drop[name] = round(after - before if name in smaller else before - after, 9)
     if drop.get("accuracy") is not None:
-        drop["accuracy"] = round(expected_loss(exported.states, int8.states), 9)
+        drop["accuracy"] = round(expected_loss(exported.states, other.states), 9)
     defined = [value for value in drop.values() if value is not None]
-    lost = any(before is not None and int8.scores[name] is None for name, before in exported.scores.items())
+    lost = any(before is not None and other.scores[name] is None for name, before in exported.scores.items())
     return Verdict(drop, (not lost and max(defined) <= max_drop) if defined or lost else None)
 
 
-def expected_loss(exported: Sequence[Mapping[str, Any]], int8: Sequence[Mapping[str, Any]]) -> float:
-    """Return the accuracy that INT8 is expected to lose if the probabilities of the float file are true.
+def expected_loss(exported: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> float:
+    """Return the accuracy that another precision is expected to lose if the probabilities of the float file are true.
 
     A changed class label costs the difference between the probabilities of both labels. Compared with the true labels,
     a tie that falls the other way would cost 1 / N instead, which is more than a point of fewer than 100 images.
 
     Args:
-        exported: `Measured.states` of the float file, N images.
-        int8: those of the INT8 file.
+        exported: `Measured.states` in float32, N images.
+        others: those of the other precision.
     """
     pairs = [
         (each["probabilities"], each["predicted"], other["predicted"])
-        for each, other in zip(exported, int8, strict=True)
+        for each, other in zip(exported, others, strict=True)
     ]
     return fmean(probabilities[before] - probabilities[after] for probabilities, before, after in pairs)

@@ -17,7 +17,7 @@ from panvision.export.images import calibration_images, parity_images
 from panvision.export.int8 import replace_metadata, write_int8
 from panvision.export.onnx_file import write_onnx
 from panvision.export.parity import compare
-from panvision.export.scores import judge_int8, measure
+from panvision.export.scores import judge, measure
 from panvision.export.settings import ExportSettings
 from panvision.inference.backend import ModelInfo, PredictorError
 from panvision.inference.onnx_backend import OnnxBackend
@@ -193,7 +193,7 @@ def _measure(
         raise ExportError(f"the INT8 model cannot be run: {error}; {INT8_REMEDY}") from error
     return {
         "scores": {"onnx": scores, "int8": rounded.scores},
-        "int8": judge_int8(measured, rounded, settings.max_drop).to_json(),
+        "int8": judge(measured, rounded, settings.max_drop).to_json(),
         "answers": answers,
     }
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
-from panvision.inference.backend import PredictorError, ScoreThreshold
+from panvision.inference.backend import Precision, PredictorError, Runtime, ScoreThreshold
 from panvision.inference.directory import earlier_files, predict_directory
 from panvision.inference.images import AnyImage
 from panvision.inference.predictor import Predictor
@@ -48,7 +48,12 @@ class CheckpointInfo(TypedDict):
 
 
 def load_model(
-    checkpoint_path: str | Path, config: ConfigLike | None = None, device: str | None = None
+    checkpoint_path: str | Path,
+    config: ConfigLike | None = None,
+    device: str | None = None,
+    *,
+    runtime: Runtime | None = None,
+    precision: Precision | None = None,
 ) -> tuple[Predictor, CheckpointInfo]:
     """Load a checkpoint (.pth) or an exported model (.onnx).
 
@@ -56,15 +61,19 @@ def load_model(
         checkpoint_path: the file.
         config: its `detection` thresholds replace those of the file, except the score threshold `auto`; so do its
             `decision.costs.confusions`, if there are any. The network and the image size always come from the file.
-        device: for example `config.DEVICE`; by default the GPU if there is one.
+        device: for example `config.DEVICE`; by default the GPU for a checkpoint if there is one, else the CPU.
+        runtime: of an exported model, `onnxruntime` (the default) or `openvino`.
+        precision: `float32`, `bfloat16` or `int8`; by default that of the file.
 
     Returns:
         The model, and its description.
 
     Raises:
-        PredictorError: the file is missing, damaged, or not a model of panvision.
+        PredictorError: the file is missing, damaged, or not a model of panvision; or device, runtime or precision
+            cannot be used with it.
     """
-    model = _configured(Predictor.load(checkpoint_path, device), None, config)
+    opened = Predictor.load(checkpoint_path, device, runtime=runtime, precision=precision)
+    model = _configured(opened, None, config)
     return model, {
         "tasks": list(model.tasks),
         "num_det_classes": len(model.det_class_names),

@@ -20,6 +20,10 @@ from panvision.scoring.calibration import HIGHEST, LOWEST
 # `auto` is the model's own: chosen on validation images.
 ScoreThreshold = float | Literal["auto"] | Mapping[str, float]
 
+# What runs an exported model, and the numbers that it computes with.
+Runtime = Literal["onnxruntime", "openvino"]
+Precision = Literal["float32", "bfloat16", "int8"]
+
 METADATA_KEY = "panvision"
 METADATA_VERSION = 1
 

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.decoding.decoder import RawOutputs
-from panvision.inference.backend import METADATA_KEY, ModelInfo, PredictorError, output_shapes
-from panvision.inference.onnx_file import OnnxFileError, read_metadata
+from panvision.inference.backend import Precision, PredictorError
+from panvision.inference.exported import End, check_ends, one_line, read_exported
 
 # Since 1.29 ONNX Runtime sends telemetry unless this is set before its import. A setting of the user is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -36,7 +35,8 @@ ORT_ERRORS = (
 
 # Bytes that all graphs of this process may allocate together: a small file can describe tensors of any size.
 MOST_MEMORY = 8 * 2**30
-_LONGEST_REASON = 500  # characters
+# ONNX Runtime's names of the types that an exported model's ends have.
+_KINDS = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 class OnnxBackend:
@@ -44,66 +44,48 @@ class OnnxBackend:
 
     Args:
         path: the file.
-        device: `cpu`, the default, or `cuda`, `cuda:1` …, which run on the CPU if this onnxruntime has no CUDA.
+        device: `cpu`, the default, or `cuda`, `cuda:1` …
+        precision: as for `read_exported`.
         threads: CPU threads; 0: one per core.
 
     Raises:
-        PredictorError: the file is not ONNX, not exported by panvision, or has parts that an exported model does not
-            have; or the device is unknown.
+        PredictorError: as `read_exported`; or the device is unknown or cannot be used, or has no such precision.
     """
 
-    def __init__(self, path: Path, device: str | None = None, *, threads: int = 0) -> None:
-        if path.stat().st_size == 0:
-            raise PredictorError(f"{path}: is empty, because export.int8 in params.yaml is false")
-        try:
-            metadata = read_metadata(path)
-        except OnnxFileError as error:
-            raise PredictorError(f"{path}: cannot load it: {error}") from error
-        except OSError as error:
-            raise PredictorError(f"{path}: cannot be read: {error.strerror or error}") from error
-        if METADATA_KEY not in metadata:
-            raise PredictorError(
-                f"{path}: an ONNX file without panvision's metadata; make one with `python stages/export.py`"
-            )
-        self.info = ModelInfo.from_metadata(metadata[METADATA_KEY], path)
+    def __init__(
+        self, path: Path, device: str | None = None, *, precision: Precision | None = None, threads: int = 0
+    ) -> None:
+        self.info, chosen = read_exported(path, precision)
+        if chosen == "bfloat16":
+            raise PredictorError(f"{path}: ONNX Runtime has no bfloat16 on this processor; use the runtime openvino")
         providers = _providers(device or "cpu")
         try:
             # ONNX Runtime only opens names in UTF-8.
             source = str(path) if _is_utf8(str(path)) else path.read_bytes()
-            # With one provider there is no fallback, and ONNX Runtime would print that it tries.
+            # Without fallback: ONNX Runtime would otherwise try the CPU where CUDA fails later, and print that.
             self._session = onnxruntime.InferenceSession(
-                source, session_options(threads), providers=providers, enable_fallback=len(providers) > 1
+                source, session_options(threads), providers=providers, enable_fallback=False
             )
         except ORT_ERRORS as error:
-            raise PredictorError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
-        self._check_ends(path)
+            raise PredictorError(f"{path}: ONNX Runtime cannot load it: {one_line(error)}") from error
+        if len(providers) > 1 and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise _without_cuda(device)
+        inputs, outputs = (
+            [End(one.name, _KINDS.get(one.type, one.type), one.shape) for one in ends]
+            for ends in (self._session.get_inputs(), self._session.get_outputs())
+        )
+        check_ends(path, self.info, inputs, outputs)
         self._path = path
-        self._arguments = path.resolve(), device, threads
+        self._arguments = path.resolve(), device, precision, threads
 
-    def __getstate__(self) -> tuple[Path, str | None, int]:
+    def __getstate__(self) -> tuple[Path, str | None, Precision | None, int]:
         """Return what opens the file again: a session cannot be pickled."""
         return self._arguments
 
-    def __setstate__(self, state: tuple[Path, str | None, int]) -> None:
+    def __setstate__(self, state: tuple[Path, str | None, Precision | None, int]) -> None:
         """Open the file again."""
-        path, device, threads = state
-        self.__init__(path, device, threads=threads)  # type: ignore[misc]
-
-    def _check_ends(self, path: Path) -> None:
-        """Refuse a graph whose input and outputs differ from the metadata."""
-        size = self.info.image_size
-        inputs, outputs = self._session.get_inputs(), {one.name: one for one in self._session.get_outputs()}
-        needed = output_shapes(self.info)
-        if not outputs.keys() >= needed.keys() or [one.name for one in inputs] != ["images"]:
-            raise PredictorError(f"{path}: needs the input `images` and the outputs {', '.join(needed)}")
-        expected: list[tuple[Any, str, tuple[int, ...]]] = [(inputs[0], "tensor(uint8)", (size, size, 3))]
-        expected += [(outputs[name], "tensor(float)", shape) for name, shape in needed.items()]
-        for end, kind, shape in expected:
-            if end.type != kind or not _fits(end.shape, shape):
-                raise PredictorError(
-                    f"{path}: {end.name} is {end.type} {end.shape}, its metadata say {kind} {['N', *shape]}; "
-                    "export it again"
-                )
+        path, device, precision, threads = state
+        self.__init__(path, device, precision=precision, threads=threads)  # type: ignore[misc]
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
         """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network.
@@ -115,7 +97,7 @@ class OnnxBackend:
             outputs = self._session.run(list(self.info.output_names), {"images": images})
         except ORT_ERRORS as error:
             raise PredictorError(
-                f"{self._path}: ONNX Runtime cannot run {len(images)} images: {_one_line(error)}"
+                f"{self._path}: ONNX Runtime cannot run {len(images)} images: {one_line(error)}"
             ) from error
         arrays = (np.asarray(output, dtype=np.float32) for output in outputs)
         return dict(zip(self.info.output_names, arrays, strict=True))
@@ -125,17 +107,25 @@ def _providers(device: str) -> list[Any]:
     """Return ONNX Runtime's providers for a device, the preferred one first, as names or (name, options).
 
     Raises:
-        PredictorError: the device is unknown.
+        PredictorError: the device is unknown, or this onnxruntime has no CUDA.
     """
     named = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
     if named is None:
         raise PredictorError(f"{device}: no device for an ONNX file; use `cpu`, `cuda`, `cuda:1` …")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        # TF32 is on by default: boxes and probabilities would differ by 1e-3 from those of PyTorch and of a CPU
-        # (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#use_tf32).
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(named[1] or 0), "use_tf32": 0}))
-    return providers
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise _without_cuda(device)
+    # TF32 is on by default: boxes and probabilities would differ by 1e-3 from those of PyTorch and of a CPU
+    # (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#use_tf32).
+    return [("CUDAExecutionProvider", {"device_id": int(named[1] or 0), "use_tf32": 0}), "CPUExecutionProvider"]
+
+
+def _without_cuda(device: str | None) -> PredictorError:
+    return PredictorError(
+        f"{device}: this onnxruntime cannot use the GPU; `pip install onnxruntime-gpu` in place of onnxruntime, with "
+        "the CUDA libraries that it names, or use `cpu`"
+    )
 
 
 def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
@@ -168,16 +158,3 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _fits(found: Sequence[object], expected: tuple[int, ...]) -> bool:
-    """True if a declared shape is (any, *expected); symbolic sides fit any number."""
-    return len(found) == len(expected) + 1 and all(
-        side == wanted or not isinstance(side, int) for side, wanted in zip(found[1:], expected, strict=True)
-    )
-
-
-def _one_line(error: Exception) -> str:
-    """Return the message on one line, with unprintable characters of names in the file escaped."""
-    words = " ".join(str(error).split())
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in words[:_LONGEST_REASON])

@@ -14,6 +14,7 @@ from typing import NamedTuple
 _MOST_PARTS = 50_000  # nodes, weights and attributes; ResNet-101 as INT8 has 4000
 _MOST_METADATA = 2**20  # bytes
 _STANDARD = frozenset({b"", b"ai.onnx"})
+_DEQUANTIZE = b"DequantizeLinear"
 
 # Field numbers of onnx.proto.
 _GRAPH, _METADATA, _TRAINING, _FUNCTIONS = 7, 14, 20, 25
@@ -30,6 +31,18 @@ class OnnxFileError(ValueError):
     """Raised for a file that does not pass the check; the message is the reason in one line."""
 
 
+class OnnxFile(NamedTuple):
+    """The parts of a file that are read before a runtime opens it.
+
+    Attributes:
+        metadata: texts by key.
+        quantised: True if some operators compute with integers.
+    """
+
+    metadata: dict[str, str]
+    quantised: bool
+
+
 class _Field(NamedTuple):
     number: int
     value: int  # of a varint, otherwise 0
@@ -37,8 +50,8 @@ class _Field(NamedTuple):
     has_length: bool
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """Return the metadata of an ONNX file with one plain graph.
+def read_onnx(path: str | Path) -> OnnxFile:
+    """Check and describe an ONNX file with one plain graph.
 
     Raises:
         OSError: the file cannot be read.
@@ -50,13 +63,13 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         return _check_model(memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
-def _check_model(model: memoryview) -> dict[str, str]:
-    graphs = 0
+def _check_model(model: memoryview) -> OnnxFile:
+    graphs, quantised = 0, False
     metadata: dict[str, str] = {}
     for field in _fields(model):
         if field.number == _GRAPH:
             graphs += 1
-            _check_graph(field.content)
+            quantised = _check_graph(field.content)
         elif field.number in (_TRAINING, _FUNCTIONS):
             raise OnnxFileError("has functions or training, unlike an exported model")
         elif field.number == _METADATA:
@@ -66,14 +79,17 @@ def _check_model(model: memoryview) -> dict[str, str]:
             metadata[key] = value
     if graphs != 1:
         raise OnnxFileError("not an ONNX model" if graphs == 0 else "has several graphs")
-    return metadata
+    return OnnxFile(metadata, quantised)
 
 
-def _check_graph(graph: memoryview) -> None:
-    parts = 0
+def _check_graph(graph: memoryview) -> bool:
+    """Check a graph; return True if it has quantised values."""
+    parts, quantised = 0, False
     for field in _fields(graph):
         if field.number == _NODE:
-            parts += _check_node(field.content)
+            operator, count = _check_node(field.content)
+            parts += count
+            quantised = quantised or operator == _DEQUANTIZE
         elif field.number == _INITIALIZER:
             parts += 1
             _check_tensor(field.content)
@@ -81,10 +97,11 @@ def _check_graph(graph: memoryview) -> None:
             raise OnnxFileError("has sparse weights, unlike an exported model")
         if parts > _MOST_PARTS:
             raise OnnxFileError(f"has more than {_MOST_PARTS} nodes and weights")
+    return quantised
 
 
-def _check_node(node: memoryview) -> int:
-    """Check a node; return the number of its parts."""
+def _check_node(node: memoryview) -> tuple[bytes, int]:
+    """Check a node; return its operator and the number of its parts."""
     parts, operator, domain = 1, b"", b""
     for field in _fields(node):
         if field.number == _ATTRIBUTE:
@@ -96,7 +113,7 @@ def _check_node(node: memoryview) -> int:
             domain = bytes(field.content[:80])
     if domain not in _STANDARD:
         raise OnnxFileError(f"has the operator {_text(operator)!r} of {_text(domain)!r}, which is not a standard one")
-    return parts
+    return operator, parts
 
 
 def _check_attribute(attribute: memoryview) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,9 @@ from panvision.decoding.decoder import RawOutputs, Thresholds
 from panvision.inference.backend import (
     Backend,
     ModelInfo,
+    Precision,
     PredictorError,
+    Runtime,
     ScoreThreshold,
     checked,
     cost_matrix,
@@ -40,21 +42,31 @@ class Predictor:
         self.max_pixels = max_pixels
 
     @classmethod
-    def load(cls, path: str | Path, device: str | None = None) -> Self:
-        """Load a checkpoint (.pth, .pt; needs PyTorch) or an exported model (.onnx; needs onnxruntime only).
+    def load(
+        cls,
+        path: str | Path,
+        device: str | None = None,
+        *,
+        runtime: Runtime | None = None,
+        precision: Precision | None = None,
+        threads: int = 0,
+    ) -> Self:
+        """Load a checkpoint (.pth, .pt; needs PyTorch) or an exported model (.onnx; needs its runtime only).
 
         Args:
             path: the model file.
             device: `cpu`, `cuda`, `cuda:1` …; by default the GPU for a checkpoint if there is one, else the CPU.
+            runtime: of an exported model; by default `onnxruntime`.
+            precision: numbers that an exported model is computed with; by default those of the file.
+            threads: CPU threads of an exported model; 0: the runtime's default.
 
         Raises:
-            PredictorError: the file is missing, damaged, or not a model of panvision.
+            PredictorError: the file is missing, damaged, or not a model of panvision; or device, runtime or precision
+                cannot be used with it.
         """
         path = Path(path)
-        if path.suffix.lower() not in (".pth", ".pt", ".onnx"):
-            raise PredictorError(f"{path}: not a model file; expected .pth, .pt or .onnx")
-        _check_file(path)
-        backend = _open_backend(path, device)
+        check_file(path)
+        backend = _open_backend(path, device, runtime, precision=precision, threads=threads)
         try:
             checked(backend.info)
         except ValueError as error:
@@ -272,8 +284,14 @@ class Predictor:
         ]
 
 
-def _check_file(path: Path) -> None:
-    """Refuse what is not a regular file; reading a pipe or a device may never end."""
+def check_file(path: Path) -> None:
+    """Refuse what is not a model file, without reading it: a pipe or a device may never end.
+
+    Raises:
+        PredictorError: it has another suffix, is missing, or is not a regular file.
+    """
+    if path.suffix.lower() not in (".pth", ".pt", ".onnx"):
+        raise PredictorError(f"{path}: not a model file; expected .pth, .pt or .onnx")
     try:
         plain = stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError as error:
@@ -288,18 +306,33 @@ def _check_file(path: Path) -> None:
         raise PredictorError(f"{path}: is a folder, a pipe or a device, not a model file")
 
 
-def _open_backend(path: Path, device: str | None) -> Backend:
+def _open_backend(
+    path: Path, device: str | None, runtime: Runtime | None, *, precision: Precision | None, threads: int
+) -> Backend:
     """Open the backend of a file. Its runtime is imported here, so that a device needs only one of them."""
+    for name, value, known in (("runtime", runtime, get_args(Runtime)), ("precision", precision, get_args(Precision))):
+        if value is not None and value not in known:
+            raise PredictorError(f"{name} must be one of {', '.join(known)}, found {value!r}")
     try:
-        if path.suffix.lower() == ".onnx":
-            from panvision.inference.onnx_backend import OnnxBackend
+        if path.suffix.lower() != ".onnx":
+            if runtime is not None or precision not in (None, "float32"):
+                raise PredictorError(
+                    f"{path}: a checkpoint runs on PyTorch in float32; for another runtime or precision name an "
+                    "exported model (.onnx)"
+                )
+            from panvision.inference.torch_backend import TorchBackend
 
-            return OnnxBackend(path, device)
-        from panvision.inference.torch_backend import TorchBackend
+            return TorchBackend(path, device)
+        if runtime == "openvino":
+            from panvision.inference.openvino_backend import OpenVinoBackend
 
-        return TorchBackend(path, device)
+            return OpenVinoBackend(path, device, precision=precision, threads=threads)
+        from panvision.inference.onnx_backend import OnnxBackend
+
+        return OnnxBackend(path, device, precision=precision, threads=threads)
     except ModuleNotFoundError as error:
         raise PredictorError(
-            f"{path}: needs the package {error.name}, which is not installed; "
-            "`pip install onnxruntime` for .onnx, `pip install '.[train]'` in panvision's repository for checkpoints"
+            f"{path}: needs the package {error.name}, which is not installed; `pip install onnxruntime` for .onnx, "
+            "in panvision's repository `pip install '.[openvino]'` for the runtime openvino and "
+            "`pip install '.[train]'` for checkpoints"
         ) from error
