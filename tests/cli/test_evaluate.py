@@ -8,6 +8,7 @@ from panvision.cli.evaluate import Gate
 from panvision.cli.exits import Exit
 from panvision.cli.framework import Args
 from panvision.cli.main import main
+from panvision.cli.options import ON_CPU
 from panvision.cli.packing import open_model
 from panvision.core.tasks import TASKS
 from panvision.model.checkpoint import load_checkpoint, save_checkpoint
@@ -106,10 +107,10 @@ def test_training_images_that_are_tested_are_counted(raw, trained, tmp_path, cap
 def test_settings_of_the_options_win_over_those_of_the_model(raw, trained):
     changes = ["detection.nms_threshold=0.25", "classification.order=[burnt,browned,golden,translucent,raw]"]
     args = Args(model=trained / "best_model.pth", config=None, set=changes, data_root=str(raw), data_root_option=None)
-    predictor, config, *_ = open_model(args, "cpu")
+    predictor, config, *_ = open_model(args, ON_CPU)
     assert (predictor.nms_threshold, predictor.score_threshold) == (0.25, 0.3)
     assert config.classification.order[0] == "burnt"
-    predictor, config, *_ = open_model(Args(**{**vars(args), "set": []}), "cpu")
+    predictor, config, *_ = open_model(Args(**{**vars(args), "set": []}), ON_CPU)
     assert predictor.nms_threshold == 0.5 and config.classification.order[0] == "raw"
 
 
@@ -128,7 +129,7 @@ def shipped(trained, tmp_path):
 
 def opened(model, raw, *changes):
     return open_model(
-        Args(model=model, config=None, set=list(changes), data_root=str(raw), data_root_option=None), "cpu"
+        Args(model=model, config=None, set=list(changes), data_root=str(raw), data_root_option=None), ON_CPU
     )
 
 

@@ -62,7 +62,7 @@ def test_hashes_of_the_model_are_printed(tmp_path, arguments, capsys):
     ],
 )
 def test_a_model_without_some_tasks(tmp_path, arguments, capsys, monkeypatch, tasks, words):
-    monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend(*tasks)))
+    monkeypatch.setattr(Predictor, "load", lambda path, device, **_: Predictor(PartBackend(*tasks)))
     assert main([*arguments, "--visualize"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"a.png: {words}"
 

@@ -159,7 +159,7 @@ def test_models_vote(run, model):
 
 
 def test_a_format_that_holds_nothing_of_the_model(run, monkeypatch):
-    monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend("detection")))
+    monkeypatch.setattr(Predictor, "load", lambda path, device, **_: Predictor(PartBackend("detection")))
     code, _, err = run("--to", "masks")
     message = "masks: holds labels of segmentation, not detection; choose coco, yolo, cvat, labelme, voc"
     assert code == 1 and err == [f"panvision prelabel: {message}"]

@@ -109,7 +109,7 @@ def test_labelled_images_are_not_selected(run, photos, tmp_path):
 
 
 def test_a_model_of_states_alone_writes_folders(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(PartBackend("classification")))
+    monkeypatch.setattr(Predictor, "load", lambda path, device, **_: Predictor(PartBackend("classification")))
     assert run(photos, "-n", "2")[0] == 0
     assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["classification"]
 

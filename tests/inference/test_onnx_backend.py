@@ -121,7 +121,7 @@ def test_onnx_backend_uses_the_named_gpu_without_tf32(tmp_path, gpu, device, num
 
 
 def test_a_session_that_lost_its_gpu_is_refused(tmp_path, gpu) -> None:
-    """ONNX Runtime goes on with the CPU if it cannot load the CUDA libraries."""
+    """ONNX Runtime continues with the CPU if it cannot load the CUDA libraries."""
     gpu.providers = BOTH[1:]
     with pytest.raises(PredictorError, match=r"cuda:1: .*CUDA libraries"):
         Predictor.load(write_onnx(tmp_path / "m.onnx"), "cuda:1")

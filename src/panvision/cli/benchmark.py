@@ -112,9 +112,9 @@ class Row:
                 type=FILE,
                 metavar="MODEL...",
             ),
-            *runtimes(),
         ],
         "timing": [
+            *runtimes("all that are installed", "all that the processor has"),
             batch_size(1),
             option("--threads", "Threads of the runtime; 0: its default.", type=Number(0), default=0),
             option("--warmup", "Rounds before the timed ones.", type=Number(0), default=5),
@@ -163,7 +163,7 @@ def candidates(model: str) -> list[Candidate]:
     """Return the ways to run a model file here, those of its default runtime first.
 
     Raises:
-        PredictorError: it is no model file.
+        PredictorError: it is not a model file.
     """
     from panvision.inference.exported import read_exported
     from panvision.inference.predictor import check_file

@@ -147,20 +147,20 @@ def device() -> click.Option:
     return option("--device", "cpu, cuda, cuda:1 …", metavar="NAME", show_default="the GPU if PyTorch has one")
 
 
-def runtimes() -> list[click.Parameter]:
-    """Make the options that say what runs an ONNX file, and in which precision."""
+def runtimes(runtime: str = "onnxruntime", precision: str = "the file's own") -> list[click.Parameter]:
+    """Make the options that say what runs an ONNX file, and in which precision, from their defaults."""
     return [
         option(
             "--runtime",
-            "Runs an ONNX file; openvino needs the extra openvino.",
+            "What runs an ONNX file; openvino needs the extra openvino.",
             type=click.Choice(["onnxruntime", "openvino"]),
-            show_default="onnxruntime",
+            show_default=runtime,
         ),
         option(
             "--precision",
             "Numbers of the computation; bfloat16 needs openvino and a processor that has it.",
             type=click.Choice(["float32", "bfloat16", "int8"]),
-            show_default="the file's own",
+            show_default=precision,
         ),
     ]
 

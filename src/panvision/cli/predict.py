@@ -34,6 +34,8 @@ BAR = 40  # characters
         "--input_dir photos --recursive",
         "continue an interrupted run": "panvision predict --checkpoint models/panvision.onnx --input_dir photos "
         "--resume",
+        "in bfloat16 on OpenVINO": "panvision predict --checkpoint models/panvision.onnx --input_dir photos --runtime "
+        "openvino --precision bfloat16",
         "for programs": "panvision predict --checkpoint models/panvision.onnx --input_dir photos --json",
     },
     exits={Exit.WARNINGS: "done, but some files were left out, or files of an earlier run are beside the new ones"},

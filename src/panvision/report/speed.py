@@ -13,11 +13,16 @@ EXPORTS = {"panvision.onnx": "onnx", "panvision.int8.onnx": "int8"}
 
 
 class ModelSpeed(BaseModel):
-    """Measured values of one model file: milliseconds per run, images per second, and megabytes."""
+    """Measured values of a model file: milliseconds per run, images per second, and megabytes.
+
+    Runtime and precision are empty in measurements of earlier versions.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
     model: str
+    runtime: str = ""
+    precision: str = ""
     p50_ms: float
     p95_ms: float
     images_per_s: float
@@ -58,9 +63,9 @@ def read_speed(path: Path, export: Mapping[str, JsonValue]) -> Speed | None:
     benchmark = read_metrics(path, BenchmarkMetrics, maker=maker)
     sizes = export.get("size_mb")
     known = sizes if isinstance(sizes, dict) else {}
-    others = [
-        own.model
+    others = {
+        own.model: None  # once, also if it ran on several runtimes
         for own in benchmark.models
         if (key := EXPORTS.get(PurePath(own.model).name)) is not None and known.get(key) != own.size_mb
-    ]
-    return Speed(benchmark, others) if benchmark.models else None
+    }
+    return Speed(benchmark, [*others]) if benchmark.models else None
