@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 from PIL import Image
@@ -65,6 +66,38 @@ def test_a_model_without_some_tasks(tmp_path, arguments, capsys, monkeypatch, ta
     monkeypatch.setattr(Predictor, "load", lambda path, device, **_: Predictor(PartBackend(*tasks)))
     assert main([*arguments, "--visualize"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"a.png: {words}"
+
+
+def test_openvino_gives_the_same_words(tmp_path, arguments, capsys):
+    pytest.importorskip("openvino")
+    assert main([*arguments, "--runtime", "openvino", "--precision", "float32"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "a.png: frozen 98%, 1 box"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "cuda", "--runtime", "openvino"], "cuda: OpenVINO runs here on the CPU only"),
+        (
+            ["--precision", "bfloat16"],
+            "m.onnx: ONNX Runtime has no bfloat16 on this processor; use the runtime openvino",
+        ),
+        (["--precision", "int8"], "m.onnx: is a float file and cannot run in int8; name the INT8 file"),
+    ],
+)
+def test_what_a_runtime_cannot_do_is_one_line(arguments, capsys, options, message):
+    pytest.importorskip("openvino")
+    assert main([*arguments, *options]) == 1
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
+
+
+def test_a_missing_runtime_names_its_extra(arguments, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "panvision.inference.openvino_backend", raising=False)
+    assert main([*arguments, "--runtime", "openvino"]) == 1
+    assert "needs the package openvino, which is not installed" in (error := capsys.readouterr().err)
+    assert "pip install '.[openvino]'" in error and len(error.splitlines()) == 1
 
 
 def test_a_broken_file_is_named(tmp_path, arguments, capsys):

@@ -41,6 +41,19 @@ def test_a_checkpoint_answers_as_its_network(checkpoint) -> None:
         np.testing.assert_allclose(output, tensor.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("asked", [{"runtime": "openvino"}, {"runtime": "onnxruntime"}, {"precision": "bfloat16"}])
+def test_a_checkpoint_runs_on_pytorch_in_float32_only(checkpoint, asked) -> None:
+    assert Predictor.load(checkpoint, "cpu", precision="float32").info == Predictor.load(checkpoint, "cpu").info
+    with pytest.raises(PredictorError, match=r"a checkpoint runs on PyTorch in float32; .*exported model"):
+        Predictor.load(checkpoint, "cpu", **asked)
+
+
+@pytest.mark.parametrize("asked", [{"runtime": "tensorrt"}, {"precision": "float16"}])
+def test_an_unknown_runtime_or_precision_is_refused(checkpoint, asked) -> None:
+    with pytest.raises(PredictorError, match=r"must be one of (onnxruntime|float32), .*found '(tensorrt|float16)'"):
+        Predictor.load(checkpoint, "cpu", **asked)
+
+
 def test_a_checkpoint_predicts_without_a_warning(checkpoint) -> None:
     predictor = Predictor.load(checkpoint, "cpu")
     with warnings.catch_warnings():

@@ -272,7 +272,9 @@ def losses(rows: Sequence[Row]) -> str:
     lines = [f"{'loses, in points':<21}{'runtime':<12}{'precision':<10}{''.join(f'{key:>9}' for key in keys)}"]
     for row in scored:
         drop = row.drop or {}
-        shown = "".join(f"{'-' if (lost := drop[key]) is None else f'{100 * lost:.2f}':>9}" for key in keys)
+        shown = "".join(
+            f"{'-' if (lost := drop[key]) is None else f'{round(100 * lost, 2) + 0.0:.2f}':>9}" for key in keys
+        )
         lines.append(f"{_named(row)}{shown}{'' if row.accepted else '*'}")
     if not all(row.accepted for row in scored):
         lines.append("* more than export.max_drop, or undefined")
