@@ -35,7 +35,7 @@ def main() -> None:
         predictor = predictor.with_costs(decision.costs.confusions)
         scored = settings["data"], settings["evaluation"], settings["classification"].order, decision
         held_out = HeldOut(Path("build/prepared"), Path("build/splits.csv"), *scored)
-        evaluated = evaluate(predictor, held_out, fit=detection.score_threshold == "auto")
+        evaluated = evaluate(predictor, held_out, fit=detection.score_threshold == "auto", explain=True)
     except (ParamsError, PackedError, PredictorError, EvaluationError, ImageError) as error:
         sys.exit(str(error))
     evaluated.write("metrics", "reports/plots", "reports/results")

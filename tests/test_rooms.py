@@ -82,6 +82,7 @@ def test_the_onnx_path_imports_without_other_packages():
     missing = ("torch", "torchvision", "albumentations", "pydantic", "yaml", "pandas", "cv2", "matplotlib", "dvc")
     own = (
         ".torch_backend",
+        ".layer_cam",
         ".inference.settings",
         ".monitor.video",
     )  # which need more, and are imported where they are used

@@ -11,6 +11,7 @@ from panvision.core.tasks import TASKS
 from panvision.decoding.decoder import AnswerLimits, RawOutputs, Thresholds
 from panvision.decoding.points import level_points
 from panvision.inference.backend import METADATA_KEY, ModelInfo
+from panvision.inference.explanation import ClassTarget, Target
 
 SIZE = 64
 STRIDES = (8, 16, 32)
@@ -76,6 +77,20 @@ class PartBackend(ColourBackend):
     def run(self, images: np.ndarray) -> RawOutputs:
         whole = super().run(images)
         return {name: whole[name] for name in self.info.output_names}
+
+
+class HeatBackend(ColourBackend):
+    """ColourBackend that explains: a class label by one column of cells, a box by the cell at its centre."""
+
+    def explain(self, images: np.ndarray, targets: list[Target]) -> list[np.ndarray]:
+        maps = [np.zeros((8, 8), np.float32) for _ in images]
+        for heat, target in zip(maps, targets, strict=True):
+            if isinstance(target, ClassTarget):
+                heat[:, target.label] = 1.0
+            else:
+                x, y = (np.array(target.box[:2]) + target.box[2:]) / 2 * 8 / SIZE
+                heat[int(y), int(x)] = 1.0
+        return maps
 
 
 def part_info(*tasks: str) -> ModelInfo:

@@ -26,6 +26,7 @@ def completed(line: str) -> set[str]:
         ("panvision --ver", {"--version"}),
         ("panvision --debug wa", {"watch"}),
         ("panvision predict --ch", {"--checkpoint"}),
+        ("panvision predict --ex", {"--explain"}),
         ("panvision predict --checkpoint mo", {"file"}),
         ("panvision predict --input_dir ", {"dir"}),
         ("panvision validate ", {"dir"}),

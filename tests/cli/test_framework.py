@@ -120,7 +120,7 @@ def test_an_option_means_the_same_in_every_command():
         (["help", "predikt"], "panvision: No such command 'predikt'. Did you mean 'predict'?"),
         (["boil"], "panvision: No such command 'boil'. See `panvision --help`."),
         (["--verson"], "panvision: No such option '--verson'. Did you mean '--version'?"),
-        (["predict", "--chekpoint", "m"], "No such option '--chekpoint'. Did you mean '--checkpoint'?"),
+        (["predict", "--chckpoint", "m"], "No such option '--chckpoint'. Did you mean '--checkpoint'?"),
         (["watch", "0", "--score-treshold", "1"], "(Did you mean one of: '--nms_threshold', '--score_threshold'?)"),
         (["predict", "--input-dri=x"], "(Did you mean one of: '--input_dir', '--output_dir'?)"),
         (["predict", "--check", "m.onnx"], "No such option '--check'. (Did you mean one of: '--checkpoint',"),

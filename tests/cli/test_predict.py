@@ -9,7 +9,7 @@ from panvision.config import Config
 from panvision.inference.predictor import Predictor
 from panvision.inference.settings import DetectionSettings
 from tests.cli.shown import json_keys
-from tests.tiny import LIMITED, PartBackend, changed_metadata, picture, write_onnx
+from tests.tiny import LIMITED, HeatBackend, PartBackend, changed_metadata, picture, write_onnx
 
 
 @pytest.fixture
@@ -242,3 +242,17 @@ def test_skipped_files_are_listed(tmp_path, arguments, capsys):
     (tmp_path / "clip.mp4").write_bytes(b"")
     assert main([*arguments, "--input_dir", str(tmp_path / "clip.mp4")]) == 1
     assert f"`panvision watch {tmp_path}/clip.mp4`" in capsys.readouterr().err
+
+
+def test_explanations_are_drawn(tmp_path, arguments, capsys, monkeypatch):
+    monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(HeatBackend()))
+    assert main([*arguments, "--explain", "--json"]) == 0
+    assert "explanation" not in json.loads(capsys.readouterr().out.splitlines()[0])
+    assert Image.open(tmp_path / "out" / "a_explain.png").size == Image.open(tmp_path / "in" / "a.png").size
+
+
+def test_explanations_need_a_checkpoint(arguments, capsys):
+    assert main([*arguments, "--explain"]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("panvision predict: explain: an ONNX file has no gradients; use the checkpoint ")
+    assert len(text.splitlines()) == 1

@@ -18,7 +18,7 @@ from panvision.inference.settings import CostSettings, DecisionSettings
 from panvision.photos.pixels import ImageError
 from panvision.report.detection import verdict
 from tests.evaluation.world import BOX, HEIGHT, WIDTH, World, right_half
-from tests.tiny import INFO, STATE_NAMES, SUBSETS, ColourBackend, PartBackend, picture
+from tests.tiny import INFO, STATE_NAMES, SUBSETS, ColourBackend, HeatBackend, PartBackend, picture
 
 
 def values(metrics) -> list:
@@ -360,3 +360,37 @@ def test_evaluate_scores_the_reported_boxes(world, tmp_path):
     assert scores(read_results(tmp_path / "detection.json")) == metrics
     assert found.plots["precision_recall"][1][0] == ("stirrer", 0.0, 0.0)
     assert verdict(found.results["detection"].images[0], found.results["detection"]).right
+
+
+def test_evaluate_keeps_a_map_of_each_test_image(world):
+    found, plain = world.evaluate(HeatBackend(), explain=True), world.evaluate(HeatBackend())
+    assert found.metrics == plain.metrics and found.predictions == plain.predictions
+    kept = {task: [image.pop("explanation", None) for image in found.results[task].images] for task in TASKS}
+    assert all(found.results[task].images == plain.results[task].images for task in TASKS)
+    assert kept["segmentation"] == [None] * 3
+    boxes, empty = kept["detection"]
+    assert empty is None, "an image without a box"
+    x, y = (BOX[0] + BOX[2]) / 2 / WIDTH * 8, (BOX[1] + BOX[3]) / 2 / HEIGHT * 8
+    assert boxes["box"] == 0 and boxes["heat"][int(y)][int(x)] == "f"
+    # The predicted label's column: browned, then frozen.
+    assert [each["heat"][0] for each in kept["classification"]] == ["f0000000", "00f00000"]
+
+
+def test_evaluate_an_onnx_file_keeps_no_map(world):
+    found = world.evaluate(ColourBackend(), explain=True)
+    assert not any("explanation" in image for task in TASKS for image in found.results[task].images)
+
+
+class Alarming(HeatBackend, Crowded):
+    """Explains what `Crowded` finds."""
+
+
+def test_evaluate_explains_the_false_alarm_with_the_highest_score(world):
+    world.add("detection", [(picture(WIDTH, HEIGHT, box=BOX), [(*BOX, 1)])])
+    image = world.evaluate(Alarming(), explain=True).results["detection"].images[0]
+    assert image["explanation"]["box"] == 0 and image["found"]["labels"][0] == 0, "a lid, and there is none"
+    # Lids are labelled, too, and the stirrer is not: it is the only false alarm, below three boxes.
+    lids = [(*box, 0) for box in image["found"]["boxes"][:3]]
+    world.add("detection", [(picture(WIDTH, HEIGHT, box=BOX), lids)])
+    image = world.evaluate(Alarming(), explain=True).results["detection"].images[0]
+    assert image["explanation"]["box"] == image["found"]["labels"].index(1) == 3

@@ -2,11 +2,18 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from panvision.evaluation.results import (
+    HEAT_CELLS,
+    HEAT_LEVELS,
     Results,
     ResultsError,
+    decode_heat,
     decode_mask,
+    encode_heat,
     encode_mask,
     parse_results,
     read_predictions,
@@ -48,3 +55,17 @@ def test_masks_are_decoded_as_encoded(shape):
     mask = np.random.default_rng(0).integers(0, 2, shape, np.uint8) * 255
     assert (decode_mask(json.loads(json.dumps(encode_mask(mask)))) == mask).all()
     assert decode_mask(encode_mask(mask * 0)).max() == 0
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 32), st.integers(1, 32)), elements=st.floats(0, 1, width=32)))
+def test_maps_are_decoded_to_half_a_level(heat):
+    decoded = decode_heat(json.loads(json.dumps(encode_heat(heat))))
+    assert decoded.shape == heat.shape and decoded.dtype == np.float32
+    assert np.abs(decoded - heat).max() <= 0.5 / (HEAT_LEVELS - 1) + 1e-6
+
+
+def test_large_maps_are_reduced():
+    heat = np.zeros((64, 40), np.float32)
+    heat[:32] = 1.0
+    decoded = decode_heat(encode_heat(heat))
+    assert decoded.shape == (HEAT_CELLS, HEAT_CELLS) and decoded[:15].min() == 1.0 and decoded[17:].max() == 0.0

@@ -65,10 +65,10 @@ class World:
             np.save(folder / "coverage.npy", np.array(masks, np.uint8).reshape(-1, SIZE, SIZE))
         write_rows(self.splits, ("task", "file", "group", "split"), self.split_rows)
 
-    def evaluate(self, backend=None, *, order=None, choices=None, decision=None, fit=False, **settings):
+    def evaluate(self, backend=None, *, order=None, choices=None, decision=None, fit=False, explain=False, **settings):
         scored = EvaluationSettings(**settings), order, decision or DecisionSettings()
         held_out = HeldOut(self.prepared, self.splits, self.data, *scored)
-        return evaluate(Predictor(backend or self.backend()), held_out, choices=choices, fit=fit)
+        return evaluate(Predictor(backend or self.backend()), held_out, choices=choices, fit=fit, explain=explain)
 
 
 def right_half(share: float = 0.5) -> np.ndarray:

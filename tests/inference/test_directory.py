@@ -10,7 +10,7 @@ from panvision.inference.backend import PredictorError
 from panvision.inference.directory import DirectoryOptions, output_names, predict_directory
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import ClassResult
-from tests.tiny import LIMITED, SUBSETS, ColourBackend, PartBackend, picture
+from tests.tiny import LIMITED, SUBSETS, ColourBackend, HeatBackend, PartBackend, picture
 
 
 @pytest.fixture
@@ -324,3 +324,42 @@ def test_directory_writes_as_the_folders_are(predictor, folder, tmp_path) -> Non
         assert outcome.failures == outcome.leftover == []
         assert [one["image_name"] for one in whole(out)["images"]] == ["B.PNG", "a.bmp", "a.png", "deeper/c.png"]
         assert (out / "deeper/c_mask.png").is_file()
+
+
+EXPLAIN = DirectoryOptions(explain=True)
+
+
+def test_directory_draws_explanations(folder, tmp_path) -> None:
+    out, results = tmp_path / "out", []
+    outcome = predict_directory(Predictor(HeatBackend()), folder, out, options=EXPLAIN, on_result=results.append)
+    assert outcome.leftover == []
+    assert sorted(path.name for path in out.glob("*.png")) == [
+        f"{name}_{kind}.png" for name in ("B", "a.bmp", "a.png") for kind in ("explain", "mask")
+    ]
+    assert not any("explanation" in result for result in results), "maps of many images would fill the memory"
+    drawn = np.asarray(Image.open(out / "B_explain.png")).astype(int)
+    state, box = drawn[:, :96], drawn[:, -96:]
+    # The class label marks one of eight columns; the box is at the upper left.
+    column = 12 * results[0]["classification"]["class_idx"] + 6
+    assert np.ptp(state[40, column]) > 20 and np.ptp(state[40, 80]) == 0
+    assert np.ptp(box[17, 17]) > 20 and np.ptp(box[40, 80]) == 0
+    assert predict_directory(Predictor(HeatBackend()), folder, out).leftover == [
+        "B_explain.png",
+        "a.bmp_explain.png",
+        "a.png_explain.png",
+    ]
+
+
+def test_directory_explains_only_what_it_can(predictor, folder, tmp_path) -> None:
+    with pytest.raises(PredictorError, match="explain: an ONNX file has no gradients"):
+        predict_directory(predictor, folder, tmp_path / "out", options=EXPLAIN)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(PredictorError, match="explain needs output_dir"):
+        predict_directory(Predictor(HeatBackend()), folder, options=EXPLAIN)
+
+
+def test_directory_resumes_without_explanations_only_what_had_none(folder, tmp_path) -> None:
+    model, out = Predictor(HeatBackend()), tmp_path / "out"
+    predict_directory(model, folder, out)
+    with pytest.raises(PredictorError, match="other settings"):
+        predict_directory(model, folder, out, options=DirectoryOptions(explain=True, resume=True))

@@ -1,5 +1,6 @@
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,3 +158,30 @@ def test_gallery_respects_max_pixels(run) -> None:
     run.data = run.data.model_copy(update={"max_pixels": 5000})
     with pytest.raises(ImageError, match="max_pixels"):
         source(run, "detection").spread(2, 128)
+
+
+def draw_worst(run, task, record):
+    found = run.evaluate()
+    images = [record(image) for image in found.results[task].images]
+    replace(found.results[task], images=images).write(run.reports / f"results/{task}.json")
+    found.predictions.write(run.reports / "results/predictions.json")
+    return source(run, task).worst(1, 128).shots[0]
+
+
+def test_gallery_explains_the_predicted_state(run) -> None:
+    run.add("classification", [(picture(128, 96), "fresh")])
+    shot = draw_worst(run, "classification", lambda image: {**image, "explanation": {"heat": ["000f", "0000"]}})
+    drawn = pixels(shot.explanation)
+    assert drawn.shape == (96, 128, 3) and shot.explained.startswith("frozen 9")
+    assert np.ptp(drawn[10, 120]) > 40 and np.ptp(drawn[90, 5]) < 8
+    assert not draw_worst(run, "classification", lambda image: image).explanation, "results of an earlier version"
+
+
+def test_gallery_explains_one_box(run) -> None:
+    run.add("detection", [(picture(128, 96, box=BOX), [])])
+    shot = draw_worst(run, "detection", lambda image: {**image, "explanation": {"box": 0, "heat": ["f0", "00"]}})
+    drawn = pixels(shot.explanation)
+    assert shot.explained == "stirrer 0.99"
+    assert near(drawn[(BOX[1] + BOX[3]) // 2, BOX[0]], class_color(1)) and np.ptp(drawn[80, 120]) < 8
+    assert not source(run, "detection").spread(1, 128).shots[0].explanation
+    assert not source(run, "detection").chosen([shot.file], 128)[0].explanation, "a review of labels shows none"

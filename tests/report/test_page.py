@@ -259,6 +259,18 @@ def test_page_shows_the_worst_images(run) -> None:
     assert "stirrer 0.20" not in text["detection"]
 
 
+def test_page_shows_explanations(run) -> None:
+    assert "LayerCAM" not in Page(run.page()).text["classification"]
+    heated = [dict(each, explanation={"heat": ["0f"]}) for each in RESULTS["classification"]]
+    run.write_results("classification", heated)
+    page = Page(run.page(images=0, data_images=0))
+    assert (
+        "marks the pixels that raised the probability of the predicted state (LayerCAM)" in page.text["classification"]
+    )
+    assert "why " in page.text["classification"] and page.images == 3 + 2 + 3
+    assert any(each.startswith("activation map of ") for each in page.attributes("alt"))
+
+
 def test_page_draws_report_worst(run) -> None:
     wrong = [dict(each, probabilities=[0.0, 0.0, 1.0]) for each in RESULTS["classification"]]
     run.write_results("classification", wrong)

@@ -145,7 +145,7 @@ def _evaluate(args: Args, gates: Sequence[Gate], folder: Path) -> "Evaluated":
     model = open_model(args, engine_of(args))
     for gate in gates:
         gate.check(_flat(undefined(model.predictor)))  # a wrong key ends the command before images are read
-    packed, evaluated = score(args, model, folder, images=args.images)
+    packed, evaluated = score(args, model, folder, images=args.images, explain=bool(args.html or args.results))
     if args.html:
         files = RunFiles(packed.prepared, packed.splits, packed.problems, None, packed.metrics, folder / "reports")
         write_text(args.html, build_report(files=files, data=model.config.data, settings=model.config.report))

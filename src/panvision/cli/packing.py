@@ -10,7 +10,7 @@ from panvision.cli.options import Engine
 
 if TYPE_CHECKING:
     from panvision.config import Config
-    from panvision.evaluation.evaluate import Evaluated, HeldOut
+    from panvision.evaluation.evaluate import Choices, Evaluated, HeldOut
     from panvision.inference.predictor import Predictor
     from panvision.validate.splits.units import Pins
 
@@ -226,7 +226,7 @@ def _check_choice(args: Args, *, fit: bool) -> None:
 
 
 def score(
-    args: Args, model: Model, folder: Path, *, images: Literal["test", "all"] = "test"
+    args: Args, model: Model, folder: Path, *, images: Literal["test", "all"] = "test", explain: bool = False
 ) -> "tuple[Packed, Evaluated]":
     """Pack the datasets and score a model on them; write build/, metrics/ and reports/ below a folder.
 
@@ -235,6 +235,7 @@ def score(
         model: see `open_model`.
         folder: where to write.
         images: the `test` split, with thresholds from the validation split; or `all` images.
+        explain: keep activation maps of a checkpoint, for the report.
 
     Raises:
         IngestError: the data have errors.
@@ -243,7 +244,7 @@ def score(
     config = model.config
     packed = pack(config, model.pins, folder / "build", images="all" if images == "all" else "split")
     _warn_of_leaks(args, packed, model, images)
-    evaluated = evaluate_packed(model.predictor, config, packed, images=images, fit=model.fit)
+    evaluated = evaluate_packed(model.predictor, config, packed, images=images, fit=model.fit, explain=explain)
     metrics = folder / "metrics"
     evaluated.write(metrics, folder / "reports/plots", folder / "reports/results")
     (packed.metrics / "data.json").replace(metrics / "data.json")
@@ -251,7 +252,13 @@ def score(
 
 
 def evaluate_packed(
-    predictor: "Predictor", config: "Config", packed: Packed, *, images: Literal["test", "all"], fit: bool = False
+    predictor: "Predictor",
+    config: "Config",
+    packed: Packed,
+    *,
+    images: Literal["test", "all"],
+    fit: bool = False,
+    explain: bool = False,
 ) -> "Evaluated":
     """Score a model on the test split of packed datasets; of `all` images, none chooses thresholds.
 
@@ -260,7 +267,8 @@ def evaluate_packed(
     """
     from panvision.evaluation.evaluate import evaluate
 
-    return evaluate(predictor, held_out(config, packed), choices={} if images == "all" else None, fit=fit)
+    choices: Choices | None = {} if images == "all" else None
+    return evaluate(predictor, held_out(config, packed), choices=choices, fit=fit, explain=explain)
 
 
 def held_out(config: "Config", packed: Packed) -> "HeldOut":

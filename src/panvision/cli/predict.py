@@ -30,6 +30,8 @@ BAR = 40  # characters
         "--input_dir photos",
         "with mask, boxes and state drawn on each image": "panvision predict --checkpoint models/best_model.pth "
         "--input_dir photos --output_dir drawn --visualize",
+        "with what the state and the best boxes rest on": "panvision predict --checkpoint models/panvision.pth "
+        "--input_dir photos --explain",
         "the images of a folder and all folders in it": "panvision predict --checkpoint models/panvision.onnx "
         "--input_dir photos --recursive",
         "continue an interrupted run": "panvision predict --checkpoint models/panvision.onnx --input_dir photos "
@@ -63,6 +65,11 @@ BAR = 40  # characters
                 type=FOLDER,
             ),
             flag("--visualize", "Draw mask, boxes and state on each image."),
+            flag(
+                "--explain",
+                "Draw which pixels raised the state's probability and the scores of the best 5 boxes, as "
+                "<name>_explain.png; needs a checkpoint.",
+            ),
             flag("--coco", "Write boxes and states as predictions.coco.json too."),
             flag("--resume", "Skip the images that an interrupted run has finished."),
         ],
@@ -81,7 +88,9 @@ def run(args: Args) -> int:
             args.input_dir,
             args.output_dir,
             visualize=args.visualize,
-            options=DirectoryOptions(args.batch_size, args.workers or 0, args.resume, args.coco, args.recursive),
+            options=DirectoryOptions(
+                args.batch_size, args.workers or 0, args.resume, args.coco, args.recursive, args.explain
+            ),
             on_result=screen.result,
             on_progress=screen.progress,
         )

@@ -11,6 +11,7 @@ from panvision.evaluation.evaluation import Evaluation, Table
 from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
 from panvision.evaluation.thresholds import best_threshold
+from panvision.inference.explanation import ClassTarget, Target
 from panvision.inference.settings import DecisionSettings
 from panvision.scoring.calibration import BINS, confidence_bins, negative_log_likelihood, scale
 from panvision.scoring.classification import confusion_cells, matrix_metrics
@@ -68,6 +69,11 @@ def tally(results: Results) -> Tally:
 def predicted(images: Sequence[Mapping[str, Any]]) -> list[int]:
     """Return the shipped class index of each image; results of earlier versions have the most probable one."""
     return [image.get("predicted", int(np.argmax(image["probabilities"]))) for image in images]
+
+
+def target(part: Mapping[str, Any], record: Mapping[str, Any], scale: Sequence[float]) -> tuple[Target, dict[str, Any]]:
+    """Explain the predicted class label."""
+    return ClassTarget(part["class_idx"]), {}
 
 
 def choose(results: Results, decision: DecisionSettings) -> dict[str, Any]:
@@ -184,4 +190,6 @@ def _bins(kind: str, probabilities: FloatArray, truth: IntArray) -> Iterator[tup
 
 SMALLER = frozenset(("expected_cost", "mae_states", "nll", "ece", f"nll{UNCALIBRATED}", f"ece{UNCALIBRATED}"))
 BIASED = frozenset(("ece", f"ece{UNCALIBRATED}"))
-EVALUATION = Evaluation(record, tally, choose, fixed, plots, smaller=SMALLER, ranges=ranges, biased=BIASED)
+EVALUATION = Evaluation(
+    record, tally, choose, fixed, plots, smaller=SMALLER, ranges=ranges, biased=BIASED, target=target
+)

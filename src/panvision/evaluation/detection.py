@@ -13,6 +13,7 @@ from panvision.evaluation.evaluation import Evaluation, Table
 from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
 from panvision.evaluation.thresholds import Curve, best_threshold, threshold_curve
+from panvision.inference.explanation import Target, box_target
 from panvision.inference.settings import DEFAULT_SCORE, DecisionSettings
 from panvision.scoring import detection
 from panvision.scoring.detection import BoxColumns
@@ -41,7 +42,7 @@ def record(part: Mapping[str, Any], truth: Mapping[str, Any], classes: Sequence[
     return {
         "truth": {"boxes": np.asarray(truth["boxes"]).tolist(), "labels": np.asarray(truth["labels"]).tolist()},
         "found": {
-            "boxes": [[round(edge, 2) for edge in box] for box in part["boxes"]],
+            "boxes": _rounded(part["boxes"]),
             "labels": part["labels"],
             "scores": part["scores"],
             "match": matching.match.tolist(),
@@ -78,6 +79,23 @@ def tally(results: Results) -> Tally:
         }
 
     return metrics
+
+
+def target(
+    part: Mapping[str, Any], record: Mapping[str, Any], scale: Sequence[float]
+) -> tuple[Target, dict[str, Any]] | None:
+    """Explain the false alarm with the highest score, else the best box; `box` is its number in the reported part."""
+    found, rows = record["found"], range(len(part["boxes"]))
+    columns = zip(_keys(found), found["match"], found["ignored"]["all"], strict=True)
+    alarms = {key for key, match, ignored in columns if match < 0 and not ignored & 1}
+    keys = _keys({**part, "boxes": _rounded(part["boxes"])})
+    row = next((row for row in rows if keys[row] in alarms), min(rows, default=None))
+    return None if row is None else (box_target(part, row, scale), {"box": row})
+
+
+def _rounded(boxes: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Round boxes as the record has them."""
+    return [[round(edge, 2) for edge in box] for box in boxes]
 
 
 def choose(results: Results, decision: DecisionSettings) -> dict[str, Any]:
@@ -233,5 +251,14 @@ def _from_bits(flags: npt.NDArray[np.int64]) -> BoolArray:
 SMALLER = frozenset(("expected_cost",))
 INTERPOLATED = frozenset(("map50", "map50_95", "ap50", "map_small", "map_medium", "map_large"))
 EVALUATION = Evaluation(
-    record, tally, choose, fixed, plots, joined=joined, smaller=SMALLER, ranges=ranges, interpolated=INTERPOLATED
+    record,
+    tally,
+    choose,
+    fixed,
+    plots,
+    joined=joined,
+    smaller=SMALLER,
+    ranges=ranges,
+    interpolated=INTERPOLATED,
+    target=target,
 )

@@ -12,10 +12,10 @@ from panvision.core.tasks import DATASETS, TASKS, Dataset, Task
 from panvision.dataset.packed import Split
 from panvision.evaluation.evaluation import Table
 from panvision.evaluation.metrics import scores
-from panvision.evaluation.results import Predictions, Results
+from panvision.evaluation.results import Predictions, Results, encode_heat
 from panvision.evaluation.settings import EvaluationSettings
 from panvision.evaluation.slices import facts_of, slice_table
-from panvision.evaluation.source import Source, open_source
+from panvision.evaluation.source import Predicted, Source, open_source
 from panvision.evaluation.summary import FILE, summary
 from panvision.evaluation.table import EVALUATIONS
 from panvision.inference.backend import ModelInfo
@@ -111,7 +111,12 @@ class Evaluated:
 
 
 def evaluate(
-    predictor: Predictor, held_out: HeldOut, *, choices: Choices | None = None, fit: bool = False
+    predictor: Predictor,
+    held_out: HeldOut,
+    *,
+    choices: Choices | None = None,
+    fit: bool = False,
+    explain: bool = False,
 ) -> Evaluated:
     """Score a predictor on the test split of all datasets.
 
@@ -120,6 +125,7 @@ def evaluate(
         held_out: the images, and how to score.
         choices: thresholds; by default they are chosen on the validation split, whose images are then predicted too.
         fit: True if the score thresholds of boxes are chosen as well; otherwise they are the predictor's.
+        explain: keep an activation map of each test image, if the model is a checkpoint.
 
     Raises:
         EvaluationError: the model has other classes than the data, or the order has other class labels than the model.
@@ -142,9 +148,11 @@ def evaluate(
         shipped = shipped.with_thresholds(dict(zip(predictor.det_class_names, limits, strict=True)))
     images: list[dict[str, Any]] = []
 
-    def keep(dataset: Dataset, file: str, result: Result) -> None:
-        parts = {task: EVALUATIONS[task].stored(part) for task, part in _parts(result).items()}
-        images.append({"dataset": dataset, "file": file, "result": parts})
+    def keep(dataset: Dataset, image: Predicted, records: Mapping[Task, dict[str, Any]]) -> None:
+        parts = {task: EVALUATIONS[task].stored(part) for task, part in _parts(image.reported).items()}
+        images.append({"dataset": dataset, "file": image.described["file"], "result": parts})
+        if explain and shipped.explains:
+            _explain(shipped, image, records)
 
     results = _record(predictor, shipped, tested, list(TASKS), keep)
     for task, found in results.items():
@@ -193,11 +201,11 @@ def _record(
     shipped: Predictor,
     sources: Mapping[Dataset, Source],
     tasks: Sequence[Task],
-    keep: Callable[[Dataset, str, Result], None] | None = None,
+    keep: Callable[[Dataset, Predicted, Mapping[Task, dict[str, Any]]], None] | None = None,
 ) -> dict[Task, Results]:
     """Record the results of some tasks, without an image for those that the model does not have.
 
-    `keep` is called with the dataset, the file and the whole reported result of each image.
+    `keep` is called with the dataset of each image, the image and its records, to which it may add fields.
     """
     results: dict[Task, Results] = {}
     for task in tasks:
@@ -205,14 +213,24 @@ def _record(
         results[task] = _empty(task, source.split, predictor, source.packed.classes)
     for dataset, source in sources.items():
         own = [task for task in tasks if task in predictor.tasks and TASKS[task].dataset == dataset]
-        for described, result, reported, truth in source.predict(predictor, shipped) if own else ():
+        for image in source.predict(predictor, shipped) if own else ():
             for task in own:
-                part = EVALUATIONS[task].joined(_parts(result)[task], _parts(reported)[task])
-                record = EVALUATIONS[task].record(part, truth, source.packed.classes)
-                results[task].images.append({**described, **record})
+                part = EVALUATIONS[task].joined(_parts(image.result)[task], _parts(image.reported)[task])
+                record = EVALUATIONS[task].record(part, image.truth, source.packed.classes)
+                results[task].images.append({**image.described, **record})
             if keep is not None:
-                keep(dataset, described["file"], reported)
+                keep(dataset, image, {task: results[task].images[-1] for task in own})
     return results
+
+
+def _explain(predictor: Predictor, image: Predicted, records: Mapping[Task, dict[str, Any]]) -> None:
+    """Add the activation map of each task's target to its record."""
+    scale = [predictor.image_size / image.described[side] for side in ("width", "height")]
+    for task, record in records.items():
+        target = EVALUATIONS[task].target(_parts(image.reported)[task], record, scale)
+        if target is not None:
+            [heat] = predictor.activations(image.square[None], [target[0]])
+            record["explanation"] = {**target[1], "heat": encode_heat(heat)}
 
 
 def _parts(result: Result) -> dict[Task, Any]:

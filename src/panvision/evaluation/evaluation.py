@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from panvision.evaluation.intervals import Range
 from panvision.evaluation.results import Results
+from panvision.inference.explanation import Target
 from panvision.inference.settings import DecisionSettings
 from panvision.scoring.scorer import Tally
 
@@ -14,6 +15,10 @@ Table = tuple[Sequence[str], Sequence[Sequence[object]]]
 
 def _nothing(results: Results) -> dict[str, Any]:
     return {}
+
+
+def _no_target(part: Any, record: Mapping[str, Any], scale: Sequence[float]) -> None:
+    return None
 
 
 class Evaluation(NamedTuple):
@@ -35,6 +40,9 @@ class Evaluation(NamedTuple):
         interpolated: metrics, without the class after a dot, that few images raise because precision is interpolated;
             their intervals are corrected for that.
         biased: metrics without an interval, because few images bias them by more than their spread.
+        target: (the task's part of the reported result, record of the image, pixels of the model's square per pixel of
+            the image, across and down) → the score that an explanation of the image explains, and fields that name it;
+            None if there is nothing to explain.
     """
 
     record: Callable[[Any, Any, Sequence[str]], dict[str, Any]]
@@ -48,3 +56,4 @@ class Evaluation(NamedTuple):
     interpolated: frozenset[str] = frozenset()
     biased: frozenset[str] = frozenset()
     joined: Callable[[Any, Any], Any] = lambda part, reported: part
+    target: Callable[[Any, Mapping[str, Any], Sequence[float]], tuple[Target, dict[str, Any]] | None] = _no_target

@@ -3,14 +3,16 @@
 `reports/results/<task>.json` is one JSON object with a line per image: `format`, `task`, `split`, `trained` (False if
 the model does not have this task), `classes` (names by index), chosen values, and `images`, in the order of the packed
 dataset. Every image has `file` (below `<data.root>/<dataset>`), `sha256` of that file, `group` (images that splits.csv
-keeps together), `width`, `height`, and the fields of its task (`record` in `evaluation/<task>.py`).
+keeps together), `width`, `height`, and the fields of its task (`record` in `evaluation/<task>.py`). `explanation`, if
+the model was a checkpoint, has `heat`, an activation map of `encode_heat`, and the fields of what it explains (`target`
+there); files of earlier versions have none.
 
 `reports/results/predictions.json` holds the whole result of the shipped model on every test image: `format`, `model`
 and `images`, a line each: `dataset`, `file` and `result`, a part per task of the model.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from panvision.core.files import write_text
+from panvision.photos.heat import resize_heat
 
 FORMAT = 1
+# Most cells of a stored activation map along a side, and values of a cell.
+HEAT_CELLS, HEAT_LEVELS = 32, 16
 _REMEDY = "evaluate again: `dvc repro evaluate`"
 
 
@@ -145,6 +150,21 @@ def decode_mask(encoded: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
     from pycocotools import mask as coco
 
     return np.ascontiguousarray(coco.decode({**encoded, "counts": encoded["counts"].encode()})) * np.uint8(255)
+
+
+def encode_heat(heat: npt.NDArray[np.float32]) -> list[str]:
+    """Encode an activation map (h, w) from 0 to 1 as a string per row, with a hexadecimal digit per cell.
+
+    Larger maps are reduced to `HEAT_CELLS` a side. A sixteenth is far above the rounding errors of the network.
+    """
+    height, width = (min(side, HEAT_CELLS) for side in heat.shape)
+    digits = np.rint(resize_heat(heat, width, height) * (HEAT_LEVELS - 1)).astype(int)
+    return ["".join(f"{digit:x}" for digit in row) for row in digits.tolist()]
+
+
+def decode_heat(rows: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Decode what `encode_heat` returned, (h, w) float32 from 0 to 1."""
+    return np.array([[int(digit, HEAT_LEVELS) / (HEAT_LEVELS - 1) for digit in row] for row in rows], np.float32)
 
 
 def _text(values: Mapping[str, Any]) -> str:

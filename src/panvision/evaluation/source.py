@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,28 @@ from panvision.core.tasks import Dataset
 from panvision.dataset.packed import PackedError, PackedSet, Split, open_packed, read_index, read_splits, read_table
 from panvision.inference.predictor import Predictor
 from panvision.inference.results import Result, decode
-from panvision.photos.pixels import resize_rgb
+from panvision.photos.pixels import RgbArray, resize_rgb
 from panvision.photos.raw import read_raw_image
 from panvision.photos.settings import DataSettings
 from panvision.photos.truth import read_truth
+
+
+class Predicted(NamedTuple):
+    """One image of a split.
+
+    Attributes:
+        described: the fields that the results of every task have.
+        result: by the thresholds that are scored.
+        reported: by the thresholds of the shipped model.
+        truth: its labels.
+        square: (S, S, 3) uint8 RGB, the image at the model's size.
+    """
+
+    described: dict[str, Any]
+    result: Result
+    reported: Result
+    truth: dict[str, Any]
+    square: RgbArray
 
 
 @dataclass(frozen=True)
@@ -40,10 +58,8 @@ class Source:
     data: DataSettings
     batch_size: int
 
-    def predict(
-        self, predictor: Predictor, shipped: Predictor
-    ) -> Iterator[tuple[dict[str, Any], Result, Result, dict[str, Any]]]:
-        """Yield description, result, reported result and truth of each image, with one batch in memory at a time.
+    def predict(self, predictor: Predictor, shipped: Predictor) -> Iterator[Predicted]:
+        """Yield each image, with one batch in memory at a time.
 
         Args:
             predictor: its thresholds give the result.
@@ -53,13 +69,15 @@ class Source:
         for start in range(0, len(self.rows), self.batch_size):
             batch = [int(row) for row in self.rows[start : start + self.batch_size]]
             images = [read_raw_image(self.packed, row, folder, max_pixels=self.data.max_pixels) for row in batch]
-            outputs = predictor.finite(np.stack([resize_rgb(image, predictor.image_size) for image in images]))
+            squares = np.stack([resize_rgb(image, predictor.image_size) for image in images])
+            outputs = predictor.finite(squares)
             for number, (row, image) in enumerate(zip(batch, images, strict=True)):
                 height, width = image.shape[:2]
                 result, reported = (
                     decode(outputs, number, one.info, width=width, height=height) for one in (predictor, shipped)
                 )
-                yield self._describe(row), result, reported, read_truth(self.packed, row, folder)
+                truth = read_truth(self.packed, row, folder)
+                yield Predicted(self._describe(row), result, reported, truth, squares[number])
 
     def _describe(self, row: int) -> dict[str, Any]:
         """Return the fields that the results of every task have."""

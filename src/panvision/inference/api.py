@@ -85,7 +85,7 @@ def load_model(
     }
 
 
-def infer_image(
+def infer_image(  # noqa: PLR0913 -- the arguments that users of the system know
     model: Predictor,
     image: AnyImage,
     checkpoint_info: Mapping[str, Any] | None = None,
@@ -94,6 +94,7 @@ def infer_image(
     score_threshold: ScoreThreshold | None = None,
     nms_threshold: float | None = None,
     bgr: bool = False,
+    explain: bool = False,
 ) -> Result:
     """Return mask, boxes and state of one image, in its own pixels; tasks that the model lacks are absent.
 
@@ -106,12 +107,17 @@ def infer_image(
         score_threshold: boxes with a lower score are not reported: a number, or numbers by class.
         nms_threshold: of two boxes of one class with a larger IoU, the one with the lower score is dropped.
         bgr: True if the channels of the array are blue, green, red, like in a frame of OpenCV.
+        explain: add `explanation`, which pixels raised the probability of the state and the scores of the best boxes:
+            ``{"classification": (H, W), "detection": [(H, W), …]}``, float32 from 0 to 1; only for a checkpoint.
+            `panvision.inference.explanation.Explanation` has the details.
 
     Raises:
         ImageError: the image cannot be used.
-        PredictorError: a threshold is outside 0 to 1, or checkpoint_info is of another model.
+        PredictorError: a threshold is outside 0 to 1, or checkpoint_info is of another model; or `explain`, and the
+            model is an ONNX file or predicts masks only.
     """
-    return _configured(model, checkpoint_info, config).predict(image, score_threshold, nms_threshold, bgr=bgr)
+    configured = _configured(model, checkpoint_info, config)
+    return configured.predict(image, score_threshold, nms_threshold, bgr=bgr, explain=explain)
 
 
 def run_inference(  # noqa: PLR0913 -- the arguments that users of the system know

@@ -6,14 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, cast
+from typing import Any, Literal, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from panvision.core.tasks import MOST_CLASSES, TASKS
-from panvision.decoding.decoder import AnswerLimits, ModelShape, RawOutputs, Thresholds
+from panvision.decoding.decoder import AnswerLimits, FloatArray, ModelShape, RawOutputs, Thresholds
 from panvision.decoding.table import DECODERS
+from panvision.inference.explanation import Target
 from panvision.inference.origin import MOST_IMAGES, unpack_images
 from panvision.scoring.calibration import HIGHEST, LOWEST
 
@@ -303,4 +304,13 @@ class Backend(Protocol):
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
         """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network."""
+        ...
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """A backend that has gradients, and so can explain scores."""
+
+    def explain(self, images: npt.NDArray[np.uint8], targets: Sequence[Target]) -> list[FloatArray]:
+        """Return an activation map (h, w) float32 from 0 to 1 of each image (N, S, S, 3) uint8 RGB for its target."""
         ...

@@ -16,15 +16,17 @@ from PIL import Image
 from panvision.core.cores import count_cores
 from panvision.core.files import replacing
 from panvision.inference.backend import PredictorError
+from panvision.inference.explanation import Explanation
 from panvision.inference.inputs import Failure, ImageSource, find_images
 from panvision.inference.predictor import Predictor
 from panvision.inference.records import COCO, Records, entry_of, write_coco, write_whole
 from panvision.inference.results import Result
 from panvision.photos.drawing import draw_result
+from panvision.photos.heat import draw_explanation
 from panvision.photos.pixels import ImageError, RgbArray, resize_rgb
 
-# Ends of the names of masks and drawings.
-_MASK, _DRAWN = "_mask.png", "_pred.png"
+# Ends of the names of masks, drawings and drawn explanations.
+_MASK, _DRAWN, _EXPLAINED = "_mask.png", "_pred.png", "_explain.png"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class DirectoryOptions:
         resume: skip the images that an interrupted run has finished.
         coco: also write predictions.coco.json.
         recursive: include the images in sub-folders.
+        explain: also draw which pixels raised the scores; only for a checkpoint.
     """
 
     batch_size: int = 8
@@ -44,6 +47,7 @@ class DirectoryOptions:
     resume: bool = False
     coco: bool = False
     recursive: bool = False
+    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,9 @@ def predict_directory(
 
     Images are decoded by several threads and predicted in batches; only a few batches are in memory. `output_dir`
     receives predictions.jsonl, a line per finished image; predictions.json at the end (boxes, states, names of the
-    masks, failed files); `<stem>_mask.png` per image (if the model predicts masks) and, with `visualize`,
-    `<stem>_pred.png`. For images with the same stem (a.jpg, a.png) the whole name is used (a.jpg_mask.png). Outputs of
-    images in sub-folders are in such folders, too.
+    masks, failed files); `<stem>_mask.png` per image (if the model predicts masks); with `visualize`
+    `<stem>_pred.png`, and with `options.explain` `<stem>_explain.png`. For images with the same stem (a.jpg, a.png)
+    the whole name is used (a.jpg_mask.png). Outputs of images in sub-folders are in such folders, too.
 
     Args:
         predictor: the model with its thresholds.
@@ -101,11 +105,13 @@ def predict_directory(
         The files that were left out or could not be read, and files of an earlier run.
 
     Raises:
-        PredictorError: there is no image, the output folder does not fit, or the run to resume used another model or
-            other settings.
+        PredictorError: there is no image, the output folder does not fit, the run to resume used another model or
+            other settings, or the model cannot be explained.
     """
     options = options or DirectoryOptions()
     _check_output(Path(source), output_dir, visualize=visualize, options=options)
+    if options.explain:
+        predictor.check_explains()
     inputs = find_images(source, recursive=options.recursive, without=output_dir)
     plan = _Plan(predictor, None if output_dir is None else Path(output_dir), visualize, options)
     named = list(zip(inputs.images, output_names([image.name for image in inputs.images]), strict=True))
@@ -151,14 +157,17 @@ class _Plan:
         """Open the lines in the output folder."""
         if self.folder is None:
             raise PredictorError("records need an output folder")
-        return Records(self.folder, self.predictor, visualize=self.visualize, resume=self.options.resume)
+        drawn = {"visualize": self.visualize} | ({"explain": True} if self.options.explain else {})
+        return Records(self.folder, self.predictor, drawn=drawn, resume=self.options.resume)
 
     def files(self, name: str) -> Iterator[str]:
-        """Yield the names of an image's mask and drawing."""
+        """Yield the names of an image's mask and drawings."""
         if "segmentation" in self.predictor.tasks:
             yield f"{name}{_MASK}"
         if self.visualize:
             yield f"{name}{_DRAWN}"
+        if self.options.explain:
+            yield f"{name}{_EXPLAINED}"
 
     def read(self, source: ImageSource, name: str) -> "_Decoded | Failure":
         """Decode an image and resize it for the network."""
@@ -168,7 +177,7 @@ class _Plan:
             return Failure(source.name, str(error).removeprefix(f"{source.path}: "))
         square = resize_rgb(image, self.predictor.image_size)
         size = image.shape[1], image.shape[0]
-        return _Decoded(source, name, square, size, image if self.visualize else None)
+        return _Decoded(source, name, square, size, image if self.visualize or self.options.explain else None)
 
     def predict(self, decoded: Sequence[_Decoded]) -> list[Result]:
         """Predict some images in one pass through the network."""
@@ -180,14 +189,21 @@ class _Plan:
             result["image_name"], result["image_path"] = image.source.name, image.source.path
         return results
 
-    def write(self, image: _Decoded, result: Result) -> None:
-        """Write the mask and the drawing of an image."""
+    def explain(self, image: _Decoded, result: Result) -> Explanation | None:
+        """Return the maps that are to be drawn; None without `explain`."""
+        return self.predictor.explain(image.square, result, image.size) if self.options.explain else None
+
+    def write(self, image: _Decoded, result: Result, explanation: Explanation | None) -> None:
+        """Write the mask and the drawings of an image."""
         if self.folder is None:
             return
         if "segmentation" in result:
             _write_png(self.folder / f"{image.name}{_MASK}", result["segmentation"]["mask"])
-        if image.pixels is not None:
+        if image.pixels is not None and self.visualize:
             _write_png(self.folder / f"{image.name}{_DRAWN}", draw_result(image.pixels, result))
+        if image.pixels is not None and explanation is not None:
+            drawn = draw_explanation(image.pixels, result, explanation)
+            _write_png(self.folder / f"{image.name}{_EXPLAINED}", drawn)
 
 
 @dataclass(frozen=True)
@@ -221,7 +237,7 @@ def _batches(plan: _Plan, todo: Sequence[tuple[ImageSource, str]]) -> Iterator[l
                         written[0].append(image)
                         continue
                     result = next(results)
-                    written[1].append(pool.submit(plan.write, image, result))
+                    written[1].append(pool.submit(plan.write, image, result, plan.explain(image, result)))
                     written[0].append(_Finished(result, entry_of(result, *image.size, f"{image.name}{_MASK}")))
             yield _after(*written)
         finally:
@@ -263,7 +279,7 @@ def earlier_files(folder: str, leftover: Sequence[str]) -> str:
 def _leftover(folder: Path, written: set[str], options: DirectoryOptions) -> list[str]:
     """Return the outputs beside those that this run has written, by name."""
     parents = {folder, *((folder / file).parent for file in written)}
-    ends = (path for parent in parents for end in (_MASK, _DRAWN) for path in parent.glob(f"*{end}"))
+    ends = (path for parent in parents for end in (_MASK, _DRAWN, _EXPLAINED) for path in parent.glob(f"*{end}"))
     found = {path.relative_to(folder).as_posix() for path in ends}
     old_coco = [COCO] if not options.coco and (folder / COCO).exists() else []
     return sorted([*(found - written), *old_coco])
@@ -277,7 +293,12 @@ def _check_output(
             f"batch_size must be at least 1 and workers at least 0, found {options.batch_size} and {options.workers}"
         )
     if output_dir is None:
-        asked = {"visualize": visualize, "resume": options.resume, "coco": options.coco}
+        asked = {
+            "visualize": visualize,
+            "resume": options.resume,
+            "coco": options.coco,
+            "explain": options.explain,
+        }
         if any(asked.values()):
             raise PredictorError(f"{' and '.join(key for key in asked if asked[key])} needs output_dir")
         return

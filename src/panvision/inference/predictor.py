@@ -10,9 +10,10 @@ from typing import Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from panvision.decoding.decoder import RawOutputs, Thresholds
+from panvision.decoding.decoder import FloatArray, RawOutputs, Thresholds
 from panvision.inference.backend import (
     Backend,
+    Explainer,
     ModelInfo,
     Precision,
     PredictorError,
@@ -22,6 +23,7 @@ from panvision.inference.backend import (
     cost_matrix,
     output_shapes,
 )
+from panvision.inference.explanation import Explanation, Target, enlarged, targets_of
 from panvision.inference.images import AnyImage, to_rgb
 from panvision.inference.results import Result, decode
 from panvision.photos.pixels import MAX_PIXELS, resize_rgb
@@ -229,6 +231,7 @@ class Predictor:
         nms_threshold: float | None = None,
         *,
         bgr: bool = False,
+        explain: bool = False,
     ) -> Result:
         """Return mask, boxes and state of one image, in its own pixels.
 
@@ -240,6 +243,7 @@ class Predictor:
             nms_threshold: of two boxes of one class with a larger IoU, the one with the lower score is dropped; by
                 default the predictor's own.
             bgr: True if the channels of the array are blue, green, red, like in a frame of OpenCV.
+            explain: add `explanation`, the activation maps of `panvision.inference.explanation.Explanation`.
 
         Returns:
             ``{"segmentation": {"mask"}, "detection": {"boxes", "labels", "scores", "class_names"},``
@@ -248,9 +252,18 @@ class Predictor:
 
         Raises:
             ImageError: the image cannot be read, or has no pixels.
-            PredictorError: a threshold is not a number from 0 to 1, or is of an unknown class.
+            PredictorError: a threshold is not a number from 0 to 1, or is of an unknown class; or `explain`, and the
+                model cannot be explained.
         """
-        return self.predict_batch([image], score_threshold, nms_threshold, bgr=bgr)[0]
+        if not explain:
+            return self.predict_batch([image], score_threshold, nms_threshold, bgr=bgr)[0]
+        self.check_explains()
+        configured = self.with_thresholds(score_threshold, nms_threshold)
+        pixels = to_rgb(image, bgr=bgr, max_pixels=self.max_pixels)
+        square, size = resize_rgb(pixels, self.image_size), (pixels.shape[1], pixels.shape[0])
+        result = configured.predict_squares(square[None], [size])[0]
+        result["explanation"] = enlarged(configured.explain(square, result, size), *size)
+        return result
 
     def predict_batch(
         self,
@@ -282,6 +295,57 @@ class Predictor:
         return [
             decode(outputs, row, self.info, width=width, height=height) for row, (width, height) in enumerate(sizes)
         ]
+
+    @property
+    def explains(self) -> bool:
+        """True for a checkpoint; an ONNX file has no gradients."""
+        return isinstance(self.backend, Explainer)
+
+    def check_explains(self) -> None:
+        """Check that `explain` is possible.
+
+        Raises:
+            PredictorError: the model is an ONNX file, or has neither detection nor classification.
+        """
+        if not self.explains:
+            raise PredictorError(
+                "explain: an ONNX file has no gradients; use the checkpoint that it was exported from, such as "
+                "models/panvision.pth"
+            )
+        if not {"detection", "classification"} & set(self.tasks):
+            raise PredictorError("explain: the model predicts masks only; use one with detection or classification")
+
+    def explain(self, square: npt.NDArray[np.uint8], result: Result, size: tuple[int, int]) -> Explanation:
+        """Explain the class label and the best boxes of a result, by the cells of the network's feature maps.
+
+        Args:
+            square: (S, S, 3) uint8 RGB, the image at the model's size.
+            result: of this image.
+            size: width and height of the image, in whose pixels the result is.
+
+        Returns:
+            Maps (h, w); `panvision.inference.explanation.enlarged` scales them to the image.
+
+        Raises:
+            PredictorError: as `check_explains`.
+        """
+        targets = targets_of(result, (self.image_size / size[0], self.image_size / size[1]))
+        maps = self.activations(np.repeat(square[None], len(targets), axis=0), targets)
+        explanation: Explanation = {}
+        if "classification" in result:
+            explanation["classification"] = maps.pop(0)
+        if "detection" in result:
+            explanation["detection"] = maps
+        return explanation
+
+    def activations(self, squares: npt.NDArray[np.uint8], targets: Sequence[Target]) -> list[FloatArray]:
+        """Return an activation map (h, w), float32 from 0 to 1, of each image (N, S, S, 3) uint8 RGB for its target.
+
+        Raises:
+            PredictorError: as `check_explains`.
+        """
+        self.check_explains()
+        return self.backend.explain(squares, targets) if targets and isinstance(self.backend, Explainer) else []
 
 
 def check_file(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,17 +26,17 @@ class Records:
     Args:
         folder: receives the file.
         predictor: the model.
-        visualize: True if images are drawn too.
+        drawn: what is drawn of each image.
         resume: keep existing lines of the same model and settings; otherwise start over.
 
     Raises:
         PredictorError: `resume`, and the lines are of another model or other settings.
     """
 
-    def __init__(self, folder: Path, predictor: Predictor, *, visualize: bool, resume: bool) -> None:
+    def __init__(self, folder: Path, predictor: Predictor, *, drawn: Mapping[str, bool], resume: bool) -> None:
         self._path = folder / LINES
         folder.mkdir(parents=True, exist_ok=True)
-        made = {"model": json.loads(predictor.info.to_metadata()), "probe": _probe(predictor), "visualize": visualize}
+        made = {"model": json.loads(predictor.info.to_metadata()), "probe": _probe(predictor), **drawn}
         kept = self._kept() if resume else []
         if kept:
             _check_alike(folder / SETTINGS, made)

@@ -9,12 +9,13 @@ from panvision.decoding.detection import BoxResult
 from panvision.decoding.segmentation import MaskResult
 from panvision.decoding.table import DECODERS
 from panvision.inference.backend import ModelInfo
+from panvision.inference.explanation import Explanation
 
 
 class Result(TypedDict):
     """Result of one image, a part per task of the model.
 
-    `image_name` and `image_path` are present if the image is a file of a folder.
+    `image_name` and `image_path` are present if the image is a file of a folder, and `explanation` if it was asked for.
     """
 
     segmentation: NotRequired[MaskResult]
@@ -22,6 +23,7 @@ class Result(TypedDict):
     classification: NotRequired[ClassResult]
     image_name: NotRequired[str]
     image_path: NotRequired[str]
+    explanation: NotRequired[Explanation]
 
 
 def decode(outputs: RawOutputs, row: int, info: ModelInfo, *, width: int, height: int) -> Result:

@@ -1,7 +1,8 @@
-"""A checkpoint on PyTorch: the only module of this room that imports it, when a checkpoint is loaded."""
+"""A checkpoint on PyTorch. Of this room, only this module and `layer_cam` import it, when a checkpoint is loaded."""
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy.typing as npt
 import torch
 
 from panvision.core.order import find_order
-from panvision.decoding.decoder import RawOutputs, Thresholds
+from panvision.decoding.decoder import FloatArray, RawOutputs, Thresholds
 from panvision.inference.backend import ModelInfo, PredictorError, cost_matrix, read_limits
+from panvision.inference.explanation import Target
+from panvision.inference.layer_cam import layer_cam
 from panvision.inference.origin import params_hash
 from panvision.inference.settings import DEFAULT_SCORE, DecisionSettings, DetectionSettings
 from panvision.model.checkpoint import CheckpointError, load_checkpoint
@@ -60,13 +63,27 @@ class TorchBackend:
             PredictorError: this process was forked from the one that loaded the checkpoint.
         """
         _check_process()
-        # On a GPU: full float32 and deterministic kernels, so that scores do not depend on the machine.
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), _exact():
             # A copy: PyTorch does not take read-only arrays.
             outputs = self._flat(torch.tensor(images, device=self._device))
         arrays = (output.cpu().numpy() for output in outputs)
         return dict(zip(self._flat.output_names, arrays, strict=True))
+
+    def explain(self, images: npt.NDArray[np.uint8], targets: Sequence[Target]) -> list[FloatArray]:
+        """Return an activation map (h, w) of each image (N, S, S, 3) for its target, as `layer_cam` does.
+
+        Raises:
+            PredictorError: this process was forked from the one that loaded the checkpoint.
+        """
+        _check_process()
+        with _exact():
+            return layer_cam(self._flat.model, torch.tensor(images, device=self._device), targets)
+
+
+def _exact() -> AbstractContextManager[None]:
+    """Use full float32 and deterministic kernels on a GPU, so that scores do not depend on the machine."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    return flags
 
 
 def _check_process() -> None:

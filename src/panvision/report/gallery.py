@@ -11,8 +11,9 @@ from PIL import Image
 
 from panvision.core.tasks import TASKS, Task
 from panvision.dataset.packed import PackedSet
-from panvision.evaluation.results import Predictions, Results, decode_mask
+from panvision.evaluation.results import Predictions, Results, decode_heat, decode_mask
 from panvision.photos.drawing import draw_result
+from panvision.photos.heat import one_box, overlay_heat
 from panvision.photos.pixels import RgbArray
 from panvision.photos.raw import read_raw_image
 from panvision.photos.settings import DataSettings
@@ -25,6 +26,7 @@ from panvision.report.mistakes import (
     Verdict,
     first_of_each_kind,
     in_order,
+    percent,
     rank_images,
 )
 from panvision.report.table import SECTIONS
@@ -52,6 +54,8 @@ class Shot:
         prediction: the image with the whole result, or for one of the worst images with the part that has a truth.
         true_area, predicted_area: the areas of both masks to draw over them, a PNG as data URI; "" without a mask.
         errors: the image in grey with the pixels where its mask is wrong; "" without.
+        explanation: the image in grey with an activation map; "" without.
+        explained: what the map explains, for example `golden 92%`.
         width, height: of all of them in pixels.
         verdict: caption.
         kinds: kinds of its mistakes.
@@ -65,6 +69,8 @@ class Shot:
     true_area: str
     predicted_area: str
     errors: str
+    explanation: str
+    explained: str
     width: int
     height: int
     verdict: Verdict
@@ -172,6 +178,7 @@ class GallerySource:
             # Other parts would hide the mistake.
             found = {task: found[task] for task in true if task in found}
         errors = mistakes is not None and self._section.errors
+        heated, explained = _explained(shown, record, found) if mistakes and mistakes.mistakes else (None, "")
         listed = mistakes.mistakes if mistakes else []
         return Shot(
             file=file,
@@ -180,6 +187,8 @@ class GallerySource:
             true_area=_area(true),
             predicted_area=_area(found),
             errors=jpeg_uri(_errors(shown, true, found), JPEG_QUALITY) if errors else "",
+            explanation="" if heated is None else jpeg_uri(heated, JPEG_QUALITY),
+            explained=explained,
             width=size[0],
             height=size[1],
             verdict=self._section.verdict(record, self._results),
@@ -226,6 +235,19 @@ def _errors(shown: RgbArray, true: Parts, found: Parts) -> RgbArray:
     grey[truth & ~mask] = LACKING
     grey[mask & ~truth] = SURPLUS
     return grey
+
+
+def _explained(shown: RgbArray, record: Mapping[str, Any], found: Parts) -> tuple[RgbArray | None, str]:
+    """Draw the activation map of an image, and name what it explains; results may have none."""
+    explanation = record.get("explanation")
+    if explanation is None:
+        return None, ""
+    heated = overlay_heat(shown, decode_heat(explanation["heat"]))
+    if "box" in explanation:
+        box = one_box(found["detection"], explanation["box"])
+        return draw_result(heated, {"detection": box}), f"{box['class_names'][0]} {box['scores'][0]:.2f}"
+    name = found["classification"]["class_name"]
+    return heated, f"{name} {percent(found['classification']['probabilities'][name])}"
 
 
 def _scaled(parts: Parts, size: tuple[int, int], image: RgbArray) -> dict[str, Any]:
