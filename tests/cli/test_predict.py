@@ -245,7 +245,7 @@ def test_skipped_files_are_listed(tmp_path, arguments, capsys):
 
 
 def test_explanations_are_drawn(tmp_path, arguments, capsys, monkeypatch):
-    monkeypatch.setattr(Predictor, "load", lambda path, device: Predictor(HeatBackend()))
+    monkeypatch.setattr(Predictor, "load", lambda path, device, **_: Predictor(HeatBackend()))
     assert main([*arguments, "--explain", "--json"]) == 0
     assert "explanation" not in json.loads(capsys.readouterr().out.splitlines()[0])
     assert Image.open(tmp_path / "out" / "a_explain.png").size == Image.open(tmp_path / "in" / "a.png").size
