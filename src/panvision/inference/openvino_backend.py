@@ -1,5 +1,6 @@
 """An exported model on OpenVINO, with NumPy, Pillow and openvino only."""
 
+import functools
 import threading
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class OpenVinoBackend:
         hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if chosen == "bfloat16" else "f32"}
         hints |= {"PERFORMANCE_HINT": "LATENCY", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
         try:
-            compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+            compiled = _core().compile_model(str(path), "CPU", hints)
         except RuntimeError as error:
             raise PredictorError(f"{path}: OpenVINO cannot load it: {one_line(error)}") from error
         inputs, outputs = (
@@ -84,7 +85,17 @@ class OpenVinoBackend:
 
 def has_bfloat16() -> bool:
     """True if this processor computes in bfloat16 faster than in float32."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@functools.cache
+def _core() -> Any:
+    """Return the one core of this process.
+
+    Its CPU plugin sets an alternate signal stack and restores the former one at its end. Of two cores that end in the
+    order in which they were made, the second restores the freed stack of the first, and the next signal is fatal.
+    """
+    return openvino.Core()
 
 
 def _kind(port: Any) -> str:
