@@ -129,10 +129,12 @@ def test_threads_do_not_influence_each_other(model):
     random = np.random.default_rng(1)
     squares = random.integers(0, 256, (4, 1, SIZE, SIZE, 3)).astype(np.uint8)
     alone = [model.activations(square, [ClassTarget(0)])[0] for square in squares]
+    before = torch.backends.cudnn.conv.fp32_precision
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(model.activations, squares[row % 4], [ClassTarget(0)]) for row in range(40)]
     for row, job in enumerate(jobs):
         np.testing.assert_allclose(job.result()[0], alone[row % 4], atol=1e-3)
+    assert torch.backends.cudnn.conv.fp32_precision == before
 
 
 def test_images_of_a_batch_do_not_influence_each_other(model):

@@ -1,8 +1,9 @@
 """A checkpoint on PyTorch. Of this room, only this module and `layer_cam` import it, when a checkpoint is loaded."""
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from panvision.model.multitask import MultiTaskModel
 
 # PyTorch's threads do not survive a fork: a child would wait for them for ever. A spawned process imports this module.
 _PROCESS = os.getpid()
+# Held while a network runs with other flags than the rest of the process.
+_FLAGS = threading.Lock()
 
 
 class TorchBackend:
@@ -80,10 +83,15 @@ class TorchBackend:
             return layer_cam(self._flat.model, torch.tensor(images, device=self._device), targets)
 
 
-def _exact() -> AbstractContextManager[None]:
-    """Use full float32 and deterministic kernels on a GPU, so that scores do not depend on the machine."""
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-    return flags
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Use full float32 and deterministic kernels on a GPU, so that scores do not depend on the machine.
+
+    The flags are those of the process: of two threads that leave in the order in which they came, the second would
+    restore what the first had set.
+    """
+    with _FLAGS, torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
 
 
 def _check_process() -> None:
