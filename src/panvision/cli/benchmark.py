@@ -238,7 +238,9 @@ def judged(args: Args, found: Sequence[Candidate]) -> "dict[Candidate, Verdict]"
         for each in found:
             if each != reference:
                 runtime, precision = each.asked
-                other = Predictor.load(each.model, "cpu", runtime=runtime, precision=precision)
+                other = Predictor.load(each.model, "cpu", runtime=runtime, precision=precision).with_thresholds(
+                    model.predictor.score_threshold, model.predictor.nms_threshold, model.predictor.max_detections
+                )
                 verdicts[each] = judge(expected, measure(other, held), model.config.export.max_drop)
     return verdicts
 
