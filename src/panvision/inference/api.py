@@ -61,7 +61,8 @@ def load_model(
         checkpoint_path: the file.
         config: its `detection` thresholds replace those of the file, except the score threshold `auto`; so do its
             `decision.costs.confusions`, if there are any. The network and the image size always come from the file.
-        device: for example `config.DEVICE`; by default the GPU for a checkpoint if there is one, else the CPU.
+        device: for example `config.DEVICE`; by default the GPU for a checkpoint if there is one, else the CPU. With an
+            exported model a GPU needs onnxruntime-gpu.
         runtime: of an exported model, `onnxruntime` (the default) or `openvino`.
         precision: `float32`, `bfloat16` or `int8`; by default that of the file.
 

@@ -1,9 +1,15 @@
 """Exported models on any runtime: the description in the file, its precision, and the ends of its graph."""
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from panvision.decoding.decoder import RawOutputs
 from panvision.inference.backend import METADATA_KEY, ModelInfo, Precision, PredictorError, output_shapes
 from panvision.inference.onnx_file import OnnxFileError, read_onnx
 
@@ -22,6 +28,50 @@ class End(NamedTuple):
     name: str
     kind: str
     shape: Sequence[object]
+
+
+class ExportedModel(ABC):
+    """One ONNX file with panvision's metadata. A copy in another process (pickle) opens the file again.
+
+    Args:
+        path: the file.
+        device: `cpu`, the default, or another one that the runtime has.
+        precision: as for `read_exported`.
+        threads: CPU threads; 0: the runtime's default.
+
+    Raises:
+        PredictorError: as `read_exported`; or the device is unknown or cannot be used, or has no such precision; or the
+            graph's input and outputs differ from the metadata.
+    """
+
+    def __init__(
+        self, path: Path, device: str | None = None, *, precision: Precision | None = None, threads: int = 0
+    ) -> None:
+        self.info, chosen = read_exported(path, precision)
+        self.path = path
+        inputs, outputs = self.open(device or "cpu", chosen, threads)
+        check_ends(path, self.info, inputs, outputs)
+        self._again = partial(type(self), path.resolve(), device, precision=precision, threads=threads)
+
+    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
+        """Return what opens the file again: what a runtime makes of it cannot be pickled."""
+        return self._again, ()
+
+    @abstractmethod
+    def open(self, device: str, precision: Precision, threads: int) -> tuple[list[End], list[End]]:
+        """Open the file at `path`; return the inputs and the outputs of its graph.
+
+        Raises:
+            PredictorError: the runtime cannot open it, or not on this device or in this precision.
+        """
+
+    @abstractmethod
+    def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
+        """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network.
+
+        Raises:
+            PredictorError: the graph of the file cannot run them.
+        """
 
 
 def read_exported(path: Path, wanted: Precision | None = None) -> tuple[ModelInfo, Precision]:

@@ -8,14 +8,12 @@ The paper's A follows a ReLU. The stages of EfficientNet-Lite end in a linear la
 `benchmarks/explain.py` measures what the maps find.
 """
 
-import threading
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 -- PyTorch's own convention
 from torch import Tensor
-from torch.nn import Module
 
 from panvision.core.tasks import Task
 from panvision.decoding.decoder import FloatArray
@@ -38,7 +36,7 @@ def layer_cam(model: MultiTaskModel, images: Tensor, targets: Sequence[Target]) 
     location, explained on the backbone's level with the stride of that location.
 
     Args:
-        model: in evaluation mode, with the heads of the targets.
+        model: in evaluation mode, with the heads of the targets; no other thread may run it meanwhile.
         images: (N, S, S, 3) uint8 RGB.
         targets: one for each image.
 
@@ -47,14 +45,7 @@ def layer_cam(model: MultiTaskModel, images: Tensor, targets: Sequence[Target]) 
         raises the score.
     """
     features: list[Tensor] = []
-    caller = threading.get_ident()
-
-    def keep(module: Module, inputs: object, outputs: list[Tensor]) -> None:
-        # Other threads may run the model at the same time.
-        if threading.get_ident() == caller:
-            features.extend(outputs)
-
-    handle = model.backbone.register_forward_hook(keep)
+    handle = model.backbone.register_forward_hook(lambda module, inputs, outputs: features.extend(outputs))
     tasks: set[Task] = {"classification" if isinstance(target, ClassTarget) else "detection" for target in targets}
     try:
         with torch.enable_grad():

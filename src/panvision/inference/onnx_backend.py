@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import re
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from panvision.decoding.decoder import RawOutputs
 from panvision.inference.backend import Precision, PredictorError
-from panvision.inference.exported import End, check_ends, one_line, read_exported
+from panvision.inference.exported import End, ExportedModel, one_line
 
 # Since 1.29 ONNX Runtime sends telemetry unless this is set before its import. A setting of the user is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -39,26 +39,15 @@ MOST_MEMORY = 8 * 2**30
 _KINDS = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
-class OnnxBackend:
-    """One ONNX file with panvision's metadata. A copy in another process (pickle) opens the file again.
+class OnnxBackend(ExportedModel):
+    """An exported model on the CPU, or on the GPU that `cuda`, `cuda:1` … names."""
 
-    Args:
-        path: the file.
-        device: `cpu`, the default, or `cuda`, `cuda:1` …
-        precision: as for `read_exported`.
-        threads: CPU threads; 0: one per core.
-
-    Raises:
-        PredictorError: as `read_exported`; or the device is unknown or cannot be used, or has no such precision.
-    """
-
-    def __init__(
-        self, path: Path, device: str | None = None, *, precision: Precision | None = None, threads: int = 0
-    ) -> None:
-        self.info, chosen = read_exported(path, precision)
-        if chosen == "bfloat16":
+    def open(self, device: str, precision: Precision, threads: int) -> tuple[list[End], list[End]]:
+        """Open a session."""
+        path = self.path
+        if precision == "bfloat16":
             raise PredictorError(f"{path}: ONNX Runtime has no bfloat16 on this processor; use the runtime openvino")
-        providers = _providers(device or "cpu")
+        providers = _providers(device)
         try:
             # ONNX Runtime only opens names in UTF-8.
             source = str(path) if _is_utf8(str(path)) else path.read_bytes()
@@ -70,37 +59,22 @@ class OnnxBackend:
             raise PredictorError(f"{path}: ONNX Runtime cannot load it: {one_line(error)}") from error
         if len(providers) > 1 and "CUDAExecutionProvider" not in self._session.get_providers():
             raise _without_cuda(device)
-        inputs, outputs = (
-            [End(one.name, _KINDS.get(one.type, one.type), one.shape) for one in ends]
-            for ends in (self._session.get_inputs(), self._session.get_outputs())
-        )
-        check_ends(path, self.info, inputs, outputs)
-        self._path = path
-        self._arguments = path.resolve(), device, precision, threads
-
-    def __getstate__(self) -> tuple[Path, str | None, Precision | None, int]:
-        """Return what opens the file again: a session cannot be pickled."""
-        return self._arguments
-
-    def __setstate__(self, state: tuple[Path, str | None, Precision | None, int]) -> None:
-        """Open the file again."""
-        path, device, precision, threads = state
-        self.__init__(path, device, precision=precision, threads=threads)  # type: ignore[misc]
+        return _ends(self._session.get_inputs()), _ends(self._session.get_outputs())
 
     def run(self, images: npt.NDArray[np.uint8]) -> RawOutputs:
-        """Run images (N, S, S, 3) uint8 RGB, N ≥ 1, through the network.
-
-        Raises:
-            PredictorError: the graph of the file cannot run them.
-        """
+        """Run images through the session."""
         try:
             outputs = self._session.run(list(self.info.output_names), {"images": images})
         except ORT_ERRORS as error:
             raise PredictorError(
-                f"{self._path}: ONNX Runtime cannot run {len(images)} images: {one_line(error)}"
+                f"{self.path}: ONNX Runtime cannot run {len(images)} images: {one_line(error)}"
             ) from error
         arrays = (np.asarray(output, dtype=np.float32) for output in outputs)
         return dict(zip(self.info.output_names, arrays, strict=True))
+
+
+def _ends(ends: Iterable[Any]) -> list[End]:
+    return [End(one.name, _KINDS.get(one.type, one.type), one.shape) for one in ends]
 
 
 def _providers(device: str) -> list[Any]:
@@ -121,7 +95,7 @@ def _providers(device: str) -> list[Any]:
     return [("CUDAExecutionProvider", {"device_id": int(named[1] or 0), "use_tf32": 0}), "CPUExecutionProvider"]
 
 
-def _without_cuda(device: str | None) -> PredictorError:
+def _without_cuda(device: str) -> PredictorError:
     return PredictorError(
         f"{device}: this onnxruntime cannot use the GPU; `pip install onnxruntime-gpu` in place of onnxruntime, with "
         "the CUDA libraries that it names, or use `cpu`"
