@@ -256,7 +256,7 @@ class TestInt8:
         Path("params.yaml").write_text(PARAMS.replace("max_drop: 1.0", "max_drop: 0.01"))
 
         def score(predictor, held_out):
-            good = "int8" not in predictor.backend._path.name
+            good = "int8" not in predictor.backend.path.name
             return Measured({"miou": 0.9 if good else 0.88, "map50": None, "map50_95": 0.5, "accuracy": None})
 
         monkeypatch.setattr(ship_module, "measure", score)
